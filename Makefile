@@ -1,0 +1,44 @@
+# Both goals make .venv on first use and reuse it afterwards.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUTPUT := output/demo
+
+.PHONY: help demo test check docs clean
+
+help:
+	@echo "make demo    set up, run manifests/demo.csv, print where the gallery is"
+	@echo "make test    set up, run linters, types and all tests"
+	@echo "make docs    rewrite the tables in the documentation from the code"
+	@echo "make clean   remove the virtual environment and the demo's output"
+
+# A Prefect home inside the checkout keeps the demo clear of a server or database of the user's own.
+demo: $(VENV)/.run
+	PREFECT_HOME="$(CURDIR)/.prefect" PREFECT_API_URL= $(BIN)/nst run manifests/demo.csv --output $(DEMO_OUTPUT) --prefect
+
+test: check
+	$(BIN)/pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.run
+	$(BIN)/python -m nst.reference manifests/README.md README.md
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUTPUT) .prefect
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "expected Python 3.11 to 3.13 as $(PYTHON), found $$($(PYTHON) --version 2>&1); set PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.run
