@@ -1,0 +1,70 @@
+"""What is known of each backbone as data: its layers by name, and which of them paint.
+
+No torch here, so that a manifest can be checked without loading it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneProfile:
+    """A backbone's layers and the shares that one default for all pairs gives them.
+
+    `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
+    and of the style layers each sum to 1, so that a weight means the same for every backbone.
+    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    layer_strides: tuple[int, ...]
+    content_shares: dict[str, float]
+    style_shares: dict[str, float]
+
+    def stride(self, layer: str) -> int:
+        """Input pixels per position of `layer`, on a side."""
+        return self.layer_strides[self.layers.index(layer)]
+
+    def min_side_px(self, layers: tuple[str, ...]) -> int:
+        """The short side below which the deepest of `layers` has fewer than 2 x 2 positions."""
+        return 2 * max(self.stride(layer) for layer in layers)
+
+
+def _vgg_profile(name: str, convs_per_block: tuple[int, ...]) -> BackboneProfile:
+    """Gatys et al. (2016): content from relu4_2, style from the first layer of each block.
+
+    The shares are equal, where the paper's raw Gram losses leave the balance to each layer's size.
+    """
+    blocks = list(enumerate(convs_per_block, start=1))
+    return BackboneProfile(
+        name=name,
+        layers=tuple(f"relu{b}_{i}" for b, n in blocks for i in range(1, n + 1)),
+        layer_strides=tuple(2 ** (b - 1) for b, n in blocks for _ in range(n)),
+        content_shares={"relu4_2": 1.0},
+        style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
+    )
+
+
+def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackboneProfile:
+    """Shallow layers carry the style: the residual stream of the deep stages is peaky.
+
+    Wang, Li and Vasconcelos (CVPR 2021) find the same, and all but switch layer3 and layer4 off.
+    """
+    stages = list(enumerate(blocks_per_stage, start=1))
+    return BackboneProfile(
+        name=name,
+        layers=("relu1", *(f"layer{s}.{i}" for s, n in stages for i in range(n))),
+        layer_strides=(2, *(2 ** (s + 1) for s, n in stages for _ in range(n))),
+        content_shares={"layer2.3": 1.0},
+        style_shares={"relu1": 0.3, "layer1.2": 0.3, "layer2.3": 0.3, "layer3.5": 0.1},
+    )
+
+
+PROFILES: dict[str, BackboneProfile] = {
+    profile.name: profile
+    for profile in (
+        _vgg_profile("vgg16", (2, 2, 3, 3, 3)),
+        _vgg_profile("vgg19", (2, 2, 4, 4, 4)),
+        _resnet_profile("resnet50", (3, 4, 6, 3)),
+    )
+}

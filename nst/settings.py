@@ -1,0 +1,36 @@
+"""How a run goes: where to, on what, in which batches. Never part of a picture's identity."""
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+
+
+@validated_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class RunSettings:
+    """Raises pydantic.ValidationError for a value out of range."""
+
+    output: Annotated[str, Field(min_length=1, description="Folder or URL to write to.")]
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+            description="auto takes the first of cuda, mps and cpu that is there.",
+        ),
+    ] = "auto"
+    image_format: Annotated[
+        ImageFormat, Field(description="Format of the pictures: png, jpeg or webp.")
+    ] = "png"
+    max_batch_pixels: Annotated[
+        int, Field(ge=1, description="Pixels of a batch together; bounds the memory it takes.")
+    ] = 4 * 512 * 512
+    weights: Annotated[
+        Mapping[str, str],
+        Field(
+            description="Per backbone, a weights file to use, or `torchvision` for its download.",
+        ),
+    ] = field(default_factory=dict)
