@@ -1,0 +1,158 @@
+"""URL <-> bytes on any store; the only fsspec.
+
+A URL without a scheme is a local path. Every object appears under its name whole or not at all.
+"""
+
+import os
+import posixpath
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from nst.errors import NotFoundError, StorageError
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole object. Raises NotFoundError where there is none, StorageError otherwise."""
+    with _translated("read", uri):
+        fs, path = _filesystem(uri)
+        data: bytes = fs.cat_file(path)
+        return data
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Put the whole object under its name at once, over any that is there."""
+    with _translated("write", uri):
+        fs, path = _filesystem(uri)
+        if isinstance(fs, LocalFileSystem):
+            _write_file(Path(path), data)
+        else:
+            # One request, since a file object left in the middle would publish what it holds.
+            fs.pipe_file(path, data)
+
+
+def list_names(folder: str) -> frozenset[str]:
+    """The names of the objects right in `folder`; none where there is no such folder."""
+    with _translated("list", folder):
+        fs, path = _filesystem(folder)
+        try:
+            entries = fs.ls(path, detail=True)
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(posixpath.basename(e["name"]) for e in entries if e["type"] == "file")
+
+
+def glob(base: str, pattern: str) -> list[str]:
+    """The files that `pattern` matches, sorted, each written as the pattern is: relative or not."""
+    uri = resolve(base, pattern)
+    with _translated("list", uri):
+        fs, path = _filesystem(uri)
+        matches = sorted(m for m in fs.glob(path) if not fs.isdir(m))
+        if is_absolute(pattern):
+            return (
+                matches
+                if isinstance(fs, LocalFileSystem)
+                else [fs.unstrip_protocol(m) for m in matches]
+            )
+        base_path = _filesystem(base)[1]
+        return [posixpath.relpath(m, base_path) for m in matches]
+
+
+def is_absolute(reference: str) -> bool:
+    """Whether a path or URL stands on its own."""
+    return "://" in reference or reference.startswith(("/", "~")) or os.path.isabs(reference)
+
+
+def resolve(base: str, reference: str) -> str:
+    """A readable URL of `reference`, which may be relative to the folder `base`."""
+    if is_absolute(reference):
+        return reference
+    if "://" not in base:
+        return os.path.normpath(os.path.join(base, reference))
+    scheme, _, rest = base.partition("://")
+    bucket, _, folder = rest.rstrip("/").partition("/")
+    # Only the joined path is tidied: in a store, `a/../b` given in full is a key like any other.
+    joined = posixpath.normpath(posixpath.join("/", folder, reference))
+    return f"{scheme}://{bucket}{joined}"
+
+
+def join(base: str, *names: str) -> str:
+    """`base` with names below it."""
+    return "/".join([base.rstrip("/") or "/", *names])
+
+
+def parent(uri: str) -> str:
+    """The folder that holds `uri`."""
+    if "://" not in uri:
+        return os.path.dirname(os.path.abspath(uri))
+    return uri.rpartition("/")[0]
+
+
+def absolute(uri: str) -> str:
+    """`uri`, with a local path made absolute, so that it means the same in any working folder."""
+    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
+def browsable(uri: str) -> str:
+    """`uri` as a link that a browser can open, where it can at all."""
+    return uri if "://" in uri else Path(absolute(uri)).as_uri()
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    options: dict[str, Any] = {}
+    if uri.startswith(("s3://", "s3a://")):
+        # A cached listing goes stale as soon as another process writes.
+        options = {"use_listings_cache": False}
+    fs, path = fsspec.core.url_to_fs(uri, **options)
+    return fs, path
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Temporary file beside the final name, synced, then renamed over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(verb: str, uri: str) -> Iterator[None]:
+    """Turn what a store raises into our errors, with the URL and whether to try again."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"cannot {verb} {uri}: there is no such file or object") from exc
+    except IsADirectoryError as exc:
+        raise NotFoundError(f"cannot {verb} {uri}: expected a file, found a folder") from exc
+    except (PermissionError, NotADirectoryError) as exc:
+        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
+    except (ValueError, ImportError) as exc:
+        # fsspec's answers to an unknown scheme and to one whose package is not installed.
+        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
+    except OSError as exc:
+        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}", is_transient=True) from exc
+    except Exception as exc:
+        if not _is_from_s3(exc):
+            raise
+        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}", is_transient=True) from exc
+
+
+def _is_from_s3(error: Exception) -> bool:
+    """Whether botocore or aiohttp raised it, which s3fs lets through; importing them takes long."""
+    modules = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
+    return bool(modules & {"botocore", "aiobotocore", "aiohttp"})
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
