@@ -1,0 +1,151 @@
+"""Name and weights -> a frozen feature extractor that gives layers by name; the only torchvision.
+
+Pictures come in as sRGB in [0, 1]; the backbone normalises them itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from nst.errors import WeightsError
+from nst.profiles import PROFILES, BackboneProfile
+
+# The mean and standard deviation of ImageNet, per channel, that all torchvision weights expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """A frozen network, cut after the deepest layer it was loaded for.
+
+    Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, profile: BackboneProfile, stages: Mapping[str, nn.Module], layers: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.profile = profile
+        self.layers = tuple(layers)
+        self._names = tuple(stages)
+        self._stages = nn.ModuleList(stages.values())
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = {}
+        x = (images - self.mean) / self.std
+        for name, stage in zip(self._names, self._stages, strict=True):
+            x = stage(x)
+            if name in self.layers:
+                features[name] = x
+        return features
+
+
+def load_backbone(
+    name: str, state: Mapping[str, Tensor], layers: Sequence[str], *, device: torch.device
+) -> Backbone:
+    """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
+
+    Raises WeightsError where keys are missing, shapes differ or values are not finite.
+    """
+    profile = PROFILES[name]
+    architecture = _ARCHITECTURES[name]
+    # Built without memory: a VGG's unused classifier alone would take 500 MB and a second.
+    with torch.device("meta"):
+        model = architecture.build()
+    stages = architecture.stages(model)
+    deepest = max(profile.layers.index(layer) for layer in layers)
+    names = list(stages)[: list(stages).index(profile.layers[deepest]) + 1]
+    _load_state(model, [stages[n] for n in names], state, name)
+    backbone = Backbone(profile, {n: stages[n] for n in names}, layers)
+    return backbone.requires_grad_(False).eval().to(device)
+
+
+def _load_state(
+    model: nn.Module, used: Sequence[nn.Module], state: Mapping[str, Tensor], name: str
+) -> None:
+    """Fill the parameters of the `used` stages of `model`, checking each against what it expects."""
+    prefix_of = {module: prefix for prefix, module in model.named_modules()}
+    for stage in used:
+        prefix = prefix_of[stage]
+        expected = {f"{prefix}.{key}": tensor for key, tensor in stage.state_dict().items()}
+        values = {}
+        for key, tensor in expected.items():
+            # Only training counts batches, and some files leave the counter out.
+            default = torch.tensor(0) if key.endswith("num_batches_tracked") else None
+            value = state.get(key, default)
+            if value is None:
+                raise WeightsError(
+                    f"weights of {name}: expected the key {key!r} of torchvision's {name}, found "
+                    f"{_some_keys(state)}; give a state dict with torchvision's own keys"
+                )
+            if value.shape != tensor.shape:
+                raise WeightsError(
+                    f"weights of {name}: expected {key!r} of shape {tuple(tensor.shape)}, found "
+                    f"{tuple(value.shape)}; is the file for another network?"
+                )
+            value = value.to(tensor.dtype)
+            if not torch.isfinite(value).all():
+                raise WeightsError(f"weights of {name}: {key!r} holds values that are not finite")
+            values[key.removeprefix(f"{prefix}.")] = value
+        stage.load_state_dict(values, assign=True)
+
+
+def _some_keys(state: Mapping[str, Tensor]) -> str:
+    keys = sorted(state)
+    return f"{len(keys)} other keys ({', '.join(keys[:3])}, ...)" if keys else "no keys at all"
+
+
+@dataclass(frozen=True, slots=True)
+class _Architecture:
+    """How torchvision builds a network, and its modules in order under our layer names."""
+
+    build: Callable[[], nn.Module]
+    stages: Callable[[nn.Module], dict[str, nn.Module]]
+
+
+def _vgg_stages(model: nn.Module) -> dict[str, nn.Module]:
+    """conv1_1, relu1_1, conv1_2, ..., pool1, conv2_1, ..., as Simonyan and Zisserman count them."""
+    assert isinstance(model, models.VGG)
+    stages: dict[str, nn.Module] = {}
+    block, conv = 1, 0
+    for module in model.features:
+        match module:
+            case nn.Conv2d():
+                conv += 1
+                stages[f"conv{block}_{conv}"] = module
+            case nn.ReLU():
+                stages[f"relu{block}_{conv}"] = module
+            case nn.MaxPool2d():
+                stages[f"pool{block}"] = module
+                block, conv = block + 1, 0
+    return stages
+
+
+def _resnet_stages(model: nn.Module) -> dict[str, nn.Module]:
+    """conv1, bn1, relu1, pool1, then each residual block as layer<stage>.<block>."""
+    assert isinstance(model, models.ResNet)
+    stages: dict[str, nn.Module] = {
+        "conv1": model.conv1,
+        "bn1": model.bn1,
+        "relu1": model.relu,
+        "pool1": model.maxpool,
+    }
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        for i, block in enumerate(getattr(model, stage)):
+            stages[f"{stage}.{i}"] = block
+    return stages
+
+
+_ARCHITECTURES: dict[str, _Architecture] = {
+    "vgg16": _Architecture(models.vgg16, _vgg_stages),
+    "vgg19": _Architecture(models.vgg19, _vgg_stages),
+    "resnet50": _Architecture(models.resnet50, _resnet_stages),
+}

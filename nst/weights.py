@@ -1,0 +1,153 @@
+"""Where each backbone's weights come from, and how to read them without running their code."""
+
+import hashlib
+import io
+import pickle
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nst import storage
+from nst.errors import StorageError, WeightsError
+
+# torch and torchvision take seconds to import, which a plan of embedded weights need not wait for.
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torchvision.models import WeightsEnum
+
+TORCHVISION = "torchvision"
+# The 13 convolutions of VGG-16 in float16, so that a first run downloads nothing; see data/SOURCES.md.
+EMBEDDED = {"vgg16": Path(__file__).parent / "data/vgg16-imagenet1k-v1-features-fp16.safetensors"}
+
+_DOWNLOAD_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """A file of weights that is there to be read, and the sha256 of its bytes."""
+
+    backbone: str
+    origin: Literal["embedded", "torchvision", "file"]
+    uri: str
+    digest: str
+
+
+def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -> WeightsFile:
+    """The weights of `backbone`: `choice` is a file or URL, `torchvision`, or None for the default.
+
+    The default is the embedded file where there is one, and torchvision's download elsewhere.
+    Raises WeightsError, with what to put where, for weights that cannot be had; without `download`
+    those not in torchvision's cache are.
+    """
+    if choice is not None and choice != TORCHVISION:
+        digest = _sha256(_read(backbone, choice))
+        return WeightsFile(backbone=backbone, origin="file", uri=choice, digest=digest)
+    if choice is None and backbone in EMBEDDED:
+        uri = str(EMBEDDED[backbone])
+        digest = _sha256(storage.read_bytes(uri))
+        return WeightsFile(backbone=backbone, origin="embedded", uri=uri, digest=digest)
+    path = cache_path(backbone)
+    if not path.exists():
+        if not download:
+            raise WeightsError(f"weights of {backbone}: not here yet. {how_to_get(backbone)}")
+        _download(backbone)
+    digest = _sha256(storage.read_bytes(str(path)))
+    return WeightsFile(backbone=backbone, origin="torchvision", uri=str(path), digest=digest)
+
+
+def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
+    """The state dict of `file`. Raises WeightsError where its bytes are not what was obtained."""
+    import safetensors.torch
+    import torch
+
+    data = _read(file.backbone, file.uri)
+    if _sha256(data) != file.digest:
+        raise WeightsError(
+            f"weights of {file.backbone}: {file.uri} changed during the run; expected sha256 "
+            f"{file.digest}, found {_sha256(data)}"
+        )
+    try:
+        if file.uri.endswith(".safetensors"):
+            state = safetensors.torch.load(data)
+        else:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (
+        safetensors.SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+    ) as exc:
+        raise WeightsError(
+            f"weights of {file.backbone}: expected a safetensors file or a PyTorch state dict, "
+            f"found {file.uri}, which is neither: {str(exc).splitlines()[0]}"
+        ) from exc
+    if not isinstance(state, Mapping) or not all(
+        isinstance(v, torch.Tensor) for v in state.values()
+    ):
+        raise WeightsError(
+            f"weights of {file.backbone}: expected a mapping of names to tensors in {file.uri}, "
+            f"found {type(state).__name__}; save model.state_dict(), not the model"
+        )
+    return state
+
+
+def cache_path(backbone: str) -> Path:
+    """Where torchvision keeps the official weights once it has downloaded them."""
+    import torch
+
+    url: str = _official(backbone).url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def how_to_get(backbone: str) -> str:
+    """What a person can do who has no weights for `backbone`."""
+    official = _official(backbone)
+    return (
+        f"A run downloads {official} from {official.url} by itself; without a network put that "
+        f"file at {cache_path(backbone)}, or give a safetensors or state dict file of your own "
+        f"with --weights {backbone}=FILE-OR-URL"
+    )
+
+
+def _official(backbone: str) -> "WeightsEnum":
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(backbone)["IMAGENET1K_V1"]
+
+
+def _download(backbone: str) -> None:
+    try:
+        with _socket_timeout(_DOWNLOAD_TIMEOUT_S):
+            _official(backbone).get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as exc:
+        raise WeightsError(
+            f"weights of {backbone}: the download failed ({exc}). {how_to_get(backbone)}"
+        ) from exc
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torch's downloader sets none, so a network that swallows packets would hold the run up."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read(backbone: str, uri: str) -> bytes:
+    try:
+        return storage.read_bytes(uri)
+    except StorageError as exc:
+        if exc.is_transient:
+            raise
+        raise WeightsError(f"weights of {backbone}: {exc}. {how_to_get(backbone)}") from exc
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
