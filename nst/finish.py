@@ -1,0 +1,61 @@
+"""Records -> metadata and gallery: what a run leaves behind, whatever became of its groups."""
+
+from collections.abc import Mapping, Sequence
+
+from nst import gallery, metadata, output, storage
+from nst.errors import NSTError, StorageError
+from nst.metadata import Record
+from nst.plan import Plan
+from nst.reports import RunReport
+from nst.settings import RunSettings
+from nst.tables import TableError
+
+
+def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None = None) -> RunReport:
+    """Write the metadata and the gallery of what is there, and report every row.
+
+    `errors` are what ended groups before they wrote their record, by the group's name.
+    """
+    outcomes = {outcome.id: outcome for outcome in (*plan.done, *plan.failed)}
+    recorded = output.read_outcomes(settings.output)
+    for group in plan.groups:
+        why = (errors or {}).get(group.name)
+        for planned in group.jobs:
+            found = recorded.get((planned.job.id, planned.key))
+            # A failure on record is an earlier run's where this one's group ended without a record.
+            if found is None or (why is not None and found.status == "failed"):
+                error = NSTError(why or "the run ended before its turn came; run it again")
+                found = output.failure(planned.job.id, error, key=planned.key)
+            outcomes[planned.job.id] = found
+    records = metadata.make_records(plan.jobs, outcomes)
+    metadata_url = storage.join(settings.output, output.METADATA)
+    storage.write_bytes(metadata_url, metadata.metadata_to_parquet(records))
+    gallery_url = _write_gallery(settings.output, records)
+    failed = tuple(record for record in records if record.outcome.status == "failed")
+    return RunReport(
+        num_rows=len(records),
+        num_ok=len(records) - len(failed),
+        num_done_before=len(plan.done),
+        failed=failed,
+        gallery_url=storage.browsable(gallery_url),
+        metadata_url=metadata_url,
+    )
+
+
+def rebuild_gallery(url: str) -> str:
+    """Write the gallery of an output anew from its metadata, and return where it is."""
+    uri = storage.join(url, output.METADATA)
+    try:
+        records = metadata.metadata_from_parquet(storage.read_bytes(uri))
+    except (TableError, KeyError) as exc:
+        raise StorageError(f"{uri}: expected the metadata of a run, found {exc}") from exc
+    return storage.browsable(_write_gallery(url, records))
+
+
+def _write_gallery(url: str, records: Sequence[Record]) -> str:
+    previews = storage.list_names(storage.join(url, output.INPUTS))
+    files = gallery.render(records, previews=previews)
+    # The page last, so that it never asks for a script or a style sheet that is not there yet.
+    for path, text in sorted(files.items(), key=lambda item: item[0] == output.GALLERY):
+        storage.write_bytes(storage.join(url, path), text.encode())
+    return storage.join(url, output.GALLERY)

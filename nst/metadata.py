@@ -1,0 +1,211 @@
+"""What became of each job, and the table that tells it: outcomes, records, their columns."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from nst.errors import Reason
+from nst.job import LABEL_PREFIX, PARAM_FIELDS, Job, PictureParams, params_dict
+from nst.tables import (
+    FLOAT32,
+    FLOAT64,
+    INSTANT,
+    INT32,
+    INT64,
+    TEXT,
+    Column,
+    Type,
+    list_of,
+    read_parquet,
+    struct_of,
+    write_parquet,
+)
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """The unitless losses at one evaluation, counted from 1."""
+
+    evaluation: int
+    content: float
+    style: float
+    tv: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of the picture `id`. Whatever was not reached is None."""
+
+    id: str
+    key: str | None = None
+    status: Status
+    reason: Reason | None = None
+    error: str | None = None
+    picture: str | None = None
+    height: int | None = None
+    width: int | None = None
+    content_digest: str | None = None
+    style_digest: str | None = None
+    weights_digest: str | None = None
+    weights_origin: str | None = None
+    nst_version: str | None = None
+    torch_version: str | None = None
+    device: str | None = None
+    seconds: float | None = None
+    finished_at: datetime | None = None
+    evaluations: int | None = None
+    content_loss: float | None = None
+    style_loss: float | None = None
+    tv_loss: float | None = None
+    total_loss: float | None = None
+    loss_curve: tuple[CurvePoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row of the manifest and what became of it: one row of the metadata."""
+
+    row: int
+    content: str
+    style: str
+    backbone: str
+    labels: Mapping[str, str]
+    params: PictureParams
+    outcome: Outcome
+
+
+_CURVE = list_of(
+    struct_of(evaluation=INT32, content=FLOAT32, style=FLOAT32, tv=FLOAT32, total=FLOAT32)
+)
+
+OUTCOME_COLUMNS = (
+    Column("id", TEXT, "Name of the picture, the same across runs."),
+    Column("key", TEXT, "Digest of all that decides the pixels: equal keys, equal pictures."),
+    Column("status", TEXT, "`ok` or `failed`."),
+    Column("reason", TEXT, "Why a row failed, as one of a closed list of words."),
+    Column("error", TEXT, "Why a row failed, as a sentence that says what to do."),
+    Column("picture", TEXT, "Path of the picture, relative to the output."),
+    Column("height", INT32, "Height of the picture in pixels."),
+    Column("width", INT32, "Width of the picture in pixels."),
+    Column("content_digest", TEXT, "sha256 of the content file's bytes."),
+    Column("style_digest", TEXT, "sha256 of the style file's bytes."),
+    Column("weights_digest", TEXT, "sha256 of the backbone's weights file."),
+    Column("weights_origin", TEXT, "`embedded`, `torchvision` or `file`."),
+    Column("nst_version", TEXT, "Version of this project that made the picture."),
+    Column("torch_version", TEXT, "Version of PyTorch that made the picture."),
+    Column("device", TEXT, "Device that made the picture."),
+    Column("seconds", FLOAT64, "Optimisation time of its batch, divided by the batch's size."),
+    Column("finished_at", INSTANT, "When the picture was written, or failed."),
+    Column("evaluations", INT32, "Evaluations of the loss that were made."),
+    Column("content_loss", FLOAT32, "Final content loss: 0 the content, 1 all structure gone."),
+    Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 no features at all."),
+    Column("tv_loss", FLOAT32, "Final total variation: mean squared neighbour difference."),
+    Column("total_loss", FLOAT32, "Final weighted sum of the three."),
+    Column(
+        "loss_curve", _CURVE, "Losses at up to 64 evaluations, the first and the last included."
+    ),
+)
+
+_PARAM_TYPES: Mapping[str, Type] = {
+    "size": INT32,
+    "steps": INT32,
+    "content_weight": FLOAT64,
+    "style_weight": FLOAT64,
+    "tv_weight": FLOAT64,
+    "content_layers": list_of(TEXT),
+    "style_layers": list_of(TEXT),
+    "init": TEXT,
+    "optimizer": TEXT,
+    "seed": INT64,
+}
+
+ROW_COLUMNS = (
+    Column("row", INT64, "Number of the manifest row, from 1."),
+    Column("content", TEXT, "The content as the manifest writes it."),
+    Column("style", TEXT, "The style as the manifest writes it."),
+    Column("backbone", TEXT, "The backbone."),
+)
+PARAM_COLUMNS = tuple(
+    Column(name, _PARAM_TYPES[name], field.description) for name, field in PARAM_FIELDS.items()
+)
+
+
+def outcomes_to_parquet(outcomes: Iterable[Outcome]) -> bytes:
+    """Outcomes as one Parquet file, the record of a group."""
+    return write_parquet(map(asdict, outcomes), OUTCOME_COLUMNS, notes=_NOTES)
+
+
+def outcomes_from_parquet(data: bytes) -> list[Outcome]:
+    """The outcomes that `outcomes_to_parquet` wrote. Raises TableError for other bytes."""
+    return [_outcome(row) for row in read_parquet(data)]
+
+
+def make_records(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[Record]:
+    """One record for each job, in their order, with the outcome of its id."""
+    return [
+        Record(
+            row=job.row,
+            content=job.content_name,
+            style=job.style_name,
+            backbone=job.backbone,
+            labels=job.labels,
+            params=job.params,
+            outcome=outcomes[job.id],
+        )
+        for job in jobs
+    ]
+
+
+def metadata_to_parquet(records: Sequence[Record]) -> bytes:
+    """The whole table: row, outcome, parameters, and a column for each label that some row has."""
+    labels = dict.fromkeys(LABEL_PREFIX + name for record in records for name in record.labels)
+    label_columns = [Column(name, TEXT, "Label of the manifest.") for name in labels]
+    rows = (
+        {
+            "row": record.row,
+            "content": record.content,
+            "style": record.style,
+            "backbone": record.backbone,
+            **asdict(record.outcome),
+            **params_dict(record.params),
+            **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
+        }
+        for record in records
+    )
+    columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *label_columns]
+    return write_parquet(rows, columns, notes=_NOTES)
+
+
+def metadata_from_parquet(data: bytes) -> list[Record]:
+    """The records that `metadata_to_parquet` wrote. Raises TableError for other bytes."""
+    return [
+        Record(
+            row=row["row"],
+            content=row["content"],
+            style=row["style"],
+            backbone=row["backbone"],
+            labels={
+                name.removeprefix(LABEL_PREFIX): value
+                for name, value in row.items()
+                if name.startswith(LABEL_PREFIX) and value is not None
+            },
+            params=PictureParams(**{name: row[name] for name in PARAM_FIELDS}),
+            outcome=_outcome(row),
+        )
+        for row in read_parquet(data)
+    ]
+
+
+_NOTES = {"schema_version": str(SCHEMA_VERSION)}
+
+
+def _outcome(row: Mapping[str, Any]) -> Outcome:
+    values = {field.name: row[field.name] for field in fields(Outcome)}
+    curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
+    return Outcome(**{**values, "loss_curve": curve})

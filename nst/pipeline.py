@@ -1,0 +1,43 @@
+"""The three steps of a run, which the command line and the flow both call."""
+
+from nst.errors import StorageError
+from nst.finish import finish, rebuild_gallery
+from nst.plan import Group, Plan
+from nst.prepare import make_plan
+from nst.reports import GroupReport, Listener, NoListener, RunReport
+from nst.settings import RunSettings
+
+__all__ = ["check_device", "finish", "make_plan", "rebuild_gallery", "run", "run_group"]
+
+# torch and torchvision take seconds to import, which a plan or a gallery need not wait for, so
+# they are imported by the functions that do need them.
+
+
+def check_device(settings: RunSettings) -> None:
+    """Raises ConfigError where this machine has no such device."""
+    from nst.devices import resolve_device
+
+    resolve_device(settings.device)
+
+
+def run_group(group: Group, settings: RunSettings, listener: Listener | None = None) -> GroupReport:
+    """Make and write the pictures of a group; see `nst.batch.run_group`."""
+    from nst import batch
+
+    return batch.run_group(group, settings, listener or NoListener())
+
+
+def run(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> RunReport:
+    """All groups of a plan one after the other, without Prefect.
+
+    A group that a store's fault ends does not stop the others; its rows are failed in the report.
+    """
+    listener = listener or NoListener()
+    listener.planned(plan)
+    errors: dict[str, str] = {}
+    for group in plan.groups:
+        try:
+            run_group(group, settings, listener)
+        except StorageError as exc:
+            errors[group.name] = str(exc)
+    return finish(plan, settings, errors)

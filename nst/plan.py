@@ -1,0 +1,127 @@
+"""Which jobs run together and which need not run at all; pure, on values already in memory."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nst.job import Job
+from nst.metadata import Outcome
+from nst.weights import WeightsFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A picture that a job reads: where it is, the sha256 of its bytes, its size in pixels."""
+
+    uri: str
+    digest: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """A job that can run: its inputs are there, and its picture will have `height` x `width`."""
+
+    job: Job
+    key: str
+    content: Input
+    style: Input
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Jobs that one tensor program makes as one batch. `name` says what a person calls it."""
+
+    name: str
+    backbone: str
+    weights: WeightsFile
+    height: int
+    width: int
+    jobs: tuple[PlannedJob, ...]
+
+    @property
+    def steps(self) -> int:
+        return self.jobs[0].job.params.steps
+
+    @property
+    def work(self) -> int:
+        """Pixels times evaluations, which its time is proportional to."""
+        return self.height * self.width * self.steps * len(self.jobs)
+
+    @property
+    def digest(self) -> str:
+        """The same for the same pictures under the same ids, and for no others."""
+        text = "\n".join(f"{planned.job.id} {planned.key}" for planned in self.jobs)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every row of a manifest accounted for: to run, already done, or failed before it could run.
+
+    Rows that say the same are one job of one id, and stand in `groups`, `done` or `failed` once.
+    """
+
+    manifest: str
+    jobs: tuple[Job, ...]
+    groups: tuple[Group, ...]
+    done: tuple[Outcome, ...]
+    failed: tuple[Outcome, ...]
+
+    @property
+    def num_pictures_to_make(self) -> int:
+        return sum(len(group.jobs) for group in self.groups)
+
+
+def make_groups(
+    planned: Iterable[PlannedJob],
+    *,
+    weights: Mapping[str, WeightsFile],
+    max_batch_pixels: int,
+) -> tuple[Group, ...]:
+    """The jobs in groups that each share one tensor program and hold at most `max_batch_pixels`.
+
+    Groups come in the order in which the manifest first needs each program. A picture larger than
+    the bound is a group of its own.
+    """
+    programs: dict[tuple[object, ...], list[PlannedJob]] = {}
+    for one in planned:
+        programs.setdefault(_program(one), []).append(one)
+    batches = [
+        batch
+        for members in programs.values()
+        for batch in _cut(members, max_batch_pixels // (members[0].height * members[0].width))
+    ]
+    return tuple(
+        Group(
+            name=f"{number} of {len(batches)}",
+            backbone=batch[0].job.backbone,
+            weights=weights[batch[0].job.backbone],
+            height=batch[0].height,
+            width=batch[0].width,
+            jobs=tuple(batch),
+        )
+        for number, batch in enumerate(batches, start=1)
+    )
+
+
+def _program(planned: PlannedJob) -> tuple[object, ...]:
+    """What the items of a batch must share; weights, seeds, inits and styles are each item's own."""
+    params = planned.job.params
+    return (
+        planned.job.backbone,
+        planned.height,
+        planned.width,
+        params.content_layers,
+        params.style_layers,
+        params.steps,
+        params.optimizer,
+    )
+
+
+def _cut(members: Sequence[PlannedJob], length: int) -> list[Sequence[PlannedJob]]:
+    length = max(1, length)
+    return [members[i : i + length] for i in range(0, len(members), length)]
