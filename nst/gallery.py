@@ -1,0 +1,161 @@
+"""Records -> the files of a static page: rows are content x style pairs, columns are backbones."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote, unquote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from nst import output
+from nst.job import params_dict
+from nst.metadata import Outcome, Record
+from nst.profiles import PROFILES
+
+_ASSETS = ("gallery.css", "gallery.js")
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumb:
+    """An input as the page shows it; `src` is None where no preview of it was made."""
+
+    name: str
+    title: str
+    src: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One picture, or the error in its place. `caption` tells it from others in the same cell."""
+
+    record: Record
+    src: str | None
+    caption: str
+    facts: Mapping[str, str]
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.record.outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A pair, with what each backbone made of it, in the order of the page's columns."""
+
+    content: Thumb
+    style: Thumb
+    columns: tuple[tuple[Cell, ...], ...]
+
+
+def render(records: Sequence[Record], *, previews: Set[str]) -> dict[str, str]:
+    """The page's files by their path in the output.
+
+    `previews` are the names of the input previews that the output has. The same records give the
+    same files.
+    """
+    backbones = [name for name in PROFILES if any(r.backbone == name for r in records)]
+    environment = Environment(
+        loader=PackageLoader("nst"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("gallery.html.j2").render(
+        rows=_rows(records, backbones, previews),
+        backbones=backbones,
+        num_ok=sum(record.outcome.status == "ok" for record in records),
+        num_failed=sum(record.outcome.status == "failed" for record in records),
+        metadata=output.METADATA,
+    )
+    assets = files("nst") / "assets"
+    return {
+        output.GALLERY: page,
+        **{f"assets/{name}": (assets / name).read_text(encoding="utf-8") for name in _ASSETS},
+    }
+
+
+def _rows(records: Sequence[Record], backbones: Sequence[str], previews: Set[str]) -> list[Row]:
+    pairs: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        pairs.setdefault((record.content, record.style), []).append(record)
+    return [
+        Row(
+            content=_thumb(content, [r.outcome.content_digest for r in members], previews),
+            style=_thumb(style, [r.outcome.style_digest for r in members], previews),
+            columns=tuple(
+                _cells([r for r in members if r.backbone == backbone]) for backbone in backbones
+            ),
+        )
+        for (content, style), members in pairs.items()
+    ]
+
+
+def _thumb(reference: str, digests: Sequence[str | None], previews: Set[str]) -> Thumb:
+    """The preview of an input by what any of its pair's rows knows of it."""
+    names = [output.preview_name(digest) for digest in digests if digest is not None]
+    name = next((name for name in names if name in previews), None)
+    return Thumb(
+        name=_readable(reference),
+        title=reference,
+        src=f"{output.INPUTS}/{name}" if name is not None else None,
+    )
+
+
+def _readable(reference: str) -> str:
+    """`pictures/great-wave.jpg` -> `great wave`."""
+    last = unquote(reference).rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
+    return " ".join(stem.replace("-", " ").replace("_", " ").split()) or reference
+
+
+def _cells(records: Sequence[Record]) -> tuple[Cell, ...]:
+    described = [_described(record) for record in records]
+    differing = [
+        name
+        for name in dict.fromkeys(name for each in described for name in each)
+        if len({each.get(name) for each in described}) > 1
+    ]
+    return tuple(
+        Cell(
+            record=record,
+            src=quote(record.outcome.picture) if record.outcome.picture else None,
+            caption=", ".join(f"{n.replace('_', ' ')} {each[n]}" for n in differing if n in each),
+            facts=_facts(record, each),
+        )
+        for record, each in zip(records, described, strict=True)
+    )
+
+
+def _described(record: Record) -> dict[str, str]:
+    """What a person set for this row: its labels and its parameters."""
+    given = {name: value for name, value in params_dict(record.params).items() if value is not None}
+    return {**record.labels, **{name: _shown(value) for name, value in given.items()}}
+
+
+def _facts(record: Record, described: Mapping[str, str]) -> dict[str, str]:
+    """What the large view says of a picture, in its order."""
+    outcome = record.outcome
+    measured = {
+        "content loss": outcome.content_loss,
+        "style loss": outcome.style_loss,
+        "total loss": outcome.total_loss,
+    }
+    facts = {name: _shown(value) for name, value in measured.items() if value is not None}
+    facts |= {name.replace("_", " "): value for name, value in described.items()}
+    if outcome.seconds is not None:
+        facts["time"] = f"{outcome.seconds:.1f} s on {outcome.device}"
+    facts["id"] = outcome.id
+    return facts
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case float():
+            return f"{value:.{_DIGITS}g}"
+        case tuple():
+            return " ".join(value)
+        case _:
+            return str(value)
