@@ -1,0 +1,293 @@
+"""The command line: a thin translation to the steps of a run; it alone prints and exits."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from nst import __version__, pipeline, storage, weights
+from nst.errors import ConfigError, ManifestError, NSTError, WeightsError
+from nst.metadata import Record
+from nst.plan import Plan
+from nst.profiles import PROFILES
+from nst.progress import RunProgress
+from nst.reports import RunReport
+from nst.settings import RunSettings
+
+EXIT_STOPPED = 1  # a fault of a store ended the run; running it again goes on from there
+EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
+EXIT_SOME_FAILED = 3  # the run finished and some rows failed
+
+_MAX_LISTED = 50
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ManifestArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MANIFEST", help="CSV, JSON Lines, Parquet or YAML matrix; a path or URL."
+    ),
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="A picture parameter for every row, over the manifest's own. Repeatable.",
+    ),
+]
+WeightsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--weights",
+        metavar="BACKBONE=FILE-OR-URL",
+        help="Weights to use for a backbone; `torchvision` for its download. Repeatable.",
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="auto|cpu|mps|cuda|cuda:N", help="What to compute on.")
+]
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="png|jpeg|webp", help="Format of the pictures.")
+]
+BatchOption = Annotated[
+    int, typer.Option(help="Pixels of a batch together; bounds the memory it takes.")
+]
+_DEFAULTS = RunSettings(output="-")
+
+
+def main() -> None:
+    """The command `nst`."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Batch neural style transfer: repaint every content of a manifest in its style.
+
+    Example: nst run manifests/demo.csv --output output/demo
+    """
+    if version:
+        print(f"nst {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    manifest: ManifestArgument,
+    output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
+    set_: SetOption = [],  # noqa: B006 typer copies it
+    device: DeviceOption = _DEFAULTS.device,
+    image_format: FormatOption = _DEFAULTS.image_format,
+    max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
+    weights_: WeightsOption = [],  # noqa: B006
+    prefect: Annotated[
+        bool,
+        typer.Option(
+            "--prefect", help="Run as the Prefect flow, on its own server if none is set."
+        ),
+    ] = False,
+) -> None:
+    """Make every picture of a manifest that the output does not have, its metadata and gallery.
+
+    Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
+    3 the run finished and some rows failed, which are listed; 1 a fault of the store ended it.
+
+    Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
+    """
+    with _usage_errors():
+        settings = _settings(
+            output=storage.absolute(output),
+            device=device,
+            image_format=image_format,
+            max_batch_pixels=max_batch_pixels,
+            weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL"),
+        )
+        overrides = _pairs(set_, "--set", "FIELD=VALUE")
+        pipeline.check_device(settings)
+    with RunProgress() as progress:
+        if prefect:
+            # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
+            from flows.local import run_locally
+
+            with _usage_errors():
+                report = run_locally(storage.absolute(manifest), settings, overrides, progress)
+        else:
+            with _usage_errors():
+                plan = pipeline.make_plan(storage.absolute(manifest), settings, overrides)
+            try:
+                report = pipeline.run(plan, settings, progress)
+            except NSTError as exc:
+                _stop(str(exc), EXIT_STOPPED)
+    _print_report(report)
+    if report.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def plan(
+    manifest: ManifestArgument,
+    output: Annotated[
+        str | None, typer.Option(metavar="URL", help="Also say what is already done there.")
+    ] = None,
+    set_: SetOption = [],  # noqa: B006
+    max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
+    image_format: FormatOption = _DEFAULTS.image_format,
+    weights_: WeightsOption = [],  # noqa: B006
+) -> None:
+    """Check a manifest and print what would run, in which groups; run nothing.
+
+    Exit status: 0 the manifest is good; 2 it is not.
+
+    Example: nst plan manifests/study.yaml --output output/study
+    """
+    with _usage_errors():
+        settings = _settings(
+            output=storage.absolute(output) if output else _DEFAULTS.output,
+            image_format=image_format,
+            max_batch_pixels=max_batch_pixels,
+            weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL"),
+        )
+        made = pipeline.make_plan(
+            storage.absolute(manifest),
+            settings,
+            _pairs(set_, "--set", "FIELD=VALUE"),
+            download=False,
+            resume=output is not None,
+        )
+    _print_plan(made)
+
+
+@app.command()
+def gallery(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+) -> None:
+    """Rebuild the gallery of an output from its metadata.
+
+    Example: nst gallery output/demo
+    """
+    with _usage_errors():
+        print(f"Gallery: {pipeline.rebuild_gallery(storage.absolute(output))}")
+
+
+@app.command(name="weights")
+def show_weights(weights_: WeightsOption = []) -> None:  # noqa: B006
+    """Print what weights each backbone has, where from, and how to get the missing ones.
+
+    Example: nst weights --weights vgg19=weights/vgg19.safetensors
+    """
+    with _usage_errors():
+        chosen = _settings(
+            output=_DEFAULTS.output, weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL")
+        ).weights
+    for backbone in PROFILES:
+        try:
+            file = weights.obtain(backbone, chosen.get(backbone), download=False)
+            print(f"{backbone}: {file.origin}, {file.uri}\n    sha256 {file.digest}")
+        except WeightsError as exc:
+            print(f"{backbone}: missing\n    {exc}")
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Before anything has run, every error is one of usage or of the manifest."""
+    try:
+        yield
+    except NSTError as exc:
+        _stop(str(exc), EXIT_USAGE)
+
+
+def _stop(message: str, status: int) -> NoReturn:
+    print(f"nst: {message}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+def _settings(**values: Any) -> RunSettings:
+    unknown = set(values["weights"]) - set(PROFILES)
+    if unknown:
+        raise ConfigError(
+            f"--weights: expected one of {', '.join(PROFILES)}; found {', '.join(sorted(unknown))}"
+        )
+    try:
+        return RunSettings(**values)
+    except ValidationError as exc:
+        problems = [
+            f"--{str(e['loc'][0]).replace('_', '-').removeprefix('image-')}: expected "
+            f"{e['msg'].removeprefix('Input should be ')}; found {e['input']!r}"
+            for e in exc.errors()
+        ]
+        raise ConfigError("\n".join(problems)) from exc
+
+
+def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ManifestError(f"{option}: expected {form}; found {text!r}")
+        pairs[name] = value
+    return pairs
+
+
+def _print_plan(plan: Plan) -> None:
+    print(f"{_count(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
+    for group in plan.groups:
+        print(
+            f"  group {group.name}: {group.backbone}, {group.height} x {group.width} px, "
+            f"{group.steps} steps, {_count(len(group.jobs), 'picture')}"
+        )
+        for planned in group.jobs:
+            print(f"    {planned.job.id}")
+    failed = {outcome.id: outcome for outcome in plan.failed}
+    rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
+    _print_rows(rows, "cannot run as things are")
+
+
+def _plan_summary(plan: Plan) -> str:
+    parts = [f"{_count(plan.num_pictures_to_make, 'picture')} to make"]
+    parts.append(f"{len(plan.done)} already done")
+    if plan.failed:
+        parts.append(f"{len(plan.failed)} that cannot run")
+    return ", ".join(parts)
+
+
+def _print_report(report: RunReport) -> None:
+    before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
+    print(f"{report.num_ok} of {_count(report.num_rows, 'row')} ok{before}")
+    _print_rows([_failed_row(record) for record in report.failed], "failed")
+    print(f"Metadata: {report.metadata_url}")
+    print(f"Gallery: {report.gallery_url}")
+
+
+def _failed_row(record: Record) -> tuple[int, str, str]:
+    return record.row, record.outcome.id, f"{record.outcome.reason}: {record.outcome.error}"
+
+
+def _print_rows(rows: Sequence[tuple[int, str, str]], what: str) -> None:
+    """Rows under the reason that they share, so that forty rows do not say one thing forty times."""
+    by_reason: dict[str, list[tuple[int, str]]] = {}
+    for row, job_id, reason in rows:
+        by_reason.setdefault(reason, []).append((row, job_id))
+    for reason, members in by_reason.items():
+        print(f"{_count(len(members), 'row')} {what}: {reason}")
+        for row, job_id in members[:_MAX_LISTED]:
+            print(f"    row {row}, {job_id}")
+        if len(members) > _MAX_LISTED:
+            print(f"    and {len(members) - _MAX_LISTED} more, all of them in the metadata")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

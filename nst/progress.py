@@ -1,0 +1,90 @@
+"""How a run gets on, for a person to watch: a live bar, or lines where there is no terminal."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from nst.plan import Group, Plan
+
+_LINE_EVERY_S = 10
+
+
+class RunProgress:
+    """A listener that shows pictures done, pictures per second and the time left, on stderr.
+
+    Time goes by the pixels and evaluations that are done, so it moves within a batch too; the
+    pictures per second are that share of all pictures, over the time since the first evaluation.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.fields[pictures]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+        self._num_pictures = 0
+        self._total_work = 0
+        self._work_by_group: dict[str, int] = {}
+        self._pictures_by_group: dict[str, int] = {}
+        self._started: float | None = None
+        self._line_at = 0.0
+
+    def __enter__(self) -> "RunProgress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._bar.stop()
+
+    def planned(self, plan: Plan) -> None:
+        self._num_pictures = plan.num_pictures_to_make
+        self._total_work = sum(group.work for group in plan.groups)
+        if self._console.is_terminal and self._num_pictures:
+            self._task = self._bar.add_task(
+                "",
+                total=self._total_work,
+                pictures=f"0/{self._num_pictures} pictures",
+                speed="starting",
+                left="",
+            )
+            self._bar.start()
+
+    def advanced(self, group: Group, evaluation: int) -> None:
+        now = time.monotonic()
+        if self._started is None:
+            # The first evaluation is in by now; counting from before it would count the loading.
+            self._started = now
+            self._line_at = now + _LINE_EVERY_S
+        self._work_by_group[group.name] = group.work * evaluation // group.steps
+        self._pictures_by_group[group.name] = len(group.jobs) if evaluation == group.steps else 0
+        self._show(now - self._started, now)
+
+    def _show(self, elapsed_s: float, now: float) -> None:
+        work = sum(self._work_by_group.values())
+        share = work / self._total_work
+        pictures = f"{sum(self._pictures_by_group.values())}/{self._num_pictures} pictures"
+        speed = f"{share * self._num_pictures / elapsed_s:.3g} images/s" if elapsed_s else ""
+        left = f"{_clock(elapsed_s * (1 - share) / share)} left" if elapsed_s else ""
+        if self._task is not None:
+            self._bar.update(self._task, completed=work, pictures=pictures, speed=speed, left=left)
+        elif now >= self._line_at:
+            self._line_at = now + _LINE_EVERY_S
+            print(f"{pictures}, {share:.0%}, {speed}, {left}", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
