@@ -1,0 +1,1 @@
+"""The Prefect flow and its tasks, each a thin call into `nst`."""

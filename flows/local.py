@@ -1,0 +1,37 @@
+"""Run the flow in this process, on the server that is configured or else on Prefect's own."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from prefect import tags
+from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+
+from flows.listening import listening
+from flows.stylize import stylize_manifest
+from nst.reports import Listener, RunReport
+from nst.settings import RunSettings
+
+# Prefect gives its own server 20 s to start, which a loaded machine with a fresh database exceeds.
+_STARTUP_TIMEOUT_S = 120
+
+
+def run_locally(
+    manifest: str, settings: RunSettings, overrides: Mapping[str, Any], listener: Listener
+) -> RunReport:
+    """Run the flow and return its report. Raises what the flow raised, a ManifestError above all."""
+    timeout = {PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: _STARTUP_TIMEOUT_S}
+    with temporary_settings(timeout), listening(listener), tags("nst"):
+        ended = stylize_manifest(
+            manifest,
+            settings.output,
+            overrides=dict(overrides),
+            device=settings.device,
+            image_format=settings.image_format,
+            max_batch_pixels=settings.max_batch_pixels,
+            weights=dict(settings.weights),
+            return_state=True,
+        )
+    # Prefect types every flow as if it might be asynchronous; this one is not.
+    report: RunReport = cast(State[Any], ended).result()
+    return report
