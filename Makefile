@@ -14,7 +14,7 @@ help:
 
 # A Prefect home inside the checkout keeps the demo clear of a server or database of the user's own.
 demo: $(VENV)/.run
-	PREFECT_HOME="$(CURDIR)/.prefect" PREFECT_API_URL= $(BIN)/nst run manifests/demo.csv --output $(DEMO_OUTPUT) --prefect
+	PREFECT_HOME="$(CURDIR)/.prefect" DO_NOT_TRACK=1 $(BIN)/nst run manifests/demo.csv --output $(DEMO_OUTPUT) --prefect
 
 test: check
 	$(BIN)/pytest

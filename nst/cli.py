@@ -68,8 +68,15 @@ _DEFAULTS = RunSettings(output="-")
 
 def main() -> None:
     """The command `nst`."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    _show_warnings()
     app()
+
+
+def _show_warnings() -> None:
+    """Our own warnings on stderr. Not the root logger's: Prefect sets up logging of its own."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("nst").addHandler(handler)
 
 
 @app.callback(invoke_without_command=True)

@@ -24,6 +24,7 @@ class RunProgress:
         self._bar = Progress(
             TextColumn("{task.fields[pictures]}"),
             BarColumn(bar_width=None),
+            TextColumn("{task.percentage:.0f}%"),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[left]}"),
             console=self._console,
@@ -79,6 +80,9 @@ class RunProgress:
         left = f"{_clock(elapsed_s * (1 - share) / share)} left" if elapsed_s else ""
         if self._task is not None:
             self._bar.update(self._task, completed=work, pictures=pictures, speed=speed, left=left)
+            if work == self._total_work:
+                # What is logged from here on comes after the bar and not above a copy of it.
+                self._bar.stop()
         elif now >= self._line_at:
             self._line_at = now + _LINE_EVERY_S
             print(f"{pictures}, {share:.0%}, {speed}, {left}", file=sys.stderr, flush=True)
