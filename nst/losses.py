@@ -6,6 +6,8 @@ from torch import Tensor
 # A target without structure (a flat picture) has a scale of nearly nothing; its loss is then
 # measured against this share of the target's whole energy instead of being divided by zero.
 MIN_SCALE_SHARE = 0.01
+# A target whose features are all zero has no scale; this one keeps its loss a finite number.
+MIN_SCALE = 1e-12
 
 
 def gram(features: Tensor) -> Tensor:
@@ -21,7 +23,7 @@ def gram(features: Tensor) -> Tensor:
 
 def gram_scale(target: Tensor) -> Tensor:
     """What a style loss is measured in: the target Gram's squared norm, [B,C,C] -> [B]."""
-    return target.square().sum(dim=(1, 2)).clamp_min(torch.finfo(target.dtype).tiny)
+    return target.square().sum(dim=(1, 2)).clamp_min(MIN_SCALE)
 
 
 def style_layer_loss(features: Tensor, target: Tensor, scale: Tensor) -> Tensor:
@@ -37,8 +39,7 @@ def content_scale(target: Tensor) -> Tensor:
     """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B]."""
     energy = target.square().sum(dim=(1, 2, 3))
     spread = (target - target.mean(dim=(2, 3), keepdim=True)).square().sum(dim=(1, 2, 3))
-    floor = (MIN_SCALE_SHARE * energy).clamp_min(torch.finfo(target.dtype).tiny)
-    return torch.maximum(spread, floor)
+    return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
 
 
 def content_layer_loss(features: Tensor, target: Tensor, scale: Tensor) -> Tensor:
