@@ -70,6 +70,14 @@ class _Row:
     cells: Cells
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The rows of a file, and what is wrong with it that does not keep the rows from being read."""
+
+    rows: Sequence[_Row]
+    problems: Sequence[Problem]
+
+
 class _Problems(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__()
@@ -90,25 +98,26 @@ def parse(
     `overrides` are picture parameters that stand over those of every row.
     Raises ManifestError, which lists every problem, before anything is run.
     """
-    problems: list[Problem] = []
     try:
         forced = parse_overrides(overrides or {})
-        rows = _READERS[_suffix(name)](data, glob)
+        table = _READERS[_suffix(name)](data, glob)
     except _Problems as exc:
         raise _refusal(name, exc.problems) from exc
+    problems = list(table.problems)
     jobs: list[Job] = []
-    lines: list[int | None] = []
-    for number, row in enumerate(rows, start=1):
+    ids = _Ids()
+    for number, row in enumerate(table.rows, start=1):
+        own_id = _text_of(row.cells, "id")
         try:
-            jobs.append(_job(number, row, forced, resolve))
-            lines.append(row.line)
+            job = _job(number, row, own_id, forced, resolve)
+            jobs.append(job)
+            problems += ids.add(job.id, number, row.line, is_own=own_id is not None)
         except _Problems as exc:
             problems += exc.problems
-    problems += _repeated_ids(
-        jobs, lines, explicit={j.row for j in jobs if _given(rows[j.row - 1].cells, "id")}
-    )
+            if own_id is not None:
+                problems += ids.add(own_id, number, row.line, is_own=True)
     if problems:
-        raise _refusal(name, sorted(problems, key=lambda p: p.line or 0))
+        raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
     return tuple(jobs)
 
 
@@ -116,7 +125,7 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     """The picture parameters among `values`, validated. Raises ManifestError for one that is not."""
     known = list(PARAM_FIELDS)
     problems = [
-        Problem(None, None, "a picture parameter for --set" + _nearest(field, known), repr(field))
+        Problem(None, None, "a picture parameter" + _nearest(field, known), repr(field))
         for field in values
         if field not in known
     ]
@@ -129,7 +138,9 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     return {field: getattr(params, field) for field in values}
 
 
-def _job(number: int, row: _Row, forced: Mapping[str, Any], resolve: Resolve) -> Job:
+def _job(
+    number: int, row: _Row, own_id: str | None, forced: Mapping[str, Any], resolve: Resolve
+) -> Job:
     problems: list[Problem] = []
     texts = {}
     for column in REQUIRED_COLUMNS:
@@ -151,7 +162,6 @@ def _job(number: int, row: _Row, forced: Mapping[str, Any], resolve: Resolve) ->
             problems += _layer_problems(params, str(backbone), row.line)
     except ValidationError as exc:
         problems += _value_problems(exc, row.line)
-    own_id = str(row.cells["id"]).strip() if _given(row.cells, "id") else None
     if own_id is not None and not is_safe_id(own_id):
         problems.append(Problem(row.line, "id", SAFE_ID_RULE, repr(own_id)))
     if problems or params is None:
@@ -233,50 +243,47 @@ def _slug(reference: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].rstrip("-") or "picture"
 
 
-def _repeated_ids(
-    jobs: Sequence[Job], lines: Sequence[int | None], explicit: set[int]
-) -> list[Problem]:
-    """Ids that more than one row has, compared without case since some filesystems do so.
+class _Ids:
+    """The ids so far, compared without case since some filesystems do so.
 
     Rows without an id of their own that say the same share one picture, which is no problem.
     """
-    first: dict[str, int] = {}
-    problems = []
-    for i, job in enumerate(jobs):
-        j = first.setdefault(job.id.casefold(), i)
-        if j != i and {jobs[i].row, jobs[j].row} & explicit:
-            before = f"line {lines[j]}" if lines[j] is not None else f"row {jobs[j].row}"
-            problems.append(
-                Problem(lines[i], "id", f"an id that {before} does not have", repr(job.id))
-            )
-    return problems
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, bool]] = {}
+
+    def add(self, text: str, number: int, line: int | None, *, is_own: bool) -> list[Problem]:
+        here = f"line {line}" if line is not None else f"row {number}"
+        first, was_own = self._seen.setdefault(text.casefold(), (here, is_own))
+        if first == here or not (is_own or was_own):
+            return []
+        return [Problem(line, "id", f"an id that {first} does not have", repr(text))]
 
 
 # Readers: bytes -> rows
 
 
-def _read_csv(data: bytes, _: Glob) -> list[_Row]:
+def _read_csv(data: bytes, _: Glob) -> _Table:
     # strict: a quote that is never closed would otherwise swallow the rest of the file.
     reader = csv.reader(io.StringIO(_text(data), newline=""), strict=True)
     rows = []
     try:
         header = next(reader, [])
-        _check_columns(header, line=1)
+        problems = _column_problems(header, line=1)
         line = reader.line_num + 1
         for cells in reader:
-            if len(cells) not in (0, len(header)):
-                raise _Problems(
-                    Problem(line, None, f"{len(header)} cells as in the header", f"{len(cells)}")
-                )
-            if cells:
+            if len(cells) == len(header):
                 rows.append(_Row(line, dict(zip(header, cells, strict=True))))
+            elif cells:
+                expected = f"{len(header)} cells as in the header"
+                problems.append(Problem(line, None, expected, str(len(cells))))
             line = reader.line_num + 1
     except csv.Error as exc:
         raise _Problems(Problem(reader.line_num, None, "CSV", str(exc))) from exc
-    return rows
+    return _Table(rows, problems)
 
 
-def _read_jsonl(data: bytes, _: Glob) -> list[_Row]:
+def _read_jsonl(data: bytes, _: Glob) -> _Table:
     rows = []
     problems: list[Problem] = []
     for line, text in enumerate(_text(data).split("\n"), start=1):
@@ -286,15 +293,11 @@ def _read_jsonl(data: bytes, _: Glob) -> list[_Row]:
             cells = json.loads(text, object_pairs_hook=_without_repeats)
             if not isinstance(cells, dict):
                 raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
-            _check_columns(list(cells), line=line, is_row=True)
+            problems += _column_problems(list(cells), line=line, needs_all=False)
             rows.append(_Row(line, cells))
-        except _Problems as exc:
-            problems += exc.problems
         except (ValueError, RecursionError) as exc:
             problems.append(Problem(line, None, "a JSON object", str(exc)))
-    if problems:
-        raise _Problems(*problems)
-    return rows
+    return _Table(rows, problems)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -305,43 +308,46 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return cells
 
 
-def _read_parquet(data: bytes, _: Glob) -> list[_Row]:
+def _read_parquet(data: bytes, _: Glob) -> _Table:
     try:
-        _check_columns(tables.parquet_columns(data), line=None)
+        problems = _column_problems(tables.parquet_columns(data), line=None)
         rows = tables.read_parquet(data)
     except tables.TableError as exc:
         raise _Problems(Problem(None, None, "a Parquet file", str(exc))) from exc
-    return [_Row(number, cells) for number, cells in enumerate(rows, start=1)]
+    return _Table([_Row(number, cells) for number, cells in enumerate(rows, start=1)], problems)
 
 
-def _read_matrix(data: bytes, glob: Glob) -> list[_Row]:
+def _read_matrix(data: bytes, glob: Glob) -> _Table:
     """A YAML mapping of column to value or list of values -> the rows of their product."""
     axes: dict[str, list[tuple[int, Any]]] = {}
     try:
         root = yaml.compose(_text(data), Loader=yaml.SafeLoader)
         if root is None:
-            return []
+            return _Table([], [])
         if not isinstance(root, yaml.MappingNode):
             raise _Problems(Problem(1, None, "a mapping of columns to lists", root.tag))
         construct = yaml.constructor.SafeConstructor().construct_object
         names = [str(construct(key)) for key, _ in root.value]
-        _check_columns(names, line=root.start_mark.line + 1)
+        problems = _column_problems(names, line=root.start_mark.line + 1)
         for column, (_, node) in zip(names, root.value, strict=True):
             items = node.value if isinstance(node, yaml.SequenceNode) else [node]
             values = [(n.start_mark.line + 1, construct(n, deep=True)) for n in items]
+            if column == "id":
+                problems.append(Problem(values[0][0], column, _NO_IDS, _shown(values[0][1])))
+                continue
             axes[column] = [
                 found for item in values for found in _expanded(column, *item, glob=glob)
             ]
     except yaml.YAMLError as exc:
         raise _Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
-    if "id" in axes and len(axes["id"]) > 0:
-        raise _Problems(
-            Problem(axes["id"][0][0], "id", "no ids in a matrix, which makes its own", "some")
-        )
-    return [
+    rows = [
         _Row(max(line for line, _ in combination), _cells(axes, combination))
         for combination in itertools.product(*axes.values())
     ]
+    return _Table(rows, problems)
+
+
+_NO_IDS = "no ids in a matrix, whose rows have ids made for them"
 
 
 def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> Cells:
@@ -362,7 +368,7 @@ def _is_glob(text: str) -> bool:
     return any(c in text for c in "*?[")
 
 
-_READERS: dict[str, Callable[[bytes, Glob], list[_Row]]] = {
+_READERS: dict[str, Callable[[bytes, Glob], _Table]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
@@ -380,8 +386,13 @@ def _suffix(name: str) -> str:
     return suffix
 
 
-def _check_columns(names: Sequence[str], *, line: int | None, is_row: bool = False) -> None:
-    """Every column known, none twice, none that is required missing."""
+def _column_problems(
+    names: Sequence[str], *, line: int | None, needs_all: bool = True
+) -> list[Problem]:
+    """What is wrong with a header whose rows can still be read.
+
+    Raises _Problems where a required column is missing, since every row would then say so again.
+    """
     known = [*REQUIRED_COLUMNS, *ID_COLUMN, *PARAM_FIELDS]
     problems = [
         Problem(
@@ -395,14 +406,14 @@ def _check_columns(names: Sequence[str], *, line: int | None, is_row: bool = Fal
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
-    if not is_row and names:
-        problems += [
-            Problem(line, name, "this column", "only " + ", ".join(map(repr, names)))
-            for name in REQUIRED_COLUMNS
-            if name not in names
-        ]
-    if problems:
-        raise _Problems(*problems)
+    missing = [
+        Problem(line, name, "this column", "only " + ", ".join(map(repr, names)))
+        for name in REQUIRED_COLUMNS
+        if needs_all and names and name not in names
+    ]
+    if missing:
+        raise _Problems(*problems, *missing)
+    return problems
 
 
 def _text(data: bytes) -> str:
@@ -414,6 +425,10 @@ def _text(data: bytes) -> str:
 
 
 # Words
+
+
+def _text_of(cells: Cells, column: str) -> str | None:
+    return str(cells[column]).strip() if _given(cells, column) else None
 
 
 def _given(cells: Cells, column: str) -> bool:
