@@ -126,9 +126,10 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours, in a mode without alpha, and the alpha channel where something shows through."""
     if not image.has_transparency_data or image.mode.startswith(_HIGH_RANGE_MODES):
         return image, None
+    rgba = image.convert("RGBA")
     # A grey picture stays one, since its colour profile would not fit three channels.
-    colour = image.convert("L" if image.mode in ("LA", "La") else "RGB")
-    alpha = image.convert("RGBA").getchannel("A")
+    colour = image.convert("L") if image.mode in ("LA", "La") else rgba.convert("RGB")
+    alpha = rgba.getchannel("A")
     return colour, None if alpha.getextrema() == (255, 255) else alpha
 
 
