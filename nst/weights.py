@@ -83,7 +83,7 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
     ) as exc:
         raise WeightsError(
             f"weights of {file.backbone}: expected a safetensors file or a PyTorch state dict, "
-            f"found {file.uri}, which is neither: {str(exc).splitlines()[0]}"
+            f"found {file.uri}, which is neither: {_said(exc)}"
         ) from exc
     if not isinstance(state, Mapping) or not all(
         isinstance(v, torch.Tensor) for v in state.values()
@@ -147,6 +147,11 @@ def _read(backbone: str, uri: str) -> bytes:
         if exc.is_transient:
             raise
         raise WeightsError(f"weights of {backbone}: {exc}. {how_to_get(backbone)}") from exc
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error: PyTorch goes on for paragraphs about how to trust a file."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _sha256(data: bytes) -> str:
