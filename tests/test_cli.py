@@ -1,0 +1,181 @@
+"""The command as a user types it, in a process of its own: output, errors, exit status."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers import ROOT, row, write_project
+
+
+def nst(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nst", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd or ROOT,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_run_makes_everything_and_exits_0(tmp_path: Path) -> None:
+    write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
+    # As typed: with relative paths, from another folder.
+    done = nst("run", "in/manifest.csv", "--output", "out", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 rows ok" in done.stdout
+    assert f"Gallery: {(tmp_path / 'out/index.html').as_uri()}" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "out/images").iterdir()) == ["one.png", "two.png"]
+    again = nst("run", "in/manifest.csv", "--output", "out", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "2 of 2 rows ok, 2 of them from before" in again.stdout
+
+
+def test_run_with_failed_rows_lists_them_and_exits_3(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in", [row(id="one"), row("no.png", id="two"), row("no.png", id="three")]
+    )
+    done = nst("run", manifest, "--output", tmp_path / "out")
+    assert done.returncode == 3
+    assert "1 of 3 rows ok" in done.stdout
+    assert "2 rows failed: input_not_found: cannot read" in done.stdout
+    assert "row 2, two\n" in done.stdout
+    assert "row 3, three\n" in done.stdout
+    assert pq.read_table(tmp_path / "out/metadata.parquet").num_rows == 3
+
+
+def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in",
+        [
+            row(id="a", backbone="vgg61", colour="x"),
+            row(id="b", size=7, colour="x"),
+            row(id="c", colour="x"),
+            row(id="c", colour="x"),
+        ],
+    )
+    for command in (("run", manifest, "--output", tmp_path / "out"), ("plan", manifest)):
+        done = nst(*command)
+        assert done.returncode == 2
+        head, *problems = done.stderr.strip().splitlines()
+        assert head == "nst: manifest.csv: refused with 4 problems, nothing was run"
+        assert [p.split(":")[0].strip() for p in problems] == [
+            "line 1, column 'colour'",
+            "line 2, column 'backbone'",
+            "line 3, column 'size'",
+            "line 5, column 'id'",
+        ]
+        assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "size=9"), "column 'size': expected greater than or equal to 32; found '9'"),
+        (("--set", "steps"), "--set: expected FIELD=VALUE; found 'steps'"),
+        (("--set", "step=3"), "did you mean 'steps'?"),
+        (("--device", "gpu"), "--device: expected"),
+        (("--device", "cuda:99"), "--device cuda:99: found"),
+        (("--format", "gif"), "--format: expected 'png', 'jpeg' or 'webp'; found 'gif'"),
+        (("--weights", "vgg61=x"), "--weights: expected one of vgg16, vgg19, resnet50"),
+        (("--max-batch-pixels", "0"), "--max-batch-pixels: expected greater than"),
+        (("--nonsense",), "No such option"),
+    ],
+)
+def test_bad_usage_exits_2_and_runs_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    done = nst("run", manifest, "--output", tmp_path / "out", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_set_stands_over_the_manifest(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    done = nst(
+        "run", manifest, "--output", tmp_path / "out", "--set", "size=48", "--set", "steps=2"
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = pq.read_table(tmp_path / "out/metadata.parquet").to_pylist()
+    assert (made["size"], made["steps"], made["width"], made["evaluations"]) == (48, 2, 48, 2)
+
+
+def test_plan_prints_groups_and_what_is_done_and_runs_nothing(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in", [row(id="one"), row(id="two", steps=5), row("no.png", id="three")]
+    )
+    done = nst("plan", manifest)
+    assert done.returncode == 0, done.stderr
+    assert "3 rows: 2 pictures to make, 0 already done, 1 that cannot run" in done.stdout
+    assert "group 1 of 2: vgg16, 48 x 64 px, 3 steps, 1 picture" in done.stdout
+    assert "1 row cannot run as things are: cannot read" in done.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"in"}
+    nst("run", manifest, "--output", tmp_path / "out", "--set", "steps=5")
+    done = nst("plan", manifest, "--output", tmp_path / "out")
+    assert "1 picture to make, 1 already done" in done.stdout
+
+
+def test_gallery_is_rebuilt(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    nst("run", manifest, "--output", tmp_path / "out")
+    (tmp_path / "out/index.html").unlink()
+    done = nst("gallery", tmp_path / "out")
+    assert done.returncode == 0
+    assert f"Gallery: {(tmp_path / 'out/index.html').as_uri()}" in done.stdout
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_a_gallery_of_nothing_exits_2(tmp_path: Path) -> None:
+    done = nst("gallery", tmp_path)
+    assert done.returncode == 2
+    assert "metadata.parquet: there is no such file" in done.stderr
+
+
+def test_weights_are_listed_with_how_to_get_the_missing_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    done = nst("weights")
+    assert done.returncode == 0
+    assert "vgg16: embedded" in done.stdout
+    assert "vgg19: missing" in done.stdout
+    assert f"put that file at {tmp_path}/hub/checkpoints/resnet50" in done.stdout
+    assert "--weights resnet50=FILE-OR-URL" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "gallery", "weights"])
+def test_help_shows_an_example(command: str) -> None:
+    done = nst(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: nst {command} " in " ".join(done.stdout.split())
+
+
+def test_help_and_a_plan_wait_for_neither_torch_nor_prefect(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path, [row(id="one")])
+    code = (
+        "import sys; from nst.cli import app\n"
+        f"app(['plan', {str(manifest)!r}], standalone_mode=False)\n"
+        "print(sorted({'torch', 'torchvision', 'prefect'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
+    """Without a server set: Prefect starts one of its own."""
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
+    done = nst("run", manifest, "--output", tmp_path / "out", "--prefect")
+    assert done.returncode == 3, done.stderr
+    assert "1 of 2 rows ok" in done.stdout
+    assert (tmp_path / "out/images/one.png").exists()
+    bad = nst("run", manifest, "--output", tmp_path / "bad", "--prefect", "--set", "size=9")
+    assert bad.returncode == 2
+    assert "column 'size'" in bad.stderr
+    assert not (tmp_path / "bad").exists()

@@ -1,0 +1,82 @@
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nst import metadata, tables
+from nst.job import PARAM_FIELDS, PictureParams
+from nst.metadata import CurvePoint, Outcome, Record
+from tests.helpers import job
+
+OK = Outcome(
+    id="one",
+    key="k",
+    status="ok",
+    picture="images/one.png",
+    height=48,
+    width=64,
+    content_digest="c",
+    style_digest="s",
+    weights_digest="w",
+    weights_origin="embedded",
+    nst_version="1",
+    torch_version="2",
+    device="cpu",
+    seconds=1.5,
+    finished_at=datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC),
+    evaluations=3,
+    content_loss=0.5,
+    style_loss=0.25,
+    tv_loss=0.125,
+    total_loss=0.75,
+    loss_curve=(CurvePoint(evaluation=1, content=0, style=1, tv=0.5, total=1.5),),
+)
+FAILED = Outcome(id="two", status="failed", reason="input_not_found", error="no such file")
+
+
+def test_outcomes_survive_parquet() -> None:
+    assert metadata.outcomes_from_parquet(metadata.outcomes_to_parquet([OK, FAILED])) == [
+        OK,
+        FAILED,
+    ]
+
+
+def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
+    jobs = [
+        job(row=1, id="one", labels={"series": "x"}),
+        job(row=2, id="two", params=PictureParams(style_layers=("relu1_1", "relu2_1"), seed=2**62)),
+        job(row=3, id="one", labels={"note": "<b>"}),
+    ]
+    records = metadata.make_records(jobs, {"one": OK, "two": FAILED})
+    assert [record.outcome.id for record in records] == ["one", "two", "one"]
+    assert metadata.metadata_from_parquet(metadata.metadata_to_parquet(records)) == records
+
+
+def test_an_empty_table_has_all_its_columns() -> None:
+    data = metadata.metadata_to_parquet([])
+    assert metadata.metadata_from_parquet(data) == []
+    names = tables.parquet_columns(data)
+    assert {f.name for f in fields(Outcome)} | set(PARAM_FIELDS) | {"row", "content"} <= set(names)
+
+
+def test_every_column_says_what_it_means_and_the_file_says_which_schema() -> None:
+    schema = pq.read_schema(pa.BufferReader(metadata.metadata_to_parquet([])))
+    assert schema.metadata[b"schema_version"] == str(metadata.SCHEMA_VERSION).encode()
+    assert all(field.metadata[b"description"] for field in schema)
+
+
+def test_columns_are_the_fields_of_an_outcome() -> None:
+    assert [c.name for c in metadata.OUTCOME_COLUMNS] == [f.name for f in fields(Outcome)]
+
+
+def test_other_bytes_are_no_table() -> None:
+    with pytest.raises(tables.TableError, match="expected a Parquet file"):
+        metadata.outcomes_from_parquet(b"not parquet")
+
+
+def test_a_record_keeps_the_names_as_written() -> None:
+    (record,) = metadata.make_records([job(content_name="../a.png")], {"one": replace(OK)})
+    assert isinstance(record, Record)
+    assert record.content == "../a.png"

@@ -1,0 +1,355 @@
+"""The three steps together, on real pictures and the embedded weights, without Prefect."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from nst import metadata, pipeline, storage
+from nst.engine import stylize
+from nst.errors import ManifestError, StorageError
+from nst.metadata import Record
+from nst.plan import Group, Plan
+from nst.reports import RunReport
+from nst.settings import RunSettings
+from tests.helpers import encoded, picture, random_state, row, write_project
+
+
+def settings(output: Path | str, **values: object) -> RunSettings:
+    return RunSettings(output=str(output), **values)  # type: ignore[arg-type]
+
+
+def run(manifest: Path | str, output: Path | str, **values: object) -> RunReport:
+    chosen = settings(output, **values)
+    return pipeline.run(pipeline.make_plan(str(manifest), chosen), chosen)
+
+
+def records(output: Path | str) -> list[Record]:
+    return metadata.metadata_from_parquet(storage.read_bytes(f"{output}/metadata.parquet"))
+
+
+def pixels(output: Path | str, job_id: str) -> NDArray[np.int16]:
+    data = storage.read_bytes(f"{output}/images/{job_id}.png")
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16)
+
+
+def test_a_run_leaves_pictures_metadata_and_gallery(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in",
+        [row(id="one", label_series="x"), row("b.png", "t.png", id="two", label_series="y")],
+    )
+    report = run(manifest, tmp_path / "out")
+    assert (report.num_rows, report.num_ok, report.failed) == (2, 2, ())
+    assert report.gallery_url == (tmp_path / "out/index.html").as_uri()
+    one, two = records(tmp_path / "out")
+    assert (one.row, one.content, one.style, one.backbone) == (1, "a.png", "s.png", "vgg16")
+    assert [r.labels for r in (one, two)] == [{"series": "x"}, {"series": "y"}]
+    outcome = one.outcome
+    assert (outcome.status, outcome.picture) == ("ok", "images/one.png")
+    assert (outcome.height, outcome.width, outcome.evaluations) == (48, 64, 3)
+    assert outcome.weights_origin == "embedded"
+    assert outcome.device == "cpu"
+    assert outcome.seconds is not None
+    assert outcome.seconds > 0
+    assert [p.evaluation for p in outcome.loss_curve] == [1, 2, 3]
+    assert outcome.total_loss == min(p.total for p in outcome.loss_curve)
+    with Image.open(tmp_path / "out/images/one.png") as image:
+        assert image.size == (64, 48)
+    html = (tmp_path / "out/index.html").read_text()
+    assert 'href="images/one.png"' in html
+    assert html.count('src="inputs/') == 4
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "index.html", "metadata.parquet", "images", "inputs", "records", "assets",
+    }  # fmt: skip
+
+
+def test_pictures_carry_what_made_them_and_no_folder(tmp_path: Path) -> None:
+    run(write_project(tmp_path / "in", [row(id="one", seed=7)]), tmp_path / "out")
+    with Image.open(tmp_path / "out/images/one.png") as image:
+        assert isinstance(image, PngImagePlugin.PngImageFile)
+        text = image.text["parameters"]
+    made = json.loads(text)
+    assert (made["content"], made["backbone"], made["steps"], made["seed"]) == (
+        "a.png",
+        "vgg16",
+        3,
+        7,
+    )
+    assert made["key"] == records(tmp_path / "out")[0].outcome.key
+    assert str(tmp_path) not in text
+
+
+def test_alone_and_in_a_batch_the_pictures_are_the_same(tmp_path: Path) -> None:
+    rows = [
+        row(id="one", steps=30),
+        row("b.png", "t.png", id="two", steps=30),
+        row("b.png", "s.png", id="three", steps=30, content_weight=0.5),
+    ]
+    manifest = write_project(tmp_path / "in", rows)
+    plan = pipeline.make_plan(str(manifest), settings(tmp_path / "batch"))
+    assert [len(group.jobs) for group in plan.groups] == [3]
+    run(manifest, tmp_path / "batch")
+    run(manifest, tmp_path / "alone", max_batch_pixels=1)
+    for name in ("one", "two", "three"):
+        batch, alone = (pixels(tmp_path / folder, name) for folder in ("batch", "alone"))
+        assert np.abs(batch - alone).max() <= 1
+
+
+def test_s3_gives_the_same_pictures_as_a_local_disk_bit_for_bit(
+    tmp_path: Path, bucket: str
+) -> None:
+    local = tmp_path / "in"
+    rows = [row(steps=10), row("b.png", "t.png", steps=10, label_series="x y")]
+    manifest = write_project(local, rows)
+    for path in local.iterdir():
+        storage.write_bytes(f"{bucket}/in/{path.name}", path.read_bytes())
+    run(manifest, tmp_path / "out")
+    report = run(f"{bucket}/in/manifest.csv", f"{bucket}/out")
+    assert report.num_ok == 2
+    assert report.gallery_url == f"{bucket}/out/index.html"
+    assert storage.list_names(f"{bucket}/out") == {"index.html", "metadata.parquet"}
+    for folder in ("images", "inputs", "assets"):
+        here = {p.name: p.read_bytes() for p in (tmp_path / "out" / folder).iterdir()}
+        there = {
+            name: storage.read_bytes(f"{bucket}/out/{folder}/{name}")
+            for name in storage.list_names(f"{bucket}/out/{folder}")
+        }
+        assert here == there, folder
+    for one, other in zip(records(tmp_path / "out"), records(f"{bucket}/out"), strict=True):
+        assert (one.outcome.id, one.outcome.key) == (other.outcome.id, other.outcome.key)
+        assert one.outcome.loss_curve == other.outcome.loss_curve
+    assert pipeline.make_plan(f"{bucket}/in/manifest.csv", settings(f"{bucket}/out")).groups == ()
+
+
+def test_inputs_that_are_missing_or_broken_fail_only_their_own_rows(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in",
+        [
+            row(id="good"),
+            row("none.png", id="missing"),
+            row("broken.png", id="broken"),
+            row("cut.png", id="cut"),
+            row("thin.png", id="thin"),
+            row(style="broken.png", id="style"),
+        ],
+    )
+    (tmp_path / "in/broken.png").write_bytes(b"<html>")
+    whole = encoded(Image.fromarray(picture(48, 64)))
+    (tmp_path / "in/cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in/thin.png").write_bytes(encoded(Image.fromarray(picture(10, 640))))
+    report = run(manifest, tmp_path / "out")
+    assert (report.num_rows, report.num_ok) == (6, 1)
+    found = {r.outcome.id: (r.outcome.status, r.outcome.reason) for r in records(tmp_path / "out")}
+    assert found == {
+        "good": ("ok", None),
+        "missing": ("failed", "input_not_found"),
+        "broken": ("failed", "image_unreadable"),
+        "cut": ("failed", "image_unreadable"),
+        "thin": ("failed", "image_too_small"),
+        "style": ("failed", "image_unreadable"),
+    }
+    errors = {r.outcome.id: r.outcome.error or "" for r in report.failed}
+    assert f"{tmp_path}/in/none.png" in errors["missing"]
+    assert f"{tmp_path}/in/cut.png" in errors["cut"]
+    assert "at least 32 px" in errors["thin"]
+    assert "1 x 64" in errors["thin"]
+    assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["good.png"]
+
+
+def test_missing_weights_fail_their_rows_before_anything_is_optimised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    manifest = write_project(tmp_path / "in", [row(id="a"), row(id="b", backbone="vgg19")])
+    plan = pipeline.make_plan(str(manifest), settings(tmp_path / "out"), download=False)
+    assert [o.id for o in plan.failed] == ["b"]
+    report = pipeline.run(plan, settings(tmp_path / "out"))
+    assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [
+        ("b", "weights_unavailable")
+    ]
+    assert report.num_ok == 1
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "vgg19", "resnet50"])
+def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(random_state(backbone), path)
+    manifest = write_project(tmp_path / "in", [row(id="one", backbone=backbone, steps=10)])
+    report = run(manifest, tmp_path / "out", weights={backbone: str(path)})
+    assert report.failed == ()
+    (record,) = records(tmp_path / "out")
+    assert record.outcome.weights_origin == "file"
+    assert record.outcome.style_loss is not None
+    assert record.outcome.style_loss < record.outcome.loss_curve[0].style
+
+
+def test_weights_of_another_network_fail_their_rows_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(random_state("resnet50"), path)
+    manifest = write_project(tmp_path / "in", [row(id="a", backbone="vgg19"), row(id="b")])
+    report = run(manifest, tmp_path / "out", weights={"vgg19": str(path)})
+    (failed,) = report.failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("a", "weights_unavailable")
+    assert "features.0.weight" in str(failed.outcome.error)
+
+
+def test_what_is_done_is_not_made_again_and_what_changed_is(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row(style="t.png", id="two")])
+    output = tmp_path / "out"
+
+    def to_make(**values: object) -> list[str]:
+        plan = pipeline.make_plan(str(manifest), settings(output, **values))
+        return [planned.job.id for group in plan.groups for planned in group.jobs]
+
+    assert to_make() == ["one", "two"]
+    run(manifest, output)
+    assert to_make() == []
+    first = records(output)
+    report = run(manifest, output)
+    assert (report.num_ok, report.num_done_before) == (2, 2)
+    assert records(output) == first
+    assert to_make(image_format="webp") == ["one", "two"]
+    (output / "images/two.png").unlink()
+    assert to_make() == ["two"]
+    run(manifest, output)
+    (tmp_path / "in/s.png").write_bytes((tmp_path / "in/t.png").read_bytes())
+    assert to_make() == ["one"]
+
+
+def test_failed_rows_are_tried_again(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("late.png", id="two")])
+    assert run(manifest, tmp_path / "out").num_ok == 1
+    (tmp_path / "in/late.png").write_bytes((tmp_path / "in/a.png").read_bytes())
+    report = run(manifest, tmp_path / "out")
+    assert (report.num_ok, report.num_done_before) == (2, 1)
+
+
+def test_rows_that_say_the_same_are_made_once_and_each_accounted_for(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(), row(), row("b.png")])
+    plan = pipeline.make_plan(str(manifest), settings(tmp_path / "out"))
+    assert plan.num_pictures_to_make == 2
+    report = run(manifest, tmp_path / "out")
+    assert (report.num_rows, report.num_ok) == (3, 3)
+    first, second, _ = records(tmp_path / "out")
+    assert (first.row, second.row) == (1, 2)
+    assert first.outcome == second.outcome
+
+
+def test_alpha_comes_back_in_the_picture(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row("clear.png", id="one")])
+    image = Image.fromarray(picture(48, 64)).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((64, 48)))
+    image.save(tmp_path / "in/clear.png")
+    run(manifest, tmp_path / "out")
+    with Image.open(tmp_path / "out/images/one.png") as made:
+        assert made.mode == "RGBA"
+        np.testing.assert_array_equal(made.getchannel("A"), image.getchannel("A"))
+
+
+def test_a_group_that_does_not_fit_the_device_is_halved_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that holds two pictures, simulated where the engine would run out of it."""
+    sizes = []
+
+    def limited(items: list[object], *args: object, **options: object) -> object:
+        sizes.append(len(items))
+        if len(items) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nst.batch.stylize", limited)
+    manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(5)])
+    assert run(manifest, tmp_path / "out").num_ok == 5
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_a_picture_that_does_not_fit_alone_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("nst.batch.stylize", never)
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert failed.outcome.reason == "out_of_memory"
+    assert "48 x 64" in str(failed.outcome.error)
+
+
+def test_a_picture_that_diverges_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(items: list[object], *args: object, **options: object) -> object:
+        items[0].content[0, 0, 0] = float("nan")  # type: ignore[attr-defined]
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nst.batch.stylize", poisoned)
+    manifest = write_project(tmp_path / "in", [row(id="bad"), row("b.png", id="good")])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("bad", "diverged")
+    assert not (tmp_path / "out/images/bad.png").exists()
+
+
+def test_a_group_that_a_store_ends_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = storage.write_bytes
+
+    def refuse(uri: str, data: bytes) -> None:
+        if uri.endswith("one.png"):
+            raise StorageError(f"cannot write {uri}: no")
+        write(uri, data)
+
+    monkeypatch.setattr(storage, "write_bytes", refuse)
+    manifest = write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
+    report = run(manifest, tmp_path / "out")
+    assert report.num_ok == 1
+    assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [("one", "not_run")]
+    assert "one.png: no" in str(report.failed[0].outcome.error)
+
+
+def test_progress_is_reported_from_the_plan_to_the_last_evaluation(tmp_path: Path) -> None:
+    class Seen:
+        def __init__(self) -> None:
+            self.events: list[object] = []
+
+        def planned(self, plan: Plan) -> None:
+            self.events.append(plan.num_pictures_to_make)
+
+        def advanced(self, group: Group, evaluation: int) -> None:
+            self.events.append((group.name, evaluation))
+
+    manifest = write_project(tmp_path / "in", [row(id="one", steps=2), row(id="two", steps=1)])
+    chosen, seen = settings(tmp_path / "out"), Seen()
+    pipeline.run(pipeline.make_plan(str(manifest), chosen), chosen, seen)
+    assert seen.events == [2, ("1 of 2", 1), ("1 of 2", 2), ("2 of 2", 1)]
+
+
+def test_the_gallery_is_rebuilt_from_the_metadata_alone(tmp_path: Path) -> None:
+    run(write_project(tmp_path / "in", [row(id="one")]), tmp_path / "out")
+    page = tmp_path / "out/index.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert pipeline.rebuild_gallery(str(tmp_path / "out")) == page.as_uri()
+    assert page.read_bytes() == before
+
+
+def test_a_manifest_without_rows_gives_an_empty_gallery(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("content,style,backbone\n")
+    report = run(tmp_path / "m.csv", tmp_path / "out")
+    assert (report.num_rows, report.failed) == (0, ())
+    assert records(tmp_path / "out") == []
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none\.csv: there is no such file"):
+        run(tmp_path / "none.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

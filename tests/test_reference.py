@@ -1,0 +1,26 @@
+import pytest
+
+from nst import reference
+from tests.helpers import ROOT
+
+
+@pytest.mark.parametrize("name", ["manifests/README.md", "README.md"])
+def test_documentation_says_what_the_code_says(name: str) -> None:
+    """`make docs` mends it."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "<!-- m" in text
+    assert reference.rewritten(text) == text
+
+
+def test_every_block_stands_in_a_document() -> None:
+    documents = "".join((ROOT / n).read_text("utf-8") for n in ("manifests/README.md", "README.md"))
+    for name in reference.BLOCKS:
+        assert f"<!-- {name} -->\n|" in documents
+        assert f"<!-- /{name} -->" in documents
+
+
+def test_tables_give_ranges_choices_and_defaults() -> None:
+    table = reference.manifest_columns()
+    assert "| `size` | `512` | Long edge of the picture, in pixels. From 32 to 8192. |" in table
+    assert "One of `lbfgs`, `adam`." in table
+    assert "| `content` | required |" in table
