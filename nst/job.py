@@ -69,7 +69,7 @@ class PictureParams:
         Field(description="lbfgs reaches in fewer steps what adam reaches in many."),
     ] = "lbfgs"
     seed: Annotated[
-        int, Field(ge=0, lt=2**63, description="Seed of the noise, for the init that has some.")
+        int, Field(ge=0, le=2**63 - 1, description="Seed of the noise, for the init that has some.")
     ] = 0
 
 

@@ -1,0 +1,74 @@
+"""Tables of columns for the documentation, made of the code's own descriptions.
+
+`python -m nst.reference FILE...` rewrites each block between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nst import metadata
+from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
+from nst.manifest import ID_COLUMN, REQUIRED_COLUMNS
+
+
+def manifest_columns() -> str:
+    """Every manifest column with its default and its range, as a markdown table."""
+    schemas = PARAMS_ADAPTER.json_schema()["properties"]
+    rows = [(name, "required", text) for name, text in REQUIRED_COLUMNS.items()]
+    rows += [(name, "", text) for name, text in ID_COLUMN.items()]
+    rows += [
+        (name, _default(schema), f"{schema['description']} {_range(schema)}".strip())
+        for name, schema in schemas.items()
+    ]
+    rows.append((f"{LABEL_PREFIX}...", "", "Your own, carried to the metadata and the gallery."))
+    return _table(("column", "default", "meaning"), rows)
+
+
+def metadata_columns() -> str:
+    """Every column of the metadata, as a markdown table."""
+    columns = [*metadata.ROW_COLUMNS, *metadata.OUTCOME_COLUMNS, *metadata.PARAM_COLUMNS]
+    rows = [(column.name, f"`{column.type}`", column.description) for column in columns]
+    rows.append((f"{LABEL_PREFIX}...", "`string`", "The manifest's own labels."))
+    return _table(("column", "type", "meaning"), rows)
+
+
+BLOCKS = {"manifest columns": manifest_columns, "metadata columns": metadata_columns}
+
+
+def rewritten(text: str) -> str:
+    """A document with its blocks made anew."""
+    for name, make in BLOCKS.items():
+        block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+        table = make() + "\n"
+        text = block.sub(lambda _: table, text)  # noqa: B023 called at once
+    return text
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    return "" if schema["default"] is None else f"`{schema['default']}`"
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "One of " + ", ".join(f"`{choice}`" for choice in schema["enum"]) + "."
+    if "maximum" in schema:
+        low, high = (_number(schema[bound]) for bound in ("minimum", "maximum"))
+        return f"From {low} to {high}."
+    return ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *((f"`{name}`", *rest) for name, *rest in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    for document in map(Path, sys.argv[1:]):
+        document.write_text(rewritten(document.read_text(encoding="utf-8")), encoding="utf-8")
