@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
+from pydantic_core import PydanticCustomError
 
 # Goes up when the same inputs, parameters and weights would give another picture.
 ENGINE_VERSION = 1
@@ -19,12 +20,21 @@ LABEL_PREFIX = "label_"
 def _split_names(value: object) -> object:
     """Names given as one text, apart by spaces, commas or plus signs, as a CSV cell must hold them."""
     if isinstance(value, str):
-        return tuple(value.replace(",", " ").replace("+", " ").split())
+        value = value.replace(",", " ").replace("+", " ").split()
+    return tuple(value) or None if isinstance(value, list | tuple) else value
+
+
+def _no_truth_value(value: object) -> object:
+    """Python takes true for 1, which a manifest's author hardly means."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "a number")
     return value
 
 
-LayerNames = Annotated[tuple[str, ...], BeforeValidator(_split_names), Field(min_length=1)]
-Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split_names)]
+# Last in an annotation: before a bound, it would hide the bound from the schema.
+Number = BeforeValidator(_no_truth_value)
+Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), Number]
 
 
 @validated_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -36,10 +46,12 @@ class PictureParams:
     """
 
     size: Annotated[
-        int, Field(ge=32, le=8192, description="Long edge of the picture, in pixels.")
+        int, Field(ge=32, le=8192, description="Long edge of the picture, in pixels."), Number
     ] = 512
     steps: Annotated[
-        int, Field(ge=1, le=100_000, description="Evaluations of the loss and its gradient.")
+        int,
+        Field(ge=1, le=100_000, description="Evaluations of the loss and its gradient."),
+        Number,
     ] = 100
     content_weight: Annotated[
         Weight,
@@ -53,11 +65,11 @@ class PictureParams:
         Field(description="Weight of the total variation, which smooths; try 1 to 10."),
     ] = 0.0
     content_layers: Annotated[
-        LayerNames | None,
+        LayerNames,
         Field(description="Layers that hold the content, in equal shares; empty: the backbone's."),
     ] = None
     style_layers: Annotated[
-        LayerNames | None,
+        LayerNames,
         Field(description="Layers that hold the style, in equal shares; empty: the backbone's."),
     ] = None
     init: Annotated[
@@ -69,7 +81,9 @@ class PictureParams:
         Field(description="lbfgs reaches in fewer steps what adam reaches in many."),
     ] = "lbfgs"
     seed: Annotated[
-        int, Field(ge=0, le=2**63 - 1, description="Seed of the noise, for the init that has some.")
+        int,
+        Field(ge=0, le=2**63 - 1, description="Seed of the noise, for the init that has some."),
+        Number,
     ] = 0
 
 

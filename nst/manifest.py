@@ -8,6 +8,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,6 +163,11 @@ def _job(
             problems += _layer_problems(params, str(backbone), row.line)
     except ValidationError as exc:
         problems += _value_problems(exc, row.line)
+    problems += [
+        Problem(row.line, column, "text that UTF-8 can hold", ascii(value))
+        for column, value in row.cells.items()
+        if isinstance(value, str) and not _is_utf_8(value)
+    ]
     if own_id is not None and not is_safe_id(own_id):
         problems.append(Problem(row.line, "id", SAFE_ID_RULE, repr(own_id)))
     if problems or params is None:
@@ -268,8 +274,8 @@ def _read_csv(data: bytes, _: Glob) -> _Table:
     reader = csv.reader(io.StringIO(_text(data), newline=""), strict=True)
     rows = []
     try:
-        header = next(reader, [])
-        problems = _column_problems(header, line=1)
+        header = next((cells for cells in reader if cells), [])
+        problems = _column_problems(header, line=reader.line_num)
         line = reader.line_num + 1
         for cells in reader:
             if len(cells) == len(header):
@@ -318,28 +324,34 @@ def _read_parquet(data: bytes, _: Glob) -> _Table:
 
 
 def _read_matrix(data: bytes, glob: Glob) -> _Table:
-    """A YAML mapping of column to value or list of values -> the rows of their product."""
-    axes: dict[str, list[tuple[int, Any]]] = {}
+    """A YAML mapping of column to value or list of values -> the rows of their product.
+
+    Every value is taken as the text that stands there, as a CSV cell is: YAML would make a truth
+    value of `no`, and 90 of `1:30`.
+    """
     try:
-        root = yaml.compose(_text(data), Loader=yaml.SafeLoader)
-        if root is None:
-            return _Table([], [])
-        if not isinstance(root, yaml.MappingNode):
-            raise _Problems(Problem(1, None, "a mapping of columns to lists", root.tag))
-        construct = yaml.constructor.SafeConstructor().construct_object
-        names = [str(construct(key)) for key, _ in root.value]
-        problems = _column_problems(names, line=root.start_mark.line + 1)
-        for column, (_, node) in zip(names, root.value, strict=True):
-            items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-            values = [(n.start_mark.line + 1, construct(n, deep=True)) for n in items]
-            if column == "id":
-                problems.append(Problem(values[0][0], column, _NO_IDS, _shown(values[0][1])))
-                continue
-            axes[column] = [
-                found for item in values for found in _expanded(column, *item, glob=glob)
-            ]
-    except yaml.YAMLError as exc:
+        root = yaml.compose(_text(data), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as exc:
         raise _Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
+    if root is None:
+        return _Table([], [])
+    if not isinstance(root, yaml.MappingNode):
+        raise _Problems(Problem(1, None, "a mapping of columns to lists", _yaml_kind(root)))
+    names = [_yaml_value(key)[1] for key, _ in root.value]
+    problems = _column_problems(names, line=_yaml_line(root))
+    axes: dict[str, list[tuple[int, Any]]] = {}
+    for column, (key, node) in zip(names, root.value, strict=True):
+        if column == "id":
+            expected = "no ids in a matrix, whose rows have ids made for them"
+            problems.append(Problem(_yaml_line(key), column, expected, "some"))
+            continue
+        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        values = [_yaml_value(item) for item in items]
+        axes[column] = [found for item in values for found in _expanded(column, *item, glob=glob)]
+    num_rows = math.prod(map(len, axes.values()))
+    if num_rows > _MAX_MATRIX_ROWS:
+        expected = f"a matrix of at most {_MAX_MATRIX_ROWS} rows"
+        raise _Problems(Problem(None, None, expected, f"{num_rows}"))
     rows = [
         _Row(max(line for line, _ in combination), _cells(axes, combination))
         for combination in itertools.product(*axes.values())
@@ -347,7 +359,31 @@ def _read_matrix(data: bytes, glob: Glob) -> _Table:
     return _Table(rows, problems)
 
 
-_NO_IDS = "no ids in a matrix, whose rows have ids made for them"
+_MAX_MATRIX_ROWS = 10_000_000
+
+
+def _yaml_kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a value"
+
+
+def _yaml_line(node: yaml.Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1
+
+
+def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
+    """The line of a value and its text, or a list of texts for the layers that one row names."""
+    line = _yaml_line(node)
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    for item in items:
+        if not isinstance(item, yaml.ScalarNode):
+            raise _Problems(Problem(line, None, "a value or a list of values", _yaml_kind(item)))
+        if item.tag != "tag:yaml.org,2002:str":
+            raise _Problems(Problem(line, None, "YAML without tags", repr(item.tag)))
+    texts = [str(item.value) for item in items]
+    return line, texts if isinstance(node, yaml.SequenceNode) else texts[0]
 
 
 def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> Cells:
@@ -435,6 +471,11 @@ def _given(cells: Cells, column: str) -> bool:
     """Whether the row says anything here: an empty cell and a null do not."""
     value = cells.get(column)
     return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _is_utf_8(text: str) -> bool:
+    """Not so for half of a surrogate pair, which JSON can spell and nothing can write."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _shown(value: object) -> str:

@@ -74,7 +74,7 @@ def test_formats_say_the_same(name: str, data: bytes) -> None:
 
 
 def test_csv_as_spreadsheets_write_it() -> None:
-    text = '\ufeffcontent,style,backbone,label_note\r\n"a,b.png",s.png,vgg16,"two\nlines"\r\n\r\nb.png,s.png,vgg16,\r\n'
+    text = '\ufeff\r\ncontent,style,backbone,label_note\r\n"a,b.png",s.png,vgg16,"two\nlines"\r\n\r\nb.png,s.png,vgg16,\r\n'
     first, second = parse("m.csv", text)
     assert first.content_name == "a,b.png"
     assert first.labels == {"note": "two\nlines"}
@@ -99,6 +99,21 @@ def test_a_matrix_is_the_product_of_its_lists_and_globs() -> None:
     assert {job.params.style_layers for job in jobs} == {("relu1_1", "relu2_1")}
     assert all(job.labels == {"series": "study"} for job in jobs)
     assert len({job.id for job in jobs}) == 8
+
+
+def test_a_matrix_takes_values_as_they_are_written() -> None:
+    (job,) = parse(
+        "m.yaml",
+        "content: a\nstyle: s\nbackbone: vgg16\nlabel_a: no\nlabel_b: 1.10\nlabel_c: 2024-13-45\n",
+    )
+    assert job.labels == {"a": "no", "b": "1.10", "c": "2024-13-45"}
+
+
+@pytest.mark.parametrize("value", [None, "", " ", []])
+def test_empty_layers_are_the_backbones(value: object) -> None:
+    row = {"content": "a", "style": "s", "backbone": "vgg16", "style_layers": value}
+    (job,) = parse("m.jsonl", jsonl([row]), content_layers="")
+    assert (job.params.style_layers, job.params.content_layers) == (None, None)
 
 
 def test_overrides_stand_over_the_rows_own_values_and_leave_the_ids() -> None:
@@ -225,7 +240,12 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.parquet", b"PAR1 no", "expected a Parquet file"),
         ("m.yaml", "- a\n", "expected a mapping of columns to lists"),
         ("m.yaml", "content: [a\n", "expected YAML"),
-        ("m.yaml", "content: !!python/object:os.system x\nstyle: s\nbackbone: vgg16\n", "expected YAML"),
+        ("m.yaml", "content: !!python/object:os.system x\nstyle: s\nbackbone: vgg16\n", "line 1: expected YAML without tags"),
+        ("m.yaml", "content: " + "[" * 5000, "expected YAML"),
+        ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
+        ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold; found '\\ud800'"),
         ("m.yaml", "content: a\nstyle: s\n", "column 'backbone': expected this column"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
@@ -245,6 +265,8 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
         ("style_weight", "1,5", "a valid number"),
         ("steps", 0, "greater than or equal to 1"),
         ("steps", 1.5, "a valid integer"),
+        ("steps", True, "a number"),
+        ("style_weight", False, "a number"),
         ("size", 100_000, "less than or equal to 8192"),
         ("init", "nois", "'content' or 'noise'"),
         ("optimizer", "sgd", "'lbfgs' or 'adam'"),
