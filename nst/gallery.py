@@ -1,6 +1,6 @@
 """Records -> the files of a static page: rows are content x style pairs, columns are backbones."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -33,7 +33,7 @@ class Cell:
     record: Record
     src: str | None
     caption: str
-    facts: Mapping[str, str]
+    facts: tuple[tuple[str, str], ...]
 
     @property
     def outcome(self) -> Outcome:
@@ -66,7 +66,7 @@ def render(records: Sequence[Record], *, previews: Set[str]) -> dict[str, str]:
     page = environment.get_template("gallery.html.j2").render(
         rows=_rows(records, backbones, previews),
         backbones=backbones,
-        num_ok=sum(record.outcome.status == "ok" for record in records),
+        num_pictures=len({record.outcome.picture for record in records} - {None}),
         num_failed=sum(record.outcome.status == "failed" for record in records),
         metadata=output.METADATA,
     )
@@ -112,43 +112,45 @@ def _readable(reference: str) -> str:
 
 
 def _cells(records: Sequence[Record]) -> tuple[Cell, ...]:
-    described = [_described(record) for record in records]
-    differing = [
-        name
-        for name in dict.fromkeys(name for each in described for name in each)
-        if len({each.get(name) for each in described}) > 1
-    ]
+    """A cell for each picture, told from its neighbours by the settings that they do not share."""
+    unique = list({record.outcome.id: record for record in records}.values())
+    settings = [_settings(record) for record in unique]
     return tuple(
         Cell(
             record=record,
             src=quote(record.outcome.picture) if record.outcome.picture else None,
-            caption=", ".join(f"{n.replace('_', ' ')} {each[n]}" for n in differing if n in each),
-            facts=_facts(record, each),
+            caption=", ".join(
+                f"{name} {value}"
+                for name, value in own
+                if any((name, value) not in others for others in settings)
+            ),
+            facts=(*_measured(record), *own, ("id", record.outcome.id)),
         )
-        for record, each in zip(records, described, strict=True)
+        for record, own in zip(unique, settings, strict=True)
     )
 
 
-def _described(record: Record) -> dict[str, str]:
-    """What a person set for this row: its labels and its parameters."""
+Facts = tuple[tuple[str, str], ...]
+
+
+def _settings(record: Record) -> Facts:
+    """What a person set for this row: its labels, which may be called anything, and parameters."""
     given = {name: value for name, value in params_dict(record.params).items() if value is not None}
-    return {**record.labels, **{name: _shown(value) for name, value in given.items()}}
+    labels = ((f"label {name}", value) for name, value in record.labels.items())
+    return (*labels, *((name.replace("_", " "), _shown(value)) for name, value in given.items()))
 
 
-def _facts(record: Record, described: Mapping[str, str]) -> dict[str, str]:
-    """What the large view says of a picture, in its order."""
+def _measured(record: Record) -> Facts:
     outcome = record.outcome
-    measured = {
+    losses = {
         "content loss": outcome.content_loss,
         "style loss": outcome.style_loss,
         "total loss": outcome.total_loss,
     }
-    facts = {name: _shown(value) for name, value in measured.items() if value is not None}
-    facts |= {name.replace("_", " "): value for name, value in described.items()}
+    facts = [(name, _shown(value)) for name, value in losses.items() if value is not None]
     if outcome.seconds is not None:
-        facts["time"] = f"{outcome.seconds:.1f} s on {outcome.device}"
-    facts["id"] = outcome.id
-    return facts
+        facts.append(("time", f"{outcome.seconds:.1f} s on {outcome.device}"))
+    return tuple(facts)
 
 
 def _shown(value: Any) -> str:

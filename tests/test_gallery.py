@@ -83,6 +83,19 @@ def test_losses_of_each_picture_are_shown() -> None:
     assert "1.5 s on cpu" in text
 
 
+def test_labels_may_be_called_as_measurements_are() -> None:
+    text = page(record(labels={"content_loss": "mine", "id": "also mine"})).text
+    assert "content loss 0.5" in text
+    assert "label content_loss mine" in text
+    assert "label id also mine" in text
+
+
+def test_rows_that_share_a_picture_show_it_once() -> None:
+    made = page(record(row=1), record(row=2))
+    assert len([a for a in made.all("a") if a.get("class") == "open"]) == 1
+    assert "1 pair, 1 picture." in made.text
+
+
 def test_a_failed_row_shows_its_reason() -> None:
     made = page(record(), record(backbone="vgg19", outcome=FAILED))
     assert "input not found" in made.text
@@ -91,23 +104,17 @@ def test_a_failed_row_shows_its_reason() -> None:
 
 
 def test_pictures_of_one_cell_are_told_apart_by_what_differs() -> None:
-    made = page(
-        record(params=PictureParams(style_weight=0.5), labels={"series": "x"}),
-        record(params=PictureParams(style_weight=2.0), labels={"series": "x"}),
-    )
-    captions = re.findall(r"style weight [\d.]+", made.text)
-    assert "style weight 0.5" in captions
-    assert "style weight 2" in captions
-    assert (
-        'class="differs" dir="auto">style weight 0.5<'
-        in gallery.render(
-            [
-                record(params=PictureParams(style_weight=0.5)),
-                record(params=PictureParams(style_weight=2.0)),
-            ],
-            previews=set(),
-        )["index.html"]
-    )
+    records = [
+        record(
+            params=PictureParams(style_weight=weight),
+            labels={"series": "x"},
+            outcome=replace(OK, id=f"with-{weight}"),
+        )
+        for weight in (0.5, 2.0)
+    ]
+    html = gallery.render(records, previews=set())["index.html"]
+    captions = re.findall(r'<span class="differs" dir="auto">([^<]*)<', html)
+    assert captions == ["style weight 0.5", "style weight 2"]
 
 
 def test_hostile_text_stays_text() -> None:
