@@ -59,7 +59,9 @@ def make_plan(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -
 )
 def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     """Make the pictures of one group as one batch, and write them."""
-    return pipeline.run_group(group, settings, current_listener())
+    report = pipeline.run_group(group, settings, current_listener())
+    get_run_logger().info("%d made, %d failed", report.num_made, report.num_failed)
+    return report
 
 
 @task(

@@ -68,6 +68,11 @@ def load_backbone(
     return backbone.requires_grad_(False).eval().to(device)
 
 
+def check_state(name: str, state: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError where `state` does not hold the backbone `name` down to its last layer."""
+    load_backbone(name, state, PROFILES[name].layers[-1:], device=torch.device("cpu"))
+
+
 def _load_state(
     model: nn.Module, used: Sequence[nn.Module], state: Mapping[str, Tensor], name: str
 ) -> None:

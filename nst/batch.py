@@ -15,7 +15,7 @@ from nst import __version__, images, metadata, output, storage, weights
 from nst.backbones import Backbone, load_backbone
 from nst.devices import resolve_device
 from nst.engine import Item, Losses, Stylized, layer_shares, stylize
-from nst.errors import ImageError, MemoryLimitError, NSTError
+from nst.errors import ImageError, MemoryLimitError, NSTError, is_transient
 from nst.job import params_dict
 from nst.metadata import CurvePoint, Outcome
 from nst.output import failure
@@ -58,13 +58,16 @@ class _Loaded:
 def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> list[Outcome]:
     loaded: list[_Loaded] = []
     outcomes: list[Outcome] = []
-    files = _Inputs(settings)
+    files = _Inputs()
     for planned in group.jobs:
         try:
             loaded.append(_load(planned, files))
         except NSTError as exc:
+            if is_transient(exc):
+                raise
             outcomes.append(failure(planned.job.id, exc, key=planned.key))
     if loaded:
+        files.write_previews(settings)
         outcomes += _make_pictures(group, loaded, settings, listener)
     return outcomes
 
@@ -72,49 +75,52 @@ def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> l
 class _Inputs:
     """The input pictures of a group, each read, checked and decoded once per size it is used at."""
 
-    def __init__(self, settings: RunSettings) -> None:
-        self._folder = storage.join(settings.output, output.INPUTS)
-        self._previews = set(storage.list_names(self._folder))
+    def __init__(self) -> None:
         self._bytes: dict[str, bytes] = {}
         self._pictures: dict[tuple[str, int, bool], images.Picture] = {}
 
     def picture(self, source: Input, *, long_edge_px: int, upscale: bool) -> images.Picture:
         key = (source.digest, long_edge_px, upscale)
         if key not in self._pictures:
-            try:
-                data = self._read(source)
-                self._pictures[key] = images.decode(
-                    data, long_edge_px=long_edge_px, upscale=upscale
-                )
-                self._preview(source, data)
-            except ImageError as exc:
-                raise exc.at(source.uri) from exc
+            self._pictures[key] = images.decode(
+                self._read(source), long_edge_px=long_edge_px, name=source.uri, upscale=upscale
+            )
         return self._pictures[key]
 
     def _read(self, source: Input) -> bytes:
         if source.digest not in self._bytes:
             data = storage.read_bytes(source.uri)
             if hashlib.sha256(data).hexdigest() != source.digest:
-                raise ImageError("expected the file as it was when the run began, found it changed")
+                raise ImageError(
+                    f"{source.uri}: expected the file as it was when the run began, found it "
+                    "changed; run it again"
+                )
             self._bytes[source.digest] = data
         return self._bytes[source.digest]
 
-    def _preview(self, source: Input, data: bytes) -> None:
+    def write_previews(self, settings: RunSettings) -> None:
         """The gallery shows inputs that it may not be able to reach where they are."""
-        name = output.preview_name(source.digest)
-        if name not in self._previews:
-            preview = images.encode_preview(data, long_edge_px=_PREVIEW_PX)
-            storage.write_bytes(storage.join(self._folder, name), preview)
-            self._previews.add(name)
+        folder = storage.join(settings.output, output.INPUTS)
+        there = storage.list_sizes(folder)
+        for digest in {digest for digest, _, _ in self._pictures}:
+            name = output.preview_name(digest)
+            if name not in there:
+                preview = images.encode_preview(
+                    self._bytes[digest], long_edge_px=_PREVIEW_PX, name=name
+                )
+                storage.write_bytes(storage.join(folder, name), preview)
 
 
 def _load(planned: PlannedJob, files: _Inputs) -> _Loaded:
     size = planned.job.params.size
-    return _Loaded(
-        planned,
-        content=files.picture(planned.content, long_edge_px=size, upscale=True),
-        style=files.picture(planned.style, long_edge_px=size, upscale=False),
-    )
+    content = files.picture(planned.content, long_edge_px=size, upscale=True)
+    if content.pixels.shape[1:] != (planned.height, planned.width):
+        raise ImageError(
+            f"{planned.content.uri}: expected {planned.height} x {planned.width} px as its header "
+            f"says, found {content.pixels.shape[1]} x {content.pixels.shape[2]} (height x width)"
+        )
+    style = files.picture(planned.style, long_edge_px=size, upscale=False)
+    return _Loaded(planned, content=content, style=style)
 
 
 def _make_pictures(
@@ -143,7 +149,9 @@ def _make_pictures(
     try:
         backbone = _backbone(group.weights, _layers(group), settings.device)
         stylized = stylize(items, backbone, on_step=on_step)
-    except torch.OutOfMemoryError as exc:
+    except RuntimeError as exc:
+        if not _is_out_of_memory(exc):
+            raise
         if len(loaded) == 1:
             planned = loaded[0].planned
             error = MemoryLimitError(
@@ -167,6 +175,11 @@ def _make_pictures(
         _write_picture(one, stylized, index, group, settings, seconds=seconds, device=device)
         for index, one in enumerate(loaded)
     ]
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """A CPU's allocator has no error class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _layers(group: Group) -> tuple[str, ...]:
@@ -228,7 +241,13 @@ def _write_picture(
     picture = images.Picture(stylized.images[index].numpy(), loaded.content.alpha)
     data = images.encode(picture, settings.image_format, _provenance(planned, group))
     storage.write_bytes(storage.join(settings.output, path), data)
-    return replace(outcome, picture=path)
+    return replace(
+        outcome,
+        picture=path,
+        picture_digest=hashlib.sha256(data).hexdigest(),
+        picture_bytes=len(data),
+        finished_at=datetime.now(UTC),
+    )
 
 
 def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:

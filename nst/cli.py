@@ -4,13 +4,13 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from nst import __version__, pipeline, storage, weights
-from nst.errors import ConfigError, ManifestError, NSTError, WeightsError
+from nst import __version__, pipeline, storage
+from nst.errors import ConfigError, ManifestError, NSTError
 from nst.metadata import Record
 from nst.plan import Plan
 from nst.profiles import PROFILES
@@ -18,7 +18,7 @@ from nst.progress import RunProgress
 from nst.reports import RunReport
 from nst.settings import RunSettings
 
-EXIT_STOPPED = 1  # a fault of a store ended the run; running it again goes on from there
+EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
 EXIT_SOME_FAILED = 3  # the run finished and some rows failed
 
@@ -111,11 +111,11 @@ def run(
     """Make every picture of a manifest that the output does not have, its metadata and gallery.
 
     Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
-    3 the run finished and some rows failed, which are listed; 1 a fault of the store ended it.
+    3 the run finished and some rows failed, which are listed; 1 a fault of a store stopped it.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
     """
-    with _usage_errors():
+    with _errors():
         settings = _settings(
             output=storage.absolute(output),
             device=device,
@@ -125,20 +125,16 @@ def run(
         )
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
         pipeline.check_device(settings)
-    with RunProgress() as progress:
+        manifest = storage.absolute(manifest)
+    with _errors(), RunProgress() as progress:
         if prefect:
             # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
             from flows.local import run_locally
 
-            with _usage_errors():
-                report = run_locally(storage.absolute(manifest), settings, overrides, progress)
+            report = run_locally(manifest, settings, overrides, progress)
         else:
-            with _usage_errors():
-                plan = pipeline.make_plan(storage.absolute(manifest), settings, overrides)
-            try:
-                report = pipeline.run(plan, settings, progress)
-            except NSTError as exc:
-                _stop(str(exc), EXIT_STOPPED)
+            plan = pipeline.make_plan(manifest, settings, overrides)
+            report = pipeline.run(plan, settings, progress)
     _print_report(report)
     if report.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -161,7 +157,7 @@ def plan(
 
     Example: nst plan manifests/study.yaml --output output/study
     """
-    with _usage_errors():
+    with _errors():
         settings = _settings(
             output=storage.absolute(output) if output else _DEFAULTS.output,
             image_format=image_format,
@@ -186,7 +182,7 @@ def gallery(
 
     Example: nst gallery output/demo
     """
-    with _usage_errors():
+    with _errors():
         print(f"Gallery: {pipeline.rebuild_gallery(storage.absolute(output))}")
 
 
@@ -196,30 +192,27 @@ def show_weights(weights_: WeightsOption = []) -> None:  # noqa: B006
 
     Example: nst weights --weights vgg19=weights/vgg19.safetensors
     """
-    with _usage_errors():
+    with _errors():
         chosen = _settings(
             output=_DEFAULTS.output, weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL")
         ).weights
     for backbone in PROFILES:
         try:
-            file = weights.obtain(backbone, chosen.get(backbone), download=False)
+            file = pipeline.usable_weights(backbone, chosen.get(backbone), download=False)
             print(f"{backbone}: {file.origin}, {file.uri}\n    sha256 {file.digest}")
-        except WeightsError as exc:
+        except NSTError as exc:
             print(f"{backbone}: missing\n    {exc}")
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
-    """Before anything has run, every error is one of usage or of the manifest."""
+def _errors() -> Iterator[None]:
+    """Print an error that a user can act on, and exit with what it means."""
     try:
         yield
     except NSTError as exc:
-        _stop(str(exc), EXIT_USAGE)
-
-
-def _stop(message: str, status: int) -> NoReturn:
-    print(f"nst: {message}", file=sys.stderr)
-    raise typer.Exit(status)
+        print(f"nst: {exc}", file=sys.stderr)
+        is_usage = isinstance(exc, ConfigError | ManifestError)
+        raise typer.Exit(EXIT_USAGE if is_usage else EXIT_STOPPED) from exc
 
 
 def _settings(**values: Any) -> RunSettings:
@@ -244,7 +237,9 @@ def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise ManifestError(f"{option}: expected {form}; found {text!r}")
+            raise ConfigError(f"{option}: expected {form}; found {text!r}")
+        if name in pairs:
+            raise ConfigError(f"{option}: expected {name} once; found {text!r} too")
         pairs[name] = value
     return pairs
 
@@ -258,6 +253,10 @@ def _print_plan(plan: Plan) -> None:
         )
         for planned in group.jobs:
             print(f"    {planned.job.id}")
+    if plan.done:
+        print("  already done")
+        for outcome in plan.done:
+            print(f"    {outcome.id}")
     failed = {outcome.id: outcome for outcome in plan.failed}
     rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
     _print_rows(rows, "cannot run as things are")

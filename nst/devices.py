@@ -9,14 +9,14 @@ def resolve_device(name: str) -> torch.device:
     """`auto` is the first of cuda, mps and cpu that this machine has. Raises ConfigError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
-    device = torch.device(name)
-    match device.type:
-        case "cuda" if (device.index or 0) >= torch.cuda.device_count():
-            found = f"{torch.cuda.device_count()} CUDA devices that PyTorch can use"
-        case "mps" if not _has_mps():
-            found = "no Metal device that PyTorch can use"
-        case _:
-            return device
+    kind, _, index = name.partition(":")
+    # Counted before PyTorch is asked, which takes large indexes modulo 256.
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        found = f"{torch.cuda.device_count()} CUDA devices that PyTorch can use"
+    elif kind == "mps" and not _has_mps():
+        found = "no Metal device that PyTorch can use"
+    else:
+        return torch.device(name)
     raise ConfigError(f"--device {name}: found {found}; use --device cpu, or auto for what is here")
 
 

@@ -20,14 +20,14 @@ Reason = Literal[
     "diverged",  # the loss of this picture stopped being a finite number
     "out_of_memory",  # the device could not hold the batch
     "storage",  # a store refused or did not answer
-    "not_run",  # its group ended before its turn came
+    "group_failed",  # what ended its group was not of its own making
 ]
 
 
 class NSTError(Exception):
     """Base of every error that a user can act on."""
 
-    reason: Reason = "not_run"
+    reason: Reason = "group_failed"
 
 
 class ManifestError(NSTError):
@@ -44,10 +44,6 @@ class ImageError(NSTError):
     def __init__(self, message: str, *, reason: Reason = "image_unreadable") -> None:
         super().__init__(message)
         self.reason = reason
-
-    def at(self, uri: str) -> "ImageError":
-        """The same error with the picture that it is about."""
-        return ImageError(f"{uri}: {self}", reason=self.reason)
 
 
 class MemoryLimitError(NSTError):

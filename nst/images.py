@@ -37,12 +37,17 @@ class Picture:
     alpha: NDArray[np.float32] | None
 
 
-def probe_size(data: bytes) -> tuple[int, int]:
-    """(height, width) in pixels as it is meant to be seen, from the header alone."""
-    with _translated(data), Image.open(io.BytesIO(data)) as image:
+def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """(height, width) in pixels as it is meant to be seen, from the header alone.
+
+    `name` is what an ImageError calls the picture.
+    """
+    with _translated(data, name), Image.open(io.BytesIO(data)) as image:
         width, height = image.size
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+        # Pillow turns a TIFF upright by itself, its size included.
+        is_turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"
+    return (width, height) if is_turned else (height, width)
 
 
 def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
@@ -51,16 +56,16 @@ def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def decode(data: bytes, *, long_edge_px: int, upscale: bool = True) -> Picture:
+def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -> Picture:
     """The first frame, upright, in sRGB, resized to `long_edge_px`; raises ImageError.
 
-    Without `upscale` a smaller picture keeps its size.
+    Without `upscale` a smaller picture keeps its size. `name` is what errors and warnings call it.
     """
-    with _translated(data), Image.open(io.BytesIO(data)) as image:
+    with _translated(data, name), Image.open(io.BytesIO(data)) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
         colour, alpha = _split_alpha(upright)
-        colour = _to_srgb(colour)
+        colour = _to_srgb(colour, name)
     if alpha is not None:
         colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha)
     if upscale or max(colour.size) > long_edge_px:
@@ -102,9 +107,11 @@ def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str,
     return sink.getvalue()
 
 
-def encode_preview(data: bytes, *, long_edge_px: int) -> bytes:
+def encode_preview(data: bytes, *, long_edge_px: int, name: str) -> bytes:
     """An input as a JPEG of at most `long_edge_px`, for showing beside what was made of it."""
-    return encode(decode(data, long_edge_px=long_edge_px, upscale=False), "jpeg", {})
+    decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False)
+    # It is on white already.
+    return encode(Picture(decoded.pixels, None), "jpeg", {})
 
 
 def _exif(text: str) -> Image.Exif:
@@ -133,7 +140,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return colour, None if alpha.getextrema() == (255, 255) else alpha
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
     """Any mode -> RGB in sRGB, by the embedded profile where there is a usable one."""
     if image.mode.startswith(_HIGH_RANGE_MODES):
         return _high_range_to_rgb(image)
@@ -146,7 +153,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         try:
             return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError) as exc:
-            _log.warning("taking a picture as sRGB, its colour profile cannot be used: %s", exc)
+            _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
     return image.convert("RGB")
 
 
@@ -172,21 +179,23 @@ def _high_range_to_rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _translated(data: bytes) -> Iterator[None]:
-    """Turn what Pillow raises on bad bytes into ImageError."""
+def _translated(data: bytes, name: str) -> Iterator[None]:
+    """Turn what Pillow raises on bad bytes into ImageError.
+
+    Its readers raise nearly anything: SyntaxError for a PNG, RuntimeError for an AVIF.
+    """
     try:
         yield
     except UnidentifiedImageError as exc:
         raise ImageError(
-            f"expected a picture such as PNG, JPEG, WebP or TIFF, found {len(data)} bytes that "
-            f"begin with {data[:8]!r}"
+            f"{name}: expected a picture such as PNG, JPEG, WebP or TIFF, found {len(data)} bytes "
+            f"that begin with {data[:8]!r}"
         ) from exc
     except Image.DecompressionBombError as exc:
         raise ImageError(
-            f"expected a picture of a sane size, found too many pixels: {exc}"
+            f"{name}: expected a picture of a sane size, found too many pixels: {exc}"
         ) from exc
-    except (OSError, ValueError, SyntaxError, EOFError, ZeroDivisionError, MemoryError) as exc:
-        # SyntaxError is what Pillow's PNG reader raises on a broken file.
+    except Exception as exc:
         raise ImageError(
-            f"expected a whole picture, found one that cannot be decoded: {exc}"
+            f"{name}: expected a whole picture, found one that cannot be decoded: {exc}"
         ) from exc

@@ -48,6 +48,8 @@ class Outcome:
     reason: Reason | None = None
     error: str | None = None
     picture: str | None = None
+    picture_digest: str | None = None
+    picture_bytes: int | None = None
     height: int | None = None
     width: int | None = None
     content_digest: str | None = None
@@ -91,6 +93,8 @@ OUTCOME_COLUMNS = (
     Column("reason", TEXT, "Why a row failed, as one of a closed list of words."),
     Column("error", TEXT, "Why a row failed, as a sentence that says what to do."),
     Column("picture", TEXT, "Path of the picture, relative to the output."),
+    Column("picture_digest", TEXT, "sha256 of the picture file's bytes."),
+    Column("picture_bytes", INT64, "Size of the picture file in bytes."),
     Column("height", INT32, "Height of the picture in pixels."),
     Column("width", INT32, "Width of the picture in pixels."),
     Column("content_digest", TEXT, "sha256 of the content file's bytes."),

@@ -3,6 +3,7 @@
 The names are a contract: people link to them.
 """
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from nst.images import SUFFIXES
 from nst.job import Job
 from nst.metadata import Outcome
 from nst.settings import RunSettings
+from nst.tables import TableError
 
 GALLERY = "index.html"
 METADATA = "metadata.parquet"
@@ -21,6 +23,9 @@ INPUTS = "inputs"
 RECORDS = "records"
 
 _NUM_READERS = 16
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_log = logging.getLogger(__name__)
 
 
 def picture_path(job: Job, settings: RunSettings) -> str:
@@ -38,18 +43,32 @@ def record_path(group_digest: str) -> str:
     return f"{RECORDS}/{group_digest[:16]}.parquet"
 
 
-def read_outcomes(output: str) -> Mapping[tuple[str, str | None], Outcome]:
-    """All outcomes that the output's records hold, by id and key.
+def read_record(output: str, group_digest: str) -> list[Outcome]:
+    """The outcomes of a group that has run."""
+    data = storage.read_bytes(storage.join(output, record_path(group_digest)))
+    return metadata.outcomes_from_parquet(data)
 
-    Rows that were run again stand in more than one record: ok goes before failed, then the latest.
+
+def latest_made(output: str) -> Mapping[str, Outcome]:
+    """For each id, what the records say of the picture that was written last.
+
+    A file among the records that is none is left alone, with a warning.
     """
     folder = storage.join(output, RECORDS)
-    names = [name for name in storage.list_names(folder) if name.endswith(".parquet")]
+    names = sorted(name for name in storage.list_sizes(folder) if name.endswith(".parquet"))
     with ThreadPoolExecutor(_NUM_READERS) as pool:
-        parts = pool.map(lambda name: storage.read_bytes(storage.join(folder, name)), sorted(names))
-        outcomes = [outcome for data in parts for outcome in metadata.outcomes_from_parquet(data)]
-    outcomes.sort(key=lambda outcome: (outcome.status == "ok", outcome.finished_at))
-    return {(outcome.id, outcome.key): outcome for outcome in outcomes}
+        parts = pool.map(_read_part, [storage.join(folder, name) for name in names])
+        made = [outcome for part in parts for outcome in part if outcome.status == "ok"]
+    made.sort(key=lambda outcome: outcome.finished_at or _LONG_AGO)
+    return {outcome.id: outcome for outcome in made}
+
+
+def _read_part(uri: str) -> list[Outcome]:
+    try:
+        return metadata.outcomes_from_parquet(storage.read_bytes(uri))
+    except (TableError, KeyError) as exc:
+        _log.warning("%s: expected the record of a group, ignoring what was found: %s", uri, exc)
+        return []
 
 
 def failure(job_id: str, error: NSTError, *, key: str | None = None) -> Outcome:

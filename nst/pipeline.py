@@ -1,13 +1,25 @@
 """The three steps of a run, which the command line and the flow both call."""
 
-from nst.errors import StorageError
+import logging
+
+from nst.errors import NSTError
 from nst.finish import finish, rebuild_gallery
 from nst.plan import Group, Plan
-from nst.prepare import make_plan
+from nst.prepare import make_plan, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
 
-__all__ = ["check_device", "finish", "make_plan", "rebuild_gallery", "run", "run_group"]
+__all__ = [
+    "check_device",
+    "finish",
+    "make_plan",
+    "rebuild_gallery",
+    "run",
+    "run_group",
+    "usable_weights",
+]
+
+_log = logging.getLogger(__name__)
 
 # torch and torchvision take seconds to import, which a plan or a gallery need not wait for, so
 # they are imported by the functions that do need them.
@@ -30,7 +42,7 @@ def run_group(group: Group, settings: RunSettings, listener: Listener | None = N
 def run(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> RunReport:
     """All groups of a plan one after the other, without Prefect.
 
-    A group that a store's fault ends does not stop the others; its rows are failed in the report.
+    A group that an error ends does not stop the others; its rows are failed in the report.
     """
     listener = listener or NoListener()
     listener.planned(plan)
@@ -38,6 +50,14 @@ def run(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> 
     for group in plan.groups:
         try:
             run_group(group, settings, listener)
-        except StorageError as exc:
-            errors[group.name] = str(exc)
+        except Exception as exc:
+            # The last line of defence: hours of other groups must not go with this one.
+            _log.log(
+                logging.WARNING if isinstance(exc, NSTError) else logging.ERROR,
+                "group %s ended early: %s",
+                group.name,
+                exc,
+                exc_info=not isinstance(exc, NSTError),
+            )
+            errors[group.name] = f"{type(exc).__name__}: {exc}"
     return finish(plan, settings, errors)

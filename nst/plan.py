@@ -65,7 +65,6 @@ class Plan:
     Rows that say the same are one job of one id, and stand in `groups`, `done` or `failed` once.
     """
 
-    manifest: str
     jobs: tuple[Job, ...]
     groups: tuple[Group, ...]
     done: tuple[Outcome, ...]

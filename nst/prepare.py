@@ -1,12 +1,14 @@
 """Manifest -> plan: every input and every backbone's weights looked at, nothing optimised."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from nst import images, manifest, output, storage, weights
-from nst.errors import ImageError, ManifestError, NSTError, StorageError
+from nst.errors import ImageError, ManifestError, NSTError, StorageError, is_transient
 from nst.job import Job, job_key
 from nst.metadata import Outcome
 from nst.output import failure
@@ -16,6 +18,8 @@ from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
 _NUM_READERS = 16
+
+_log = logging.getLogger(__name__)
 
 
 def make_plan(
@@ -30,13 +34,15 @@ def make_plan(
 
     Rows whose inputs or weights cannot be had are failed in the plan. Without `download`, weights
     that would have to be downloaded count as such; without `resume` the output is not looked at.
-    Raises ManifestError for a bad manifest.
+    Raises ManifestError for a bad manifest, and StorageError where a store does not answer.
     """
     jobs = _read_manifest(manifest_uri, overrides)
+    if not jobs:
+        _log.warning("%s has no rows", manifest_uri)
     unique = list({job.id: job for job in jobs}.values())
     inputs = _in_parallel(_look_at, [job.content for job in unique] + [job.style for job in unique])
     chosen = _in_parallel(
-        lambda backbone: weights.obtain(
+        lambda backbone: usable_weights(
             backbone, settings.weights.get(backbone), download=download
         ),
         [job.backbone for job in unique],
@@ -47,11 +53,10 @@ def make_plan(
         try:
             planned.append(_planned(job, inputs, chosen))
         except NSTError as exc:
-            failed.append(failure(job.id, exc))
+            failed.append(_failed(job, exc, inputs))
     done = _done(planned, settings) if resume else {}
     files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
     return Plan(
-        manifest=manifest_uri,
         jobs=jobs,
         groups=make_groups(
             (one for one in planned if one.job.id not in done),
@@ -63,14 +68,41 @@ def make_plan(
     )
 
 
+def usable_weights(backbone: str, choice: str | None, *, download: bool) -> WeightsFile:
+    """The weights of `backbone`, known to fit it; see `weights.obtain`. Raises WeightsError.
+
+    The embedded ones need no look; others have every layer's keys, shapes and values checked, so
+    that no row finds out halfway through a run.
+    """
+    file = weights.obtain(backbone, choice, download=download)
+    if file.origin != "embedded":
+        from nst.backbones import check_state
+
+        check_state(backbone, weights.load_state(file))
+    return file
+
+
+def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -> Outcome:
+    """The outcome of a job that cannot run, with what is known of its inputs all the same."""
+    content, style = inputs[job.content], inputs[job.style]
+    return replace(
+        failure(job.id, error),
+        content_digest=content.digest if isinstance(content, Input) else None,
+        style_digest=style.digest if isinstance(style, Input) else None,
+    )
+
+
 def _read_manifest(uri: str, overrides: Mapping[str, Any] | None) -> tuple[Job, ...]:
     folder = storage.parent(uri)
     try:
         data = storage.read_bytes(uri)
     except StorageError as exc:
+        if is_transient(exc):
+            raise
         raise ManifestError(f"{exc}; expected a manifest") from exc
+    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
     return manifest.parse(
-        uri.rpartition("/")[2],
+        name.rpartition("/")[2],
         data,
         resolve=lambda reference: storage.resolve(folder, reference),
         glob=lambda pattern: storage.glob(folder, pattern),
@@ -82,12 +114,17 @@ _T = TypeVar("_T")
 
 
 def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[str, _T | NSTError]:
-    """`function` of each distinct name, or the error it raised: stores answer many at once."""
+    """`function` of each distinct name, or the error it raised: stores answer many at once.
+
+    An error that may pass is raised: it says nothing of the name that it was met at.
+    """
 
     def attempt(name: str) -> _T | NSTError:
         try:
             return function(name)
         except NSTError as exc:
+            if is_transient(exc):
+                raise
             return exc
 
     distinct = list(dict.fromkeys(names))
@@ -97,10 +134,7 @@ def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[st
 
 def _look_at(uri: str) -> Input:
     data = storage.read_bytes(uri)
-    try:
-        height, width = images.probe_size(data)
-    except ImageError as exc:
-        raise exc.at(uri) from exc
+    height, width = images.probe_size(data, name=uri)
     return Input(uri=uri, digest=hashlib.sha256(data).hexdigest(), height=height, width=width)
 
 
@@ -158,18 +192,18 @@ def _or_raise(found: _T | NSTError) -> _T:
 
 
 def _done(planned: Iterable[PlannedJob], settings: RunSettings) -> dict[str, Outcome]:
-    """The outcomes, by id, of the jobs whose picture the output has under the same key."""
-    outcomes = output.read_outcomes(settings.output)
-    made = (
-        storage.list_names(storage.join(settings.output, output.IMAGES))
-        if outcomes
-        else frozenset()
-    )
+    """The outcomes, by id, of the jobs whose very picture the output holds.
+
+    The last record of an id is of the picture that lies under its name, which a run with other
+    parameters may have written over the one that is asked for.
+    """
+    latest = output.latest_made(settings.output)
+    sizes = storage.list_sizes(storage.join(settings.output, output.IMAGES)) if latest else {}
     return {
         one.job.id: outcome
         for one in planned
-        if (outcome := outcomes.get((one.job.id, one.key))) is not None
-        and outcome.status == "ok"
+        if (outcome := latest.get(one.job.id)) is not None
+        and outcome.key == one.key
         and outcome.picture == output.picture_path(one.job, settings)
-        and outcome.picture.rpartition("/")[2] in made
+        and outcome.picture_bytes == sizes.get(outcome.picture.rpartition("/")[2])
     }

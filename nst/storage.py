@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from nst.errors import NotFoundError, StorageError
+from nst.errors import ConfigError, NotFoundError, StorageError
 
 
 def read_bytes(uri: str) -> bytes:
@@ -36,22 +37,31 @@ def write_bytes(uri: str, data: bytes) -> None:
             fs.pipe_file(path, data)
 
 
-def list_names(folder: str) -> frozenset[str]:
-    """The names of the objects right in `folder`; none where there is no such folder."""
+def list_sizes(folder: str) -> dict[str, int]:
+    """The names of the objects right in `folder` and their bytes; none where there is no folder."""
     with _translated("list", folder):
         fs, path = _filesystem(folder)
         try:
             entries = fs.ls(path, detail=True)
         except FileNotFoundError:
-            return frozenset()
-        return frozenset(posixpath.basename(e["name"]) for e in entries if e["type"] == "file")
+            return {}
+        return {
+            posixpath.basename(entry["name"]): entry["size"]
+            for entry in entries
+            if entry["type"] != "directory"
+        }
 
 
 def glob(base: str, pattern: str) -> list[str]:
-    """The files that `pattern` matches, sorted, each written as the pattern is: relative or not."""
+    """The files that `pattern` matches, sorted, each written as the pattern is: relative or not.
+
+    A file whose name is the pattern itself, brackets and all, is the only match.
+    """
     uri = resolve(base, pattern)
     with _translated("list", uri):
         fs, path = _filesystem(uri)
+        if fs.isfile(path):
+            return [pattern]
         matches = sorted(m for m in fs.glob(path) if not fs.isdir(m))
         if is_absolute(pattern):
             return (
@@ -94,8 +104,16 @@ def parent(uri: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """`uri`, with a local path made absolute, so that it means the same in any working folder."""
-    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+    """`uri`, with a local path made absolute, so that it means the same in any working folder.
+
+    Raises ConfigError for what can be neither a path nor a URL.
+    """
+    scheme, separator, rest = uri.rpartition("://")
+    if not rest.strip("/") if separator else not uri.strip():
+        raise ConfigError(f"expected a path or a URL such as s3://bucket/folder, found {uri!r}")
+    if scheme == "file":
+        return url2pathname(rest)
+    return uri if separator else os.path.abspath(os.path.expanduser(uri))
 
 
 def browsable(uri: str) -> str:
@@ -137,19 +155,17 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
         raise NotFoundError(f"cannot {verb} {uri}: expected a file, found a folder") from exc
     except (PermissionError, NotADirectoryError) as exc:
         raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
-    except (ValueError, ImportError) as exc:
-        # fsspec's answers to an unknown scheme and to one whose package is not installed.
-        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
     except OSError as exc:
         raise StorageError(f"cannot {verb} {uri}: {_said(exc)}", is_transient=True) from exc
     except Exception as exc:
-        if not _is_from_s3(exc):
-            raise
-        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}", is_transient=True) from exc
+        # s3fs lets through what botocore and aiohttp raise, and fsspec's other stores and its
+        # answer to an unknown scheme raise what they like.
+        message = f"cannot {verb} {uri}: {_said(exc)}"
+        raise StorageError(message, is_transient=_is_from_s3(exc)) from exc
 
 
 def _is_from_s3(error: Exception) -> bool:
-    """Whether botocore or aiohttp raised it, which s3fs lets through; importing them takes long."""
+    """Whether botocore or aiohttp raised it; by name, since importing them takes long."""
     modules = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
     return bool(modules & {"botocore", "aiobotocore", "aiohttp"})
 

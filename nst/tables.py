@@ -1,6 +1,7 @@
 """Rows <-> Parquet bytes; the only pyarrow."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -59,22 +60,23 @@ def write_parquet(
 
 def read_parquet(data: bytes) -> list[dict[str, Any]]:
     """The rows of a Parquet file. Raises TableError where it is none."""
-    try:
-        # One thread and no memory map: a small file read whole is all there is to gain from.
+    with _translated(data):
+        # One thread: a small file read whole is all there is to gain from.
         table = pq.read_table(pa.BufferReader(data), use_threads=False)
-    except (pa.ArrowException, OSError) as exc:
-        raise TableError(
-            f"expected a Parquet file, found {len(data)} bytes that are not: {exc}"
-        ) from exc
-    rows: list[dict[str, Any]] = table.to_pylist()
+        rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 
 def parquet_columns(data: bytes) -> list[str]:
     """The column names, those of an empty table too. Raises TableError where it is none."""
-    try:
+    with _translated(data):
         return list(pq.read_schema(pa.BufferReader(data)).names)
-    except (pa.ArrowException, OSError) as exc:
-        raise TableError(
-            f"expected a Parquet file, found {len(data)} bytes that are not: {exc}"
-        ) from exc
+
+
+@contextmanager
+def _translated(data: bytes) -> Iterator[None]:
+    """Turn what pyarrow raises into TableError; of values Python cannot hold, it is nearly anything."""
+    try:
+        yield
+    except Exception as exc:
+        raise TableError(f"{len(data)} bytes that cannot be read as one: {exc}") from exc

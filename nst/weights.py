@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-import pickle
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ TORCHVISION = "torchvision"
 EMBEDDED = {"vgg16": Path(__file__).parent / "data/vgg16-imagenet1k-v1-features-fp16.safetensors"}
 
 _DOWNLOAD_TIMEOUT_S = 30
+# The timeout belongs to the whole process while it is set.
+_one_download = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +76,14 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
             state = safetensors.torch.load(data)
         else:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-    ) as exc:
+    except Exception as exc:
+        # On bytes that are no state dict, PyTorch's reader raises whatever they lead it to.
         raise WeightsError(
             f"weights of {file.backbone}: expected a safetensors file or a PyTorch state dict, "
             f"found {file.uri}, which is neither: {_said(exc)}"
         ) from exc
     if not isinstance(state, Mapping) or not all(
-        isinstance(v, torch.Tensor) for v in state.values()
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
         raise WeightsError(
             f"weights of {file.backbone}: expected a mapping of names to tensors in {file.uri}, "
@@ -121,7 +118,7 @@ def _official(backbone: str) -> "WeightsEnum":
 
 def _download(backbone: str) -> None:
     try:
-        with _socket_timeout(_DOWNLOAD_TIMEOUT_S):
+        with _one_download, _socket_timeout(_DOWNLOAD_TIMEOUT_S):
             _official(backbone).get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as exc:
         raise WeightsError(

@@ -78,9 +78,15 @@ def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path
         (("--set", "size=9"), "column 'size': expected greater than or equal to 32; found '9'"),
         (("--set", "steps"), "--set: expected FIELD=VALUE; found 'steps'"),
         (("--set", "step=3"), "did you mean 'steps'?"),
+        (
+            ("--set", "size=64", "--set", "size=96"),
+            "--set: expected size once; found 'size=96' too",
+        ),
+        (("--device", "cuda:256"), "--device cuda:256: found"),
         (("--device", "gpu"), "--device: expected"),
         (("--device", "cuda:99"), "--device cuda:99: found"),
         (("--format", "gif"), "--format: expected 'png', 'jpeg' or 'webp'; found 'gif'"),
+        (("--output", ""), "expected a path or a URL"),
         (("--weights", "vgg61=x"), "--weights: expected one of vgg16, vgg19, resnet50"),
         (("--max-batch-pixels", "0"), "--max-batch-pixels: expected greater than"),
         (("--nonsense",), "No such option"),
@@ -95,6 +101,18 @@ def test_bad_usage_exits_2_and_runs_nothing(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--prefect",)])
+def test_a_fault_of_the_store_is_no_fault_of_the_user_and_exits_1(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    (tmp_path / "out/metadata.parquet").mkdir(parents=True)
+    done = nst("run", manifest, "--output", tmp_path / "out", *options)
+    assert done.returncode == 1
+    assert "metadata.parquet" in done.stderr
+    assert (tmp_path / "out/images/one.png").exists()
 
 
 def test_set_stands_over_the_manifest(tmp_path: Path) -> None:
@@ -120,6 +138,7 @@ def test_plan_prints_groups_and_what_is_done_and_runs_nothing(tmp_path: Path) ->
     nst("run", manifest, "--output", tmp_path / "out", "--set", "steps=5")
     done = nst("plan", manifest, "--output", tmp_path / "out")
     assert "1 picture to make, 1 already done" in done.stdout
+    assert "  already done\n    two\n" in done.stdout
 
 
 def test_gallery_is_rebuilt(tmp_path: Path) -> None:

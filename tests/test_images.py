@@ -16,7 +16,7 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def decoded(data: bytes, *, size: int = 64) -> Picture:
-    return images.decode(data, long_edge_px=size)
+    return images.decode(data, long_edge_px=size, name="in.png")
 
 
 def mean_colour(made: Picture) -> list[int]:
@@ -51,14 +51,17 @@ def test_long_edge_is_as_asked_and_the_aspect_kept(
 
 
 def test_without_upscaling_a_small_picture_keeps_its_size() -> None:
-    small = images.decode(picture_bytes(20, 30), long_edge_px=64, upscale=False)
-    large = images.decode(picture_bytes(100, 200), long_edge_px=64, upscale=False)
+    small = images.decode(picture_bytes(20, 30), long_edge_px=64, name="in.png", upscale=False)
+    large = images.decode(picture_bytes(100, 200), long_edge_px=64, name="in.png", upscale=False)
     assert small.pixels.shape[1:] == (20, 30)
     assert large.pixels.shape[1:] == (32, 64)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_to_pixels_and_to_the_probed_size(orientation: int) -> None:
+def test_exif_orientation_is_applied_to_pixels_and_to_the_probed_size(
+    orientation: int, image_format: str
+) -> None:
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -72,8 +75,8 @@ def test_exif_orientation_is_applied_to_pixels_and_to_the_probed_size(orientatio
     stored = upright.transpose(undo[orientation]) if orientation in undo else upright
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    data = encoded(stored, "PNG", exif=exif)
-    assert images.probe_size(data) == (40, 60)
+    data = encoded(stored, image_format, exif=exif)
+    assert images.probe_size(data, name="in.png") == (40, 60)
     np.testing.assert_array_equal(
         decoded(data, size=60).pixels, decoded(encoded(upright), size=60).pixels
     )
@@ -130,7 +133,7 @@ def test_a_broken_colour_profile_is_taken_for_srgb_with_a_warning(
 ) -> None:
     data = encoded(Image.new("RGB", (20, 20), (10, 20, 30)), icc_profile=b"not a profile")
     assert mean_colour(decoded(data)) == [10, 20, 30]
-    assert "colour profile cannot be used" in caplog.text
+    assert "in.png: taken as sRGB, its colour profile cannot be used" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -218,6 +221,7 @@ def _png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
 
 
+AVIF = encoded(Image.fromarray(picture(64, 64)), "AVIF")
 JPEG = encoded(Image.fromarray(picture(64, 64)), "JPEG")
 
 
@@ -229,8 +233,9 @@ JPEG = encoded(Image.fromarray(picture(64, 64)), "JPEG")
         (picture_bytes(64, 64)[:400], "cannot be decoded"),
         (JPEG[: len(JPEG) // 2], "cannot be decoded"),
         (_png_of_size(30_000, 30_000), "too many pixels"),
+        (AVIF[:-100], "cannot be decoded"),
     ],
-    ids=["empty", "html", "cut png", "cut jpeg", "bomb"],
+    ids=["empty", "html", "cut png", "cut jpeg", "bomb", "cut avif"],
 )
 def test_bad_bytes_are_an_image_error(data: bytes, said: str) -> None:
     with pytest.raises(ImageError, match=said) as caught:
@@ -238,7 +243,13 @@ def test_bad_bytes_are_an_image_error(data: bytes, said: str) -> None:
     assert caught.value.reason == "image_unreadable"
 
 
+def test_a_preview_of_a_half_transparent_picture_is_on_white_once() -> None:
+    half = encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128)))
+    preview = images.encode_preview(half, long_edge_px=20, name="in.png")
+    assert mean_colour(decoded(preview)) == pytest.approx([255, 127, 127], abs=3)
+
+
 def test_a_preview_is_a_small_jpeg() -> None:
-    data = images.encode_preview(picture_bytes(100, 200), long_edge_px=50)
+    data = images.encode_preview(picture_bytes(100, 200), long_edge_px=50, name="in.png")
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.size) == ("JPEG", (50, 25))

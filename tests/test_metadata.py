@@ -72,7 +72,7 @@ def test_columns_are_the_fields_of_an_outcome() -> None:
 
 
 def test_other_bytes_are_no_table() -> None:
-    with pytest.raises(tables.TableError, match="expected a Parquet file"):
+    with pytest.raises(tables.TableError, match="11 bytes that cannot be read as one"):
         metadata.outcomes_from_parquet(b"not parquet")
 
 

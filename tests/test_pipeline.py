@@ -1,5 +1,6 @@
 """The three steps together, on real pictures and the embedded weights, without Prefect."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -55,6 +56,9 @@ def test_a_run_leaves_pictures_metadata_and_gallery(tmp_path: Path) -> None:
     assert (outcome.height, outcome.width, outcome.evaluations) == (48, 64, 3)
     assert outcome.weights_origin == "embedded"
     assert outcome.device == "cpu"
+    data = (tmp_path / "out/images/one.png").read_bytes()
+    assert outcome.picture_bytes == len(data)
+    assert outcome.picture_digest == hashlib.sha256(data).hexdigest()
     assert outcome.seconds is not None
     assert outcome.seconds > 0
     assert [p.evaluation for p in outcome.loss_curve] == [1, 2, 3]
@@ -113,12 +117,12 @@ def test_s3_gives_the_same_pictures_as_a_local_disk_bit_for_bit(
     report = run(f"{bucket}/in/manifest.csv", f"{bucket}/out")
     assert report.num_ok == 2
     assert report.gallery_url == f"{bucket}/out/index.html"
-    assert storage.list_names(f"{bucket}/out") == {"index.html", "metadata.parquet"}
+    assert storage.list_sizes(f"{bucket}/out").keys() == {"index.html", "metadata.parquet"}
     for folder in ("images", "inputs", "assets"):
         here = {p.name: p.read_bytes() for p in (tmp_path / "out" / folder).iterdir()}
         there = {
             name: storage.read_bytes(f"{bucket}/out/{folder}/{name}")
-            for name in storage.list_names(f"{bucket}/out/{folder}")
+            for name in storage.list_sizes(f"{bucket}/out/{folder}")
         }
         assert here == there, folder
     for one, other in zip(records(tmp_path / "out"), records(f"{bucket}/out"), strict=True):
@@ -222,6 +226,79 @@ def test_what_is_done_is_not_made_again_and_what_changed_is(tmp_path: Path) -> N
     assert to_make() == ["one"]
 
 
+def test_a_picture_written_over_by_a_run_with_other_parameters_is_made_again(
+    tmp_path: Path,
+) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    chosen = settings(tmp_path / "out")
+    made = []
+    for steps in (1, 4, 1):
+        plan = pipeline.make_plan(str(manifest), chosen, {"steps": steps, "init": "noise"})
+        assert plan.num_pictures_to_make == 1
+        pipeline.run(plan, chosen)
+        made.append((tmp_path / "out/images/one.png").read_bytes())
+    assert made[0] == made[2] != made[1]
+
+
+def test_an_earlier_record_does_not_stand_for_a_picture_that_could_not_be_made_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    run(manifest, tmp_path / "out")
+    (tmp_path / "out/images/one.png").unlink()
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the device fell off")
+
+    monkeypatch.setattr("nst.batch.stylize", broken)
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert failed.outcome.reason == "group_failed"
+    assert "the device fell off" in str(failed.outcome.error)
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_a_file_among_the_records_that_is_none_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    run(manifest, tmp_path / "out")
+    (tmp_path / "out/records/junk.parquet").write_bytes(b"junk")
+    assert run(manifest, tmp_path / "out").num_done_before == 1
+    assert "junk.parquet: expected the record of a group" in caplog.text
+
+
+def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = storage.read_bytes
+
+    def busy(uri: str) -> bytes:
+        if uri.endswith("a.png"):
+            raise StorageError("busy", is_transient=True)
+        return read(uri)
+
+    monkeypatch.setattr(storage, "read_bytes", busy)
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
+    with pytest.raises(StorageError, match="busy"):
+        run(manifest, tmp_path / "out")
+
+
+def test_a_picture_whose_header_lies_about_its_size_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nst import images
+
+    probe = images.probe_size
+
+    def lied_to(data: bytes, *, name: str) -> tuple[int, int]:
+        return (64, 48) if name.endswith("a.png") else probe(data, name=name)
+
+    monkeypatch.setattr(images, "probe_size", lied_to)
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("one", "image_unreadable")
+
+
 def test_failed_rows_are_tried_again(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one"), row("late.png", id="two")])
     assert run(manifest, tmp_path / "out").num_ok == 1
@@ -311,7 +388,7 @@ def test_a_group_that_a_store_ends_does_not_stop_the_others(
     manifest = write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
     report = run(manifest, tmp_path / "out")
     assert report.num_ok == 1
-    assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [("one", "not_run")]
+    assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [("one", "group_failed")]
     assert "one.png: no" in str(report.failed[0].outcome.error)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from nst import storage
-from nst.errors import NotFoundError, StorageError
+from nst.errors import ConfigError, NotFoundError, StorageError
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -25,10 +25,10 @@ def test_what_is_written_is_read(folder: str) -> None:
 def test_lists_the_files_of_a_folder_and_nothing_below(folder: str) -> None:
     for name in ("a.txt", "b.txt", "sub/c.txt"):
         storage.write_bytes(storage.join(folder, name), b"x")
-    assert storage.list_names(folder) == {"a.txt", "b.txt"}
-    storage.write_bytes(storage.join(folder, "d.txt"), b"x")
-    assert "d.txt" in storage.list_names(folder)
-    assert storage.list_names(storage.join(folder, "none")) == frozenset()
+    assert storage.list_sizes(folder) == {"a.txt": 1, "b.txt": 1}
+    storage.write_bytes(storage.join(folder, "d.txt"), b"xyz")
+    assert storage.list_sizes(folder)["d.txt"] == 3
+    assert storage.list_sizes(storage.join(folder, "none")) == {}
 
 
 def test_what_is_missing_is_not_found(folder: str) -> None:
@@ -42,6 +42,8 @@ def test_glob_gives_references_as_they_would_be_written(folder: str) -> None:
     assert storage.glob(folder, "pictures/*.png") == ["pictures/a.png", "pictures/b.png"]
     inner = storage.join(folder, "other")
     assert storage.glob(inner, "../pictures/*.png") == ["../pictures/a.png", "../pictures/b.png"]
+    storage.write_bytes(storage.join(folder, "a[1].png"), b"x")
+    assert storage.glob(folder, "a[1].png") == ["a[1].png"]
     absolute = storage.join(folder, "pictures/a.*")
     assert storage.glob("/anywhere", absolute) == [
         storage.join(folder, "pictures/a.png"),
@@ -73,7 +75,14 @@ def test_parent_and_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert storage.parent("manifest.csv") == str(tmp_path)
     assert storage.absolute("out") == str(tmp_path / "out")
     assert storage.absolute("s3://b/out") == "s3://b/out"
+    assert storage.absolute((tmp_path / "a b").as_uri()) == str(tmp_path / "a b")
     assert storage.browsable(str(tmp_path / "a b")) == (tmp_path / "a b").as_uri()
+
+
+@pytest.mark.parametrize("uri", ["", " ", "s3://", "s3:///", "file:///"])
+def test_what_names_nothing_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="expected a path or a URL"):
+        storage.absolute(uri)
 
 
 def test_a_local_write_that_fails_leaves_what_was_there(
@@ -100,7 +109,9 @@ def test_written_files_have_the_users_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "ours").stat().st_mode == usual.stat().st_mode
 
 
-@pytest.mark.parametrize("uri", ["nowhere://a/b", "s3://"])
+@pytest.mark.parametrize(
+    "uri", ["nowhere://a/b", "s3://", "zip://a::no.zip", "github://x", "reference://x"]
+)
 def test_a_url_that_cannot_be_is_a_storage_error(uri: str, s3_server: str) -> None:
     with pytest.raises(StorageError, match="cannot read"):
         storage.read_bytes(uri)

@@ -138,7 +138,7 @@ def test_code_in_a_weights_file_is_not_run(
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
-@pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"not weights at all"])
+@pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"not weights at all", b"hello"])
 def test_other_bytes_are_refused(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(WeightsError, match="which is neither"):
@@ -146,9 +146,10 @@ def test_other_bytes_are_refused(tmp_path: Path, name: str, data: bytes) -> None
 
 
 def test_a_saved_model_is_no_state_dict(tmp_path: Path) -> None:
-    torch.save([torch.ones(1)], tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="found list"):
-        weights.load_state(weights.obtain("vgg19", str(tmp_path / "a.pth")))
+    for saved in ([torch.ones(1)], {1: torch.ones(1)}, {"a": "b"}):
+        torch.save(saved, tmp_path / "a.pth")
+        with pytest.raises(WeightsError, match="expected a mapping of names to tensors"):
+            weights.load_state(weights.obtain("vgg19", str(tmp_path / "a.pth")))
 
 
 def test_a_file_that_changes_under_a_run_is_noticed(tmp_path: Path) -> None:
