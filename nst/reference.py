@@ -11,7 +11,7 @@ from typing import Any
 
 from nst import metadata
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
-from nst.manifest import ID_COLUMN, REQUIRED_COLUMNS
+from nst.rows import ID_COLUMN, REQUIRED_COLUMNS
 
 
 def manifest_columns() -> str:

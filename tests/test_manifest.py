@@ -8,6 +8,7 @@ import pytest
 
 from nst import manifest
 from nst.errors import ManifestError
+from nst.ids import SAFE_ID_RULE, is_safe_id
 from nst.job import Job, PictureParams
 from tests.helpers import csv_bytes
 
@@ -133,7 +134,7 @@ def test_an_id_made_depends_on_its_row_alone_and_is_safe() -> None:
     _, later = parse("m.jsonl", jsonl([ROWS[0], row]))
     assert alone.id == later.id
     assert alone.id.startswith("n-code-co-s-vgg16-")
-    assert manifest.is_safe_id(alone.id)
+    assert is_safe_id(alone.id)
 
 
 def test_what_a_row_says_makes_its_id_and_defaults_do_not() -> None:
@@ -155,7 +156,7 @@ def test_rows_that_say_the_same_share_one_picture() -> None:
 
 @pytest.mark.parametrize("text", ["a", "A-1_b.c", "0", "x" * 100, "café".encode().hex()])
 def test_safe_ids(text: str) -> None:
-    assert manifest.is_safe_id(text)
+    assert is_safe_id(text)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_safe_ids(text: str) -> None:
     ],
 )
 def test_unsafe_ids(text: str) -> None:
-    assert not manifest.is_safe_id(text)
+    assert not is_safe_id(text)
 
 
 # Refusals
@@ -204,7 +205,7 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
         " found 'ten'",
         "line 5, column 'id': expected an id that line 4 does not have; found 'ok'",
         "line 6, column 'id': expected an id that line 4 does not have; found 'OK'",
-        f"line 7, column 'id': expected {manifest.SAFE_ID_RULE}; found '../x'",
+        f"line 7, column 'id': expected {SAFE_ID_RULE}; found '../x'",
     ]
 
 
