@@ -32,16 +32,19 @@ def _run_name() -> str:
     return f"{name} to {parameters['output']}"
 
 
-# Results stay in memory and nothing is cached: what is done is what the output says is done.
+_STEP: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": [1, 5, 30],
+    "retry_condition_fn": _may_pass_next_time,
+    # Results stay in memory and nothing is cached: what is done is what the output says is done.
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
 
 
 @task(
     name="plan",
-    retries=3,
-    retry_delay_seconds=[1, 5, 30],
-    retry_condition_fn=_may_pass_next_time,
-    cache_policy=NO_CACHE,
-    persist_result=False,
+    **_STEP,
 )
 def make_plan(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> Plan:
     """Read the manifest, look at every input and at the weights, and cut the rows into groups."""
@@ -51,11 +54,7 @@ def make_plan(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -
 @task(
     name="stylize",
     task_run_name="{group.backbone} {group.height}x{group.width}, group {group.name}",
-    retries=3,
-    retry_delay_seconds=[1, 5, 30],
-    retry_condition_fn=_may_pass_next_time,
-    cache_policy=NO_CACHE,
-    persist_result=False,
+    **_STEP,
 )
 def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     """Make the pictures of one group as one batch, and write them."""
@@ -66,11 +65,7 @@ def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
 
 @task(
     name="finish",
-    retries=3,
-    retry_delay_seconds=[1, 5, 30],
-    retry_condition_fn=_may_pass_next_time,
-    cache_policy=NO_CACHE,
-    persist_result=False,
+    **_STEP,
 )
 def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunReport:
     """Write the metadata and the gallery of all that is there."""
