@@ -42,10 +42,7 @@ _STEP: dict[str, Any] = {
 }
 
 
-@task(
-    name="plan",
-    **_STEP,
-)
+@task(name="plan", task_run_name="plan", **_STEP)
 def make_plan(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> Plan:
     """Read the manifest, look at every input and at the weights, and cut the rows into groups."""
     return pipeline.make_plan(manifest, settings, overrides)
@@ -63,10 +60,7 @@ def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     return report
 
 
-@task(
-    name="finish",
-    **_STEP,
-)
+@task(name="finish", task_run_name="metadata and gallery", **_STEP)
 def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunReport:
     """Write the metadata and the gallery of all that is there."""
     return pipeline.finish(plan, settings, errors)

@@ -17,6 +17,7 @@ from nst.profiles import PROFILES
 from nst.progress import RunProgress
 from nst.reports import RunReport
 from nst.settings import RunSettings
+from nst.weights import TORCHVISION
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
@@ -121,7 +122,7 @@ def run(
             device=device,
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,
-            weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL"),
+            weights=_weights(weights_),
         )
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
         pipeline.check_device(settings)
@@ -162,7 +163,7 @@ def plan(
             output=storage.absolute(output) if output else _DEFAULTS.output,
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,
-            weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL"),
+            weights=_weights(weights_),
         )
         made = pipeline.make_plan(
             storage.absolute(manifest),
@@ -193,9 +194,7 @@ def show_weights(weights_: WeightsOption = []) -> None:  # noqa: B006
     Example: nst weights --weights vgg19=weights/vgg19.safetensors
     """
     with _errors():
-        chosen = _settings(
-            output=_DEFAULTS.output, weights=_pairs(weights_, "--weights", "BACKBONE=FILE-OR-URL")
-        ).weights
+        chosen = _settings(output=_DEFAULTS.output, weights=_weights(weights_)).weights
     for backbone in PROFILES:
         try:
             file = pipeline.usable_weights(backbone, chosen.get(backbone), download=False)
@@ -242,6 +241,15 @@ def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
             raise ConfigError(f"{option}: expected {name} once; found {text!r} too")
         pairs[name] = value
     return pairs
+
+
+def _weights(texts: Iterable[str]) -> dict[str, str]:
+    """The `--weights`, with paths that mean the same in any working folder."""
+    chosen = _pairs(texts, "--weights", "BACKBONE=FILE-OR-URL")
+    return {
+        backbone: choice if choice == TORCHVISION else storage.absolute(choice)
+        for backbone, choice in chosen.items()
+    }
 
 
 def _print_plan(plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
@@ -12,11 +13,19 @@ from nst.plan import Group, Plan
 _LINE_EVERY_S = 10
 
 
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How much work was done at a time."""
+
+    time_s: float
+    work: int
+
+
 class RunProgress:
     """A listener that shows pictures done, pictures per second and the time left, on stderr.
 
-    Time goes by the pixels and evaluations that are done, so it moves within a batch too; the
-    pictures per second are that share of all pictures, over the time since the first evaluation.
+    All three but the first go by the pixels and evaluations that are done, so that they move within
+    a batch too: a picture half of whose evaluations are done counts as half a picture.
     """
 
     def __init__(self) -> None:
@@ -34,7 +43,7 @@ class RunProgress:
         self._total_work = 0
         self._work_by_group: dict[str, int] = {}
         self._pictures_by_group: dict[str, int] = {}
-        self._started: float | None = None
+        self._started: _Mark | None = None
         self._line_at = 0.0
 
     def __enter__(self) -> "RunProgress":
@@ -64,20 +73,22 @@ class RunProgress:
 
     def advanced(self, group: Group, evaluation: int) -> None:
         now = time.monotonic()
-        if self._started is None:
-            # The first evaluation is in by now; counting from before it would count the loading.
-            self._started = now
-            self._line_at = now + _LINE_EVERY_S
         self._work_by_group[group.name] = group.work * evaluation // group.steps
         self._pictures_by_group[group.name] = len(group.jobs) if evaluation == group.steps else 0
-        self._show(now - self._started, now)
-
-    def _show(self, elapsed_s: float, now: float) -> None:
         work = sum(self._work_by_group.values())
-        share = work / self._total_work
+        if self._started is None:
+            # The speed is that since the first evaluation, which the loading came before.
+            self._started = _Mark(now, work)
+            self._line_at = now + _LINE_EVERY_S
+        self._show(now, work, since=self._started)
+
+    def _show(self, now: float, work: int, *, since: "_Mark") -> None:
+        speed, left = "", ""
+        if now > since.time_s and work > since.work:
+            work_per_s = (work - since.work) / (now - since.time_s)
+            speed = f"{work_per_s * self._num_pictures / self._total_work:.3g} images/s"
+            left = f"{_clock((self._total_work - work) / work_per_s)} left"
         pictures = f"{sum(self._pictures_by_group.values())}/{self._num_pictures} pictures"
-        speed = f"{share * self._num_pictures / elapsed_s:.3g} images/s" if elapsed_s else ""
-        left = f"{_clock(elapsed_s * (1 - share) / share)} left" if elapsed_s else ""
         if self._task is not None:
             self._bar.update(self._task, completed=work, pictures=pictures, speed=speed, left=left)
             if work == self._total_work:
@@ -85,7 +96,11 @@ class RunProgress:
                 self._bar.stop()
         elif now >= self._line_at:
             self._line_at = now + _LINE_EVERY_S
-            print(f"{pictures}, {share:.0%}, {speed}, {left}", file=sys.stderr, flush=True)
+            print(
+                f"{pictures}, {work / self._total_work:.0%}, {speed}, {left}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from nst.devices import resolve_device
+from nst.errors import ConfigError
+
+
+def with_devices(monkeypatch: pytest.MonkeyPatch, *, cuda: int, mps: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(2, True, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+)
+def test_auto_takes_the_first_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, expected: str
+) -> None:
+    with_devices(monkeypatch, cuda=cuda, mps=mps)
+    assert resolve_device("auto") == torch.device(expected)
+
+
+def test_a_device_that_is_there_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_devices(monkeypatch, cuda=2, mps=True)
+    for name in ("cpu", "cuda", "cuda:1", "mps"):
+        assert resolve_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:258", "cuda:99999999999"])
+def test_a_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with_devices(monkeypatch, cuda=2, mps=False)
+    with pytest.raises(ConfigError, match=f"--device {name}: found 2 CUDA devices"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_what_is_not_there_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with_devices(monkeypatch, cuda=0, mps=False)
+    with pytest.raises(ConfigError, match="use --device cpu, or auto"):
+        resolve_device(name)

@@ -1,0 +1,62 @@
+import pytest
+
+from nst.plan import Group, Plan, make_groups
+from nst.progress import RunProgress
+from tests.test_plan import WEIGHTS, planned
+
+
+def two_groups() -> tuple[Group, ...]:
+    """Three pictures in two groups; the second has twice the steps and so half of all work."""
+    jobs = [planned("a", steps=4), planned("b", steps=4), planned("c", steps=8)]
+    return make_groups(jobs, weights=WEIGHTS, max_batch_pixels=10**6)
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, *, seconds_per_step: float) -> None:
+    """Show a whole run to a RunProgress, on a clock of its own that goes with the work."""
+    clock = [0.0]
+    monkeypatch.setattr("nst.progress.time.monotonic", lambda: clock[0])
+    groups = two_groups()
+    with RunProgress() as progress:
+        progress.planned(Plan(jobs=(), groups=groups, done=(), failed=()))
+        for group in groups:
+            for evaluation in range(1, group.steps + 1):
+                clock[0] += seconds_per_step * len(group.jobs)
+                progress.advanced(group, evaluation)
+
+
+def test_without_a_terminal_there_is_a_line_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch(monkeypatch, seconds_per_step=3)
+    lines = capsys.readouterr().err.splitlines()
+    # 48 s in all, 0.0625 pictures in each; the first evaluation is in after 6 s.
+    assert lines == [
+        "0/3 pictures, 38%, 0.0625 images/s, 0:30 left",
+        "2/3 pictures, 62%, 0.0625 images/s, 0:18 left",
+        "2/3 pictures, 88%, 0.0625 images/s, 0:06 left",
+    ]
+
+
+def test_a_short_run_prints_nothing_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch(monkeypatch, seconds_per_step=0.1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_there_is_a_bar_that_ends_full(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    watch(monkeypatch, seconds_per_step=5)
+    shown = capsys.readouterr().err
+    assert "3/3 pictures" in shown
+    assert "100%" in shown
+    assert "images/s" in shown
+    assert "0:00 left" in shown
+
+
+def test_nothing_to_make_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunProgress() as progress:
+        progress.planned(Plan(jobs=(), groups=(), done=(), failed=()))
+    assert capsys.readouterr() == ("", "")
