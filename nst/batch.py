@@ -13,8 +13,8 @@ import torch
 
 from nst import __version__, images, metadata, output, storage, weights
 from nst.backbones import Backbone, load_backbone
-from nst.devices import resolve_device
-from nst.engine import Item, Losses, Stylized, layer_shares, stylize
+from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
+from nst.engine import Item, Losses, OnStep, Stylized, layer_shares, stylize
 from nst.errors import ImageError, MemoryLimitError, NSTError, is_transient
 from nst.job import params_dict
 from nst.metadata import CurvePoint, Outcome
@@ -68,6 +68,8 @@ def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> l
             outcomes.append(failure(planned.job.id, exc, key=planned.key))
     if loaded:
         files.write_previews(settings)
+        # The bytes of a group's inputs need not lie about while it is optimised.
+        del files
         outcomes += _make_pictures(group, loaded, settings, listener)
     return outcomes
 
@@ -128,8 +130,13 @@ def _make_pictures(
     loaded: Sequence[_Loaded],
     settings: RunSettings,
     listener: Listener,
+    *,
+    num_before: int = 0,
 ) -> list[Outcome]:
-    """Stylize and write what is loaded; a batch that the device cannot hold is halved and goes on."""
+    """Stylize and write what is loaded; a batch that the device cannot hold is halved and goes on.
+
+    `num_before` pictures of the group have been through here already.
+    """
     tensors = {
         id(p): torch.from_numpy(p.pixels) for one in loaded for p in (one.content, one.style)
     }
@@ -143,43 +150,51 @@ def _make_pictures(
     ]
 
     def on_step(evaluation: int, _: Losses) -> None:
-        listener.advanced(group, evaluation)
+        listener.advanced(group, num_before * group.steps + evaluation * len(items))
 
-    started = time.monotonic()
     try:
         backbone = _backbone(group.weights, _layers(group), settings.device)
-        stylized = stylize(items, backbone, on_step=on_step)
-    except RuntimeError as exc:
-        if not _is_out_of_memory(exc):
-            raise
-        if len(loaded) == 1:
-            planned = loaded[0].planned
-            error = MemoryLimitError(
-                f"{group.height} x {group.width} pixels do not fit the memory of "
-                f"{settings.device}: {exc}; use a smaller size"
-            )
-            return [failure(planned.job.id, error, key=planned.key)]
-        half = len(loaded) // 2
-        _log.warning("out of memory with %d pictures at once, halving the batch", len(loaded))
-        torch.cuda.empty_cache()
-        return [
-            outcome
-            for part in (loaded[:half], loaded[half:])
-            for outcome in _make_pictures(group, part, settings, listener)
-        ]
     except NSTError as exc:
+        if is_transient(exc):
+            raise
         return [failure(one.planned.job.id, exc, key=one.planned.key) for one in loaded]
-    seconds = (time.monotonic() - started) / len(loaded)
-    device = _device_name(backbone.mean.device)
+    started = time.monotonic()
+    stylized = _stylize_if_it_fits(items, backbone, on_step)
+    if isinstance(stylized, Stylized):
+        seconds = (time.monotonic() - started) / len(loaded)
+        return [
+            _write_picture(one, stylized, index, group, settings, seconds=seconds)
+            for index, one in enumerate(loaded)
+        ]
+    if len(loaded) == 1:
+        planned = loaded[0].planned
+        error = MemoryLimitError(
+            f"{group.height} x {group.width} pixels do not fit the memory of "
+            f"{settings.device}: {stylized}; use a smaller size"
+        )
+        return [failure(planned.job.id, error, key=planned.key)]
+    half = len(loaded) // 2
+    _log.warning("out of memory with %d pictures at once, halving the batch", len(loaded))
+    free_memory(backbone.mean.device)
     return [
-        _write_picture(one, stylized, index, group, settings, seconds=seconds, device=device)
-        for index, one in enumerate(loaded)
+        *_make_pictures(group, loaded[:half], settings, listener, num_before=num_before),
+        *_make_pictures(group, loaded[half:], settings, listener, num_before=num_before + half),
     ]
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """A CPU's allocator has no error class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+def _stylize_if_it_fits(
+    items: Sequence[Item], backbone: Backbone, on_step: OnStep
+) -> Stylized | str:
+    """The pictures, or what the device said when it ran out of memory.
+
+    That is a value, since the error's traceback would hold every tensor of the attempt in memory.
+    """
+    try:
+        return stylize(items, backbone, on_step=on_step)
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
+        return str(exc)
 
 
 def _layers(group: Group) -> tuple[str, ...]:
@@ -202,7 +217,6 @@ def _write_picture(
     settings: RunSettings,
     *,
     seconds: float,
-    device: str,
 ) -> Outcome:
     planned = loaded.planned
     job = planned.job
@@ -219,7 +233,7 @@ def _write_picture(
         weights_origin=group.weights.origin,
         nst_version=__version__,
         torch_version=torch.__version__,
-        device=device,
+        device=device_name(settings.device),
         seconds=seconds,
         finished_at=datetime.now(UTC),
         evaluations=len(stylized.curve.total),
@@ -230,7 +244,8 @@ def _write_picture(
         loss_curve=curve,
     )
     if not stylized.is_finite[index]:
-        bad = next((p.evaluation for p in curve if p.total != p.total), curve[-1].evaluation)
+        is_bad = ~stylized.curve.total[:, index].isfinite()
+        bad = is_bad.nonzero()[0].item() + 1 if is_bad.any() else len(is_bad)
         return replace(
             outcome,
             status="failed",
@@ -282,7 +297,3 @@ def _curve(curve: Losses, index: int) -> tuple[CurvePoint, ...]:
         )
         for i in chosen
     )
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

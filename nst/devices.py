@@ -1,4 +1,4 @@
-"""The name of a device -> the device, checked to be there."""
+"""Devices: by name, checked to be there; what they are called; when their memory is full."""
 
 import torch
 
@@ -16,9 +16,44 @@ def resolve_device(name: str) -> torch.device:
     elif kind == "mps" and not _has_mps():
         found = "no Metal device that PyTorch can use"
     else:
-        return torch.device(name)
+        device = torch.device(name)
+        if device.type == "cuda":
+            _keep_full_precision()
+        return device
     raise ConfigError(f"--device {name}: found {found}; use --device cpu, or auto for what is here")
 
 
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
+
+
+def _keep_full_precision() -> None:
+    """float32 as on a CPU, and the same picture each time: cuDNN's defaults give neither."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def device_name(name: str) -> str:
+    """What a device is called in the metadata: a GPU by its model."""
+    device = resolve_device(name)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device could not hold what it was asked to; only CUDA's has a class of its own."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "DefaultCPUAllocator" in said
+        or "MPS backend out of memory" in said
+        or "CUBLAS_STATUS_ALLOC_FAILED" in said
+    )
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what a failed attempt left in PyTorch's own store of memory."""
+    match device.type:
+        case "cuda":
+            torch.cuda.empty_cache()
+        case "mps":
+            torch.mps.empty_cache()

@@ -106,8 +106,7 @@ def stylize(
         if on_step is not None:
             on_step(evaluation, losses)
         if evaluation < program.steps:
-            # A bad number must not spread into the item's history, and cannot into other items'.
-            images = optimizer.step(gradient.nan_to_num(0, 0, 0))
+            images = optimizer.step(gradient)
     return Stylized(
         images=best.images.cpu(),
         losses=_map_losses(lambda columns: columns[0].cpu(), [best.losses]),

@@ -5,6 +5,7 @@ NSTError
 ├── ConfigError        the run was asked for in a way that cannot work: device, weights, output
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture does not fit the device
+├── TableError         bytes that are not a Parquet table; lives in tables.py
 ├── WeightsError       a backbone's weights cannot be had or do not fit
 └── StorageError       a store refused or did not answer; worth another try if `is_transient`
     └── NotFoundError  the store answered that there is no such object

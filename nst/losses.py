@@ -43,7 +43,7 @@ def content_scale(target: Tensor) -> Tensor:
 
 
 def content_layer_loss(features: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    """||F - P||^2 / ||P - mean(P)||^2 per item: 0 at the content, 1 where all structure is gone.
+    """||F - P||^2 / ||P - mean(P)||^2 per item: 0 at the content, 1 where the features are flat.
 
     Departs from Gatys et al. (2016, eq. 1), whose 1/2 ||F - P||^2 grows with the picture's size
     and with the square of the features' scale.

@@ -13,8 +13,8 @@ class Listener(Protocol):
     def planned(self, plan: Plan) -> None:
         """What will run is known; nothing has run."""
 
-    def advanced(self, group: Group, evaluation: int) -> None:
-        """`evaluation` evaluations of the group's loss are done."""
+    def advanced(self, group: Group, evaluations: int) -> None:
+        """So many evaluations are done, over all pictures of the group."""
 
 
 class NoListener:
@@ -22,7 +22,7 @@ class NoListener:
 
     def planned(self, plan: Plan) -> None: ...
 
-    def advanced(self, group: Group, evaluation: int) -> None: ...
+    def advanced(self, group: Group, evaluations: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nst.devices import resolve_device
+from nst.devices import is_out_of_memory, resolve_device
 from nst.errors import ConfigError
 
 
@@ -32,6 +32,30 @@ def test_a_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch, na
     with_devices(monkeypatch, cuda=2, mps=False)
     with pytest.raises(ConfigError, match=f"--device {name}: found 2 CUDA devices"):
         resolve_device(name)
+
+
+def test_a_gpu_computes_in_float32_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN is set up without being there."""
+    with_devices(monkeypatch, cuda=1, mps=False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    resolve_device("cuda")
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("stack expects each tensor to be equal size"), False),
+    ],
+)
+def test_what_is_a_lack_of_memory(error: RuntimeError, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])

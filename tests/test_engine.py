@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from nst import losses
-from nst.engine import Item, Losses, Objective, Stylized, layer_shares, stylize
+from nst.engine import Item, Losses, Objective, Stylized, _Best, layer_shares, stylize
 from nst.job import PictureParams
 from nst.profiles import PROFILES
 from tests.helpers import picture_tensor, vgg16
@@ -158,6 +158,19 @@ def test_an_item_that_is_not_finite_fails_alone() -> None:
     made = run(bad, good)
     assert made.is_finite.tolist() == [False, True]
     assert torch.equal(made.images[1], run(good).images[0])
+
+
+def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
+    def losses_of(*totals: float) -> Losses:
+        column = torch.tensor(totals)
+        return Losses(content=column, style=column, tv=column, total=column)
+
+    images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
+    best = _Best(images[0])
+    for image, totals in zip(images, ((3.0, 1.0), (1.0, 2.0), (2.0, 3.0)), strict=True):
+        best.update(image, losses_of(*totals), torch.zeros_like(image))
+    assert best.images[:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.1])
+    assert best.losses.total.tolist() == [1.0, 1.0]
 
 
 def test_each_step_is_reported_once_with_its_losses() -> None:

@@ -3,6 +3,9 @@
 import hashlib
 import io
 import json
+import weakref
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +15,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from nst import metadata, pipeline, storage
+from nst import metadata, output, pipeline, storage
 from nst.engine import stylize
 from nst.errors import ManifestError, StorageError
 from nst.metadata import Record
 from nst.plan import Group, Plan
 from nst.reports import RunReport
 from nst.settings import RunSettings
-from tests.helpers import encoded, picture, random_state, row, write_project
+from tests.helpers import ROOT, encoded, picture, random_state, row, write_project
+from tests.test_metadata import OK
 
 
 def settings(output: Path | str, **values: object) -> RunSettings:
@@ -197,8 +201,10 @@ def test_weights_of_another_network_fail_their_rows_with_the_reason(tmp_path: Pa
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(random_state("resnet50"), path)
     manifest = write_project(tmp_path / "in", [row(id="a", backbone="vgg19"), row(id="b")])
-    report = run(manifest, tmp_path / "out", weights={"vgg19": str(path)})
-    (failed,) = report.failed
+    chosen = settings(tmp_path / "out", weights={"vgg19": str(path)})
+    plan = pipeline.make_plan(str(manifest), chosen)
+    assert [outcome.id for outcome in plan.failed] == ["a"]
+    (failed,) = pipeline.run(plan, chosen).failed
     assert (failed.outcome.id, failed.outcome.reason) == ("a", "weights_unavailable")
     assert "features.0.weight" in str(failed.outcome.error)
 
@@ -347,6 +353,24 @@ def test_a_group_that_does_not_fit_the_device_is_halved_and_goes_on(
     assert sizes == [5, 2, 3, 1, 2]
 
 
+def test_what_ran_out_of_memory_is_let_go_before_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[weakref.ref[torch.Tensor]] = []
+
+    def limited(items: list[object], *args: object, **options: object) -> object:
+        assert not [attempt for attempt in attempts if attempt() is not None]
+        held = torch.zeros(1)
+        attempts.append(weakref.ref(held))
+        if len(items) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nst.batch.stylize", limited)
+    manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(3)])
+    assert run(manifest, tmp_path / "out").num_ok == 3
+
+
 def test_a_picture_that_does_not_fit_alone_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +382,57 @@ def test_a_picture_that_does_not_fit_alone_fails_alone(
     (failed,) = run(manifest, tmp_path / "out").failed
     assert failed.outcome.reason == "out_of_memory"
     assert "48 x 64" in str(failed.outcome.error)
+
+
+def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the plan is made: for an input, and for the weights. Another try then does it."""
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(random_state("vgg16"), path)
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    chosen = settings(tmp_path / "out", weights={"vgg16": str(path)})
+    (group,) = pipeline.make_plan(str(manifest), chosen).groups
+    read = storage.read_bytes
+    for name in ("a.png", "weights.safetensors"):
+
+        def busy(uri: str, name: str = name) -> bytes:
+            if uri.endswith(name):
+                raise StorageError("busy", is_transient=True)
+            return read(uri)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "read_bytes", busy)
+            with pytest.raises(StorageError, match="busy"):
+                pipeline.run_group(group, chosen)
+    assert pipeline.run_group(group, chosen).num_made == 1
+
+
+def test_an_input_that_changes_after_the_plan_fails_its_row(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
+    chosen = settings(tmp_path / "out")
+    plan = pipeline.make_plan(str(manifest), chosen)
+    (tmp_path / "in/a.png").write_bytes((tmp_path / "in/b.png").read_bytes())
+    (failed,) = pipeline.run(plan, chosen).failed
+    assert failed.outcome.id == "one"
+    assert "found it changed" in str(failed.outcome.error)
+
+
+def test_the_record_that_was_written_last_counts_whatever_it_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "out/records"
+    folder.mkdir(parents=True)
+    for name, key, hour in (("a", "new", 2), ("b", "old", 1)):
+        outcome = replace(OK, key=key, finished_at=datetime(2026, 1, 1, hour, tzinfo=UTC))
+        (folder / f"{name}.parquet").write_bytes(metadata.outcomes_to_parquet([outcome]))
+    assert output.latest_made(str(tmp_path / "out"))["one"].key == "new"
+
+
+def test_a_long_runs_curve_has_64_points_with_the_first_and_the_last(tmp_path: Path) -> None:
+    run(write_project(tmp_path / "in", [row(id="one", size=48, steps=150)]), tmp_path / "out")
+    evaluations = [p.evaluation for p in records(tmp_path / "out")[0].outcome.loss_curve]
+    assert len(evaluations) == 64
+    assert (evaluations[0], evaluations[-1]) == (1, 150)
+    assert evaluations == sorted(set(evaluations))
 
 
 def test_a_picture_that_diverges_fails_alone(
@@ -416,6 +491,27 @@ def test_the_gallery_is_rebuilt_from_the_metadata_alone(tmp_path: Path) -> None:
     page.unlink()
     assert pipeline.rebuild_gallery(str(tmp_path / "out")) == page.as_uri()
     assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "num_rows", "num_failed"), [("demo.csv", 6, 0), ("study.yaml", 60, 40)]
+)
+def test_the_manifests_that_come_along_are_good(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    num_rows: int,
+    num_failed: int,
+) -> None:
+    """Where there are no weights but the embedded ones."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    plan = pipeline.make_plan(
+        str(ROOT / "manifests" / name), settings(tmp_path / "out"), download=False
+    )
+    assert len(plan.jobs) == num_rows
+    assert len({job.id for job in plan.jobs}) == num_rows
+    assert {outcome.reason for outcome in plan.failed} <= {"weights_unavailable"}
+    assert (len(plan.failed), plan.num_pictures_to_make) == (num_failed, num_rows - num_failed)
 
 
 def test_a_manifest_without_rows_gives_an_empty_gallery(tmp_path: Path) -> None:
