@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from prefect import tags
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import (
+    PREFECT_API_URL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
@@ -13,6 +15,7 @@ from prefect.settings import (
 
 from flows.listening import listening
 from flows.stylize import stylize_manifest
+from nst.errors import ConfigError
 from nst.reports import Listener, RunReport
 from nst.settings import RunSettings
 
@@ -27,8 +30,12 @@ _OWN_SERVER = {
 def run_locally(
     manifest: str, settings: RunSettings, overrides: Mapping[str, Any], listener: Listener
 ) -> RunReport:
-    """Run the flow and return its report. Raises what the flow raised, a ManifestError above all."""
+    """Run the flow and return its report.
+
+    Raises what the flow raised, a ManifestError above all, and ConfigError where no server answers.
+    """
     with temporary_settings(_OWN_SERVER), listening(listener), tags("nst"):
+        _check_server()
         ended = stylize_manifest(
             manifest,
             settings.output,
@@ -42,3 +49,17 @@ def run_locally(
     # Prefect types every flow as if it might be asynchronous; this one is not.
     report: RunReport = cast(State[Any], ended).result()
     return report
+
+
+def _check_server() -> None:
+    """Only one that is configured: Prefect's own is not started yet."""
+    url = PREFECT_API_URL.value()
+    if url is None:
+        return
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        raise ConfigError(
+            f"expected a Prefect server at PREFECT_API_URL, {url}, found none that answers "
+            f"({error}); start it, or unset PREFECT_API_URL to use a temporary one"
+        )

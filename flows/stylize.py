@@ -101,7 +101,7 @@ def stylize_manifest(
         max_batch_pixels=max_batch_pixels,
         weights=weights or {},
     )
-    pipeline.check_device(settings)
+    pipeline.check(manifest, settings)
     plan = make_plan(manifest, settings, overrides or {})
     current_listener().planned(plan)
     futures = {}

@@ -125,8 +125,8 @@ def run(
             weights=_weights(weights_),
         )
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
-        pipeline.check_device(settings)
         manifest = storage.absolute(manifest)
+        pipeline.check(manifest, settings)
     with _errors(), RunProgress() as progress:
         if prefect:
             # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
@@ -215,11 +215,6 @@ def _errors() -> Iterator[None]:
 
 
 def _settings(**values: Any) -> RunSettings:
-    unknown = set(values["weights"]) - set(PROFILES)
-    if unknown:
-        raise ConfigError(
-            f"--weights: expected one of {', '.join(PROFILES)}; found {', '.join(sorted(unknown))}"
-        )
     try:
         return RunSettings(**values)
     except ValidationError as exc:

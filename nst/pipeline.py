@@ -2,7 +2,8 @@
 
 import logging
 
-from nst.errors import NSTError
+from nst import storage
+from nst.errors import ConfigError, NSTError
 from nst.finish import finish, rebuild_gallery
 from nst.plan import Group, Plan
 from nst.prepare import make_plan, usable_weights
@@ -10,7 +11,7 @@ from nst.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
 
 __all__ = [
-    "check_device",
+    "check",
     "finish",
     "make_plan",
     "rebuild_gallery",
@@ -25,10 +26,16 @@ _log = logging.getLogger(__name__)
 # they are imported by the functions that do need them.
 
 
-def check_device(settings: RunSettings) -> None:
-    """Raises ConfigError where this machine has no such device."""
+def check(manifest: str, settings: RunSettings) -> None:
+    """Raises ConfigError where this machine has no such device, or a path hangs on the folder.
+
+    A worker runs in a temporary folder, to which a relative path would lead what it writes.
+    """
     from nst.devices import resolve_device
 
+    for uri in (manifest, settings.output):
+        if not storage.is_same_anywhere(uri):
+            raise ConfigError(f"expected an absolute path or a URL, found {uri!r}")
     resolve_device(settings.device)
 
 

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from nst.errors import ConfigError
+from nst.profiles import PROFILES
+
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 
 @validated_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RunSettings:
-    """Raises pydantic.ValidationError for a value out of range."""
+    """Raises pydantic.ValidationError for a value out of range, ConfigError for a wrong backbone."""
 
     output: Annotated[str, Field(min_length=1, description="Folder or URL to write to.")]
     device: Annotated[
@@ -34,3 +37,10 @@ class RunSettings:
             description="Per backbone, a weights file to use, or `torchvision` for its download.",
         ),
     ] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.weights) - set(PROFILES))
+        if unknown:
+            raise ConfigError(
+                f"weights: expected one of {', '.join(PROFILES)}; found {', '.join(unknown)}"
+            )

@@ -116,6 +116,11 @@ def absolute(uri: str) -> str:
     return uri if separator else os.path.abspath(os.path.expanduser(uri))
 
 
+def is_same_anywhere(uri: str) -> bool:
+    """Whether a path or URL means the same whatever the working folder."""
+    return "://" in uri or os.path.isabs(uri)
+
+
 def browsable(uri: str) -> str:
     """`uri` as a link that a browser can open, where it can at all."""
     return uri if "://" in uri else Path(absolute(uri)).as_uri()
@@ -153,7 +158,7 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
         raise NotFoundError(f"cannot {verb} {uri}: there is no such file or object") from exc
     except IsADirectoryError as exc:
         raise NotFoundError(f"cannot {verb} {uri}: expected a file, found a folder") from exc
-    except (PermissionError, NotADirectoryError) as exc:
+    except (PermissionError, NotADirectoryError, FileExistsError) as exc:
         raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
     except OSError as exc:
         raise StorageError(f"cannot {verb} {uri}: {_said(exc)}", is_transient=True) from exc

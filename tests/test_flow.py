@@ -10,14 +10,16 @@ from prefect.logging import disable_run_logger
 
 from flows import stylize
 from flows.listening import current_listener, listening
+from flows.local import _check_server
 from flows.stylize import stylize_manifest
 from flows.summary import summary_markdown
 from nst import pipeline
-from nst.errors import ImageError, ManifestError, StorageError
+from nst.errors import ConfigError, ImageError, ManifestError, StorageError
+from nst.metadata import Outcome, make_records
 from nst.plan import Group, Plan
 from nst.reports import RunReport
 from nst.settings import RunSettings
-from tests.helpers import row, write_project
+from tests.helpers import job, row, write_project
 
 
 def run_flow(manifest: Path, output: Path, **parameters: object) -> State[RunReport]:
@@ -173,6 +175,40 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
     assert not tries_again(StorageError("forbidden"))
     assert not tries_again(ImageError("broken"))
     assert not tries_again(RuntimeError("bug"))
+
+
+def test_a_summary_keeps_its_table_whole_whatever_an_error_says() -> None:
+    (record,) = make_records(
+        [job(id="one")],
+        {"one": Outcome(id="one", status="failed", reason="storage", error="a | b\n<script>")},
+    )
+    text = summary_markdown(
+        RunReport(
+            num_rows=1,
+            num_ok=0,
+            num_done_before=0,
+            failed=(record,),
+            gallery_url="g",
+            metadata_url="m",
+        )
+    )
+    assert text.splitlines()[-1] == "| 1 | one | storage | a \\| b &lt;script> |"
+
+
+def test_a_relative_path_is_refused_since_a_worker_runs_in_a_folder_of_its_own() -> None:
+    settings = RunSettings(output="out")
+    with pytest.raises(ConfigError, match="expected an absolute path or a URL, found 'out'"):
+        pipeline.check("/m.csv", settings)
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(ConfigError, match=r"PREFECT_API_URL, http://127\.0\.0\.1:9/api, found none"),
+    ):
+        _check_server()
 
 
 def test_a_summary_links_what_a_browser_can_open() -> None:
