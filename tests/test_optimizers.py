@@ -118,3 +118,38 @@ def test_a_bad_pair_of_one_item_leaves_the_others_alone() -> None:
         z = optimizer.step(quadratic(curvatures, minimum, z))
     assert z.isfinite().all()
     torch.testing.assert_close(z[1], minimum[1], atol=1e-3, rtol=0)
+
+
+def test_projection_finds_the_best_point_within_the_bounds_where_pixels_pull_on_each_other() -> (
+    None
+):
+    """Clamping alone stops short of it. The reference is projected gradient descent, run to its end."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn((40, 40), generator=generator, dtype=torch.float64)
+    hessian = a @ a.T / 40 + 0.05 * torch.eye(40, dtype=torch.float64)
+    minimum = torch.rand(40, generator=generator, dtype=torch.float64) * 2 - 0.5
+
+    def value(z: Tensor) -> float:
+        return float((z - minimum) @ hessian @ (z - minimum) / 2)
+
+    best = torch.full((40,), 0.5, dtype=torch.float64)
+    step = 1 / torch.linalg.eigvalsh(hessian).max()
+    for _ in range(20_000):
+        best = (best - step * hessian @ (best - minimum)).clamp(0, 1)
+    z = torch.full((1, 40), 0.5, dtype=torch.float64)
+    optimizer = LBFGS(z)
+    for _ in range(200):
+        z = optimizer.step((z - minimum) @ hessian)
+    assert value(z[0]) == pytest.approx(value(best), rel=1e-3)
+
+
+def test_lengths_of_the_first_step_and_of_the_longest() -> None:
+    start = torch.full((1, 1000), 0.5)
+    optimizer = LBFGS(start)
+    first = optimizer.step(torch.ones(1, 1000))
+    rms = (first - start).square().mean().sqrt().item()
+    assert rms == pytest.approx(LBFGS.FIRST_STEP_RMS, rel=1e-4)
+    # A gradient that hardly changed promises a minimum far away.
+    second = optimizer.step(torch.full((1, 1000), 0.999))
+    rms = (second - first).square().mean().sqrt().item()
+    assert rms == pytest.approx(LBFGS.MAX_STEP_RMS, rel=1e-4)

@@ -102,6 +102,23 @@ def test_a_local_write_that_fails_leaves_what_was_there(
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_a_local_file_is_put_in_place_by_one_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.bin"
+    storage.write_bytes(str(target), b"before")
+
+    def refuse(*_: object) -> None:
+        assert target.read_bytes() == b"before"
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StorageError, match="Input/output"):
+        storage.write_bytes(str(target), b"after")
+    assert target.read_bytes() == b"before"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
 def test_written_files_have_the_users_usual_permissions(tmp_path: Path) -> None:
     usual = tmp_path / "usual"
     usual.touch()
