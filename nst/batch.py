@@ -14,7 +14,7 @@ import torch
 from nst import __version__, images, metadata, output, storage, weights
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
-from nst.engine import Item, Losses, OnStep, Stylized, layer_shares, stylize
+from nst.engine import Item, Losses, OnStep, Stylized, stylize
 from nst.errors import ImageError, MemoryLimitError, NSTError, is_transient
 from nst.job import params_dict
 from nst.metadata import CurvePoint, Outcome
@@ -198,7 +198,8 @@ def _stylize_if_it_fits(
 
 
 def _layers(group: Group) -> tuple[str, ...]:
-    return layer_shares(PROFILES[group.backbone], group.jobs[0].job.params).layers
+    program = group.jobs[0].job.params
+    return PROFILES[group.backbone].shares(program.content_layers, program.style_layers).layers
 
 
 @lru_cache(maxsize=2)

@@ -17,7 +17,7 @@ from nst.losses import (
     total_variation_loss,
 )
 from nst.optimizers import OPTIMIZERS
-from nst.profiles import BackboneProfile
+from nst.profiles import Shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,31 +56,7 @@ class Stylized:
     curve: Losses
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Which layers hold content and style, and how much of the loss each makes up."""
-
-    content: Mapping[str, float]
-    style: Mapping[str, float]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self.content, *self.style]))
-
-
 OnStep = Callable[[int, Losses], None]
-
-
-def layer_shares(profile: BackboneProfile, params: PictureParams) -> Shares:
-    """The layers that the parameters name, in equal shares, or else those of the profile."""
-    return Shares(
-        _equal_shares(params.content_layers) or profile.content_shares,
-        _equal_shares(params.style_layers) or profile.style_shares,
-    )
-
-
-def _equal_shares(layers: Sequence[str] | None) -> dict[str, float]:
-    return dict.fromkeys(layers, 1 / len(set(layers))) if layers else {}
 
 
 def stylize(
@@ -139,7 +115,8 @@ class Objective:
     @classmethod
     def of(cls, items: Sequence[Item], backbone: Backbone) -> "Objective":
         device = backbone.mean.device
-        shares = layer_shares(backbone.profile, items[0].params)
+        program = items[0].params
+        shares = backbone.profile.shares(program.content_layers, program.style_layers)
 
         def column(name: str) -> Tensor:
             return torch.tensor([getattr(item.params, name) for item in items], device=device)

@@ -5,7 +5,6 @@ The names are a contract: people link to them.
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from nst import metadata, storage
@@ -22,7 +21,6 @@ IMAGES = "images"
 INPUTS = "inputs"
 RECORDS = "records"
 
-_NUM_READERS = 16
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _log = logging.getLogger(__name__)
@@ -56,9 +54,8 @@ def latest_made(output: str) -> Mapping[str, Outcome]:
     """
     folder = storage.join(output, RECORDS)
     names = sorted(name for name in storage.list_sizes(folder) if name.endswith(".parquet"))
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        parts = pool.map(_read_part, [storage.join(folder, name) for name in names])
-        made = [outcome for part in parts for outcome in part if outcome.status == "ok"]
+    parts = storage.in_parallel(_read_part, [storage.join(folder, name) for name in names])
+    made = [outcome for part in parts for outcome in part if outcome.status == "ok"]
     made.sort(key=lambda outcome: outcome.finished_at or _LONG_AGO)
     return {outcome.id: outcome for outcome in made}
 

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,8 +15,6 @@ from nst.plan import Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
-
-_NUM_READERS = 16
 
 _log = logging.getLogger(__name__)
 
@@ -128,8 +125,7 @@ def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[st
             return exc
 
     distinct = list(dict.fromkeys(names))
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        return dict(zip(distinct, pool.map(attempt, distinct), strict=True))
+    return dict(zip(distinct, storage.in_parallel(attempt, distinct), strict=True))
 
 
 def _look_at(uri: str) -> Input:
@@ -170,11 +166,8 @@ def _planned(
 def _check_sides(job: Job, content: tuple[int, int], style: tuple[int, int]) -> None:
     """Raises ImageError where a deep layer would see less than 2 x 2 positions of a picture."""
     profile = PROFILES[job.backbone]
-    layers = {
-        *(job.params.content_layers or profile.content_shares),
-        *(job.params.style_layers or profile.style_shares),
-    }
-    least = profile.min_side_px(tuple(layers))
+    shares = profile.shares(job.params.content_layers, job.params.style_layers)
+    least = profile.min_side_px(shares.layers)
     for uri, (height, width) in ((job.content, content), (job.style, style)):
         if min(height, width) < least:
             raise ImageError(

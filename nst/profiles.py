@@ -3,7 +3,20 @@
 No torch here, so that a manifest can be checked without loading it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Which layers hold content and style, and how much of the loss each makes up."""
+
+    content: Mapping[str, float]
+    style: Mapping[str, float]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.content, *self.style]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +34,15 @@ class BackboneProfile:
     content_shares: dict[str, float]
     style_shares: dict[str, float]
 
+    def shares(
+        self, content_layers: Sequence[str] | None, style_layers: Sequence[str] | None
+    ) -> Shares:
+        """The layers that are named, in equal shares, or else those of the profile."""
+        return Shares(
+            _equal_shares(content_layers) or self.content_shares,
+            _equal_shares(style_layers) or self.style_shares,
+        )
+
     def stride(self, layer: str) -> int:
         """Input pixels per position of `layer`, on a side."""
         return self.layer_strides[self.layers.index(layer)]
@@ -28,6 +50,10 @@ class BackboneProfile:
     def min_side_px(self, layers: tuple[str, ...]) -> int:
         """The short side below which the deepest of `layers` has fewer than 2 x 2 positions."""
         return 2 * max(self.stride(layer) for layer in layers)
+
+
+def _equal_shares(layers: Sequence[str] | None) -> dict[str, float]:
+    return dict.fromkeys(layers, 1 / len(set(layers))) if layers else {}
 
 
 def _vgg_profile(name: str, convs_per_block: tuple[int, ...]) -> BackboneProfile:

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from nst.backbones import Backbone, load_backbone
-from nst.engine import layer_shares
 from nst.job import Job, PictureParams
 from nst.profiles import PROFILES
 from nst.weights import load_state, obtain
@@ -96,7 +95,8 @@ def job(**values: Any) -> Job:
 @cache
 def vgg16(**params: Any) -> Backbone:
     """The embedded VGG-16 on the CPU, with the layers that the parameters name."""
-    shares = layer_shares(PROFILES["vgg16"], PictureParams(**params))
+    chosen = PictureParams(**params)
+    shares = PROFILES["vgg16"].shares(chosen.content_layers, chosen.style_layers)
     state = load_state(obtain("vgg16"))
     return load_backbone("vgg16", state, shares.layers, device=torch.device("cpu"))
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from nst import losses
-from nst.engine import Item, Losses, Objective, Stylized, _Best, layer_shares, stylize
+from nst.engine import Item, Losses, Objective, Stylized, _Best, stylize
 from nst.job import PictureParams
 from nst.profiles import PROFILES
 from tests.helpers import picture_tensor, vgg16
@@ -26,7 +26,7 @@ def run(*items: Item) -> Stylized:
 def slow_losses(image: Tensor, one: Item) -> dict[str, float]:
     """The loss as the papers write it, layer by layer, in double precision where it can be."""
     network = vgg16()
-    shares = layer_shares(PROFILES["vgg16"], one.params)
+    shares = PROFILES["vgg16"].shares(one.params.content_layers, one.params.style_layers)
     with torch.no_grad():
         features = {k: v[0].double() for k, v in network(image[None]).items()}
         contents = {k: v[0].double() for k, v in network(one.content[None]).items()}
@@ -145,7 +145,7 @@ def test_tv_weight_smooths() -> None:
 
 def test_named_layers_are_the_ones_that_are_used_in_equal_shares() -> None:
     params = PictureParams(content_layers="relu3_1", style_layers="relu1_1 relu2_1")  # type: ignore[arg-type]
-    shares = layer_shares(PROFILES["vgg16"], params)
+    shares = PROFILES["vgg16"].shares(params.content_layers, params.style_layers)
     assert shares.content == {"relu3_1": 1.0}
     assert shares.style == {"relu1_1": 0.5, "relu2_1": 0.5}
     assert shares.layers == ("relu3_1", "relu1_1", "relu2_1")
