@@ -41,6 +41,7 @@ def run_locally(
             settings.output,
             overrides=dict(overrides),
             device=settings.device,
+            precision=settings.precision,
             image_format=settings.image_format,
             max_batch_pixels=settings.max_batch_pixels,
             weights=dict(settings.weights),

@@ -76,6 +76,7 @@ def stylize_manifest(
     output: str,
     overrides: dict[str, Any] | None = None,
     device: str = _DEFAULTS.device,
+    precision: Literal["auto", "float32", "bfloat16"] = _DEFAULTS.precision,
     image_format: Literal["png", "jpeg", "webp"] = _DEFAULTS.image_format,
     max_batch_pixels: int = _DEFAULTS.max_batch_pixels,
     weights: dict[str, str] | None = None,
@@ -90,6 +91,7 @@ def stylize_manifest(
         output: Folder or URL to write to, absolute.
         overrides: Picture parameters for every row, over the manifest's own, such as {"size": 384}.
         device: auto, cpu, mps, cuda or cuda:N.
+        precision: What the network computes in; auto takes what a short trial finds faster.
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together; bounds the memory it takes.
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.
@@ -97,6 +99,7 @@ def stylize_manifest(
     settings = RunSettings(
         output=output,
         device=device,
+        precision=precision,
         image_format=image_format,
         max_batch_pixels=max_batch_pixels,
         weights=weights or {},

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
+from torchvision.models.resnet import Bottleneck
 
 from nst.errors import WeightsError
+from nst.job import Pooling
+from nst.precision import DTYPES, frozen_conv
 from nst.profiles import PROFILES, BackboneProfile
+from nst.settings import Precision
+
+# Told a layer's name and features; what it returns goes on to the next layer.
+Tap = Callable[[str, Tensor], Tensor]
 
 # The mean and standard deviation of ImageNet, per channel, that all torchvision weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -21,40 +29,92 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A frozen network, cut after the deepest layer it was loaded for.
 
-    Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}.
+    Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}, in the kind of
+    number that it computes in.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, profile: BackboneProfile, stages: Mapping[str, nn.Module], layers: Sequence[str]
+        self,
+        profile: BackboneProfile,
+        stages: Mapping[str, nn.Module],
+        layers: Sequence[str],
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.profile = profile
         self.layers = tuple(layers)
+        self.dtype = dtype
         self._names = tuple(stages)
         self._stages = nn.ModuleList(stages.values())
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = {}
-        x = (images - self.mean) / self.std
+
+        def keep(layer: str, found: Tensor) -> Tensor:
+            features[layer] = found
+            return found
+
+        self.through(images, keep)
+        return features
+
+    def through(self, images: Tensor, tap: Tap) -> Tensor:
+        """Send images [B,3,H,W] through, by way of `tap` at each layer; returns the deepest one's."""
+        x = ((images - self.mean) / self.std).to(self.dtype)
+        # Channels last is how convolutions and Grams both want them.
+        x = x.contiguous(memory_format=torch.channels_last)
         for name, stage in zip(self._names, self._stages, strict=True):
             x = stage(x)
             if name in self.layers:
-                features[name] = x
-        return features
+                x = tap(name, x)
+        return x
 
 
 def load_backbone(
-    name: str, state: Mapping[str, Tensor], layers: Sequence[str], *, device: torch.device
+    name: str,
+    state: Mapping[str, Tensor],
+    layers: Sequence[str],
+    *,
+    device: torch.device,
+    precision: Precision = "float32",
+    pooling: Pooling = "max",
 ) -> Backbone:
     """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
 
+    `precision` is what it computes in; `pooling` replaces its max pooling where it says so.
     Raises WeightsError where keys are missing, shapes differ or values are not finite.
     """
+    profile = PROFILES[name]
+    stages = _loaded_stages(name, state, layers)
+    if pooling == "avg":
+        stages = {n: _averaging(stage) for n, stage in stages.items()}
+    stages = {n: _moved(stage, device, precision) for n, stage in _folded(stages).items()}
+    backbone = Backbone(profile, stages, layers, DTYPES[precision])
+    backbone.mean, backbone.std = backbone.mean.to(device), backbone.std.to(device)
+    return backbone.requires_grad_(False).eval()
+
+
+def _moved(stage: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
+    """The stage on its device, each convolution in the form that runs fastest there."""
+    if isinstance(stage, nn.Conv2d):
+        return frozen_conv(stage, device, precision)
+    for name, child in stage.named_children():
+        setattr(stage, name, _moved(child, device, precision))
+    return stage
+
+
+def _loaded_stages(
+    name: str, state: Mapping[str, Tensor], layers: Sequence[str]
+) -> dict[str, nn.Module]:
+    """The stages down to the deepest of `layers`, filled from `state`."""
     profile = PROFILES[name]
     architecture = _ARCHITECTURES[name]
     # Built without memory: a VGG's unused classifier alone would take 500 MB and a second.
@@ -64,13 +124,51 @@ def load_backbone(
     deepest = max(profile.layers.index(layer) for layer in layers)
     names = list(stages)[: list(stages).index(profile.layers[deepest]) + 1]
     _load_state(model, [stages[n] for n in names], state, name)
-    backbone = Backbone(profile, {n: stages[n] for n in names}, layers)
-    return backbone.requires_grad_(False).eval().to(device)
+    return {n: stages[n].eval() for n in names}
+
+
+def _averaging(stage: nn.Module) -> nn.Module:
+    """Average in place of max pooling, of the same shape; Gatys et al. (2016) like it smoother."""
+    if not isinstance(stage, nn.MaxPool2d):
+        return stage
+    return nn.AvgPool2d(
+        stage.kernel_size, stage.stride, stage.padding, stage.ceil_mode, count_include_pad=False
+    )
+
+
+def _folded(stages: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """A frozen batch normalisation does nothing that the convolution before it cannot do as well."""
+    folded: dict[str, nn.Module] = {}
+    for name, stage in stages.items():
+        before = next(reversed(folded), None)
+        if isinstance(stage, nn.BatchNorm2d) and before is not None:
+            folded[before] = _fused(folded[before], stage)
+            folded[name] = nn.Identity()
+        else:
+            if isinstance(stage, Bottleneck):
+                _fold_block(stage)
+            folded[name] = stage
+    return folded
+
+
+def _fold_block(block: Bottleneck) -> None:
+    for number in ("1", "2", "3"):
+        conv, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
+        setattr(block, f"conv{number}", _fused(conv, norm))
+        setattr(block, f"bn{number}", nn.Identity())
+    if block.downsample is not None:
+        block.downsample = _fused(block.downsample[0], block.downsample[1])
+
+
+def _fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)
 
 
 def check_state(name: str, state: Mapping[str, Tensor]) -> None:
     """Raises WeightsError where `state` does not hold the backbone `name` down to its last layer."""
-    load_backbone(name, state, PROFILES[name].layers[-1:], device=torch.device("cpu"))
+    _loaded_stages(name, state, PROFILES[name].layers[-1:])
 
 
 def _load_state(

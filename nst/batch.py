@@ -1,196 +1,236 @@
-"""Group -> pictures: load, optimise, write, and the record that says so."""
+"""Group -> pictures: load, optimise, write, and the record that says so.
+
+Three things go on at once: the next pictures are decoded and the last ones encoded and written
+while the device optimises.
+"""
 
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
 
-from nst import __version__, images, metadata, output, storage, weights
+from nst import __version__, images, memory, metadata, metrics, output, storage, weights
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
-from nst.engine import Item, Losses, OnStep, Stylized, stylize
-from nst.errors import ImageError, MemoryLimitError, NSTError, is_transient
-from nst.job import params_dict
-from nst.metadata import CurvePoint, Outcome
+from nst.engine import OnStep, Stylized, stylize
+from nst.errors import MemoryLimitError, NSTError, is_transient
+from nst.job import Pooling, params_dict
+from nst.loading import Inputs, Loaded, finished
+from nst.metadata import CurvePoint, LayerLoss, Outcome
+from nst.objective import LOSS_NAMES, Losses, StyleMemo, runs_items_together
 from nst.output import failure
-from nst.plan import Group, Input, PlannedJob
+from nst.plan import Group, PlannedJob
+from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
-from nst.settings import RunSettings
+from nst.settings import Precision, RunSettings
 from nst.weights import WeightsFile
 
-_PREVIEW_PX = 1024
 _MAX_CURVE_POINTS = 64
+# LPIPS tells pictures apart at about this size, and takes 2 kB for each pixel of it.
+_MAX_LPIPS_PX = 256
+# Styles of which a process remembers what it found; a style's Grams take some 3 MB.
+_MAX_REMEMBERED = 64
 
 _log = logging.getLogger(__name__)
 
 
 def run_group(group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
-    """Make the pictures of a group and write them, then the record that says so.
+    """Make the pictures of a group and write them, and after each batch the record that says so.
 
     A picture that cannot be made fails alone and is in the record. Raises StorageError where the
     output cannot be written; running the group again does no harm.
     """
-    outcomes = _stylize_group(group, settings, listener)
-    storage.write_bytes(
-        storage.join(settings.output, output.record_path(group.digest)),
-        metadata.outcomes_to_parquet(outcomes),
-    )
+    outcomes: list[Outcome] = []
+    for batch in _stylize_group(group, settings, listener):
+        outcomes += batch
+        storage.write_bytes(
+            storage.join(settings.output, output.record_path(group.digest)),
+            metadata.outcomes_to_parquet(outcomes),
+        )
     num_made = sum(outcome.status == "ok" for outcome in outcomes)
     return GroupReport(name=group.name, num_made=num_made, num_failed=len(outcomes) - num_made)
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A planned job with its pictures decoded to the sizes at which they are used."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workshop:
+    """What all batches of a group share."""
 
-    planned: PlannedJob
-    content: images.Picture
-    style: images.Picture
+    group: Group
+    settings: RunSettings
+    listener: Listener
+    backbone: Backbone
+    memo: StyleMemo
+    precision: Precision
+    tile_px: int | None
 
-
-def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> list[Outcome]:
-    loaded: list[_Loaded] = []
-    outcomes: list[Outcome] = []
-    files = _Inputs()
-    for planned in group.jobs:
-        try:
-            loaded.append(_load(planned, files))
-        except NSTError as exc:
-            if is_transient(exc):
-                raise
-            outcomes.append(failure(planned.job.id, exc, key=planned.key))
-    if loaded:
-        files.write_previews(settings)
-        # The bytes of a group's inputs need not lie about while it is optimised.
-        del files
-        outcomes += _make_pictures(group, loaded, settings, listener)
-    return outcomes
-
-
-class _Inputs:
-    """The input pictures of a group, each read, checked and decoded once per size it is used at."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[str, bytes] = {}
-        self._pictures: dict[tuple[str, int, bool], images.Picture] = {}
-
-    def picture(self, source: Input, *, long_edge_px: int, upscale: bool) -> images.Picture:
-        key = (source.digest, long_edge_px, upscale)
-        if key not in self._pictures:
-            self._pictures[key] = images.decode(
-                self._read(source), long_edge_px=long_edge_px, name=source.uri, upscale=upscale
-            )
-        return self._pictures[key]
-
-    def _read(self, source: Input) -> bytes:
-        if source.digest not in self._bytes:
-            data = storage.read_bytes(source.uri)
-            if hashlib.sha256(data).hexdigest() != source.digest:
-                raise ImageError(
-                    f"{source.uri}: expected the file as it was when the run began, found it "
-                    "changed; run it again"
-                )
-            self._bytes[source.digest] = data
-        return self._bytes[source.digest]
-
-    def write_previews(self, settings: RunSettings) -> None:
-        """The gallery shows inputs that it may not be able to reach where they are."""
-        folder = storage.join(settings.output, output.INPUTS)
-        there = storage.list_sizes(folder)
-        for digest in {digest for digest, _, _ in self._pictures}:
-            name = output.preview_name(digest)
-            if name not in there:
-                preview = images.encode_preview(
-                    self._bytes[digest], long_edge_px=_PREVIEW_PX, name=name
-                )
-                storage.write_bytes(storage.join(folder, name), preview)
-
-
-def _load(planned: PlannedJob, files: _Inputs) -> _Loaded:
-    size = planned.job.params.size
-    content = files.picture(planned.content, long_edge_px=size, upscale=True)
-    if content.pixels.shape[1:] != (planned.height, planned.width):
-        raise ImageError(
-            f"{planned.content.uri}: expected {planned.height} x {planned.width} px as its header "
-            f"says, found {content.pixels.shape[1]} x {content.pixels.shape[2]} (height x width)"
+    @property
+    def bytes_per_picture(self) -> int:
+        return memory.bytes_per_picture(
+            self.group.height,
+            self.group.width,
+            self.backbone.profile,
+            self.precision,
+            self.tile_px,
         )
-    style = files.picture(planned.style, long_edge_px=size, upscale=False)
-    return _Loaded(planned, content=content, style=style)
 
 
-def _make_pictures(
-    group: Group,
-    loaded: Sequence[_Loaded],
-    settings: RunSettings,
-    listener: Listener,
-    *,
-    num_before: int = 0,
-) -> list[Outcome]:
-    """Stylize and write what is loaded; a batch that the device cannot hold is halved and goes on.
-
-    `num_before` pictures of the group have been through here already.
-    """
-    tensors = {
-        id(p): torch.from_numpy(p.pixels) for one in loaded for p in (one.content, one.style)
-    }
-    items = [
-        Item(
-            content=tensors[id(one.content)],
-            style=tensors[id(one.style)],
-            params=one.planned.job.params,
-        )
-        for one in loaded
-    ]
-
-    def on_step(evaluation: int, _: Losses) -> None:
-        listener.advanced(group, num_before * group.steps + evaluation * len(items))
-
+def _stylize_group(
+    group: Group, settings: RunSettings, listener: Listener
+) -> Iterator[list[Outcome]]:
+    """The outcomes of one batch after the other, each once its pictures are written."""
     try:
-        backbone = _backbone(group.weights, _layers(group), settings.device)
+        workshop = _workshop(group, settings, listener)
     except NSTError as exc:
         if is_transient(exc):
             raise
-        return [failure(one.planned.job.id, exc, key=one.planned.key) for one in loaded]
+        yield [failure(planned.job.id, exc, key=planned.key) for planned in group.jobs]
+        return
+    batches = _cut(group.jobs, workshop)
+    with ThreadPoolExecutor(1, "load") as loader, ThreadPoolExecutor(1, "write") as writer:
+        coming = [loader.submit(_load, batch, settings) for batch in batches[:1]]
+        written: Future[list[Outcome]] | None = None
+        num_before = 0
+        for number, batch in enumerate(batches, start=1):
+            loaded, failed = coming.pop().result()
+            coming += [loader.submit(_load, ahead, settings) for ahead in batches[number:][:1]]
+            painted = _paint(loaded, workshop, num_before=num_before)
+            num_before += len(batch)
+            if written is not None:
+                yield written.result()
+            written = writer.submit(_write, painted, failed, workshop)
+        if written is not None:
+            yield written.result()
+
+
+def _workshop(group: Group, settings: RunSettings, listener: Listener) -> _Workshop:
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
+    pooling = group.jobs[0].job.params.pooling
+    backbone, memo = _backbone(group.weights, _layers(group), settings.device, precision, pooling)
+    found = memory.memory_of(device)
+    return _Workshop(
+        group=group,
+        settings=settings,
+        listener=listener,
+        backbone=backbone,
+        memo=memo,
+        precision=precision,
+        tile_px=memory.tile_px(group.height, group.width, backbone.profile, found),
+    )
+
+
+def _cut(jobs: Sequence[PlannedJob], workshop: _Workshop) -> list[Sequence[PlannedJob]]:
+    """The jobs in batches that the device can hold; one by one where it would not hold even one."""
+    device = workshop.backbone.device
+    length = memory.pictures_at_once(
+        workshop.bytes_per_picture,
+        memory.memory_of(device),
+        together=runs_items_together(device, workshop.tile_px),
+    )
+    length = max(1, length)
+    return [jobs[i : i + length] for i in range(0, len(jobs), length)]
+
+
+def _load(batch: Sequence[PlannedJob], settings: RunSettings) -> tuple[list[Loaded], list[Outcome]]:
+    """The jobs whose pictures can be used, their previews written, and the outcomes of the others."""
+    inputs = Inputs()
+    loaded: list[Loaded] = []
+    failed: list[Outcome] = []
+    for planned in batch:
+        try:
+            loaded.append(inputs.load(planned))
+        except NSTError as exc:
+            if is_transient(exc):
+                raise
+            failed.append(failure(planned.job.id, exc, key=planned.key))
+    inputs.write_previews(settings)
+    return loaded, failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Painted:
+    """A picture that is made and not yet written: its pixels, and all of its outcome but the file."""
+
+    loaded: Loaded
+    picture: images.Picture | None
+    outcome: Outcome
+
+
+def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) -> list[_Painted]:
+    """Stylize what is loaded; a batch that the device cannot hold is halved and goes on.
+
+    `num_before` pictures of the group have been through here already.
+    """
+    if not loaded:
+        return []
+    group = workshop.group
+    device = workshop.backbone.device
+
+    def on_step(evaluation: int, _: Losses) -> None:
+        done = num_before * group.steps + evaluation * len(loaded)
+        workshop.listener.advanced(group, done, num_before)
+
+    free = memory.memory_of(device).free
+    if len(loaded) == 1 and workshop.bytes_per_picture > free:
+        return [_refused(loaded[0], workshop, free)]
     started = time.monotonic()
-    stylized = _stylize_if_it_fits(items, backbone, on_step)
+    stylized = _stylize_if_it_fits(loaded, workshop, on_step)
     if isinstance(stylized, Stylized):
+        num_now = num_before + len(loaded)
+        workshop.listener.advanced(group, num_now * group.steps, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
         return [
-            _write_picture(one, stylized, index, group, settings, seconds=seconds)
+            _painted(one, stylized, index, workshop, seconds=seconds)
             for index, one in enumerate(loaded)
         ]
+    _log.warning("out of memory with %d pictures at once: %s", len(loaded), stylized)
+    free_memory(device)
     if len(loaded) == 1:
-        planned = loaded[0].planned
-        error = MemoryLimitError(
-            f"{group.height} x {group.width} pixels do not fit the memory of "
-            f"{settings.device}: {stylized}; use a smaller size"
-        )
-        return [failure(planned.job.id, error, key=planned.key)]
+        return [_refused(loaded[0], workshop, free)]
     half = len(loaded) // 2
-    _log.warning("out of memory with %d pictures at once, halving the batch", len(loaded))
-    free_memory(backbone.mean.device)
     return [
-        *_make_pictures(group, loaded[:half], settings, listener, num_before=num_before),
-        *_make_pictures(group, loaded[half:], settings, listener, num_before=num_before + half),
+        *_paint(loaded[:half], workshop, num_before=num_before),
+        *_paint(loaded[half:], workshop, num_before=num_before + half),
     ]
 
 
+def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> _Painted:
+    group = workshop.group
+    error = MemoryLimitError(
+        f"{group.height} x {group.width} pixels (height x width) with {group.backbone} need about "
+        f"{memory.shown(workshop.bytes_per_picture)}, {workshop.settings.device} has "
+        f"{memory.shown(free)} free; use a smaller size, or a device with more memory"
+    )
+    planned = loaded.planned
+    outcome = failure(planned.job.id, error, key=planned.key)
+    return _Painted(loaded=loaded, picture=None, outcome=outcome)
+
+
 def _stylize_if_it_fits(
-    items: Sequence[Item], backbone: Backbone, on_step: OnStep
+    loaded: Sequence[Loaded], workshop: _Workshop, on_step: OnStep
 ) -> Stylized | str:
     """The pictures, or what the device said when it ran out of memory.
 
     That is a value, since the error's traceback would hold every tensor of the attempt in memory.
     """
     try:
-        return stylize(items, backbone, on_step=on_step)
+        return stylize(
+            [one.item for one in loaded],
+            workshop.backbone,
+            on_step=on_step,
+            memo=workshop.memo,
+            tile_px=workshop.tile_px,
+        )
     except RuntimeError as exc:
         if not is_out_of_memory(exc):
             raise
@@ -203,62 +243,129 @@ def _layers(group: Group) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=2)
-def _backbone(file: WeightsFile, layers: tuple[str, ...], device: str) -> Backbone:
-    """Loaded once per process, and shared by all its groups."""
-    return load_backbone(
-        file.backbone, weights.load_state(file), layers, device=resolve_device(device)
+def _backbone(
+    file: WeightsFile,
+    layers: tuple[str, ...],
+    device: str,
+    precision: Precision,
+    pooling: Pooling,
+) -> tuple[Backbone, StyleMemo]:
+    """Loaded once per process, and shared by all its groups, with what it found of styles."""
+    backbone = load_backbone(
+        file.backbone,
+        weights.load_state(file),
+        layers,
+        device=resolve_device(device),
+        precision=precision,
+        pooling=pooling,
     )
+    return backbone, _Memo()
 
 
-def _write_picture(
-    loaded: _Loaded,
-    stylized: Stylized,
-    index: int,
-    group: Group,
-    settings: RunSettings,
-    *,
-    seconds: float,
-) -> Outcome:
-    planned = loaded.planned
-    job = planned.job
-    curve = _curve(stylized.curve, index)
+class _Memo(dict[tuple[object, ...], Any]):
+    """Forgets what it was told first, so that a long run does not fill the memory."""
+
+    def __setitem__(self, key: tuple[object, ...], value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > _MAX_REMEMBERED:
+            del self[next(iter(self))]
+
+
+@lru_cache(maxsize=1)
+def _lpips_network(device: str) -> tuple[Backbone, tuple[Tensor, ...]]:
+    """The embedded VGG-16, which LPIPS is defined on, whatever the pictures are painted with."""
+    resolved = resolve_device(device)
+    state = weights.load_state(weights.obtain("vgg16"))
+    backbone = load_backbone("vgg16", state, metrics.LPIPS_LAYERS, device=resolved)
+    return backbone, tuple(head.to(resolved) for head in weights.load_lpips_heads())
+
+
+def _painted(
+    loaded: Loaded, stylized: Stylized, index: int, workshop: _Workshop, *, seconds: float
+) -> _Painted:
+    planned, group = loaded.planned, workshop.group
+    curve = _curve(stylized, index)
+    losses = {name: getattr(stylized.losses, name)[index].item() for name in LOSS_NAMES}
     outcome = Outcome(
-        id=job.id,
+        id=planned.job.id,
         key=planned.key,
         status="ok",
         height=group.height,
         width=group.width,
         content_digest=planned.content.digest,
-        style_digest=planned.style.digest,
+        style_digest=" ".join(style.digest for style in planned.styles),
         weights_digest=group.weights.digest,
         weights_origin=group.weights.origin,
         nst_version=__version__,
         torch_version=torch.__version__,
-        device=device_name(settings.device),
+        device=device_name(workshop.settings.device),
+        precision=workshop.precision,
         seconds=seconds,
         finished_at=datetime.now(UTC),
-        evaluations=len(stylized.curve.total),
-        content_loss=stylized.losses.content[index].item(),
-        style_loss=stylized.losses.style[index].item(),
-        tv_loss=stylized.losses.tv[index].item(),
-        total_loss=stylized.losses.total[index].item(),
+        evaluations=int(stylized.num_evaluations[index]),
+        content_loss=losses["content"],
+        style_loss=losses["style"],
+        tv_loss=losses["tv"],
+        detail_loss=losses["detail"],
+        total_loss=losses["total"],
+        loss_ratio=losses["total"] / curve[0].total if curve[0].total > 0 else None,
+        style_layer_losses=tuple(
+            LayerLoss(layer=layer, loss=column[index].item())
+            for layer, column in stylized.style_by_layer.items()
+        ),
         loss_curve=curve,
     )
     if not stylized.is_finite[index]:
         is_bad = ~stylized.curve.total[:, index].isfinite()
         bad = is_bad.nonzero()[0].item() + 1 if is_bad.any() else len(is_bad)
-        return replace(
+        failed = replace(
             outcome,
             status="failed",
             reason="diverged",
             error=f"the loss was not a finite number by evaluation {bad}; try lower weights",
         )
-    path = output.picture_path(job, settings)
-    picture = images.Picture(stylized.images[index].numpy(), loaded.content.alpha)
-    data = images.encode(picture, settings.image_format, _provenance(planned, group))
+        return _Painted(loaded=loaded, picture=None, outcome=failed)
+    picture = finished(loaded, stylized.images[index])
+    measured = _measured(picture, loaded.content, workshop)
+    return _Painted(loaded=loaded, picture=picture, outcome=replace(outcome, **measured))
+
+
+def _measured(
+    picture: images.Picture, content: images.Picture, workshop: _Workshop
+) -> dict[str, Any]:
+    """How far the picture is from its content, and whether there is one at all."""
+    device = workshop.backbone.device
+    a, b = (torch.from_numpy(each.pixels)[None].to(device) for each in (picture, content))
+    backbone, heads = _lpips_network(workshop.settings.device)
+    scale = min(1, _MAX_LPIPS_PX / max(a.shape[2:]))
+    size = [max(1, round(side * scale)) for side in a.shape[2:]]
+    with torch.no_grad():
+        ssim = metrics.luminance_ssim(a, b).item()
+        is_flat = bool(metrics.is_flat(a).item())
+        if scale < 1:
+            a, b = (interpolate(x, size, mode="area") for x in (a, b))
+        is_large_enough = min(size) >= metrics.MIN_LPIPS_PX
+        lpips = metrics.lpips(a, b, backbone, heads).item() if is_large_enough else None
+    return {"ssim": ssim, "lpips": lpips, "is_flat": is_flat}
+
+
+def _write(
+    painted: Sequence[_Painted], failed: Sequence[Outcome], workshop: _Workshop
+) -> list[Outcome]:
+    """Encode and write the pictures; the outcomes of all, with what was written."""
+    return [*failed, *(_write_picture(one, workshop) for one in painted)]
+
+
+def _write_picture(painted: _Painted, workshop: _Workshop) -> Outcome:
+    if painted.picture is None:
+        return painted.outcome
+    planned, settings = painted.loaded.planned, workshop.settings
+    path = output.picture_path(planned.job, settings)
+    provenance = _provenance(planned, workshop.group)
+    data = images.encode(painted.picture, settings.image_format, provenance)
     storage.write_bytes(storage.join(settings.output, path), data)
     return replace(
-        outcome,
+        painted.outcome,
         picture=path,
         picture_digest=hashlib.sha256(data).hexdigest(),
         picture_bytes=len(data),
@@ -274,27 +381,24 @@ def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:
         "id": job.id,
         "key": planned.key,
         "content": job.content_name.rpartition("/")[2],
-        "style": job.style_name.rpartition("/")[2],
+        "style": " | ".join(part.rpartition("/")[2].strip() for part in job.style_name.split("|")),
         "backbone": job.backbone,
         "content_digest": planned.content.digest,
-        "style_digest": planned.style.digest,
+        "style_digest": " ".join(style.digest for style in planned.styles),
         "weights_digest": group.weights.digest,
         **params_dict(job.params),
     }
 
 
-def _curve(curve: Losses, index: int) -> tuple[CurvePoint, ...]:
+def _curve(stylized: Stylized, index: int) -> tuple[CurvePoint, ...]:
     """Up to `_MAX_CURVE_POINTS` of an item's losses, spread evenly, with the first and the last."""
-    last = len(curve.total) - 1
+    last = int(stylized.num_evaluations[index]) - 1
     count = min(last, _MAX_CURVE_POINTS - 1)
     chosen = sorted({round(last * i / count) for i in range(count + 1)} if count else {0})
     return tuple(
         CurvePoint(
             evaluation=i + 1,
-            content=curve.content[i, index].item(),
-            style=curve.style[i, index].item(),
-            tv=curve.tv[i, index].item(),
-            total=curve.total[i, index].item(),
+            **{name: getattr(stylized.curve, name)[i, index].item() for name in LOSS_NAMES},
         )
         for i in chosen
     )

@@ -58,6 +58,13 @@ WeightsOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option(metavar="auto|cpu|mps|cuda|cuda:N", help="What to compute on.")
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|float32|bfloat16",
+        help="What the network computes in; auto takes what a short trial finds faster.",
+    ),
+]
 FormatOption = Annotated[
     str, typer.Option("--format", metavar="png|jpeg|webp", help="Format of the pictures.")
 ]
@@ -99,6 +106,7 @@ def run(
     output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
     set_: SetOption = [],  # noqa: B006 typer copies it
     device: DeviceOption = _DEFAULTS.device,
+    precision: PrecisionOption = _DEFAULTS.precision,
     image_format: FormatOption = _DEFAULTS.image_format,
     max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
     weights_: WeightsOption = [],  # noqa: B006
@@ -120,6 +128,7 @@ def run(
         settings = _settings(
             output=storage.absolute(output),
             device=device,
+            precision=precision,
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,
             weights=_weights(weights_),

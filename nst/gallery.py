@@ -137,6 +137,8 @@ def _settings(record: Record) -> Facts:
     """What a person set for this row: its labels, which may be called anything, and parameters."""
     given = {name: value for name, value in params_dict(record.params).items() if value is not None}
     labels = ((f"label {name}", value) for name, value in record.labels.items())
+    inputs = {"mask": record.mask, "start": record.start}
+    given |= {name: value for name, value in inputs.items() if value is not None}
     return (*labels, *((name.replace("_", " "), _shown(value)) for name, value in given.items()))
 
 
@@ -146,8 +148,18 @@ def _measured(record: Record) -> Facts:
         "content loss": outcome.content_loss,
         "style loss": outcome.style_loss,
         "total loss": outcome.total_loss,
+        "share of the first loss": outcome.loss_ratio,
+        "SSIM to the content": outcome.ssim,
+        "LPIPS to the content": outcome.lpips,
     }
     facts = [(name, _shown(value)) for name, value in losses.items() if value is not None]
+    if outcome.style_layer_losses:
+        layers = (f"{each.layer} {_shown(each.loss)}" for each in outcome.style_layer_losses)
+        facts.append(("style loss by layer", ", ".join(layers)))
+    if outcome.is_flat:
+        facts.append(("flat", "all one tone; try another weight"))
+    if outcome.evaluations is not None and outcome.evaluations < record.params.steps:
+        facts.append(("stopped after", f"{outcome.evaluations} evaluations"))
     if outcome.seconds is not None:
         facts.append(("time", f"{outcome.seconds:.1f} s on {outcome.device}"))
     return tuple(facts)
@@ -158,6 +170,6 @@ def _shown(value: Any) -> str:
         case float():
             return f"{value:.{_DIGITS}g}"
         case tuple():
-            return " ".join(value)
+            return " ".join(_shown(each) for each in value)
         case _:
             return str(value)

@@ -78,6 +78,20 @@ def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -
     )
 
 
+def resized(picture: Picture, height: int, width: int) -> Picture:
+    """The picture at another size, its aspect with it."""
+    if picture.pixels.shape[1:] == (height, width):
+        return picture
+    planes = [*picture.pixels] if picture.alpha is None else [*picture.pixels, picture.alpha]
+    scaled = np.stack(
+        [
+            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.LANCZOS))
+            for plane in planes
+        ]
+    ).clip(0, 1)
+    return Picture(np.ascontiguousarray(scaled[:3]), None if picture.alpha is None else scaled[3])
+
+
 def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str, Any]) -> bytes:
     """The picture as a file that carries `parameters` as JSON, with nothing that varies by run.
 

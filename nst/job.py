@@ -6,22 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as validated_dataclass
 from pydantic_core import PydanticCustomError
 
 # Goes up when the same inputs, parameters and weights would give another picture.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
 # Manifest columns that begin so are the user's own, carried along to the metadata and the gallery.
 LABEL_PREFIX = "label_"
 
 
-def _split_names(value: object) -> object:
-    """Names given as one text, apart by spaces, commas or plus signs, as a CSV cell must hold them."""
+def _split(value: object) -> object:
+    """Several values as one text, apart by spaces, commas or plus signs, as a CSV cell holds them."""
     if isinstance(value, str):
         value = value.replace(",", " ").replace("+", " ").split()
     return tuple(value) or None if isinstance(value, list | tuple) else value
+
+
+def _some_weight(weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    if weights is not None and not sum(weights) > 0:
+        raise PydanticCustomError("weights", "weights of which some are above 0")
+    return weights
 
 
 def _no_truth_value(value: object) -> object:
@@ -31,10 +37,12 @@ def _no_truth_value(value: object) -> object:
     return value
 
 
-LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split_names)]
+Pooling = Literal["max", "avg"]
+LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split)]
 # Last in an annotation: before a bound, it would hide the bound from the schema.
 Number = BeforeValidator(_no_truth_value)
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), Number]
+Blend = Annotated[tuple[Weight, ...] | None, AfterValidator(_some_weight), BeforeValidator(_split)]
 
 
 @validated_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -64,6 +72,10 @@ class PictureParams:
         Weight,
         Field(description="Weight of the total variation, which smooths; try 1 to 10."),
     ] = 0.0
+    detail_weight: Annotated[
+        Weight,
+        Field(description="Weight of the loss that holds on to the content's edges; try 0.1 to 1."),
+    ] = 0.0
     content_layers: Annotated[
         LayerNames,
         Field(description="Layers that hold the content, in equal shares; empty: the backbone's."),
@@ -72,10 +84,57 @@ class PictureParams:
         LayerNames,
         Field(description="Layers that hold the style, in equal shares; empty: the backbone's."),
     ] = None
+    pooling: Annotated[
+        Pooling, Field(description="How the network shrinks its features; avg is smoother.")
+    ] = "max"
+    style_blend: Annotated[
+        Blend,
+        Field(description="How much of each of several styles, such as `2 1`; empty: alike."),
+    ] = None
+    style_scale: Annotated[
+        float,
+        Field(
+            ge=0.05,
+            le=8,
+            allow_inf_nan=False,
+            description="Size of the style's pictures relative to `size`: strokes as large.",
+        ),
+        Number,
+    ] = 1.0
+    content_size: Annotated[
+        int | None,
+        Field(
+            ge=32,
+            le=8192,
+            description="Long edge that the content is shrunk to first; empty: it is not.",
+        ),
+        Number,
+    ] = None
+    preserve_color: Annotated[
+        Literal["none", "luminance", "match"],
+        Field(
+            description="Keep the content's colours: paint its luminance alone, or match the "
+            "style's colours to it first."
+        ),
+    ] = "none"
     init: Annotated[
-        Literal["content", "noise"],
-        Field(description="What the optimisation starts from: the content, or seeded noise."),
-    ] = "content"
+        Literal["recolored", "content", "noise", "picture"],
+        Field(
+            description="What the optimisation starts from: the content in the style's colours, the "
+            "content, seeded noise, or in a manifest the path or URL of a picture."
+        ),
+    ] = "recolored"
+    tolerance: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=0.5,
+            allow_inf_nan=False,
+            description="Stop when 10 evaluations lower the loss by less than this share of it; "
+            "0 makes all steps.",
+        ),
+        Number,
+    ] = 0.0
     optimizer: Annotated[
         Literal["lbfgs", "adam"],
         Field(description="lbfgs reaches in fewer steps what adam reaches in many."),
@@ -96,34 +155,53 @@ def params_dict(params: PictureParams) -> dict[str, Any]:
     return {name: getattr(params, name) for name in PARAM_FIELDS}
 
 
+def style_edge_px(params: PictureParams) -> int:
+    """The long edge at which a style is looked at, unless it is smaller anyway."""
+    return max(1, round(params.size * params.style_scale))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One row of the manifest.
 
-    `content` and `style` are URLs that can be read; the names beside them are as the manifest wrote
-    them, which is what people recognise and what stays the same when a folder moves.
+    `content`, `styles`, `mask` and `start`, the picture to start from, are URLs that can be read;
+    the names are as the manifest wrote them, which is what people recognise and what stays the same
+    when a folder moves.
     """
 
     row: int
     id: str
     content: str
-    style: str
+    styles: tuple[str, ...]
     content_name: str
     style_name: str
     backbone: str
     params: PictureParams
     labels: Mapping[str, str]
+    mask: str | None = None
+    mask_name: str | None = None
+    start: str | None = None
+    start_name: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every picture that the job reads: content, styles, and what else there is."""
+        others = (uri for uri in (self.mask, self.start) if uri is not None)
+        return (self.content, *self.styles, *others)
 
 
-def job_key(job: Job, *, content_digest: str, style_digest: str, weights_digest: str) -> str:
+def job_key(job: Job, *, digests: Mapping[str, str], weights_digest: str) -> str:
     """What decides the picture's pixels, as one digest: equal keys, equal pictures.
 
-    Where the inputs lie, what the row is called and how the run goes are left out.
+    Where the inputs lie, what the row is called and how the run goes are left out. `digests` are the
+    sha256 of the inputs' bytes by their URL.
     """
     parts = [
         ENGINE_VERSION,
-        content_digest,
-        style_digest,
+        digests[job.content],
+        [digests[style] for style in job.styles],
+        digests[job.mask] if job.mask else None,
+        digests[job.start] if job.start else None,
         weights_digest,
         job.backbone,
         params_dict(job.params),

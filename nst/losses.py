@@ -2,12 +2,24 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # A target without structure (a flat picture) has a scale of nearly nothing; its loss is then
 # measured against this share of the target's whole energy instead of being divided by zero.
 MIN_SCALE_SHARE = 0.01
 # A target whose features are all zero has no scale; this one keeps its loss a finite number.
 MIN_SCALE = 1e-12
+# Detail is told on means of this many pixels a side: finer, it would hold on to grain, not form.
+DETAIL_CELL_PX = 4
+
+
+def positions(features: Tensor) -> Tensor:
+    """A feature map as a table of positions by channels, float32: [B,C,H,W] -> [B,H*W,C].
+
+    A view where the map is float32 and lies channels last, as those of a backbone do.
+    """
+    batch, channels = features.shape[:2]
+    return features.permute(0, 2, 3, 1).reshape(batch, -1, channels).float()
 
 
 def gram(features: Tensor) -> Tensor:
@@ -16,27 +28,27 @@ def gram(features: Tensor) -> Tensor:
     Gatys et al. (2015) leave it undivided (eq. 3) and scale the loss (eq. 4); divided, it does not
     depend on the picture's size, so a style of one size is the target of a picture of another.
     """
-    batch, channels, height, width = features.shape
-    flat = features.reshape(batch, channels, height * width)
-    return flat @ flat.transpose(1, 2) / (height * width)
+    flat = positions(features)
+    return flat.transpose(1, 2) @ flat / flat.shape[1]
 
 
 def gram_scale(target: Tensor) -> Tensor:
-    """What a style loss is measured in: the target Gram's squared norm, [B,C,C] -> [B]."""
-    return target.square().sum(dim=(1, 2)).clamp_min(MIN_SCALE)
+    """What a style loss is measured in: the target Gram's squared norm, [...,C,C] -> [...]."""
+    return target.square().sum(dim=(-2, -1)).clamp_min(MIN_SCALE)
 
 
-def style_layer_loss(features: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    """||G - A||^2 / ||A||^2 per item: 0 at the style's Gram A, 1 where the features are all zero.
+def style_layer_loss(found: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """||G - A||^2 / ||A||^2 per Gram: 0 at the style's Gram A, 1 where the features are all zero.
 
     Departs from Gatys et al. (2016, eq. 4), whose 1 / (4 N^2 M^2) leaves a loss whose size varies
     a thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
     """
-    return (gram(features) - target).square().sum(dim=(1, 2)) / scale
+    return (found - target).square().sum(dim=(-2, -1)) / scale
 
 
 def content_scale(target: Tensor) -> Tensor:
     """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B]."""
+    target = target.float()
     energy = target.square().sum(dim=(1, 2, 3))
     spread = (target - target.mean(dim=(2, 3), keepdim=True)).square().sum(dim=(1, 2, 3))
     return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
@@ -48,7 +60,7 @@ def content_layer_loss(features: Tensor, target: Tensor, scale: Tensor) -> Tenso
     Departs from Gatys et al. (2016, eq. 1), whose 1/2 ||F - P||^2 grows with the picture's size
     and with the square of the features' scale.
     """
-    return (features - target).square().sum(dim=(1, 2, 3)) / scale
+    return (features.float() - target.float()).square().sum(dim=(1, 2, 3)) / scale
 
 
 def total_variation_loss(images: Tensor) -> Tensor:
@@ -59,3 +71,48 @@ def total_variation_loss(images: Tensor) -> Tensor:
     down = (images[:, :, 1:, :] - images[:, :, :-1, :]).square().mean(dim=(1, 2, 3))
     across = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean(dim=(1, 2, 3))
     return down + across
+
+
+def laplacian(images: Tensor) -> Tensor:
+    """Edges of all channels together, on means of 4 x 4 pixels: [B,3,H,W] -> [B,1,H/4,W/4].
+
+    Li et al., "Laplacian-Steered Neural Style Transfer" (2017).
+    """
+    means = functional.avg_pool2d(images, DETAIL_CELL_PX, ceil_mode=True).sum(dim=1, keepdim=True)
+    around = functional.pad(means, (1, 1, 1, 1), mode="replicate")
+    neighbours = (
+        around[..., :-2, 1:-1]
+        + around[..., 2:, 1:-1]
+        + around[..., 1:-1, :-2]
+        + around[..., 1:-1, 2:]
+    )
+    return 4 * means - neighbours
+
+
+def detail_scale(target: Tensor) -> Tensor:
+    """What a detail loss is measured in: the squared norm of the content's edges, -> [B].
+
+    No less than edges of one grey level everywhere, or a flat content could not be painted at all.
+    """
+    least = target[0].numel() / 255**2
+    return target.square().sum(dim=(1, 2, 3)).clamp_min(least)
+
+
+def detail_loss(images: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """||L(x) - L(c)||^2 / ||L(c)||^2 per item: 0 with the content's edges, 1 with none at all."""
+    return (laplacian(images) - target).square().sum(dim=(1, 2, 3)) / scale
+
+
+def temperature(features: Tensor) -> Tensor:
+    """Of the features of a style, for `smoothed`: [1,C,H,W] -> [1]."""
+    return features.float().amax(dim=(1, 2, 3)).clamp_min(MIN_SCALE)
+
+
+def smoothed(features: Tensor, temperature: Tensor) -> Tensor:
+    """Softmax over all channels and positions at `temperature` [B], of mean 1: like -> like, float32.
+
+    Stylization With Activation smoothinG (Wang, Li and Vasconcelos, CVPR 2021, eq. 9): the peaks of
+    a residual network's features, which are what its Grams would otherwise hold, are evened out.
+    """
+    logits = features.float() / temperature[:, None, None, None]
+    return torch.softmax(logits.flatten(1), dim=1).view_as(features) * features[0].numel()

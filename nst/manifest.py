@@ -17,9 +17,12 @@ from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, read_rows, text_of
 
 Resolve = Callable[[str], str]
 
+# What an `init` may say that is not a picture.
+_NAMED_INITS = ("recolored", "content", "noise")
+
 _REQUIRED_TEXT = {
     "content": "the path or URL of a picture",
-    "style": "the path or URL of a picture",
+    "style": "the path or URL of a picture, or several with | between them",
     "backbone": "one of " + ", ".join(PROFILES),
 }
 
@@ -69,6 +72,9 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
         for field in values
         if field not in known
     ]
+    if values.get("init") == "picture":
+        expected = "one of " + ", ".join(_NAMED_INITS) + "; a picture is each row's own"
+        problems.append(Problem(None, "init", expected, "'picture'"))
     try:
         params = PARAMS_ADAPTER.validate_python({k: v for k, v in values.items() if k in known})
     except ValidationError as exc:
@@ -84,7 +90,7 @@ def _job(
     problems: list[Problem] = []
     texts = {}
     for column in REQUIRED_COLUMNS:
-        value = row.cells.get(column)
+        value = _joined(row.cells.get(column)) if column == "style" else row.cells.get(column)
         if not isinstance(value, str) or not value.strip():
             problems.append(Problem(row.line, column, _REQUIRED_TEXT[column], shown(value)))
         else:
@@ -93,13 +99,22 @@ def _job(
     if backbone is not None and backbone not in PROFILES:
         expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
         problems.append(Problem(row.line, "backbone", expected, repr(backbone)))
+    styles = tuple(filter(None, (part.strip() for part in texts.get("style", "").split("|"))))
+    if "style" in texts and not styles:
+        problems.append(Problem(row.line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
     given = {f: row.cells[f] for f in PARAM_FIELDS if is_given(row.cells, f)}
+    mask = text_of(row.cells, "mask")
+    if given.get("init") == "picture":
+        expected = "one of " + ", ".join(_NAMED_INITS) + ", or the path or URL of a picture"
+        problems.append(Problem(row.line, "init", expected, "'picture'"))
+    start = _start(given)
     params = None
     try:
         own = PARAMS_ADAPTER.validate_python(given)
         params = PARAMS_ADAPTER.validate_python({**given, **forced})
         if backbone in PROFILES:
             problems += _layer_problems(params, str(backbone), row.line)
+        problems += _blend_problems(params, len(styles), mask, row.line)
     except ValidationError as exc:
         problems += _value_problems(exc, row.line)
     problems += [
@@ -118,15 +133,56 @@ def _job(
     }
     return Job(
         row=number,
-        id=own_id or made_id(texts, {f: getattr(own, f) for f in given}),
+        id=own_id
+        or made_id(texts | _said(mask=mask, start=start), {f: getattr(own, f) for f in given}),
         content=resolve(texts["content"]),
-        style=resolve(texts["style"]),
+        styles=tuple(map(resolve, styles)),
         content_name=texts["content"],
         style_name=texts["style"],
         backbone=texts["backbone"],
         params=params,
         labels=labels,
+        mask=resolve(mask) if mask else None,
+        mask_name=mask,
+        start=resolve(start) if start and params.init == "picture" else None,
+        start_name=start if params.init == "picture" else None,
     )
+
+
+def _joined(value: object) -> object:
+    """Several styles as one text, which is how a cell of a CSV has them."""
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return " | ".join(value)
+    return value
+
+
+def _start(given: dict[str, Any]) -> str | None:
+    """The picture that an `init` names; in `given` it is then said to be one."""
+    init = given.get("init")
+    # A path has a folder or a suffix; a lone word is a slip of the pen.
+    if not isinstance(init, str) or not any(mark in init.strip() for mark in "/."):
+        return None
+    given["init"] = "picture"
+    return init.strip()
+
+
+def _said(**texts: str | None) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _blend_problems(
+    params: PictureParams, num_styles: int, mask: str | None, line: int | None
+) -> list[Problem]:
+    blend = params.style_blend
+    if blend is None:
+        return []
+    if mask is not None:
+        expected = "no blend beside a mask, which says where each style paints"
+    elif len(blend) != num_styles:
+        expected = f"{num_styles} weights, one for each style"
+    else:
+        return []
+    return [Problem(line, "style_blend", expected, shown(" ".join(map(str, blend))))]
 
 
 def _layer_problems(params: PictureParams, backbone: str, line: int | None) -> list[Problem]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from nst.errors import Reason
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, Job, PictureParams, params_dict
 from nst.tables import (
+    BOOL,
     FLOAT32,
     FLOAT64,
     INSTANT,
@@ -22,7 +23,7 @@ from nst.tables import (
     write_parquet,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["ok", "failed"]
 
@@ -35,7 +36,16 @@ class CurvePoint:
     content: float
     style: float
     tv: float
+    detail: float
     total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerLoss:
+    """The style loss of one layer by itself: 0 the style, 1 no features at all."""
+
+    layer: str
+    loss: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +69,20 @@ class Outcome:
     nst_version: str | None = None
     torch_version: str | None = None
     device: str | None = None
+    precision: str | None = None
     seconds: float | None = None
     finished_at: datetime | None = None
     evaluations: int | None = None
     content_loss: float | None = None
     style_loss: float | None = None
     tv_loss: float | None = None
+    detail_loss: float | None = None
     total_loss: float | None = None
+    loss_ratio: float | None = None
+    style_layer_losses: tuple[LayerLoss, ...] = ()
+    ssim: float | None = None
+    lpips: float | None = None
+    is_flat: bool | None = None
     loss_curve: tuple[CurvePoint, ...] = ()
 
 
@@ -76,6 +93,8 @@ class Record:
     row: int
     content: str
     style: str
+    mask: str | None = None
+    start: str | None = None
     backbone: str
     labels: Mapping[str, str]
     params: PictureParams
@@ -83,8 +102,11 @@ class Record:
 
 
 _CURVE = list_of(
-    struct_of(evaluation=INT32, content=FLOAT32, style=FLOAT32, tv=FLOAT32, total=FLOAT32)
+    struct_of(
+        evaluation=INT32, content=FLOAT32, style=FLOAT32, tv=FLOAT32, detail=FLOAT32, total=FLOAT32
+    )
 )
+_LAYER_LOSSES = list_of(struct_of(layer=TEXT, loss=FLOAT32))
 
 OUTCOME_COLUMNS = (
     Column("id", TEXT, "Name of the picture, the same across runs."),
@@ -104,6 +126,7 @@ OUTCOME_COLUMNS = (
     Column("nst_version", TEXT, "Version of this project that made the picture."),
     Column("torch_version", TEXT, "Version of PyTorch that made the picture."),
     Column("device", TEXT, "Device that made the picture."),
+    Column("precision", TEXT, "What the network computed in: `float32` or `bfloat16`."),
     Column(
         "seconds",
         FLOAT64,
@@ -118,7 +141,21 @@ OUTCOME_COLUMNS = (
     ),
     Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 no features at all."),
     Column("tv_loss", FLOAT32, "Final total variation: mean squared neighbour difference."),
-    Column("total_loss", FLOAT32, "Final weighted sum of the three."),
+    Column("detail_loss", FLOAT32, "Final detail loss: 0 the content's edges, 1 no edges at all."),
+    Column("total_loss", FLOAT32, "Final weighted sum of the four."),
+    Column("loss_ratio", FLOAT32, "Final total loss over that of the first evaluation."),
+    Column("style_layer_losses", _LAYER_LOSSES, "Final style loss of each layer by itself."),
+    Column(
+        "ssim",
+        FLOAT32,
+        "Structural similarity of the luma to the content's: 1 the content, 0 nothing of it.",
+    ),
+    Column(
+        "lpips",
+        FLOAT32,
+        "LPIPS distance (VGG-16, v0.1) to the content, both at 256 px or less: 0 the content.",
+    ),
+    Column("is_flat", BOOL, "Whether the picture came out as one colour."),
     Column(
         "loss_curve", _CURVE, "Losses at up to 64 evaluations, the first and the last included."
     ),
@@ -130,9 +167,16 @@ _PARAM_TYPES: Mapping[str, Type] = {
     "content_weight": FLOAT64,
     "style_weight": FLOAT64,
     "tv_weight": FLOAT64,
+    "detail_weight": FLOAT64,
     "content_layers": list_of(TEXT),
     "style_layers": list_of(TEXT),
+    "pooling": TEXT,
+    "style_blend": list_of(FLOAT64),
+    "style_scale": FLOAT64,
+    "content_size": INT32,
+    "preserve_color": TEXT,
     "init": TEXT,
+    "tolerance": FLOAT64,
     "optimizer": TEXT,
     "seed": INT64,
 }
@@ -141,6 +185,8 @@ ROW_COLUMNS = (
     Column("row", INT64, "Number of the manifest row, from 1."),
     Column("content", TEXT, "The content as the manifest writes it."),
     Column("style", TEXT, "The style as the manifest writes it."),
+    Column("mask", TEXT, "The mask as the manifest writes it."),
+    Column("start", TEXT, "The picture to start from as the manifest writes it."),
     Column("backbone", TEXT, "The backbone."),
 )
 PARAM_COLUMNS = tuple(
@@ -165,6 +211,8 @@ def make_records(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[R
             row=job.row,
             content=job.content_name,
             style=job.style_name,
+            mask=job.mask_name,
+            start=job.start_name,
             backbone=job.backbone,
             labels=job.labels,
             params=job.params,
@@ -183,6 +231,8 @@ def metadata_to_parquet(records: Sequence[Record]) -> bytes:
             "row": record.row,
             "content": record.content,
             "style": record.style,
+            "mask": record.mask,
+            "start": record.start,
             "backbone": record.backbone,
             **asdict(record.outcome),
             **params_dict(record.params),
@@ -201,6 +251,8 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
             row=row["row"],
             content=row["content"],
             style=row["style"],
+            mask=row["mask"],
+            start=row["start"],
             backbone=row["backbone"],
             labels={
                 name.removeprefix(LABEL_PREFIX): value
@@ -220,4 +272,5 @@ _NOTES = {"schema_version": str(SCHEMA_VERSION)}
 def _outcome(row: Mapping[str, Any]) -> Outcome:
     values = {field.name: row[field.name] for field in fields(Outcome)}
     curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
-    return Outcome(**{**values, "loss_curve": curve})
+    layers = tuple(LayerLoss(**each) for each in row["style_layer_losses"] or ())
+    return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers})

@@ -26,7 +26,9 @@ class PlannedJob:
     job: Job
     key: str
     content: Input
-    style: Input
+    styles: tuple[Input, ...]
+    mask: Input | None
+    start: Input | None
     height: int
     width: int
 
@@ -114,6 +116,9 @@ def _program(planned: PlannedJob) -> tuple[object, ...]:
         planned.job.backbone,
         planned.height,
         planned.width,
+        len(planned.styles) if planned.mask else 1,
+        planned.mask is not None,
+        params.pooling,
         params.content_layers,
         params.style_layers,
         params.steps,

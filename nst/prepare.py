@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 from nst import images, manifest, output, storage, weights
 from nst.errors import ImageError, ManifestError, NSTError, StorageError, is_transient
-from nst.job import Job, job_key
+from nst.job import Job, job_key, style_edge_px
 from nst.metadata import Outcome
 from nst.output import failure
 from nst.plan import Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
+
+# A pixel lost to rounding on a small picture is not another shape.
+_MAX_ASPECT_ERROR = 0.03
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ def make_plan(
     if not jobs:
         _log.warning("%s has no rows", manifest_uri)
     unique = list({job.id: job for job in jobs}.values())
-    inputs = _in_parallel(_look_at, [job.content for job in unique] + [job.style for job in unique])
+    inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
     chosen = _in_parallel(
         lambda backbone: usable_weights(
             backbone, settings.weights.get(backbone), download=download
@@ -81,11 +84,12 @@ def usable_weights(backbone: str, choice: str | None, *, download: bool) -> Weig
 
 def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -> Outcome:
     """The outcome of a job that cannot run, with what is known of its inputs all the same."""
-    content, style = inputs[job.content], inputs[job.style]
+    content = inputs[job.content]
+    styles = [found for uri in job.styles if isinstance(found := inputs[uri], Input)]
     return replace(
         failure(job.id, error),
         content_digest=content.digest if isinstance(content, Input) else None,
-        style_digest=style.digest if isinstance(style, Input) else None,
+        style_digest=" ".join(style.digest for style in styles) or None,
     )
 
 
@@ -140,42 +144,57 @@ def _planned(
     chosen: Mapping[str, WeightsFile | NSTError],
 ) -> PlannedJob:
     """The job with what was found of it. Raises what was found wrong."""
-    content = _or_raise(inputs[job.content])
-    style = _or_raise(inputs[job.style])
+    found = {uri: _or_raise(inputs[uri]) for uri in job.inputs}
     file = _or_raise(chosen[job.backbone])
+    content = found[job.content]
+    styles = tuple(found[uri] for uri in job.styles)
     height, width = images.fitted_size(content.height, content.width, job.params.size)
-    style_size = images.fitted_size(
-        style.height, style.width, min(job.params.size, max(style.height, style.width))
-    )
-    _check_sides(job, (height, width), style_size)
+    _check_side(job, job.content, (height, width))
+    for style in styles:
+        edge = min(style_edge_px(job.params), max(style.height, style.width))
+        _check_side(job, style.uri, images.fitted_size(style.height, style.width, edge))
+    for uri in (job.mask, job.start):
+        if uri is not None:
+            _check_shape(content, found[uri])
     return PlannedJob(
         job=job,
         key=job_key(
             job,
-            content_digest=content.digest,
-            style_digest=style.digest,
+            digests={uri: each.digest for uri, each in found.items()},
             weights_digest=file.digest,
         ),
         content=content,
-        style=style,
+        styles=styles,
+        mask=found[job.mask] if job.mask else None,
+        start=found[job.start] if job.start else None,
         height=height,
         width=width,
     )
 
 
-def _check_sides(job: Job, content: tuple[int, int], style: tuple[int, int]) -> None:
+def _check_side(job: Job, uri: str, size: tuple[int, int]) -> None:
     """Raises ImageError where a deep layer would see less than 2 x 2 positions of a picture."""
     profile = PROFILES[job.backbone]
     shares = profile.shares(job.params.content_layers, job.params.style_layers)
     least = profile.min_side_px(shares.layers)
-    for uri, (height, width) in ((job.content, content), (job.style, style)):
-        if min(height, width) < least:
-            raise ImageError(
-                f"{uri}: expected a short side of at least {least} px for the layers of "
-                f"{job.backbone}, found {height} x {width} (height x width) at size "
-                f"{job.params.size}; use a larger size, or a picture less long and thin",
-                reason="image_too_small",
-            )
+    height, width = size
+    if min(height, width) < least:
+        raise ImageError(
+            f"{uri}: expected a short side of at least {least} px for the layers of "
+            f"{job.backbone}, found {height} x {width} (height x width) at size "
+            f"{job.params.size}; use a larger size, or a picture less long and thin",
+            reason="image_too_small",
+        )
+
+
+def _check_shape(content: Input, other: Input) -> None:
+    """Raises ImageError where a mask or a start lies over another part of the content than meant."""
+    aspect, wanted = other.width / other.height, content.width / content.height
+    if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
+        raise ImageError(
+            f"{other.uri}: expected the shape of its content, {content.height} x {content.width} "
+            f"(height x width) or another size of it, found {other.height} x {other.width}"
+        )
 
 
 def _or_raise(found: _T | NSTError) -> _T:

@@ -25,7 +25,11 @@ class BackboneProfile:
 
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
-    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
+    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. Features
+    of `smoothed_layers` are evened out before a loss sees them. `margin_px` is how far around it a
+    position of the last style layer looks, up to a multiple of its stride; None where it cannot be
+    cut into tiles. `bytes_per_px` is what one pass there and back takes of memory in float32, as
+    measured by `python -m bench.memory`.
     """
 
     name: str
@@ -33,6 +37,9 @@ class BackboneProfile:
     layer_strides: tuple[int, ...]
     content_shares: dict[str, float]
     style_shares: dict[str, float]
+    bytes_per_px: int
+    smoothed_layers: tuple[str, ...] = ()
+    margin_px: int | None = None
 
     def shares(
         self, content_layers: Sequence[str] | None, style_layers: Sequence[str] | None
@@ -68,13 +75,25 @@ def _vgg_profile(name: str, convs_per_block: tuple[int, ...]) -> BackboneProfile
         layer_strides=tuple(2 ** (b - 1) for b, n in blocks for _ in range(n)),
         content_shares={"relu4_2": 1.0},
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
+        margin_px=_vgg_margin_px(convs_per_block),
+        bytes_per_px=1850,
     )
+
+
+def _vgg_margin_px(convs_per_block: tuple[int, ...]) -> int:
+    """A 3 x 3 convolution looks one position around it, a 2 x 2 pooling one to the right."""
+    convs = sum(n << b for b, n in enumerate(convs_per_block))
+    pools = sum(1 << b for b in range(len(convs_per_block) - 1))
+    stride = 1 << (len(convs_per_block) - 1)
+    return -(-(convs + pools) // stride) * stride
 
 
 def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackboneProfile:
     """Shallow layers carry the style: the residual stream of the deep stages is peaky.
 
-    Wang, Li and Vasconcelos (CVPR 2021) find the same, and all but switch layer3 and layer4 off.
+    Wang, Li and Vasconcelos (CVPR 2021) find the same, and all but switch layer3 and layer4 off; the
+    deep layers that are left are smoothed, as they propose. Where features are peaky, that decides
+    whether the picture leaves its content at all; where they are not, it changes next to nothing.
     """
     stages = list(enumerate(blocks_per_stage, start=1))
     return BackboneProfile(
@@ -83,6 +102,8 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         layer_strides=(2, *(2 ** (s + 1) for s, n in stages for _ in range(n))),
         content_shares={"layer2.3": 1.0},
         style_shares={"relu1": 0.3, "layer1.2": 0.3, "layer2.3": 0.3, "layer3.5": 0.1},
+        bytes_per_px=1000,
+        smoothed_layers=("layer2.3", "layer3.5"),
     )
 
 

@@ -71,11 +71,10 @@ class RunProgress:
             )
             self._bar.start()
 
-    def advanced(self, group: Group, evaluations: int) -> None:
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         now = time.monotonic()
         self._work_by_group[group.name] = group.height * group.width * evaluations
-        is_done = evaluations == group.steps * len(group.jobs)
-        self._pictures_by_group[group.name] = len(group.jobs) if is_done else 0
+        self._pictures_by_group[group.name] = pictures
         work = sum(self._work_by_group.values())
         if self._started is None:
             # The speed is that since the first evaluation, which the loading came before.

@@ -11,14 +11,14 @@ from typing import Any
 
 from nst import metadata
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
-from nst.rows import ID_COLUMN, REQUIRED_COLUMNS
+from nst.rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 
 def manifest_columns() -> str:
     """Every manifest column with its default and its range, as a markdown table."""
     schemas = PARAMS_ADAPTER.json_schema()["properties"]
     rows = [(name, "required", text) for name, text in REQUIRED_COLUMNS.items()]
-    rows += [(name, "", text) for name, text in ID_COLUMN.items()]
+    rows += [(name, "", text) for name, text in OPTIONAL_COLUMNS.items()]
     rows += [
         (name, _default(schema), f"{schema['description']} {_range(schema)}".strip())
         for name, schema in schemas.items()
@@ -54,6 +54,7 @@ def _default(schema: Mapping[str, Any]) -> str:
 def _range(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "One of " + ", ".join(f"`{choice}`" for choice in schema["enum"]) + "."
+    schema = next(iter(schema.get("anyOf", [schema])))
     if "maximum" in schema:
         low, high = (_number(schema[bound]) for bound in ("minimum", "maximum"))
         return f"From {low} to {high}."
@@ -66,7 +67,8 @@ def _number(value: float) -> str:
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *((f"`{name}`", *rest) for name, *rest in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ class Listener(Protocol):
     def planned(self, plan: Plan) -> None:
         """What will run is known; nothing has run."""
 
-    def advanced(self, group: Group, evaluations: int) -> None:
-        """So many evaluations are done, over all pictures of the group."""
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        """So many evaluations are done, over all pictures of the group, and so many pictures.
+
+        A picture that stops early counts as if all of its evaluations had been made.
+        """
 
 
 class NoListener:
@@ -22,7 +25,7 @@ class NoListener:
 
     def planned(self, plan: Plan) -> None: ...
 
-    def advanced(self, group: Group, evaluations: int) -> None: ...
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,14 @@ from nst.profiles import PROFILES
 
 REQUIRED_COLUMNS = {
     "content": "Picture to repaint: a path relative to the manifest, or a URL.",
-    "style": "Picture whose style to use: a path relative to the manifest, or a URL.",
+    "style": "Picture whose style to use: a path relative to the manifest, or a URL; several "
+    "with `|` between them.",
     "backbone": "Network whose features decide: " + ", ".join(PROFILES) + ".",
 }
-ID_COLUMN = {
-    "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; made from the row if empty."
+OPTIONAL_COLUMNS = {
+    "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; made from the row if empty.",
+    "mask": "Picture of the content's shape that says where each style paints, from black for the "
+    "first to white for the last; with one style, white is painted and black is not.",
 }
 
 Cells = Mapping[str, Any]
@@ -220,7 +223,7 @@ def _column_problems(
 
     Raises Problems where a required column is missing, since every row would then say so again.
     """
-    known = [*REQUIRED_COLUMNS, *ID_COLUMN, *PARAM_FIELDS]
+    known = [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS]
     problems = [
         Problem(
             line, name, "a known column" + nearest(name, known, LABEL_PREFIX + name), repr(name)

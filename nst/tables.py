@@ -12,6 +12,7 @@ from nst.errors import NSTError
 
 Type: TypeAlias = "pa.DataType"
 TEXT: Type = pa.string()
+BOOL: Type = pa.bool_()
 INT32: Type = pa.int32()
 INT64: Type = pa.int64()
 FLOAT32: Type = pa.float32()

@@ -22,6 +22,8 @@ TORCHVISION = "torchvision"
 # The 13 convolutions of VGG-16 in float16, so that a first run downloads nothing; see data/SOURCES.md.
 EMBEDDED = {"vgg16": Path(__file__).parent / "data/vgg16-imagenet1k-v1-features-fp16.safetensors"}
 
+_LPIPS_HEADS = Path(__file__).parent / "data/lpips-vgg16-heads.safetensors"
+
 _DOWNLOAD_TIMEOUT_S = 30
 # The timeout belongs to the whole process while it is set.
 _one_download = threading.Lock()
@@ -90,6 +92,14 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
             f"found {type(state).__name__}; save model.state_dict(), not the model"
         )
     return state
+
+
+def load_lpips_heads() -> tuple["Tensor", ...]:
+    """The linear heads of LPIPS v0.1 for VGG-16, one [C] for each of its layers."""
+    import safetensors.torch
+
+    state = safetensors.torch.load(_LPIPS_HEADS.read_bytes())
+    return tuple(state[f"lin{i}"] for i in range(len(state)))
 
 
 def cache_path(backbone: str) -> Path:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from nst.backbones import Backbone, load_backbone
 from nst.job import Job, PictureParams
+from nst.objective import Item
 from nst.profiles import PROFILES
+from nst.settings import Precision
 from nst.weights import load_state, obtain
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +84,7 @@ def job(**values: Any) -> Job:
         "row": 1,
         "id": "one",
         "content": "/in/a.png",
-        "style": "/in/s.png",
+        "styles": ("/in/s.png",),
         "content_name": "a.png",
         "style_name": "s.png",
         "backbone": "vgg16",
@@ -92,13 +94,39 @@ def job(**values: Any) -> Job:
     return Job(**defaults | values)
 
 
+def item(
+    pictures: int = 0, *, size: tuple[int, int] = (48, 64), num_styles: int = 1, **params: Any
+) -> Item:
+    """The n-th content, [height, width], and styles of a size of their own, for a quick run."""
+    values: dict[str, Any] = {"size": max(size), "steps": 4, "init": "content"} | params
+    return Item(
+        content=picture_tensor(*size, seed=pictures),
+        styles=tuple(
+            picture_tensor(64, 50 + pictures + 7 * n, seed=100 + pictures + 50 * n)
+            for n in range(num_styles)
+        ),
+        params=PictureParams(**values),
+    )
+
+
+def mask_tensor(height: int, width: int) -> Tensor:
+    """A mask [1,H,W] with everything from black to white."""
+    return picture_tensor(height, width, seed=9)[:1]
+
+
 @cache
-def vgg16(**params: Any) -> Backbone:
-    """The embedded VGG-16 on the CPU, with the layers that the parameters name."""
+def vgg16(*, precision: Precision = "float32", **params: Any) -> Backbone:
+    """The embedded VGG-16 on the CPU, with the layers and the pooling that the parameters name."""
     chosen = PictureParams(**params)
     shares = PROFILES["vgg16"].shares(chosen.content_layers, chosen.style_layers)
-    state = load_state(obtain("vgg16"))
-    return load_backbone("vgg16", state, shares.layers, device=torch.device("cpu"))
+    return load_backbone(
+        "vgg16",
+        load_state(obtain("vgg16")),
+        shares.layers,
+        device=torch.device("cpu"),
+        precision=precision,
+        pooling=chosen.pooling,
+    )
 
 
 def random_state(backbone: str, *, seed: int = 0) -> dict[str, Tensor]:
@@ -123,3 +151,20 @@ def random_state(backbone: str, *, seed: int = 0) -> dict[str, Tensor]:
         else:
             state[key] = torch.zeros(value.shape, dtype=value.dtype)
     return state
+
+
+def with_random_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with batch normalisations that do something: seeded statistics and affine maps."""
+    generator = torch.Generator().manual_seed(1)
+
+    def uniform(value: Tensor, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(value.shape, generator=generator)
+
+    norms = {key.removesuffix("running_var") for key in state if key.endswith("running_var")}
+    changed = dict(state)
+    for norm in sorted(norms):
+        changed[norm + "running_mean"] = uniform(state[norm + "running_mean"], -0.3, 0.3)
+        changed[norm + "running_var"] = uniform(state[norm + "running_var"], 0.5, 2.0)
+        changed[norm + "weight"] = uniform(state[norm + "weight"], 0.3, 1.1)
+        changed[norm + "bias"] = uniform(state[norm + "bias"], -0.3, 0.3)
+    return changed

@@ -1,56 +1,167 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import pytest
 import torch
+from torch import Tensor, nn
 from torchvision import models
 
-from nst.backbones import IMAGENET_MEAN, IMAGENET_STD, load_backbone
+from nst.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
 from nst.errors import WeightsError
 from nst.profiles import PROFILES
-from tests.helpers import picture_tensor, random_state, vgg16
+from nst.winograd import WinogradConv2d
+from tests.helpers import picture_tensor, random_state, vgg16, with_random_norms
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", sorted(PROFILES))
-def test_every_layer_equals_what_torchvisions_own_forward_gives(name: str) -> None:
-    """Hooks on torchvision's whole model, whose normalisation is ours to do."""
-    state = random_state(name)
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The length of the difference, as a share of what was expected."""
+    return float((found.float() - expected).norm() / expected.norm())
+
+
+def torchvisions_own(name: str, state: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+    """Every layer of the profile, by hooks on torchvision's whole model."""
     profile = PROFILES[name]
-    reference = getattr(models, name)(weights=None)
-    reference.load_state_dict(state, strict=False)
+    with torch.device("meta"):
+        reference = getattr(models, name)()
+    reference.load_state_dict(state, strict=False, assign=True)
     reference.eval()
-    seen: dict[str, torch.Tensor] = {}
     if name == "resnet50":
+        reference.fc = nn.Identity()
         modules = {
             "relu1": reference.relu,
             **{layer: reference.get_submodule(layer) for layer in profile.layers[1:]},
         }
     else:
-        relus = [m for m in reference.features if isinstance(m, torch.nn.ReLU)]
+        reference.classifier = nn.Identity()
+        relus = [m for m in reference.features if isinstance(m, nn.ReLU)]
         modules = dict(zip(profile.layers, relus, strict=True))
+    seen: dict[str, Tensor] = {}
     for layer, module in modules.items():
         module.register_forward_hook(
             # The stem's ReLU runs once; those within ResNet's blocks are other modules.
             lambda _, __, out, layer=layer: seen.setdefault(layer, out.detach().clone())
         )
-    images = picture_tensor(64, 64)[None]
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.no_grad():
         reference((images - mean) / std)
-        ours = load_backbone(name, state, profile.layers, device=CPU)(images)
-    assert set(ours) == set(profile.layers)
-    for layer in profile.layers:
-        torch.testing.assert_close(ours[layer], seen[layer], rtol=1e-4, atol=1e-5)
+    return seen
 
 
-@pytest.mark.parametrize("name", sorted(PROFILES))
-def test_strides_of_the_profile_are_those_of_the_network(name: str) -> None:
-    profile = PROFILES[name]
-    features = load_backbone(name, random_state(name), profile.layers, device=CPU)(
-        torch.rand(1, 3, 64, 96)
-    )
-    for layer in profile.layers:
-        stride = profile.stride(layer)
-        assert features[layer].shape[2:] == (64 // stride, 96 // stride), layer
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone with all its layers, and what it was loaded from."""
+
+    name: str
+    state: Mapping[str, Tensor]
+    backbone: Backbone
+
+
+@pytest.fixture(scope="module", params=sorted(PROFILES))
+def loaded(request: pytest.FixtureRequest) -> Loaded:
+    state = with_random_norms(random_state(request.param))
+    layers = PROFILES[request.param].layers
+    return Loaded(request.param, state, load_backbone(request.param, state, layers, device=CPU))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (49, 75)])
+def test_every_layer_equals_what_torchvisions_own_forward_gives(
+    loaded: Loaded, size: tuple[int, int]
+) -> None:
+    """Normalisation is ours to do; batch norms are folded, and wide convolutions run another way."""
+    images = torch.stack([picture_tensor(*size, seed=seed) for seed in (0, 1)])
+    expected = torchvisions_own(loaded.name, loaded.state, images)
+    ours = loaded.backbone(images)
+    assert set(ours) == set(PROFILES[loaded.name].layers)
+    for layer, features in ours.items():
+        assert features.shape == expected[layer].shape
+        assert relative(features, expected[layer]) < 1e-4, layer
+
+
+def test_convolutions_take_the_form_that_is_fast_and_batch_norms_are_gone(loaded: Loaded) -> None:
+    modules = list(loaded.backbone.modules())
+    assert any(isinstance(module, WinogradConv2d) for module in modules)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in modules)
+
+
+def test_strides_of_the_profile_are_those_of_the_network(loaded: Loaded) -> None:
+    for layer, features in loaded.backbone(torch.rand(1, 3, 64, 96)).items():
+        stride = PROFILES[loaded.name].stride(layer)
+        assert features.shape[2:] == (64 // stride, 96 // stride), layer
+
+
+def test_loading_leaves_the_weights_as_they_were() -> None:
+    state = with_random_norms(random_state("resnet50"))
+    before = {key: value.clone() for key, value in state.items()}
+    for precision in ("float32", "bfloat16"):
+        load_backbone("resnet50", state, ("layer2.3",), device=CPU, precision=precision)
+    assert all(torch.equal(state[key], value) for key, value in before.items())
+    assert {value.dtype for value in state.values()} == {v.dtype for v in before.values()}
+
+
+POOLED = {"vgg16": ("relu1_2", "relu2_1", "relu4_1"), "resnet50": ("relu1", "layer1.2", "layer2.3")}
+
+
+@pytest.mark.parametrize("name", sorted(POOLED))
+@pytest.mark.parametrize("size", [(64, 96), (49, 75)])
+def test_average_pooling_gives_other_features_of_the_same_shape(
+    name: str, size: tuple[int, int]
+) -> None:
+    layers = POOLED[name]
+    state = random_state(name)
+    images = picture_tensor(*size)[None]
+    with torch.no_grad():
+        largest = load_backbone(name, state, layers, device=CPU)(images)
+        average = load_backbone(name, state, layers, device=CPU, pooling="avg")(images)
+    for layer in layers:
+        assert average[layer].shape == largest[layer].shape
+    # There is none before the first layer.
+    assert torch.equal(average[layers[0]], largest[layers[0]])
+    for layer in layers[1:]:
+        assert relative(average[layer], largest[layer]) > 0.05, layer
+
+
+def test_average_pooling_leaves_a_constant_as_it_is_up_to_the_edge() -> None:
+    """What lies beyond the picture is not counted."""
+    state = random_state("resnet50")
+    state["conv1.weight"].zero_()
+    state["bn1.bias"].fill_(2.0)
+    backbone = load_backbone("resnet50", state, ("layer1.0",), device=CPU, pooling="avg")
+    pooled = backbone._stages[3](backbone._stages[0](torch.zeros(1, 3, 49, 75)))
+    torch.testing.assert_close(pooled, torch.full_like(pooled, 2.0))
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50"])
+def test_bfloat16_gives_features_near_those_of_float32(name: str) -> None:
+    layers = POOLED[name]
+    state = with_random_norms(random_state(name))
+    images = picture_tensor(49, 75)[None]
+    with torch.no_grad():
+        exact = load_backbone(name, state, layers, device=CPU)(images)
+        near = load_backbone(name, state, layers, device=CPU, precision="bfloat16")(images)
+    for layer in layers:
+        assert exact[layer].dtype == torch.float32
+        assert near[layer].dtype == torch.bfloat16
+        assert 0 < relative(near[layer], exact[layer]) < 0.03, layer
+
+
+def test_a_tap_may_change_what_goes_on() -> None:
+    backbone = vgg16()
+    images = picture_tensor(32, 32)[None]
+    seen = {}
+
+    def none_of_the_first(layer: str, features: Tensor) -> Tensor:
+        seen[layer] = features
+        return features * 0 if layer == "relu1_1" else features
+
+    with torch.no_grad():
+        deepest = backbone.through(images, none_of_the_first)
+        plain = backbone(images)
+    assert list(seen) == list(plain)
+    assert torch.equal(seen["relu1_1"], plain["relu1_1"])
+    assert not torch.equal(seen["relu2_1"], plain["relu2_1"])
+    assert torch.equal(deepest, seen["relu5_1"])
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
@@ -63,7 +174,7 @@ def test_shares_sum_to_one_over_layers_that_exist(name: str) -> None:
 
 def test_is_cut_after_the_deepest_layer_used() -> None:
     shallow = load_backbone("vgg16", random_state("vgg16"), ("relu1_1", "relu2_1"), device=CPU)
-    convolutions = [m for m in shallow.modules() if isinstance(m, torch.nn.Conv2d)]
+    convolutions = [m for m in shallow.modules() if isinstance(m, nn.Conv2d | WinogradConv2d)]
     assert len(convolutions) == 3
 
 
@@ -85,7 +196,7 @@ def test_features_are_not_changed_by_what_comes_after_them() -> None:
     assert torch.equal(whole, alone["relu1_1"])
 
 
-def _embedded_state() -> dict[str, torch.Tensor]:
+def _embedded_state() -> dict[str, Tensor]:
     from nst.weights import load_state, obtain
 
     return dict(load_state(obtain("vgg16")))

@@ -1,65 +1,42 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from nst import losses
-from nst.engine import Item, Losses, Objective, Stylized, _Best, stylize
+from nst.colors import match_colors
+from nst.engine import STALL_WINDOW, Stylized, _Best, stylize
 from nst.job import PictureParams
+from nst.objective import LOSS_NAMES, Item, Losses, Objective
 from nst.profiles import PROFILES
-from tests.helpers import picture_tensor, vgg16
+from tests import helpers
+from tests.helpers import mask_tensor, picture_tensor, vgg16
+from tests.slow import slow_losses
+
+# The loop is the same whichever the layers, and these are quick to reach.
+LAYERS: dict[str, Any] = {
+    "content_layers": "relu3_1",
+    "style_layers": "relu1_1 relu2_1 relu3_1",
+}
 
 
-def item(pictures: int = 0, **params: object) -> Item:
-    """The n-th content and style, the latter of a size of its own."""
-    values = {"size": 64, "steps": 4} | params
-    return Item(
-        content=picture_tensor(48, 64, seed=pictures),
-        style=picture_tensor(64, 50 + pictures, seed=100 + pictures),
-        params=PictureParams(**values),  # type: ignore[arg-type]
-    )
+def item(
+    pictures: int = 0, *, size: tuple[int, int] = (48, 64), num_styles: int = 1, **params: Any
+) -> Item:
+    return helpers.item(pictures, size=size, num_styles=num_styles, **LAYERS | params)
 
 
 def run(*items: Item) -> Stylized:
-    return stylize(items, vgg16())
+    return stylize(items, vgg16(**LAYERS))
 
 
-def slow_losses(image: Tensor, one: Item) -> dict[str, float]:
-    """The loss as the papers write it, layer by layer, in double precision where it can be."""
-    network = vgg16()
-    shares = PROFILES["vgg16"].shares(one.params.content_layers, one.params.style_layers)
-    with torch.no_grad():
-        features = {k: v[0].double() for k, v in network(image[None]).items()}
-        contents = {k: v[0].double() for k, v in network(one.content[None]).items()}
-        styles = {k: v[0].double() for k, v in network(one.style[None]).items()}
-    content = 0.0
-    for layer, share in shares.content.items():
-        p = contents[layer]
-        spread = ((p - p.mean(dim=(1, 2), keepdim=True)) ** 2).sum()
-        content += share * float(((features[layer] - p) ** 2).sum() / spread)
-    style = 0.0
-    for layer, share in shares.style.items():
-        g, a = (
-            torch.einsum("chw,dhw->cd", f, f) / f[0].numel()
-            for f in (features[layer], styles[layer])
-        )
-        style += share * float(((g - a) ** 2).sum() / (a**2).sum())
-    tv = float(losses.total_variation_loss(image[None])[0])
-    params = one.params
-    total = params.content_weight * content + params.style_weight * style + params.tv_weight * tv
-    return {"content": content, "style": style, "tv": tv, "total": total}
-
-
-def test_losses_equal_a_slow_reference() -> None:
-    one = item(content_weight=0.3, style_weight=2.0, tv_weight=1.5)
-    image = picture_tensor(48, 64, seed=7)
-    found, _ = Objective.of([one], vgg16())(image[None])
-    for name, expected in slow_losses(image, one).items():
-        assert getattr(found, name)[0].item() == pytest.approx(expected, rel=1e-4), name
-
-
-def test_gradient_is_that_of_the_total() -> None:
-    one = item(tv_weight=1.0)
-    objective = Objective.of([one], vgg16())
+@pytest.mark.parametrize("kind", ["plain", "a mask"])
+def test_gradient_is_that_of_the_total(kind: str) -> None:
+    one = item(num_styles=2, tv_weight=1.0, detail_weight=1.0)
+    if kind == "a mask":
+        one = replace(one, mask=mask_tensor(48, 64))
+    objective = Objective.of([one], vgg16(**LAYERS))
     image = picture_tensor(48, 64, seed=7)[None]
     losses_here, gradient = objective(image)
     step = 1e-3 * gradient / gradient.norm()
@@ -72,11 +49,29 @@ def test_gradient_is_that_of_the_total() -> None:
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_the_losses_are_those_of_the_images_that_are_returned(optimizer: str) -> None:
-    one = item(steps=12, optimizer=optimizer)
+    one = item(steps=12, optimizer=optimizer, tv_weight=1.0, detail_weight=0.5)
     made = run(one)
     expected = slow_losses(made.images[0], one)
-    assert made.losses.total.item() == pytest.approx(expected["total"], rel=1e-4)
+    for name in LOSS_NAMES:
+        loss = getattr(made.losses, name).item()
+        assert loss == pytest.approx(expected[name].item(), rel=1e-4), name
     assert made.losses.total.item() == pytest.approx(made.curve.total.min().item())
+    assert made.num_evaluations.tolist() == [12]
+
+
+def test_shares_of_the_style_by_layer_sum_to_the_style_loss() -> None:
+    made = run(item(0, steps=6), item(1, steps=6))
+    assert set(made.style_by_layer) == {"relu1_1", "relu2_1", "relu3_1"}
+    total = torch.stack(list(made.style_by_layer.values())).sum(dim=0) / 3
+    torch.testing.assert_close(total, made.losses.style, rtol=1e-5, atol=0)
+
+
+def test_the_backbones_own_layers_have_its_own_shares() -> None:
+    made = stylize([helpers.item(steps=2)], vgg16())
+    shares = PROFILES["vgg16"].style_shares
+    assert set(made.style_by_layer) == set(shares)
+    total = sum(share * made.style_by_layer[layer].item() for layer, share in shares.items())
+    assert total == pytest.approx(made.losses.style.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -92,9 +87,9 @@ def test_the_loss_falls_and_the_images_stay_pictures(optimizer: str) -> None:
 def test_items_do_not_affect_each_other(optimizer: str) -> None:
     """Alone and in a batch, with unlike weights, seeds, inits and sizes of style."""
     items = [
-        item(0, steps=15, optimizer=optimizer),
-        item(1, steps=15, optimizer=optimizer, content_weight=1.0, tv_weight=2.0),
-        item(2, steps=15, optimizer=optimizer, init="noise", seed=5),
+        item(0, steps=12, optimizer=optimizer),
+        item(1, steps=12, optimizer=optimizer, content_weight=1.0, tv_weight=2.0),
+        item(2, steps=12, optimizer=optimizer, init="noise", seed=5, detail_weight=1.0),
     ]
     together = run(*items)
     for i, one in enumerate(items):
@@ -103,17 +98,45 @@ def test_items_do_not_affect_each_other(optimizer: str) -> None:
         assert torch.equal(alone.curve.total[:, 0], together.curve.total[:, i])
 
 
-def test_items_that_go_through_the_network_together_have_the_same_losses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The way of a GPU, where rounding may differ but nothing else."""
-    items = [item(0), item(1, content_weight=1.0), item(2, init="noise")]
-    images = torch.stack([picture_tensor(48, 64, seed=s) for s in (7, 8, 9)])
-    apart, apart_gradient = Objective.of(items, vgg16())(images)
-    monkeypatch.setattr("nst.engine._runs_items_together", lambda device: True)
-    joint, joint_gradient = Objective.of(items, vgg16())(images)
-    torch.testing.assert_close(joint.total, apart.total, rtol=1e-4, atol=0)
-    torch.testing.assert_close(joint_gradient, apart_gradient, rtol=0.01, atol=1e-6)
+def test_masked_items_of_several_styles_do_not_affect_each_other() -> None:
+    items = [
+        replace(item(0, num_styles=2, steps=12), mask=mask_tensor(48, 64)),
+        replace(item(1, num_styles=2, steps=12), mask=1 - mask_tensor(48, 64)),
+    ]
+    together = run(*items)
+    for i, one in enumerate(items):
+        assert torch.equal(run(one).images[0], together.images[i])
+
+
+def test_each_item_of_a_batch_has_weights_of_its_own() -> None:
+    items = [
+        item(style_weight=1.0, content_weight=0.0),
+        item(style_weight=3.0, content_weight=0.2, tv_weight=5.0),
+        item(style_weight=0.5, content_weight=2.0, detail_weight=4.0),
+    ]
+    made = run(*items).curve
+    for i, params in enumerate(each.params for each in items):
+        expected = (
+            params.style_weight * made.style[:, i]
+            + params.content_weight * made.content[:, i]
+            + params.tv_weight * made.tv[:, i]
+            + params.detail_weight * made.detail[:, i]
+        )
+        torch.testing.assert_close(made.total[:, i], expected, rtol=1e-5, atol=0)
+    # They begin alike, but for what is made of it.
+    assert torch.equal(made.style[0], made.style[0, :1].expand(3))
+    assert len(set(made.style[-1].tolist())) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_the_same_again_is_the_same_to_the_bit(optimizer: str) -> None:
+    items = [
+        replace(item(n, num_styles=2, steps=12, optimizer=optimizer), mask=mask_tensor(48, 64))
+        for n in range(2)
+    ]
+    first, second = run(*items), run(*items)
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.curve.total, second.curve.total)
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_another() -> None:
@@ -123,10 +146,28 @@ def test_the_same_seed_gives_the_same_noise_and_another_another() -> None:
 
 
 def test_starts_from_the_content() -> None:
-    one = item(steps=1)
+    one = item(steps=1, init="content")
     made = run(one)
     assert torch.equal(made.images[0], one.content)
     assert made.losses.content.item() == 0
+    assert made.losses.detail.item() == 0
+
+
+def test_starts_from_the_content_in_the_colours_of_all_the_styles() -> None:
+    one = item(steps=1, num_styles=2, init="recolored")
+    made = run(one)
+    palette = torch.cat([style.flatten(1) for style in one.styles], dim=1)[:, None]
+    torch.testing.assert_close(made.images[0], match_colors(one.content, palette))
+    for statistic in (torch.mean, torch.std):
+        found = statistic(made.images[0], dim=(1, 2))
+        torch.testing.assert_close(found, statistic(palette, dim=(1, 2)), atol=0.05, rtol=0)
+    assert not torch.allclose(made.images[0], one.content, atol=0.1)
+
+
+def test_starts_from_the_picture_that_is_given() -> None:
+    one = replace(item(steps=1, init="picture"), start=picture_tensor(48, 64, seed=7))
+    assert one.start is not None
+    assert torch.equal(run(one).images[0], one.start)
 
 
 def test_no_style_weight_leaves_the_content_and_more_of_it_nears_the_style() -> None:
@@ -141,6 +182,20 @@ def test_no_style_weight_leaves_the_content_and_more_of_it_nears_the_style() -> 
 def test_tv_weight_smooths() -> None:
     rough, smooth = (run(item(steps=20, tv_weight=w)) for w in (0.0, 100.0))
     assert smooth.losses.tv.item() < 0.5 * rough.losses.tv.item()
+
+
+def test_detail_weight_holds_on_to_the_edges_of_the_content() -> None:
+    loose, held = (run(item(steps=20, detail_weight=w)) for w in (0.0, 10.0))
+    assert held.losses.detail.item() < 0.1 * loose.losses.detail.item()
+
+
+def test_a_mask_keeps_the_content_where_it_is_black() -> None:
+    mask = torch.zeros(1, 48, 96)
+    mask[..., 48:] = 1
+    one = replace(item(size=(48, 96), steps=15, content_weight=0.2), mask=mask)
+    change = (run(one).images[0] - one.content).abs().mean(dim=(0, 1))
+    # Apart from the seam, where features see both sides.
+    assert change[:24].mean() < 0.3 * change[72:].mean()
 
 
 def test_named_layers_are_the_ones_that_are_used_in_equal_shares() -> None:
@@ -160,17 +215,89 @@ def test_an_item_that_is_not_finite_fails_alone() -> None:
     assert torch.equal(made.images[1], run(good).images[0])
 
 
-def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
-    def losses_of(*totals: float) -> Losses:
-        column = torch.tensor(totals)
-        return Losses(content=column, style=column, tv=column, total=column)
+def losses_of(*totals: float) -> Losses:
+    return Losses(**dict.fromkeys(LOSS_NAMES, torch.tensor(totals)))
 
+
+def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
     images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
     best = _Best(images[0])
     for image, totals in zip(images, ((3.0, 1.0), (1.0, 2.0), (2.0, 3.0)), strict=True):
-        best.update(image, losses_of(*totals), torch.zeros_like(image))
+        best.update(image, losses_of(*totals), torch.zeros_like(image), [True, True])
     assert best.images[:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.1])
     assert best.losses.total.tolist() == [1.0, 1.0]
+
+
+def test_what_becomes_of_an_item_that_has_ended_is_not_looked_at() -> None:
+    images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
+    best = _Best(images[0])
+    best.update(images[0], losses_of(3.0, 3.0), torch.zeros_like(images[0]), [True, True])
+    best.update(images[1], losses_of(1.0, 1.0), torch.zeros_like(images[0]), [False, True])
+    best.update(images[2], losses_of(torch.nan, 2.0), torch.zeros_like(images[0]), [False, True])
+    assert best.images[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.2])
+    assert best.losses.total.tolist() == [3.0, 1.0]
+    assert best.is_finite.tolist() == [True, True]
+
+
+def stall(totals: Tensor, tolerance: float) -> int:
+    """After how many of these losses, [E], an item is to stop."""
+    ends = range(2 * STALL_WINDOW, len(totals), STALL_WINDOW)
+    for end in ends if tolerance > 0 else ():
+        before, now = totals[: end - STALL_WINDOW].min(), totals[:end].min()
+        if before - now < tolerance * now:
+            return end
+    return len(totals)
+
+
+TOLERANCES = (0.5, 0.0, 0.3)
+
+
+def tolerant(n: int, tolerance: float, steps: int = 35) -> Item:
+    return item(n, steps=steps, tolerance=tolerance)
+
+
+def test_each_item_stops_when_it_has_stalled_and_leaves_the_others_alone() -> None:
+    """The one that ends early is the picture of a run that was to end there."""
+    pictures = (2, 1, 0)
+    untiring = run(*(tolerant(n, 0.0) for n in pictures))
+    expected = [
+        stall(untiring.curve.total[:, n], tolerance) for n, tolerance in enumerate(TOLERANCES)
+    ]
+    assert len(set(expected)) == 3
+    made = run(*(tolerant(n, t) for n, t in zip(pictures, TOLERANCES, strict=True)))
+    assert made.num_evaluations.tolist() == expected
+    for n, end in enumerate(expected):
+        cut = run(tolerant(pictures[n], 0.0, end))
+        assert torch.equal(made.images[n], cut.images[0])
+        assert torch.equal(made.curve.total[:end, n], cut.curve.total[:, 0])
+        for name in LOSS_NAMES:
+            assert torch.equal(getattr(made.losses, name)[n], getattr(cut.losses, name)[0]), name
+        for layer, loss in made.style_by_layer.items():
+            assert torch.equal(loss[n], cut.style_by_layer[layer][0])
+
+
+def test_items_that_go_through_the_network_together_end_apart_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The way of a GPU: an item that has ended is still looked at, and is as it was all the same."""
+    monkeypatch.setattr("nst.objective.runs_items_together", lambda device, tile_px: True)
+    made = run(tolerant(2, 0.5), tolerant(1, 0.0))
+    end = int(made.num_evaluations[0])
+    assert end < 35
+    best = made.curve.total[:end, 0].min().item()
+    assert made.losses.total[0].item() == pytest.approx(best, rel=1e-6)
+
+
+def test_the_run_ends_when_all_items_have() -> None:
+    seen: list[int] = []
+    made = stylize(
+        [tolerant(2, 0.5), tolerant(2, 0.45)],
+        vgg16(**LAYERS),
+        on_step=lambda evaluation, losses: seen.append(evaluation),
+    )
+    assert made.num_evaluations.tolist() == [20, 20]
+    assert seen == list(range(1, 21))
+    assert len(made.curve.total) == 20
 
 
 def test_each_step_is_reported_once_with_its_losses() -> None:
@@ -179,9 +306,16 @@ def test_each_step_is_reported_once_with_its_losses() -> None:
     def on_step(evaluation: int, losses: Losses) -> None:
         seen.append((evaluation, losses.total.sum().item()))
 
-    made = stylize([item(0), item(1)], vgg16(), on_step=on_step)
+    made = stylize([item(0), item(1)], vgg16(**LAYERS), on_step=on_step)
     assert [evaluation for evaluation, _ in seen] == [1, 2, 3, 4]
     assert [total for _, total in seen] == pytest.approx(made.curve.total.sum(dim=1).tolist())
+
+
+def test_tiles_make_the_same_picture() -> None:
+    one = item(size=(45, 349), steps=3)
+    whole, in_tiles = run(one), stylize([one], vgg16(**LAYERS), tile_px=112)
+    torch.testing.assert_close(in_tiles.images, whole.images, atol=0.01, rtol=0)
+    torch.testing.assert_close(in_tiles.losses.total, whole.losses.total, rtol=1e-3, atol=0)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -137,13 +137,13 @@ class TestOnAServer:
             def planned(self, plan: Plan) -> None:
                 self.num_groups = len(plan.groups)
 
-            def advanced(self, group: Group, evaluation: int) -> None:
-                self.evaluations.append(evaluation)
+            def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+                self.evaluations.append(evaluations)
 
         seen = Seen()
         with listening(seen):
             run_flow(write_project(tmp_path / "in", [row(id="one")]), tmp_path / "out")
-        assert (seen.num_groups, seen.evaluations) == (1, [1, 2, 3])
+        assert (seen.num_groups, seen.evaluations) == (1, [1, 2, 3, 3])
         assert current_listener() is not seen
 
 
@@ -160,7 +160,8 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
 def test_parameters_are_described_for_the_ui() -> None:
     properties = stylize_manifest.parameters.properties
     assert list(properties) == [
-        "manifest", "output", "overrides", "device", "image_format", "max_batch_pixels", "weights",
+        "manifest", "output", "overrides", "device", "precision", "image_format",
+        "max_batch_pixels", "weights",
     ]  # fmt: skip
     assert all(each.get("description") for each in properties.values())
 

@@ -67,7 +67,7 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
 def test_formats_say_the_same(name: str, data: bytes) -> None:
     first, second = parse(name, data)
     assert (first.row, first.content, first.content_name) == (1, "/base/a.png", "a.png")
-    assert (first.style, first.backbone) == ("/base/s.png", "vgg16")
+    assert (first.styles, first.backbone) == (("/base/s.png",), "vgg16")
     assert first.params == PictureParams(size=256)
     assert first.labels == {"series": "x"}
     assert (second.backbone, second.params, second.labels) == ("vgg19", PictureParams(), {})
@@ -198,7 +198,8 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
     assert refusal("m.csv", text) == [
         "line 2, column 'backbone': expected one of vgg16, vgg19, resnet50 (did you mean 'vgg16'?);"
         " found 'vgg6'",
-        "line 3, column 'style': expected the path or URL of a picture; found nothing",
+        "line 3, column 'style': expected the path or URL of a picture, or several with | between "
+        "them; found nothing",
         "line 3, column 'id': expected an id that line 2 does not have; found 'one'",
         "line 4, column 'size': expected greater than or equal to 32; found '9'",
         "line 4, column 'steps': expected a valid integer, unable to parse string as an integer;"
@@ -269,7 +270,7 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
         ("steps", True, "a number"),
         ("style_weight", False, "a number"),
         ("size", 100_000, "less than or equal to 8192"),
-        ("init", "nois", "'content' or 'noise'"),
+        ("init", "nois", "'recolored', 'content', 'noise' or 'picture'"),
         ("optimizer", "sgd", "'lbfgs' or 'adam'"),
         ("seed", -1, "greater than or equal to 0"),
         ("style_layers", "relu1_1 relu9_1", "layers of vgg16"),
@@ -300,3 +301,58 @@ def test_a_bad_override_is_refused_by_its_name() -> None:
     assert "--set: refused with 2 problems" in message
     assert "expected a picture parameter (did you mean 'steps'?); found 'step'" in message
     assert "column 'size': expected greater than or equal to 32; found '9'" in message
+
+
+@pytest.mark.parametrize("style", ["s.png|t.png", " s.png | t.png ", ["s.png", "t.png"]])
+def test_a_row_may_name_several_styles_and_their_blend(style: object) -> None:
+    row = {"content": "a.png", "style": style, "backbone": "vgg16", "style_blend": "2 1"}
+    (job,) = parse("m.jsonl", jsonl([row]))
+    assert job.styles == ("/base/s.png", "/base/t.png")
+    assert job.params.style_blend == (2.0, 1.0)
+    assert job.id.startswith("a-")
+
+
+def test_a_blend_is_of_as_many_weights_as_styles_and_not_beside_a_mask() -> None:
+    row = {"content": "a.png", "style": "s.png|t.png", "backbone": "vgg16"}
+    rows = [
+        row | {"style_blend": "1 2 3"},
+        row | {"style_blend": "1 2", "mask": "m.png"},
+        row | {"style_blend": "0 0"},
+        row | {"style": "|"},
+    ]
+    assert refusal("m.jsonl", jsonl(rows)) == [
+        "line 1, column 'style_blend': expected 2 weights, one for each style; found '1.0 2.0 3.0'",
+        "line 2, column 'style_blend': expected no blend beside a mask, which says where each style "
+        "paints; found '1.0 2.0'",
+        "line 3, column 'style_blend': expected weights of which some are above 0; found ('0', '0')",
+        "line 4, column 'style': expected the path or URL of a picture, or several with | between "
+        "them; found '|'",
+    ]
+
+
+def test_a_mask_and_a_picture_to_start_from_are_inputs_of_the_row() -> None:
+    row = {"content": "a.png", "style": "s.png", "backbone": "vgg16"}
+    plain, full = parse("m.jsonl", jsonl([row, row | {"mask": "m.png", "init": "start/p.png"}]))
+    assert (full.mask, full.start, full.params.init) == (
+        "/base/m.png",
+        "/base/start/p.png",
+        "picture",
+    )
+    assert (full.mask_name, full.start_name) == ("m.png", "start/p.png")
+    assert full.inputs == ("/base/a.png", "/base/s.png", "/base/m.png", "/base/start/p.png")
+    assert (plain.mask, plain.start, plain.params.init) == (None, None, "recolored")
+    assert full.id != plain.id
+
+
+def test_set_stands_over_a_picture_to_start_from() -> None:
+    row = {"content": "a.png", "style": "s.png", "backbone": "vgg16", "init": "p.png"}
+    (job,) = parse("m.jsonl", jsonl([row]), init="noise")
+    assert (job.params.init, job.start, job.start_name) == ("noise", None, None)
+
+
+def test_an_init_that_says_picture_without_one_is_refused() -> None:
+    row = {"content": "a.png", "style": "s.png", "backbone": "vgg16"}
+    expected = "expected one of recolored, content, noise"
+    assert expected in refusal("m.jsonl", jsonl([row | {"init": "picture"}]))[0]
+    with pytest.raises(ManifestError, match=expected):
+        parse("m.jsonl", jsonl([row]), init="picture")

@@ -31,7 +31,7 @@ OK = Outcome(
     style_loss=0.25,
     tv_loss=0.125,
     total_loss=0.75,
-    loss_curve=(CurvePoint(evaluation=1, content=0, style=1, tv=0.5, total=1.5),),
+    loss_curve=(CurvePoint(evaluation=1, content=0, style=1, tv=0.5, detail=0.25, total=1.5),),
 )
 FAILED = Outcome(id="two", status="failed", reason="input_not_found", error="no such file")
 

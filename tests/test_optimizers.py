@@ -1,56 +1,71 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
-from nst.optimizers import LBFGS, OPTIMIZERS, Adam
+from nst.objective import Item, Objective
+from nst.optimizers import LBFGS, OPTIMIZERS, Adam, _inverse_frequencies
+from tests.helpers import item, vgg16
+
+# Odd, even and mixed; an item of the last ones is long enough to be summed in pieces.
+SIZES = [(5, 7), (6, 8), (5, 8), (33, 47), (96, 128)]
 
 
-def quadratic(curvatures: Tensor, minimum: Tensor, z: Tensor) -> Tensor:
-    """The gradient of 1/2 (z - minimum)' diag(curvatures) (z - minimum), for items [B,N]."""
-    return curvatures * (z - minimum)
+def random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def quadratic(curvatures: Tensor, minimum: Tensor, images: Tensor) -> Tensor:
+    """The gradient of 1/2 (x - minimum)' diag(curvatures) (x - minimum), for images [B,C,H,W]."""
+    return curvatures * (images - minimum)
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_reaches_the_minimum_of_a_badly_scaled_quadratic(name: str) -> None:
-    curvatures = torch.logspace(-2, 0, 50).repeat(2, 1)
-    minimum = torch.linspace(0.2, 0.8, 50).repeat(2, 1)
-    z = torch.full((2, 50), 0.5)
-    optimizer = OPTIMIZERS[name](z)
+    curvatures = torch.logspace(-2, 0, 50).view(1, 1, 5, 10).repeat(2, 1, 1, 1)
+    minimum = torch.linspace(0.2, 0.8, 50).view(1, 1, 5, 10).repeat(2, 1, 1, 1)
+    images = torch.full((2, 1, 5, 10), 0.5)
+    optimizer = OPTIMIZERS[name](images)
     for _ in range(300):
-        z = optimizer.step(quadratic(curvatures, minimum, z))
-    torch.testing.assert_close(z, minimum, atol=0.01, rtol=0)
+        images = optimizer.step(quadratic(curvatures, minimum, images))
+    torch.testing.assert_close(images, minimum, atol=0.01, rtol=0)
 
 
 def test_lbfgs_needs_far_fewer_steps_than_adam() -> None:
-    curvatures = torch.logspace(-3, 0, 50)[None]
-    minimum = torch.linspace(0.2, 0.8, 50)[None]
+    curvatures = torch.logspace(-3, 0, 50).view(1, 1, 5, 10)
+    minimum = torch.linspace(0.2, 0.8, 50).view(1, 1, 5, 10)
     errors = {}
     for name, make in OPTIMIZERS.items():
-        z = torch.full((1, 50), 0.5)
-        optimizer = make(z)
+        images = torch.full((1, 1, 5, 10), 0.5)
+        optimizer = make(images)
         for _ in range(40):
-            z = optimizer.step(quadratic(curvatures, minimum, z))
-        errors[name] = (curvatures * (z - minimum) ** 2).sum().item()
+            images = optimizer.step(quadratic(curvatures, minimum, images))
+        errors[name] = (curvatures * (images - minimum) ** 2).sum().item()
     assert errors["lbfgs"] < errors["adam"] / 10
 
 
-def test_lbfgs_takes_the_steps_of_torchs_own_once_both_have_taken_the_same_first_one() -> None:
-    """In the middle of [0, 1], where nothing is projected, and with steps too short to shorten."""
-    curvatures = torch.logspace(-1, 0, 20, dtype=torch.float64)
-    minimum = torch.linspace(0.4, 0.6, 20, dtype=torch.float64)
-    start = torch.full((20,), 0.5, dtype=torch.float64)
+def steps_of_torchs_own(
+    start: Tensor, curvatures: Tensor, minimum: Tensor, num_steps: int
+) -> list[Tensor]:
+    """Images [C,H,W] that torch.optim.LBFGS comes by, when what it moves is a scaled spectrum.
 
-    ours = [start]
-    optimizer = LBFGS(start[None])
-    for _ in range(12):
-        ours.append(optimizer.step(quadratic(curvatures, minimum, ours[-1])[None])[0])
+    z is moved where the image is F^-1 diag(f^-1/2) F z; F is the Fourier transform.
+    """
+    height, width = start.shape[-2:]
+    scales = _inverse_frequencies(height, width, device=start.device).double().sqrt()
 
-    gradient = quadratic(curvatures, minimum, start)
+    def scaled(x: Tensor, by: Tensor) -> Tensor:
+        found: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * by, s=(height, width))
+        return found
+
+    z = torch.nn.Parameter(scaled(start, 1 / scales))
+    # Both transforms are symmetric, so that the gradient comes back by the same way.
+    gradient = scaled(quadratic(curvatures, minimum, start), scales)
     # torch's first step is lr * min(1, 1/|g|_1) * g; this lr makes it as long as ours.
-    length = LBFGS.FIRST_STEP_RMS / gradient.square().mean().sqrt()
-    theirs = torch.nn.Parameter(start.clone())
-    reference = torch.optim.LBFGS(
-        [theirs],
+    length = LBFGS.FIRST_STEP_RMS / scaled(gradient, scales).square().mean().sqrt()
+    optimizer = torch.optim.LBFGS(
+        [z],
         lr=float(length * max(1.0, float(gradient.abs().sum()))),
         max_iter=1,
         history_size=LBFGS.HISTORY,
@@ -59,29 +74,111 @@ def test_lbfgs_takes_the_steps_of_torchs_own_once_both_have_taken_the_same_first
     )
 
     def closure() -> Tensor:
-        theirs.grad = quadratic(curvatures, minimum, theirs.detach())
-        return (theirs.grad * (theirs.detach() - minimum)).sum() / 2
+        image = scaled(z.detach(), scales)
+        z.grad = scaled(quadratic(curvatures, minimum, image), scales)
+        return (curvatures * (image - minimum) ** 2).sum() / 2
 
-    for step in range(1, 13):
-        reference.step(closure)  # type: ignore[no-untyped-call]
-        reference.param_groups[0]["lr"] = 1.0
-        torch.testing.assert_close(ours[step], theirs.detach(), atol=1e-9, rtol=0)
+    found = []
+    for _ in range(num_steps):
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.param_groups[0]["lr"] = 1.0
+        found.append(scaled(z.detach(), scales))
+    return found
 
 
+@pytest.mark.parametrize("size", [(5, 7), (6, 8), (5, 8)])
+def test_lbfgs_takes_the_steps_of_torchs_own_in_a_scaled_fourier_basis(
+    size: tuple[int, int],
+) -> None:
+    """In the middle of [0, 1], where nothing is projected, and with steps too short to shorten.
+
+    Ours moves a batch, torch's each item by itself, and both take the same length of first step.
+    """
+    batch = (3, 2, *size)
+    curvatures = 0.3 + random(*batch, seed=0, dtype=torch.float64)
+    minimum = 0.4 + 0.2 * random(*batch, seed=1, dtype=torch.float64)
+    images = torch.full(batch, 0.5, dtype=torch.float64)
+    theirs = [
+        steps_of_torchs_own(*each, num_steps=15)
+        for each in zip(images, curvatures, minimum, strict=True)
+    ]
+    optimizer = LBFGS(images)
+    for step in range(15):
+        images = optimizer.step(quadratic(curvatures, minimum, images))
+        expected = torch.stack([steps[step] for steps in theirs])
+        torch.testing.assert_close(images, expected, atol=1e-9, rtol=0)
+    # They were still under way, and not where everything ends up.
+    assert not torch.allclose(images, minimum, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_filter_weighs_frequencies_by_their_inverse(size: tuple[int, int]) -> None:
+    height, width = size
+    weights = _inverse_frequencies(height, width, device=torch.device("cpu"))
+    assert weights.shape == torch.fft.rfft2(torch.zeros(size)).shape
+    assert weights.mean().item() == pytest.approx(1, rel=1e-5)
+    two_down, two_across = weights[2, 0].item(), weights[0, 2].item()
+    assert weights[1, 0].item() == pytest.approx(2 * two_down, rel=1e-5)
+    assert two_down / two_across == pytest.approx(height / width, rel=1e-5)
+    both = (two_down**-2 + two_across**-2) ** -0.5
+    assert weights[2, 2].item() == pytest.approx(both, rel=1e-5)
+    # What has no frequency counts as one wave along the longer side.
+    longest = weights[1, 0] if height > width else weights[0, 1]
+    assert weights[0, 0].item() == pytest.approx(longest.item(), rel=1e-5)
+    assert weights.max() == weights[0, 0]
+
+
+def best_loss(one: Item, num_evaluations: int) -> float:
+    """Of L-BFGS on a real picture."""
+    objective = Objective.of([one], vgg16())
+    images = one.content[None]
+    optimizer = LBFGS(images)
+    totals = []
+    for _ in range(num_evaluations):
+        found, gradient = objective(images)
+        totals.append(found.total.item())
+        images = optimizer.step(gradient)
+    return min(totals)
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_the_filter_saves_evaluations_of_a_real_objective(
+    monkeypatch: pytest.MonkeyPatch, pictures: int
+) -> None:
+    one = item(pictures)
+    filtered = best_loss(one, 20)
+
+    def flat(height: int, width: int, *, device: torch.device) -> Tensor:
+        return torch.ones(height, width // 2 + 1, device=device)
+
+    monkeypatch.setattr("nst.optimizers._inverse_frequencies", flat)
+    assert filtered < 0.8 * best_loss(one, 20)
+
+
+@pytest.fixture
+def _two_threads() -> Iterator[None]:
+    """Among which long sums are shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
-@pytest.mark.parametrize("size", [50, 10_000])
-def test_items_of_a_batch_move_as_if_alone_to_the_bit(name: str, size: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    curvatures = torch.rand((4, size), generator=generator) + 0.01
-    minimum = torch.rand((4, size), generator=generator) * 1.4 - 0.2
-    start = torch.rand((4, size), generator=generator)
+@pytest.mark.parametrize("size", SIZES)
+def test_items_of_a_batch_move_as_if_alone_to_the_bit(name: str, size: tuple[int, int]) -> None:
+    batch = (4, 3, *size)
+    curvatures = random(*batch, seed=0) + 0.01
+    minimum = random(*batch, seed=1) * 1.4 - 0.2
+    start = random(*batch, seed=2)
 
     def run(items: slice) -> Tensor:
-        z = start[items]
-        optimizer = OPTIMIZERS[name](z)
-        for _ in range(25):
-            z = optimizer.step(quadratic(curvatures[items], minimum[items], z))
-        return z
+        images = start[items]
+        optimizer = OPTIMIZERS[name](images)
+        for _ in range(13):
+            images = optimizer.step(quadratic(curvatures[items], minimum[items], images))
+        return images
 
     together = run(slice(None))
     for i in range(4):
@@ -90,34 +187,34 @@ def test_items_of_a_batch_move_as_if_alone_to_the_bit(name: str, size: int) -> N
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_stays_within_the_range_of_pixels_and_finds_the_minimum_on_its_edge(name: str) -> None:
-    minimum = torch.tensor([[-1.0, 0.5, 2.0]])
-    z = torch.full((1, 3), 0.5)
-    optimizer = OPTIMIZERS[name](z)
+    minimum = torch.tensor([-1.0, 0.5, 2.0]).view(1, 1, 1, 3)
+    images = torch.full((1, 1, 1, 3), 0.5)
+    optimizer = OPTIMIZERS[name](images)
     for _ in range(100):
-        z = optimizer.step(quadratic(torch.ones(1, 3), minimum, z))
-        assert z.min() >= 0
-        assert z.max() <= 1
-    torch.testing.assert_close(z, torch.tensor([[0.0, 0.5, 1.0]]), atol=1e-3, rtol=0)
+        images = optimizer.step(quadratic(torch.ones(1, 1, 1, 3), minimum, images))
+        assert images.min() >= 0
+        assert images.max() <= 1
+    torch.testing.assert_close(images, minimum.clamp(0, 1), atol=1e-3, rtol=0)
 
 
 def test_a_zero_gradient_moves_nothing() -> None:
     for make in (LBFGS, Adam):
-        z = torch.full((1, 3), 0.5)
-        optimizer = make(z)
+        images = torch.full((2, 3, 5, 4), 0.5)
+        optimizer = make(images)
         for _ in range(3):
-            assert torch.equal(optimizer.step(torch.zeros(1, 3)), z)
+            assert torch.equal(optimizer.step(torch.zeros(2, 3, 5, 4)), images)
 
 
 def test_a_bad_pair_of_one_item_leaves_the_others_alone() -> None:
     """Item 0 sees a concave function, of which no curvature pair is usable."""
-    curvatures = torch.tensor([[-1.0, -1.0], [1.0, 0.1]])
-    minimum = torch.tensor([[0.5, 0.5], [0.3, 0.7]])
-    z = torch.tensor([[0.6, 0.4], [0.5, 0.5]])
-    optimizer = LBFGS(z)
+    curvatures = torch.tensor([[-1.0, -1.0], [1.0, 0.1]]).view(2, 1, 1, 2)
+    minimum = torch.tensor([[0.5, 0.5], [0.3, 0.7]]).view(2, 1, 1, 2)
+    images = torch.tensor([[0.6, 0.4], [0.5, 0.5]]).view(2, 1, 1, 2)
+    optimizer = LBFGS(images)
     for _ in range(50):
-        z = optimizer.step(quadratic(curvatures, minimum, z))
-    assert z.isfinite().all()
-    torch.testing.assert_close(z[1], minimum[1], atol=1e-3, rtol=0)
+        images = optimizer.step(quadratic(curvatures, minimum, images))
+    assert images.isfinite().all()
+    torch.testing.assert_close(images[1], minimum[1], atol=1e-3, rtol=0)
 
 
 def test_projection_finds_the_best_point_within_the_bounds_where_pixels_pull_on_each_other() -> (
@@ -129,27 +226,28 @@ def test_projection_finds_the_best_point_within_the_bounds_where_pixels_pull_on_
     hessian = a @ a.T / 40 + 0.05 * torch.eye(40, dtype=torch.float64)
     minimum = torch.rand(40, generator=generator, dtype=torch.float64) * 2 - 0.5
 
-    def value(z: Tensor) -> float:
-        return float((z - minimum) @ hessian @ (z - minimum) / 2)
+    def value(x: Tensor) -> float:
+        return float((x - minimum) @ hessian @ (x - minimum) / 2)
 
     best = torch.full((40,), 0.5, dtype=torch.float64)
     step = 1 / torch.linalg.eigvalsh(hessian).max()
     for _ in range(20_000):
         best = (best - step * hessian @ (best - minimum)).clamp(0, 1)
-    z = torch.full((1, 40), 0.5, dtype=torch.float64)
-    optimizer = LBFGS(z)
+    images = torch.full((1, 1, 5, 8), 0.5, dtype=torch.float64)
+    optimizer = LBFGS(images)
     for _ in range(200):
-        z = optimizer.step((z - minimum) @ hessian)
-    assert value(z[0]) == pytest.approx(value(best), rel=1e-3)
+        gradient = (images.flatten() - minimum) @ hessian
+        images = optimizer.step(gradient.view(images.shape))
+    assert value(images.flatten()) == pytest.approx(value(best), rel=1e-3)
 
 
 def test_lengths_of_the_first_step_and_of_the_longest() -> None:
-    start = torch.full((1, 1000), 0.5)
+    start = torch.full((1, 1, 20, 50), 0.5)
     optimizer = LBFGS(start)
-    first = optimizer.step(torch.ones(1, 1000))
+    first = optimizer.step(torch.ones_like(start))
     rms = (first - start).square().mean().sqrt().item()
     assert rms == pytest.approx(LBFGS.FIRST_STEP_RMS, rel=1e-4)
     # A gradient that hardly changed promises a minimum far away.
-    second = optimizer.step(torch.full((1, 1000), 0.999))
+    second = optimizer.step(torch.full_like(start, 0.999))
     rms = (second - first).square().mean().sqrt().item()
     assert rms == pytest.approx(LBFGS.MAX_STEP_RMS, rel=1e-4)

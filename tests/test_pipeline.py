@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from nst import metadata, output, pipeline, storage
+from nst import memory, metadata, output, pipeline, storage
 from nst.engine import stylize
 from nst.errors import ManifestError, StorageError
 from nst.metadata import Record
@@ -348,6 +348,7 @@ def test_a_group_that_does_not_fit_the_device_is_halved_and_goes_on(
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("nst.batch.stylize", limited)
+    monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
     manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(5)])
     assert run(manifest, tmp_path / "out").num_ok == 5
     assert sizes == [5, 2, 3, 1, 2]
@@ -367,6 +368,7 @@ def test_what_ran_out_of_memory_is_let_go_before_the_next_try(
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("nst.batch.stylize", limited)
+    monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
     manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(3)])
     assert run(manifest, tmp_path / "out").num_ok == 3
 
@@ -384,6 +386,177 @@ def test_a_picture_that_does_not_fit_alone_fails_alone(
     assert "48 x 64" in str(failed.outcome.error)
 
 
+def test_a_picture_that_cannot_fit_is_refused_with_the_memory_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is tried; a smaller one of the same manifest is made."""
+    found = memory.Memory(total=10_000_000, free=10_000_000)
+    monkeypatch.setattr(memory, "memory_of", lambda _: found)
+    manifest = write_project(tmp_path / "in", [row(id="big", size=96), row(id="small")])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("big", "out_of_memory")
+    assert "72 x 96 pixels (height x width) with vgg16 need about 15.9 MB, " in str(
+        failed.outcome.error
+    )
+
+
+def test_a_batch_is_as_large_as_the_memory_that_is_forecast_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that runs pictures together; the pictures are those of a run one by one."""
+    sizes = []
+
+    def counted(items: list[object], *args: object, **options: object) -> object:
+        sizes.append(len(items))
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    three = memory.Memory(total=10**12, free=int(3.1 * 48 * 64 * (1850 + 450) / 0.85))
+    monkeypatch.setattr(memory, "memory_of", lambda _: three)
+    monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
+    monkeypatch.setattr("nst.batch.stylize", counted)
+    rows = [row(id=f"n{i}", seed=i, init="noise") for i in range(7)]
+    manifest = write_project(tmp_path / "in", rows)
+    assert run(manifest, tmp_path / "out").num_ok == 7
+    assert sizes == [3, 3, 1]
+
+
+def test_pictures_are_written_and_recorded_while_later_ones_are_not_yet_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is finished when a group is stopped is kept, and the next run goes on from it."""
+    manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(4)])
+    made: list[object] = []
+
+    def stopped(items: list[object], *args: object, **options: object) -> object:
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(items)
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.batch.stylize", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(manifest, tmp_path / "out")
+    plan = pipeline.make_plan(str(manifest), settings(tmp_path / "out"))
+    assert [outcome.id for outcome in plan.done] == ["n0", "n1"]
+    assert run(manifest, tmp_path / "out").num_ok == 4
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param({"style": "s.png|t.png"}, id="two styles"),
+        pytest.param({"style": "s.png|t.png", "style_blend": "5 1"}, id="blended"),
+        pytest.param({"style": "s.png|t.png", "mask": "m.png"}, id="regions"),
+        pytest.param({"mask": "m.png"}, id="mask"),
+        pytest.param({"style_scale": 0.6}, id="style scale"),
+        pytest.param({"content_size": 32}, id="content size"),
+        pytest.param({"preserve_color": "luminance"}, id="luminance"),
+        pytest.param({"preserve_color": "match"}, id="matched colours"),
+        pytest.param({"init": "content"}, id="from the content"),
+        pytest.param({"init": "noise"}, id="from noise"),
+        pytest.param({"init": "./b.png"}, id="from a picture"),
+        pytest.param({"pooling": "avg"}, id="average pooling"),
+        pytest.param({"detail_weight": 5.0}, id="detail"),
+    ],
+)
+def test_every_option_makes_another_picture_and_is_in_the_metadata(
+    tmp_path: Path, cells: dict[str, object]
+) -> None:
+    rows = [row(id="plain", steps=6), row(id="other", steps=6) | cells]
+    manifest = write_project(tmp_path / "in", rows)
+    (tmp_path / "in/m.png").write_bytes(
+        encoded(Image.fromarray(np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype("u1")))
+    )
+    assert run(manifest, tmp_path / "out").failed == ()
+    assert abs(pixels(tmp_path / "out", "plain") - pixels(tmp_path / "out", "other")).max() > 2
+    _, other = records(tmp_path / "out")
+    assert other.style == cells.get("style", "s.png")
+    assert other.mask == cells.get("mask")
+    assert other.start == (cells["init"] if cells.get("init") == "./b.png" else None)
+    for name, value in cells.items():
+        if name not in ("style", "mask", "style_blend") and other.start is None:
+            assert getattr(other.params, name) == value
+
+
+def test_a_mask_leaves_the_content_where_it_is_black(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in", [row(id="one", size=128, steps=25, init="content", mask="m.png")]
+    )
+    half = np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype("u1")
+    (tmp_path / "in/m.png").write_bytes(encoded(Image.fromarray(half)))
+    run(manifest, tmp_path / "out")
+    content = Image.open(tmp_path / "in/a.png").resize((128, 96), Image.Resampling.LANCZOS)
+    change = abs(pixels(tmp_path / "out", "one") - np.asarray(content, dtype=np.int16))
+    assert change[:, :40].mean() < 0.3 * change[:, 88:].mean()
+
+
+def test_luminance_keeps_the_hues_of_the_content(tmp_path: Path) -> None:
+    manifest = write_project(
+        tmp_path / "in",
+        [row(id="one", steps=15, preserve_color="luminance"), row(id="two", steps=15)],
+    )
+    run(manifest, tmp_path / "out")
+
+    def hues(rgb: NDArray[np.int16]) -> NDArray[np.float64]:
+        chroma = rgb - (rgb @ np.array([0.299, 0.587, 0.114]))[..., None]
+        hue: NDArray[np.float64] = np.arctan2(chroma[..., 0], chroma[..., 2])
+        return hue
+
+    content = np.asarray(Image.open(tmp_path / "in/a.png"), dtype=np.int16)
+    saturated = np.ptp(content, axis=2) > 60
+    errors = [
+        np.abs(np.angle(np.exp(1j * (hues(pixels(tmp_path / "out", name)) - hues(content)))))
+        for name in ("one", "two")
+    ]
+    assert np.median(errors[0][saturated]) < 0.1 < np.median(errors[1][saturated])
+
+
+def test_a_mask_of_another_shape_than_its_content_fails_its_row(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one", mask="t.png"), row(id="two")])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert failed.outcome.id == "one"
+    assert "expected the shape of its content, 48 x 64" in str(failed.outcome.error)
+
+
+def test_a_missing_style_among_several_fails_its_row(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one", style="s.png | none.png")])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert failed.outcome.reason == "input_not_found"
+    assert "none.png" in str(failed.outcome.error)
+
+
+def test_metrics_of_each_picture_are_in_the_metadata(tmp_path: Path) -> None:
+    rows = [row(id="kept", style_weight=0, init="content"), row(id="painted", steps=20)]
+    run(write_project(tmp_path / "in", rows), tmp_path / "out")
+    kept, painted = (record.outcome for record in records(tmp_path / "out"))
+    assert kept.ssim is not None
+    assert painted.ssim is not None
+    assert painted.lpips is not None
+    assert painted.loss_ratio is not None
+    assert kept.ssim == pytest.approx(1)
+    assert kept.lpips == pytest.approx(0, abs=1e-6)
+    assert painted.ssim < 0.97
+    assert painted.lpips > 0.1
+    assert 0 < painted.loss_ratio < 0.7
+    assert [each.layer for each in painted.style_layer_losses] == [
+        f"relu{i}_1" for i in range(1, 6)
+    ]
+    mean = np.mean([each.loss for each in painted.style_layer_losses])
+    assert painted.style_loss == pytest.approx(mean, rel=1e-4)
+    assert (kept.is_flat, painted.is_flat) == (False, False)
+    assert painted.precision in ("float32", "bfloat16")
+
+
+def test_a_picture_stops_when_it_no_longer_moves(tmp_path: Path) -> None:
+    rows = [row(id="stops", steps=60, tolerance=0.5), row(id="goes on", steps=60)]
+    rows[1]["id"] = "goes-on"
+    run(write_project(tmp_path / "in", rows), tmp_path / "out")
+    stops, goes_on = (record.outcome for record in records(tmp_path / "out"))
+    assert (stops.evaluations, goes_on.evaluations) == (20, 60)
+    assert stops.loss_curve[-1].evaluation == 20
+
+
 def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,7 +567,8 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
     chosen = settings(tmp_path / "out", weights={"vgg16": str(path)})
     (group,) = pipeline.make_plan(str(manifest), chosen).groups
     read = storage.read_bytes
-    for name in ("a.png", "weights.safetensors"):
+    # The weights first: once they are loaded, the process keeps them.
+    for name in ("weights.safetensors", "a.png"):
 
         def busy(uri: str, name: str = name) -> bytes:
             if uri.endswith(name):
@@ -438,8 +612,12 @@ def test_a_long_runs_curve_has_64_points_with_the_first_and_the_last(tmp_path: P
 def test_a_picture_that_diverges_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    calls: list[object] = []
+
     def poisoned(items: list[object], *args: object, **options: object) -> object:
-        items[0].content[0, 0, 0] = float("nan")  # type: ignore[attr-defined]
+        if not calls:
+            items[0].content[0, 0, 0] = float("nan")  # type: ignore[attr-defined]
+        calls.append(items)
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("nst.batch.stylize", poisoned)
@@ -475,13 +653,20 @@ def test_progress_is_reported_from_the_plan_to_the_last_evaluation(tmp_path: Pat
         def planned(self, plan: Plan) -> None:
             self.events.append(plan.num_pictures_to_make)
 
-        def advanced(self, group: Group, evaluation: int) -> None:
-            self.events.append((group.name, evaluation))
+        def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+            self.events.append((group.name, evaluations, pictures))
 
     manifest = write_project(tmp_path / "in", [row(id="one", steps=2), row(id="two", steps=1)])
     chosen, seen = settings(tmp_path / "out"), Seen()
     pipeline.run(pipeline.make_plan(str(manifest), chosen), chosen, seen)
-    assert seen.events == [2, ("1 of 2", 1), ("1 of 2", 2), ("2 of 2", 1)]
+    assert seen.events == [
+        2,
+        ("1 of 2", 1, 0),
+        ("1 of 2", 2, 0),
+        ("1 of 2", 2, 1),
+        ("2 of 2", 1, 0),
+        ("2 of 2", 1, 1),
+    ]
 
 
 def test_the_gallery_is_rebuilt_from_the_metadata_alone(tmp_path: Path) -> None:

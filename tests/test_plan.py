@@ -1,7 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
-from nst.job import PictureParams, job_key
+from nst.job import Job, PictureParams, job_key
 from nst.plan import Group, Input, PlannedJob, make_groups
 from nst.weights import WeightsFile
 from tests.helpers import job
@@ -14,13 +14,22 @@ INPUT = Input(uri="/in/a.png", digest="d", height=48, width=64)
 
 
 def planned(
-    name: str, *, backbone: str = "vgg16", height: int = 48, width: int = 64, **params: Any
+    name: str,
+    *,
+    backbone: str = "vgg16",
+    height: int = 48,
+    width: int = 64,
+    num_styles: int = 1,
+    mask: bool = False,
+    **params: Any,
 ) -> PlannedJob:
     return PlannedJob(
         job=job(id=name, backbone=backbone, params=PictureParams(**params)),
         key=f"key of {name}",
         content=INPUT,
-        style=INPUT,
+        styles=(INPUT,) * num_styles,
+        mask=INPUT if mask else None,
+        start=None,
         height=height,
         width=width,
     )
@@ -41,7 +50,22 @@ def test_jobs_of_one_tensor_program_run_together() -> None:
         planned("f", optimizer="adam"),
         planned("g", style_layers=("relu1_1",)),
         planned("h", backbone="vgg19"),
-    ) == [["a", "c"], ["b", "h"], ["d"], ["e"], ["f"], ["g"]]
+        planned("i", num_styles=2),
+        planned("j", mask=True),
+        planned("k", mask=True, num_styles=2),
+        planned("l", pooling="avg"),
+        planned("m", preserve_color="match", style_scale=2.0, detail_weight=1.0, tolerance=0.1),
+    ) == [
+        ["a", "c", "i", "m"],
+        ["b", "h"],
+        ["d"],
+        ["e"],
+        ["f"],
+        ["g"],
+        ["j"],
+        ["k"],
+        ["l"],
+    ]
 
 
 def test_batches_hold_at_most_the_pixels_that_are_allowed() -> None:
@@ -66,19 +90,26 @@ def test_a_groups_digest_is_that_of_its_pictures() -> None:
 
 
 def test_a_key_is_of_all_that_decides_the_pixels_and_of_nothing_else() -> None:
-    one = job()
+    one = job(styles=("/s", "/t"), mask="/m", start="/p")
+    digests = {one.content: "c", "/s": "s", "/t": "t", "/m": "m", "/p": "p"}
 
-    def key(made: Any = one, **digests: str) -> str:
-        defaults = {"content_digest": "c", "style_digest": "s", "weights_digest": "w"}
-        return job_key(made, **(defaults | digests))
+    def key(made: Job = one, weights_digest: str = "w", **changed: str) -> str:
+        moved = {f"/{name}": value for name, value in changed.items()}
+        return job_key(made, digests=digests | moved, weights_digest=weights_digest)
 
-    assert key() == key(replace(one, id="other", row=9, content="/elsewhere", labels={"a": "b"}))
+    elsewhere = replace(one, id="other", row=9, content="/elsewhere", labels={"a": "b"})
+    assert key() == key(elsewhere, elsewhere="c")
     others = [
-        key(content_digest="x"),
-        key(style_digest="x"),
+        key(elsewhere, elsewhere="x"),
+        key(s="x"),
+        key(s="t", t="s"),
+        key(m="x"),
+        key(p="x"),
+        key(replace(one, mask=None)),
+        key(replace(one, start=None)),
+        key(replace(one, styles=("/s",))),
         key(weights_digest="x"),
         key(replace(one, backbone="vgg19")),
         key(replace(one, params=PictureParams(seed=1))),
-        key(content_digest="s", style_digest="c"),
     ]
-    assert len({key(), *others}) == 7
+    assert len({key(), *others}) == 12

@@ -21,7 +21,8 @@ def watch(monkeypatch: pytest.MonkeyPatch, *, seconds_per_step: float) -> None:
         for group in groups:
             for evaluation in range(1, group.steps + 1):
                 clock[0] += seconds_per_step * len(group.jobs)
-                progress.advanced(group, evaluation * len(group.jobs))
+                done = len(group.jobs) if evaluation == group.steps else 0
+                progress.advanced(group, evaluation * len(group.jobs), done)
 
 
 def test_without_a_terminal_there_is_a_line_every_ten_seconds(

@@ -1,0 +1,124 @@
+"""A planned job's files -> what the engine optimises, and what comes of it -> a picture."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst import colors, images, output, storage
+from nst.errors import ImageError
+from nst.job import style_edge_px
+from nst.objective import Item
+from nst.plan import Input, PlannedJob
+from nst.settings import RunSettings
+
+_PREVIEW_PX = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A planned job with its pictures decoded; `content` is as it is, before any recolouring."""
+
+    planned: PlannedJob
+    item: Item
+    content: images.Picture
+
+
+class Inputs:
+    """The input pictures of a group, each read and checked once, and decoded once per size."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, bytes] = {}
+        self._pictures: dict[tuple[Any, ...], images.Picture] = {}
+
+    def load(self, planned: PlannedJob) -> Loaded:
+        """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
+        params = planned.job.params
+        size = (planned.height, planned.width)
+        content = self._content(planned)
+        pixels = torch.from_numpy(content.pixels)
+        edge = style_edge_px(params)
+        styles = [torch.from_numpy(self._decoded(s, edge).pixels) for s in planned.styles]
+        keys = [f"{style.digest} {edge}" for style in planned.styles]
+        match params.preserve_color:
+            case "luminance":
+                styles = [colors.match_luminance(style, pixels) for style in styles]
+                pixels = colors.as_grey(pixels)
+            case "match":
+                styles = [colors.match_colors(style, pixels) for style in styles]
+        if params.preserve_color != "none":
+            of = f"{params.preserve_color} {planned.content.digest} {size} {params.content_size}"
+            keys = [f"{key} {of}" for key in keys]
+        mask = self._shaped(planned.mask, size)
+        start = self._shaped(planned.start, size)
+        return Loaded(
+            planned=planned,
+            item=Item(
+                content=pixels,
+                styles=tuple(styles),
+                params=params,
+                mask=None if mask is None else colors.luminance(mask),
+                start=start,
+                style_keys=tuple(keys),
+            ),
+            content=content,
+        )
+
+    def write_previews(self, settings: RunSettings) -> None:
+        """The gallery shows inputs that it may not be able to reach where they are."""
+        folder = storage.join(settings.output, output.INPUTS)
+        there = storage.list_sizes(folder)
+        for digest, data in self._bytes.items():
+            name = output.preview_name(digest)
+            if name not in there:
+                preview = images.encode_preview(data, long_edge_px=_PREVIEW_PX, name=name)
+                storage.write_bytes(storage.join(folder, name), preview)
+
+    def _content(self, planned: PlannedJob) -> images.Picture:
+        params = planned.job.params
+        found = self._decoded(planned.content, params.size, upscale=True)
+        if found.pixels.shape[1:] != (planned.height, planned.width):
+            raise ImageError(
+                f"{planned.content.uri}: expected {planned.height} x {planned.width} px as its "
+                f"header says, found {found.pixels.shape[1]} x {found.pixels.shape[2]} (height x "
+                "width)"
+            )
+        if params.content_size is None or params.content_size >= params.size:
+            return found
+        small = self._decoded(planned.content, params.content_size)
+        return images.resized(small, planned.height, planned.width)
+
+    def _shaped(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
+        """A picture that lies over the content, at its size."""
+        if source is None:
+            return None
+        found = images.resized(self._decoded(source, max(size)), *size)
+        return torch.from_numpy(found.pixels)
+
+    def _decoded(self, source: Input, edge: int, *, upscale: bool = False) -> images.Picture:
+        key = (source.digest, edge, upscale)
+        if key not in self._pictures:
+            self._pictures[key] = images.decode(
+                self._read(source), long_edge_px=edge, name=source.uri, upscale=upscale
+            )
+        return self._pictures[key]
+
+    def _read(self, source: Input) -> bytes:
+        if source.digest not in self._bytes:
+            data = storage.read_bytes(source.uri)
+            if hashlib.sha256(data).hexdigest() != source.digest:
+                raise ImageError(
+                    f"{source.uri}: expected the file as it was when the run began, found it "
+                    "changed; run it again"
+                )
+            self._bytes[source.digest] = data
+        return self._bytes[source.digest]
+
+
+def finished(loaded: Loaded, image: Tensor) -> images.Picture:
+    """The picture that is written: what was painted [3,H,W], in the colours it was to have."""
+    if loaded.planned.job.params.preserve_color == "luminance":
+        image = colors.with_colors_of(image, torch.from_numpy(loaded.content.pixels))
+    return images.Picture(image.numpy(), loaded.content.alpha)

@@ -1,0 +1,83 @@
+"""What a batch takes of a device's memory, forecast from what was measured, and what there is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from nst.profiles import BackboneProfile
+from nst.settings import Precision
+
+# Side of the tiles that a picture too large for one pass goes through the network in.
+TILE_PX = 720
+
+# A pass may take this share of all the memory there is; beyond it, a picture is tiled. A share of
+# the whole and not of what is free just then, so that a machine makes the same picture every time.
+_MAX_PASS_SHARE = 1 / 3
+# And a batch this share of what is free, since a forecast is no promise.
+_MAX_BATCH_SHARE = 0.85
+# Ten pairs of past steps, the images, the gradient and what the arithmetic between them needs.
+_OPTIMIZER_BYTES_PER_PX = 450
+# Half of what a pass holds are float32 Grams and gradients whatever the network computes in.
+_BFLOAT16_SHARE = 0.7
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes of a device: all of it, and what is free."""
+
+    total: int
+    free: int
+
+
+def memory_of(device: torch.device) -> Memory:
+    """What the device has, within the limits that this process is given."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        # What PyTorch holds on to and does not use is free to us.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return Memory(total=total, free=free + kept)
+    found = psutil.virtual_memory()
+    limit, used = _cgroup_bytes("memory.max"), _cgroup_bytes("memory.current")
+    if limit is None or used is None:
+        return Memory(total=found.total, free=found.available)
+    return Memory(total=min(found.total, limit), free=min(found.available, max(0, limit - used)))
+
+
+def tile_px(height: int, width: int, profile: BackboneProfile, memory: Memory) -> int | None:
+    """The side of the tiles in which a picture is best looked at; None for all of it at once."""
+    fits = profile.bytes_per_px * height * width <= _MAX_PASS_SHARE * memory.total
+    return None if fits or profile.margin_px is None else TILE_PX
+
+
+def bytes_per_picture(
+    height: int, width: int, profile: BackboneProfile, precision: Precision, tile: int | None
+) -> int:
+    """What one picture of a batch takes while it is optimised."""
+    pass_px = height * width
+    if tile is not None:
+        outer = tile + 3 * (profile.margin_px or 0)
+        pass_px = min(height, outer) * min(width, outer)
+    share = _BFLOAT16_SHARE if precision == "bfloat16" else 1
+    return int(pass_px * profile.bytes_per_px * share + height * width * _OPTIMIZER_BYTES_PER_PX)
+
+
+def pictures_at_once(bytes_each: int, memory: Memory, *, together: bool) -> int:
+    """How many pictures fit, 0 for none; on a device that runs them apart, no more than one."""
+    fitting = int(memory.free * _MAX_BATCH_SHARE) // bytes_each
+    return fitting if together else min(fitting, 1)
+
+
+def shown(count: int) -> str:
+    """Bytes as a message says them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _cgroup_bytes(name: str) -> int | None:
+    """A limit of the container that this process is in, where there is one."""
+    try:
+        return int((_CGROUP / name).read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,115 @@
+"""What a picture came out like: pure functions of a batch that return one value per item, [B].
+
+Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN for its similarity and its
+distance, and is not flat; it leaves its batch-mates' values alone.
+"""
+
+from math import exp
+
+import torch
+from torch import Tensor
+
+from nst.backbones import Backbone
+
+# Last of each block of VGG-16, in the order of the heads (Zhang et al., 2018).
+LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+# Below this, the last of them has no position left.
+MIN_LPIPS_PX = 16
+# One grey level of 8 bits, as a standard deviation: below it a written picture is all but one or
+# two neighbouring levels, and what differs more covers too little to be seen as a picture.
+FLAT_SPREAD = 1 / 255
+
+# Of red, green and blue in luma (ITU-R BT.601).
+_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+# The window and the two constants of Wang et al. (2004), for a range of 1.
+_WINDOW_PX = 11
+_WINDOW_SIGMA_PX = 1.5
+_C1 = 0.01**2
+_C2 = 0.03**2
+# Keeps a position without features from being divided by zero; as the authors' code has it.
+_LPIPS_EPS = 1e-10
+
+
+def luminance_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of the luma: [B,3,H,W] twice -> [B] in [-1, 1], 1 for equal pictures.
+
+    Wang et al. (2004, eq. 13), with their Gaussian window, averaged over the positions where it
+    lies inside the picture. On a side shorter than its 11 px the window has the largest odd length
+    that fits, its sigma as it was. Unlike the authors' later code, which first reduces a picture to
+    about 256 px, it takes the pixels as they are: compare values at one size. It takes some 50
+    bytes of memory per pixel of `a`.
+    """
+    # About the middle of the range, where the difference of squares below loses least to rounding.
+    x, y = _luma(a) - 0.5, _luma(b) - 0.5
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variances = _window_mean(x.square() + y.square()) - (mean_x.square() + mean_y.square())
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    structure = (2 * covariance + _C2) / (variances + _C2)
+    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    return (luminance * structure).mean(dim=(1, 2))
+
+
+def lpips(a: Tensor, b: Tensor, backbone: Backbone, heads: tuple[Tensor, ...]) -> Tensor:
+    """LPIPS v0.1 of Zhang et al. (2018, eq. 1): [B,3,H,W] twice -> [B], 0 for equal pictures.
+
+    `backbone` is VGG-16 with LPIPS_LAYERS, `heads` their channels' weights [C], all on one device.
+    Sides shorter than MIN_LPIPS_PX leave its last layer no position, a RuntimeError. It takes some 2 kB of
+    memory per pixel of `a`, so the caller scales down what is larger than about 512 px, and always
+    to one size: the heads are fitted to what people said of 64 px, and values vary with the size.
+    """
+    # The authors scale 2 x - 1 by shift (-.030, -.088, -.188) and scale (.458, .448, .450). That is
+    # the backbone's own normalisation, exactly: (1 + shift) / 2 is its mean, scale / 2 its std.
+    features_a, features_b = backbone(a), backbone(b)
+    distances = [
+        _layer_distance(features_a[layer], features_b[layer], head)
+        for layer, head in zip(LPIPS_LAYERS, heads, strict=True)
+    ]
+    return torch.stack(distances).sum(dim=0)
+
+
+def is_flat(images: Tensor) -> Tensor:
+    """Whether a picture has come out as one tone, or nearly: [B,3,H,W] -> [B] bool.
+
+    It has where the standard deviation of its luma is below FLAT_SPREAD; colours of equal luma
+    count as one tone.
+    """
+    return _luma(images).std(dim=(1, 2), correction=0) < FLAT_SPREAD
+
+
+def _luma(images: Tensor) -> Tensor:
+    """[B,3,H,W] -> [B,H,W] in [0, 1]."""
+    red, green, blue = images.unbind(dim=1)
+    return _LUMA_WEIGHTS[0] * red + _LUMA_WEIGHTS[1] * green + _LUMA_WEIGHTS[2] * blue
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    """Gaussian means of all windows inside the picture, side by side: [B,H,W] -> [B,H',W']."""
+    # Not convolutions, which take five times as long on a CPU, more memory, and by CUDA's default
+    # not the whole precision of float32.
+    for dim in (1, 2):
+        weights = _window_weights(values.shape[dim])
+        num_positions = values.shape[dim] - len(weights) + 1
+        means = torch.zeros_like(values.narrow(dim, 0, num_positions))
+        for offset, weight in enumerate(weights):
+            means += weight * values.narrow(dim, offset, num_positions)
+        values = means
+    return values
+
+
+def _window_weights(side_px: int) -> list[float]:
+    """The window along a side: an odd number of weights, at most `side_px`, which sum to 1."""
+    radius = min(_WINDOW_PX, side_px - (side_px + 1) % 2) // 2
+    weights = [exp(-(x**2) / (2 * _WINDOW_SIGMA_PX**2)) for x in range(-radius, radius + 1)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _layer_distance(features_a: Tensor, features_b: Tensor, head: Tensor) -> Tensor:
+    """The head's sum over channels of the squared difference, mean over positions, -> [B]."""
+    difference = _unit(features_a) - _unit(features_b)
+    return (head.view(-1, 1, 1) * difference.square()).sum(dim=1).mean(dim=(1, 2))
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Features of length 1 at each position, [B,C,H,W]."""
+    return features / (features.square().sum(dim=1, keepdim=True).sqrt() + _LPIPS_EPS)

@@ -1,0 +1,300 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst.backbones import Backbone, load_backbone
+from nst.objective import LOSS_NAMES, Item, Objective, StyleMemo
+from tests.helpers import item, mask_tensor, picture_tensor, random_state, vgg16
+from tests.slow import slow_gradient, slow_losses
+
+WEIGHTS: dict[str, Any] = {"content_weight": 0.3, "style_weight": 2.0}
+
+
+def image(height: int = 48, width: int = 64) -> Tensor:
+    """Neither a content nor a style, and none at which some ReLU is about to turn."""
+    return picture_tensor(height, width, seed=8)
+
+
+def masked(num_styles: int, *, size: tuple[int, int] = (48, 64), **params: Any) -> Item:
+    return replace(item(size=size, num_styles=num_styles, **params), mask=mask_tensor(*size))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The length of the difference, as a share of what was expected."""
+    expected = expected.double()
+    return float((found.double() - expected).norm() / expected.norm())
+
+
+CASES: dict[str, Callable[[], Item]] = {
+    "plain": lambda: item(**WEIGHTS),
+    "content alone": lambda: item(style_weight=0.0, content_weight=1.0),
+    "style alone": lambda: item(content_weight=0.0),
+    "two styles": lambda: item(num_styles=2, **WEIGHTS),
+    "two blended styles": lambda: item(num_styles=2, style_blend=(3.0, 1.0), **WEIGHTS),
+    "a mask, one style": lambda: masked(1, **WEIGHTS),
+    "a mask, two styles": lambda: masked(2, **WEIGHTS),
+    "a mask, three styles": lambda: masked(3, **WEIGHTS),
+    "total variation": lambda: item(tv_weight=30.0, **WEIGHTS),
+    "detail": lambda: item(detail_weight=3.0, **WEIGHTS),
+    "detail and total variation, masked": lambda: masked(2, detail_weight=3.0, tv_weight=30.0),
+    "odd sizes, masked": lambda: masked(2, size=(45, 61), detail_weight=3.0, tv_weight=30.0),
+    "average pooling": lambda: item(pooling="avg", **WEIGHTS),
+    "named layers": lambda: item(
+        content_layers="relu3_1 relu2_2", style_layers="relu1_1 relu3_1", **WEIGHTS
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_losses_and_gradient_equal_a_slow_reference(case: str) -> None:
+    one = CASES[case]()
+    params = one.params
+    backbone = vgg16(
+        pooling=params.pooling,
+        content_layers=params.content_layers,
+        style_layers=params.style_layers,
+    )
+    here = image(*one.content.shape[1:])
+    found, gradient = Objective.of([one], backbone)(here[None])
+    for name, expected in slow_losses(here, one).items():
+        assert getattr(found, name)[0].item() == pytest.approx(expected.item(), rel=1e-4), name
+    assert relative(gradient[0], slow_gradient(here, one)) < 1e-3
+
+
+def smoothed_resnet50() -> Backbone:
+    """Seeded weights, and both layers that are smoothed and layers that are not."""
+    layers = ("relu1", "layer1.2", "layer2.3", "layer3.5")
+    backbone = load_backbone(
+        "resnet50", random_state("resnet50"), layers, device=torch.device("cpu")
+    )
+    backbone.profile = replace(backbone.profile, smoothed_layers=("layer2.3", "layer3.5"))
+    return backbone
+
+
+@pytest.mark.parametrize("kind", ["plain", "a mask", "a blend"])
+def test_a_smoothed_resnet_equals_a_slow_reference(kind: str) -> None:
+    backbone = smoothed_resnet50()
+    one = {
+        "plain": item(**WEIGHTS),
+        "a mask": masked(2, **WEIGHTS),
+        "a blend": item(num_styles=2, style_blend=(1.0, 2.0), **WEIGHTS),
+    }[kind]
+    # The last style is a faint one, whose own temperature would be another.
+    one = replace(one, styles=(*one.styles[:-1], 0.45 + 0.1 * one.styles[-1]))
+    smoothed = backbone.profile.smoothed_layers
+    found, gradient = Objective.of([one], backbone)(image()[None])
+    expected = slow_losses(image(), one, name="resnet50", smoothed_layers=smoothed)
+    for name in LOSS_NAMES:
+        loss = getattr(found, name)[0].item()
+        assert loss == pytest.approx(expected[name].item(), rel=1e-3), name
+    slow = slow_gradient(image(), one, name="resnet50", smoothed_layers=smoothed)
+    assert relative(gradient[0], slow) < 1e-3
+    # What is told apart here could be told apart.
+    rough = slow_gradient(image(), one, name="resnet50")
+    assert relative(rough, slow) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["plain", "a mask"])
+def test_bfloat16_is_close_to_float32(kind: str) -> None:
+    one = item(**WEIGHTS) if kind == "plain" else masked(2, **WEIGHTS)
+    exact, exact_gradient = Objective.of([one], vgg16())(image()[None])
+    close, gradient = Objective.of([one], vgg16(precision="bfloat16"))(image()[None])
+    for name in ("content", "style", "total"):
+        assert getattr(close, name).item() == pytest.approx(getattr(exact, name).item(), rel=0.03)
+    assert gradient.dtype == torch.float32
+    # Half the digits turn some ReLUs and maxima, which the way back through them feels.
+    assert torch.cosine_similarity(gradient.flatten(), exact_gradient.flatten(), dim=0) > 0.9
+
+
+def test_losses_are_nothing_at_their_targets() -> None:
+    """The content is its own style."""
+    one = item(detail_weight=1.0)
+    same = replace(one, styles=(one.content,))
+    found, gradient = Objective.of([same], vgg16())(one.content[None])
+    for name in ("content", "style", "detail"):
+        assert getattr(found, name).item() == pytest.approx(0, abs=1e-8), name
+    assert gradient.abs().max() < 1e-6
+
+
+def test_a_blend_is_of_shares_and_all_of_one_style_is_that_style() -> None:
+    def style_loss(**params: Any) -> float:
+        found, _ = Objective.of([item(num_styles=2, **params)], vgg16())(image()[None])
+        return found.style.item()
+
+    assert style_loss() == pytest.approx(style_loss(style_blend=(2.0, 2.0)), rel=1e-6)
+    first, _ = Objective.of([item()], vgg16())(image()[None])
+    assert style_loss(style_blend=(1.0, 0.0)) == pytest.approx(first.style.item(), rel=1e-6)
+    assert style_loss() != pytest.approx(first.style.item(), rel=0.01)
+
+
+def test_a_mask_that_is_white_is_none_and_one_that_is_black_leaves_the_style_out() -> None:
+    plain, plain_gradient = Objective.of([item()], vgg16())(image()[None])
+    white = replace(item(), mask=torch.ones(1, 48, 64))
+    found, gradient = Objective.of([white], vgg16())(image()[None])
+    assert found.style.item() == pytest.approx(plain.style.item(), rel=1e-5)
+    assert relative(gradient, plain_gradient) < 1e-4
+    black = replace(item(content_weight=0.0), mask=torch.zeros(1, 48, 64))
+    found, gradient = Objective.of([black], vgg16())(image()[None])
+    assert found.total.item() == 0
+    assert gradient.abs().max() == 0
+
+
+def test_a_region_that_no_pixel_takes_draws_nothing() -> None:
+    """Of three styles, the one in the middle."""
+    mask = torch.zeros(1, 48, 64)
+    mask[..., 32:] = 1
+    three = replace(item(num_styles=3), mask=mask)
+    two = replace(three, styles=(three.styles[0], three.styles[2]))
+    a, a_gradient = Objective.of([three], vgg16())(image()[None])
+    b, b_gradient = Objective.of([two], vgg16())(image()[None])
+    assert a.total.item() == pytest.approx(b.total.item(), rel=1e-5)
+    assert relative(a_gradient, b_gradient) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["plain", "a mask"])
+def test_items_that_go_through_the_network_together_have_the_same_losses(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The way of a GPU, where rounding may differ but nothing else."""
+    items = [
+        item(0, num_styles=2),
+        item(1, num_styles=2, content_weight=1.0, detail_weight=1.0, style_blend=(1.0, 3.0)),
+        item(2, num_styles=2, tv_weight=1.0),
+    ]
+    if kind == "a mask":
+        masks = [mask_tensor(48, 64), mask_tensor(48, 64).flip(2), 1 - mask_tensor(48, 64)]
+        items = [replace(one, mask=mask) for one, mask in zip(items, masks, strict=True)]
+    images = torch.stack([picture_tensor(48, 64, seed=s) for s in (8, 5, 9)])
+    one_by_one = Objective.of(items, vgg16())
+    monkeypatch.setattr("nst.objective.runs_items_together", lambda device, tile_px: True)
+    together = Objective.of(items, vgg16())
+    apart, apart_gradient = one_by_one(images)
+    joint, joint_gradient = together(images)
+    for name in LOSS_NAMES:
+        torch.testing.assert_close(getattr(joint, name), getattr(apart, name), rtol=1e-4, atol=1e-9)
+    assert relative(joint_gradient, apart_gradient) < 1e-3
+    layers = one_by_one.style_by_layer(images)
+    for layer, found in together.style_by_layer(images).items():
+        torch.testing.assert_close(found, layers[layer], rtol=1e-4, atol=0)
+
+
+def test_smoothed_items_that_go_together_have_the_same_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone = smoothed_resnet50()
+    items = [item(0), item(1)]
+    images = torch.stack([picture_tensor(48, 64, seed=s) for s in (8, 5)])
+    apart, apart_gradient = Objective.of(items, backbone)(images)
+    monkeypatch.setattr("nst.objective.runs_items_together", lambda device, tile_px: True)
+    joint, joint_gradient = Objective.of(items, backbone)(images)
+    torch.testing.assert_close(joint.total, apart.total, rtol=1e-3, atol=0)
+    assert relative(joint_gradient, apart_gradient) < 1e-3
+
+
+def test_shares_of_the_style_by_layer_sum_to_the_style_loss() -> None:
+    one = masked(2)
+    objective = Objective.of([one], vgg16())
+    by_layer = objective.style_by_layer(image()[None])
+    shares = vgg16().profile.style_shares
+    assert set(by_layer) == set(shares)
+    found, _ = objective(image()[None])
+    total = sum(share * by_layer[layer].item() for layer, share in shares.items())
+    assert total == pytest.approx(found.style.item(), rel=1e-5)
+
+
+def test_items_that_do_not_run_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [item(0), item(1)]
+    objective = Objective.of(items, vgg16())
+    images = torch.stack([image(), image()])
+    both, both_gradient = objective(images)
+    calls = count_passes(monkeypatch)
+    found, gradient = objective(images, [False, True])
+    assert len(calls) == 1
+    assert found.total[0].item() == 0
+    assert found.total[1] == both.total[1]
+    assert gradient[0].abs().max() == 0
+    assert torch.equal(gradient[1], both_gradient[1])
+
+
+def test_the_images_are_left_as_they_are() -> None:
+    images = image()[None]
+    before = images.clone()
+    Objective.of([item(tv_weight=1.0)], vgg16())(images)
+    assert torch.equal(images, before)
+    assert not images.requires_grad
+
+
+def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The sizes of what goes through any backbone from here on."""
+    sizes: list[tuple[int, ...]] = []
+    through = Backbone.through
+
+    def counted(self: Backbone, images: Tensor, tap: Callable[[str, Tensor], Tensor]) -> Tensor:
+        sizes.append(tuple(images.shape[2:]))
+        return through(self, images, tap)
+
+    monkeypatch.setattr(Backbone, "through", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("network", ["vgg16", "smoothed resnet50"])
+def test_a_style_under_a_key_goes_through_the_network_once(
+    monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    backbone = vgg16() if network == "vgg16" else smoothed_resnet50()
+    first = replace(item(0, num_styles=2), style_keys=("one", "two"))
+    other_content = replace(first, content=item(3).content)
+    memo: StyleMemo = {}
+    sizes = count_passes(monkeypatch)
+    Objective.of([first], backbone, memo=memo)
+    assert {(64, 50), (64, 57)} < set(sizes)
+    sizes.clear()
+    recalled = Objective.of([other_content], backbone, memo=memo)
+    assert sizes == [(48, 64)]
+    afresh = Objective.of([other_content], backbone)
+    sizes.clear()
+    found, gradient = recalled(image()[None])
+    expected, expected_gradient = afresh(image()[None])
+    assert torch.equal(found.total, expected.total)
+    assert torch.equal(gradient, expected_gradient)
+
+
+def test_items_of_one_batch_share_a_style_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = replace(item(0), style_keys=("one",))
+    second = replace(item(1), styles=first.styles, style_keys=("one",))
+    sizes = count_passes(monkeypatch)
+    Objective.of([first, second], vgg16())
+    assert sizes.count((64, 50)) == 1
+
+
+@pytest.mark.parametrize("kind", ["size", "layers", "key"])
+def test_a_style_of_another_size_layer_or_key_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    first = replace(item(0), style_keys=("one",))
+    other = {
+        "size": replace(first, styles=(first.styles[0][:, :, :-1],)),
+        "layers": replace(item(0, style_layers="relu1_1 relu2_1"), style_keys=("one",)),
+        "key": replace(first, style_keys=("two",)),
+    }[kind]
+    memo: StyleMemo = {}
+    Objective.of([first], vgg16(), memo=memo)
+    sizes = count_passes(monkeypatch)
+    Objective.of([other], vgg16(), memo=memo)
+    assert tuple(other.styles[0].shape[1:]) in sizes
+    assert len(sizes) == 2
+
+
+def test_styles_without_keys_are_never_taken_for_each_other() -> None:
+    memo: StyleMemo = {}
+    first = item(0)
+    second = replace(first, styles=(first.styles[0].flip(0),))
+    Objective.of([first], vgg16(), memo=memo)
+    found, _ = Objective.of([second], vgg16(), memo=memo)(image()[None])
+    expected, _ = Objective.of([second], vgg16())(image()[None])
+    assert torch.equal(found.total, expected.total)
+    assert not memo

@@ -1,0 +1,127 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nst.winograd import WinogradConv2d, suits
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def conv_of(in_channels: int, out_channels: int, *, bias: bool = True) -> nn.Conv2d:
+    """A 3 x 3 convolution that keeps the size, with seeded weights."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias).requires_grad_(False)
+    conv.weight.copy_(random(*conv.weight.shape) / (9 * in_channels) ** 0.5)
+    if conv.bias is not None:
+        conv.bias.copy_(random(out_channels, seed=1))
+    return conv
+
+
+def exact(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """torch's own in double precision."""
+    bias = None if conv.bias is None else conv.bias.double()
+    return functional.conv2d(x.double(), conv.weight.double(), bias, padding=1)
+
+
+def assert_near(found: Tensor, expected: Tensor) -> None:
+    """Within what float32 loses by the transforms, relative to the largest value."""
+    assert found.shape == expected.shape
+    assert found.dtype == torch.float32
+    error = (found.double() - expected).abs().max() / expected.abs().max()
+    assert error < 1e-5
+
+
+SIZES = [(1, 1), (1, 9), (2, 3), (3, 2), (4, 4), (5, 9), (8, 13), (17, 31), (32, 20)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_equals_the_convolution_there_and_back(
+    size: tuple[int, int], bias: bool, batch: int
+) -> None:
+    conv = conv_of(5, 7, bias=bias)
+    x = random(batch, 5, *size, seed=2).requires_grad_(True)
+    pull = random(batch, 7, *size, seed=3)
+
+    y = WinogradConv2d(conv)(x)
+    (gradient,) = torch.autograd.grad(y, x, pull)
+
+    double = x.detach().double().requires_grad_(True)
+    expected = exact(conv, double)
+    (expected_gradient,) = torch.autograd.grad(expected, double, pull.double())
+    assert_near(y.detach(), expected.detach())
+    assert_near(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(64, 128), (256, 256)])
+def test_equals_the_convolution_at_the_widths_of_a_backbone(
+    in_channels: int, out_channels: int
+) -> None:
+    conv = conv_of(in_channels, out_channels)
+    x = random(1, in_channels, 18, 14, seed=2)
+    assert_near(WinogradConv2d(conv)(x), exact(conv, x))
+
+
+def test_how_the_input_lies_in_memory_makes_no_difference() -> None:
+    conv = WinogradConv2d(conv_of(5, 7))
+    x = random(2, 5, 10, 11)
+    assert torch.equal(conv(x), conv(x.contiguous(memory_format=torch.channels_last)))
+    assert torch.equal(conv(x), conv(x.transpose(2, 3).contiguous().transpose(2, 3)))
+    assert conv(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", [(8, 8), (7, 9)])
+def test_what_follows_may_work_in_place(bias: bool, size: tuple[int, int]) -> None:
+    conv = conv_of(5, 7, bias=bias)
+    x = random(2, 5, *size).requires_grad_(True)
+    y = nn.Sequential(WinogradConv2d(conv), nn.ReLU(inplace=True))(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    double = x.detach().double().requires_grad_(True)
+    (expected,) = torch.autograd.grad(exact(conv, double).relu().sum(), double)
+    assert_near(gradient, expected)
+
+
+def test_neither_the_input_nor_the_convolution_is_changed() -> None:
+    conv = conv_of(5, 7)
+    x = random(1, 5, 6, 6)
+    before, weight = x.clone(), conv.weight.clone()
+    WinogradConv2d(conv)(x)
+    assert torch.equal(x, before)
+    assert torch.equal(conv.weight, weight)
+
+
+def test_has_nothing_to_train() -> None:
+    assert not list(WinogradConv2d(conv_of(5, 7)).parameters())
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "out_channels", "options", "expected"),
+    [
+        (64, 128, {}, True),
+        (128, 64, {}, True),
+        (512, 512, {"bias": False}, True),
+        (64, 64, {}, False),
+        (3, 64, {}, False),
+        (128, 128, {"stride": 2}, False),
+        (128, 128, {"stride": (1, 2)}, False),
+        (128, 128, {"dilation": 2, "padding": 2}, False),
+        (128, 128, {"dilation": 2}, False),
+        (128, 128, {"padding": 0}, False),
+        (128, 128, {"groups": 2}, False),
+        (128, 128, {"kernel_size": 1, "padding": 0}, False),
+        (128, 128, {"kernel_size": 5, "padding": 2}, False),
+        (128, 128, {"kernel_size": (3, 1)}, False),
+    ],
+)
+def test_what_suits(
+    in_channels: int, out_channels: int, options: dict[str, Any], expected: bool
+) -> None:
+    values = {"kernel_size": 3, "padding": 1} | options
+    with torch.device("meta"):
+        assert suits(nn.Conv2d(in_channels, out_channels, **values)) == expected
