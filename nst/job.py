@@ -60,7 +60,7 @@ class PictureParams:
         int,
         Field(ge=1, le=100_000, description="Evaluations of the loss and its gradient."),
         Number,
-    ] = 100
+    ] = 50
     content_weight: Annotated[
         Weight,
         Field(description="Weight of the content loss; unitless, so that it serves any pair."),

@@ -1,4 +1,4 @@
-"""The unitless losses, each a pure function of a batch that returns one number per item, [B]."""
+"""Pure functions of a batch that the objective is made of; what measures an item returns [B]."""
 
 import torch
 from torch import Tensor
@@ -22,28 +22,9 @@ def positions(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1).reshape(batch, -1, channels).float()
 
 
-def gram(features: Tensor) -> Tensor:
-    """Channel correlations of a feature map, per item: [B,C,H,W] -> [B,C,C], divided by H*W.
-
-    Gatys et al. (2015) leave it undivided (eq. 3) and scale the loss (eq. 4); divided, it does not
-    depend on the picture's size, so a style of one size is the target of a picture of another.
-    """
-    flat = positions(features)
-    return flat.transpose(1, 2) @ flat / flat.shape[1]
-
-
 def gram_scale(target: Tensor) -> Tensor:
     """What a style loss is measured in: the target Gram's squared norm, [...,C,C] -> [...]."""
     return target.square().sum(dim=(-2, -1)).clamp_min(MIN_SCALE)
-
-
-def style_layer_loss(found: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    """||G - A||^2 / ||A||^2 per Gram: 0 at the style's Gram A, 1 where the features are all zero.
-
-    Departs from Gatys et al. (2016, eq. 4), whose 1 / (4 N^2 M^2) leaves a loss whose size varies
-    a thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
-    """
-    return (found - target).square().sum(dim=(-2, -1)) / scale
 
 
 def content_scale(target: Tensor) -> Tensor:
@@ -52,15 +33,6 @@ def content_scale(target: Tensor) -> Tensor:
     energy = target.square().sum(dim=(1, 2, 3))
     spread = (target - target.mean(dim=(2, 3), keepdim=True)).square().sum(dim=(1, 2, 3))
     return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
-
-
-def content_layer_loss(features: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    """||F - P||^2 / ||P - mean(P)||^2 per item: 0 at the content, 1 where the features are flat.
-
-    Departs from Gatys et al. (2016, eq. 1), whose 1/2 ||F - P||^2 grows with the picture's size
-    and with the square of the features' scale.
-    """
-    return (features.float() - target.float()).square().sum(dim=(1, 2, 3)) / scale
 
 
 def total_variation_loss(images: Tensor) -> Tensor:

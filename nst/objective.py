@@ -1,5 +1,14 @@
 """What a batch of images is measured by: the weighted, unitless loss and its gradient.
 
+- A Gram is G = F' F / (H W) (Gatys et al., 2015, eq. 3, there undivided): divided by the number of
+  positions it does not depend on the picture's size, so that a style of one size is the target of a
+  picture of another.
+- The style loss of a layer is ||G - A||^2 / ||A||^2: 0 at the style's Gram A, 1 without features. It
+  departs from Gatys et al. (2016, eq. 4), whose 1 / (4 N^2 M^2) leaves a loss that varies a
+  thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
+- The content loss is ||F - P||^2 / ||P - mean(P)||^2: 0 at the content, 1 where the features are
+  flat. Theirs (eq. 1) grows with the picture's size and the square of the features' scale.
+
 No loss goes through autograd. What each pulls the features towards is known as soon as the features
 are, so the way back through the network picks it up as it passes.
 """
@@ -246,7 +255,8 @@ def _evaluate_by_tiles(images: Tensor, part: _Part, backbone: Backbone) -> tuple
             core, place = tile.at(backbone.profile.stride(layer), features)
             if layer in part.styles:
                 guides = part.styles[layer].guides
-                inside = features.new_zeros(len(features), 1, *features.shape[2:])
+                shape = (len(features), 1, *features.shape[2:])
+                inside = torch.zeros(shape, device=features.device)
                 inside[core] = 1
                 if guides is not None:
                     inside = inside.expand(-1, guides.shape[1], -1, -1).clone()

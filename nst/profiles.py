@@ -27,7 +27,7 @@ class BackboneProfile:
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. Features
     of `smoothed_layers` are evened out before a loss sees them. `margin_px` is how far around it a
-    position of the last style layer looks, up to a multiple of its stride; None where it cannot be
+    position of the last layer looks, up to a multiple of its stride; None where a picture cannot be
     cut into tiles. `bytes_per_px` is what one pass there and back takes of memory in float32, as
     measured by `python -m bench.memory`.
     """
