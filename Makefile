@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT := output/demo
 
-.PHONY: help demo test check docs clean
+.PHONY: help demo test check docs bench clean
 
 help:
 	@echo "make demo    set up, run manifests/demo.csv, print where the gallery is"
 	@echo "make test    set up, run linters, types and all tests"
+	@echo "make bench   compare with neural-style-pt, print the table and write bench/RESULTS.md"
 	@echo "make docs    rewrite the tables in the documentation from the code"
 	@echo "make clean   remove the virtual environment and the demo's output"
 
@@ -23,6 +24,10 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.run
+	@mkdir -p output
+	$(BIN)/python -m bench --json output/bench.json --markdown bench/RESULTS.md
 
 docs: $(VENV)/.run
 	$(BIN)/python -m nst.reference manifests/README.md README.md

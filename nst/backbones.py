@@ -86,28 +86,34 @@ def load_backbone(
     device: torch.device,
     precision: Precision = "float32",
     pooling: Pooling = "max",
+    compact: bool = False,
 ) -> Backbone:
     """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
 
-    `precision` is what it computes in; `pooling` replaces its max pooling where it says so.
+    `precision` is what it computes in; `pooling` replaces its max pooling where it says so; `compact`
+    saves memory where it is used for a few pictures only.
     Raises WeightsError where keys are missing, shapes differ or values are not finite.
     """
     profile = PROFILES[name]
     stages = _loaded_stages(name, state, layers)
     if pooling == "avg":
         stages = {n: _averaging(stage) for n, stage in stages.items()}
-    stages = {n: _moved(stage, device, precision) for n, stage in _folded(stages).items()}
+
+    def moved(conv: nn.Conv2d) -> nn.Module:
+        return frozen_conv(conv, device, precision, compact=compact)
+
+    stages = {n: _with_convs(stage, moved) for n, stage in _folded(stages).items()}
     backbone = Backbone(profile, stages, layers, DTYPES[precision])
     backbone.mean, backbone.std = backbone.mean.to(device), backbone.std.to(device)
     return backbone.requires_grad_(False).eval()
 
 
-def _moved(stage: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
-    """The stage on its device, each convolution in the form that runs fastest there."""
+def _with_convs(stage: nn.Module, moved: Callable[[nn.Conv2d], nn.Module]) -> nn.Module:
+    """The stage with each of its convolutions as `moved` gives it."""
     if isinstance(stage, nn.Conv2d):
-        return frozen_conv(stage, device, precision)
+        return moved(stage)
     for name, child in stage.named_children():
-        setattr(stage, name, _moved(child, device, precision))
+        setattr(stage, name, _with_convs(child, moved))
     return stage
 
 

@@ -276,7 +276,7 @@ def _lpips_network(device: str) -> tuple[Backbone, tuple[Tensor, ...]]:
     """The embedded VGG-16, which LPIPS is defined on, whatever the pictures are painted with."""
     resolved = resolve_device(device)
     state = weights.load_state(weights.obtain("vgg16"))
-    backbone = load_backbone("vgg16", state, metrics.LPIPS_LAYERS, device=resolved)
+    backbone = load_backbone("vgg16", state, metrics.LPIPS_LAYERS, device=resolved, compact=True)
     return backbone, tuple(head.to(resolved) for head in weights.load_lpips_heads())
 
 

@@ -28,9 +28,14 @@ def resolve_precision(choice: PrecisionChoice, device: torch.device) -> Precisio
     return _fastest(device) if choice == "auto" else choice
 
 
-def frozen_conv(conv: nn.Conv2d, device: torch.device, precision: Precision) -> nn.Module:
-    """`conv` in the form that this device computes fastest, its parameters frozen."""
-    if device.type == "cpu" and precision == "float32" and winograd.suits(conv):
+def frozen_conv(
+    conv: nn.Conv2d, device: torch.device, precision: Precision, *, compact: bool = False
+) -> nn.Module:
+    """`conv` in the form that this device computes fastest, its parameters frozen.
+
+    That may be filters of eight times the size; `compact` is for a network that is used little.
+    """
+    if not compact and device.type == "cpu" and precision == "float32" and winograd.suits(conv):
         return winograd.WinogradConv2d(conv)
     moved = conv.to(device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen: nn.Module = moved.requires_grad_(False)

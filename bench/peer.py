@@ -1,0 +1,106 @@
+"""The peer, neural-style 0.5.7 (neural-style-pt): where it is, its weights, a run of it.
+
+It is the nearest there is: the same method, network and optimiser family, on PyTorch, one picture
+for each process.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.pairs import Pair, Settings
+from bench.process import Usage, measured
+
+REQUIREMENT = "neural-style==0.5.7"
+_FOLDER = Path(__file__).parent / ".peer"
+_LOOP_BEGINS = "Running optimization"
+# The colour that the peer takes from its pictures, red first, in units in which white is 256.
+_PEER_MEAN = (123.68, 116.779, 103.939)
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+# The peer tells the network from the file's whole path, so it is only ever given this bare name.
+_WEIGHTS_NAME = "vgg16.pth"
+
+
+def install() -> Path:
+    """The folder to import the peer from, filled on first use; torch and Pillow it has already."""
+    if not (_FOLDER / "neural_style").exists():
+        arguments = [
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--target",
+            str(_FOLDER),
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", *arguments, REQUIREMENT], check=True
+        )
+    return _FOLDER
+
+
+def peer_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's weights for pictures as the peer prepares them: BGR, times 256, less its mean.
+
+    Only the first convolution changes: y = 256 x - m there, (x - mean) / std here. The features are
+    the same but for the picture's border, where a padded zero stands for a colour 0.002 away.
+    """
+    peer_mean, mean, std = (torch.tensor(values) for values in (_PEER_MEAN, _MEAN, _STD))
+    first = weights["features.0.weight"]
+    scaled = first / (256 * std)[None, :, None, None]
+    offset = (first * ((peer_mean / 256 - mean) / std)[None, :, None, None]).sum(dim=(1, 2, 3))
+    return {
+        **weights,
+        "features.0.weight": scaled.flip(1).contiguous(),
+        "features.0.bias": weights["features.0.bias"] + offset,
+    }
+
+
+def save_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Put the weights where `run` with the same folder finds them."""
+    torch.save(peer_weights(weights), folder / _WEIGHTS_NAME)
+
+
+def run(
+    pair: Pair, output: str, settings: Settings, *, folder: Path, path: Path
+) -> tuple[Usage, float]:
+    """Make a picture in a process of its own; what that took, and the seconds of its loop alone.
+
+    The pair's pictures are in `folder`, where `output` goes; `path` is a folder or a wheel.
+    """
+    options = {
+        "content_image": pair.content_file,
+        "style_image": pair.style_file,
+        "output_image": output,
+        "image_size": settings.size_px,
+        "model_file": _WEIGHTS_NAME,
+        "style_weight": settings.peer_style_weight,
+        "tv_weight": 0,
+        "init": "image",
+        "optimizer": "lbfgs",
+        "num_iterations": settings.evaluations,
+        "print_iter": 0,
+        "save_iter": 0,
+        "seed": 0,
+        **_device_options(settings.device),
+    }
+    arguments = [text for name, value in options.items() for text in (f"-{name}", str(value))]
+    usage = measured(
+        [
+            *(sys.executable, "-c", "from neural_style.neural_style import main; main()"),
+            *arguments,
+            "-disable_check",  # the classifier, which no picture needs, is not in the weights
+        ],
+        cwd=folder,
+        environment={"PYTHONPATH": str(path.resolve())},
+    )
+    begins_s = next(line.at_s for line in usage.lines if line.text.startswith(_LOOP_BEGINS))
+    # Its last evaluation writes the picture, so what leaving the process takes is not counted.
+    return usage, (folder / output).stat().st_mtime - begins_s
+
+
+def _device_options(device: str) -> dict[str, object]:
+    return {"gpu": 0, "backend": "cudnn"} if device == "cuda" else {"gpu": "c"}

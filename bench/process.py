@@ -1,0 +1,76 @@
+"""Command -> what it took: wall time, peak memory, and when it printed which line.
+
+Run as a script this file is the launcher that measures. Linux counts into a process's peak the
+memory of the one that started it, so whoever starts it must be small, and have no torch loaded.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_MAX_LINES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that a command printed, and when: seconds since the epoch, as files are dated."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a command took as a whole process; `peak_mb` is its greatest resident set, 1e6 bytes."""
+
+    process_s: float
+    peak_mb: float
+    lines: tuple[Line, ...]
+
+
+def measured(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
+) -> Usage:
+    """Run a command to its end. Raises RuntimeError, with what it said last, where it fails."""
+    launcher = subprocess.run(
+        # Isolated and without site-packages: a launcher of 10 MB.
+        [sys.executable, "-IS", __file__, *command],
+        cwd=cwd,
+        env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found = json.loads(launcher.stdout)
+    lines = tuple(Line(at_s, text) for at_s, text in found["lines"])
+    if found["status"] != 0:
+        said = "\n".join(line.text for line in lines[-_MAX_LINES_SHOWN:])
+        raise RuntimeError(f"expected status 0 of {' '.join(command)}, found a failure:\n{said}")
+    return Usage(process_s=found["process_s"], peak_mb=found["peak_mb"], lines=lines)
+
+
+def _launch(command: Sequence[str]) -> None:
+    started = time.monotonic()
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    assert child.stdout is not None
+    lines = [(time.time(), line.rstrip()) for line in child.stdout]
+    _, status, usage = os.wait4(child.pid, 0)
+    process_s = time.monotonic() - started
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    found = {
+        "status": status,
+        "process_s": process_s,
+        "peak_mb": usage.ru_maxrss * unit_bytes / 1e6,
+        "lines": lines,
+    }
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    _launch(sys.argv[1:])
