@@ -129,7 +129,7 @@ Loop: the optimisation alone; ours includes its targets, the peer's does not. Lo
 {_table(["", "peer", "nst"], _summary_rows(report))}
 
 {_table(["target", "reached", "met"], _target_rows(report))}
-
+{_limit(machine)}
 Pictures an hour: the peer at the rate of its processes above, one for each picture; ours one `nst run` of {len(batch.pictures)} pictures
 in {batch.process_s:.1f} s, {batch.mean_steps:.0f} steps each in the mean, with start, decoding, encoding and gallery. One picture of ours in a run of its own took {batch.single_process_s:.1f} s.
 Share: evaluations a second, times the operations of one by direct convolution, by what a product of 2048 x 2048 matrices
@@ -187,6 +187,16 @@ def _target_rows(report: Report) -> list[list[str]]:
         [f"{_TARGET} times the pictures an hour", f"{rate:.1f} times", _met(rate >= _TARGET)],
         ["no more memory than the peer", f"{memory:.2f} times", _met(memory <= 1)],
     ]
+
+
+def _limit(machine: Machine) -> str:
+    """What keeps a machine below the targets, where it is the machine."""
+    if machine.bfloat16_gflops >= machine.float32_gflops:
+        return ""
+    return (
+        "\nThis machine multiplies bfloat16 slower than float32, so that ours runs in float32, near "
+        "its peak: what is missing to a target is what half the digits would have saved.\n"
+    )
 
 
 def _met(is_met: bool) -> str:
