@@ -28,7 +28,7 @@ from nst.loading import Inputs, Loaded, finished
 from nst.metadata import CurvePoint, LayerLoss, Outcome
 from nst.objective import LOSS_NAMES, Losses, StyleMemo, runs_items_together
 from nst.output import failure
-from nst.plan import Group, PlannedJob
+from nst.plan import Group, PlannedJob, in_batches
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
@@ -95,14 +95,18 @@ def _stylize_group(
             raise
         yield [failure(planned.job.id, exc, key=planned.key) for planned in group.jobs]
         return
-    batches = _cut(group.jobs, workshop)
+    batches = in_batches(group.jobs, _num_at_once(workshop))
+    # One for all batches, so that a picture that several share is read and decoded once.
+    inputs = Inputs()
     with ThreadPoolExecutor(1, "load") as loader, ThreadPoolExecutor(1, "write") as writer:
-        coming = [loader.submit(_load, batch, settings) for batch in batches[:1]]
+        coming = [loader.submit(_load, batch, inputs, settings) for batch in batches[:1]]
         written: Future[list[Outcome]] | None = None
         num_before = 0
         for number, batch in enumerate(batches, start=1):
             loaded, failed = coming.pop().result()
-            coming += [loader.submit(_load, ahead, settings) for ahead in batches[number:][:1]]
+            coming += [
+                loader.submit(_load, ahead, inputs, settings) for ahead in batches[number:][:1]
+            ]
             painted = _paint(loaded, workshop, num_before=num_before)
             num_before += len(batch)
             if written is not None:
@@ -129,21 +133,20 @@ def _workshop(group: Group, settings: RunSettings, listener: Listener) -> _Works
     )
 
 
-def _cut(jobs: Sequence[PlannedJob], workshop: _Workshop) -> list[Sequence[PlannedJob]]:
-    """The jobs in batches that the device can hold; one by one where it would not hold even one."""
+def _num_at_once(workshop: _Workshop) -> int:
+    """How many pictures the device can hold together, 0 where it would not hold even one."""
     device = workshop.backbone.device
-    length = memory.pictures_at_once(
+    return memory.pictures_at_once(
         workshop.bytes_per_picture,
         memory.memory_of(device),
         together=runs_items_together(device, workshop.tile_px),
     )
-    length = max(1, length)
-    return [jobs[i : i + length] for i in range(0, len(jobs), length)]
 
 
-def _load(batch: Sequence[PlannedJob], settings: RunSettings) -> tuple[list[Loaded], list[Outcome]]:
+def _load(
+    batch: Sequence[PlannedJob], inputs: Inputs, settings: RunSettings
+) -> tuple[list[Loaded], list[Outcome]]:
     """The jobs whose pictures can be used, their previews written, and the outcomes of the others."""
-    inputs = Inputs()
     loaded: list[Loaded] = []
     failed: list[Outcome] = []
     for planned in batch:

@@ -32,6 +32,7 @@ class Inputs:
     def __init__(self) -> None:
         self._bytes: dict[str, bytes] = {}
         self._pictures: dict[tuple[Any, ...], images.Picture] = {}
+        self._shown: set[str] = set()
 
     def load(self, planned: PlannedJob) -> Loaded:
         """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
@@ -68,13 +69,18 @@ class Inputs:
 
     def write_previews(self, settings: RunSettings) -> None:
         """The gallery shows inputs that it may not be able to reach where they are."""
+        new = self._bytes.keys() - self._shown
+        if not new:
+            return
         folder = storage.join(settings.output, output.INPUTS)
         there = storage.list_sizes(folder)
-        for digest, data in self._bytes.items():
+        for digest in new:
             name = output.preview_name(digest)
             if name not in there:
+                data = self._bytes[digest]
                 preview = images.encode_preview(data, long_edge_px=_PREVIEW_PX, name=name)
                 storage.write_bytes(storage.join(folder, name), preview)
+        self._shown |= new
 
     def _content(self, planned: PlannedJob) -> images.Picture:
         params = planned.job.params

@@ -94,7 +94,7 @@ def make_groups(
     batches = [
         batch
         for members in programs.values()
-        for batch in _cut(members, max_batch_pixels // (members[0].height * members[0].width))
+        for batch in in_batches(members, max_batch_pixels // (members[0].height * members[0].width))
     ]
     return tuple(
         Group(
@@ -126,6 +126,7 @@ def _program(planned: PlannedJob) -> tuple[object, ...]:
     )
 
 
-def _cut(members: Sequence[PlannedJob], length: int) -> list[Sequence[PlannedJob]]:
+def in_batches(members: Sequence[PlannedJob], length: int) -> list[Sequence[PlannedJob]]:
+    """The members in order, at most `length` to a batch, and at least one."""
     length = max(1, length)
     return [members[i : i + length] for i in range(0, len(members), length)]
