@@ -38,6 +38,7 @@ def _no_truth_value(value: object) -> object:
 
 
 Pooling = Literal["max", "avg"]
+Init = Literal["recolored", "content", "noise", "picture"]
 LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split)]
 # Last in an annotation: before a bound, it would hide the bound from the schema.
 Number = BeforeValidator(_no_truth_value)
@@ -118,7 +119,7 @@ class PictureParams:
         ),
     ] = "none"
     init: Annotated[
-        Literal["recolored", "content", "noise", "picture"],
+        Init,
         Field(
             description="What the optimisation starts from: the content in the style's colours, the "
             "content, seeded noise, or in a manifest the path or URL of a picture."

@@ -4,13 +4,13 @@ No I/O here but what the caller hands in: the bytes, and a way to expand a glob.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from nst.errors import ManifestError
 from nst.ids import SAFE_ID_RULE, Ids, is_safe_id, made_id
-from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Job, PictureParams
+from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
 from nst.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
 from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, read_rows, text_of
@@ -18,7 +18,7 @@ from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, read_rows, text_of
 Resolve = Callable[[str], str]
 
 # What an `init` may say that is not a picture.
-_NAMED_INITS = ("recolored", "content", "noise")
+_NAMED_INITS = tuple(name for name in get_args(Init) if name != "picture")
 
 _REQUIRED_TEXT = {
     "content": "the path or URL of a picture",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nst.backbones import Backbone
+from nst.colors import luminance
 
 # Last of each block of VGG-16, in the order of the heads (Zhang et al., 2018).
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
@@ -19,8 +20,6 @@ MIN_LPIPS_PX = 16
 # two neighbouring levels, and what differs more covers too little to be seen as a picture.
 FLAT_SPREAD = 1 / 255
 
-# Of red, green and blue in luma (ITU-R BT.601).
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 # The window and the two constants of Wang et al. (2004), for a range of 1.
 _WINDOW_PX = 11
 _WINDOW_SIGMA_PX = 1.5
@@ -79,8 +78,7 @@ def is_flat(images: Tensor) -> Tensor:
 
 def _luma(images: Tensor) -> Tensor:
     """[B,3,H,W] -> [B,H,W] in [0, 1]."""
-    red, green, blue = images.unbind(dim=1)
-    return _LUMA_WEIGHTS[0] * red + _LUMA_WEIGHTS[1] * green + _LUMA_WEIGHTS[2] * blue
+    return luminance(images).squeeze(1)
 
 
 def _window_mean(values: Tensor) -> Tensor:
