@@ -211,7 +211,7 @@ def _evaluate(images: Tensor, part: _Part, backbone: Backbone) -> tuple[Losses, 
         temperature = part.temperatures.get(layer)
         raw = features.detach().requires_grad_(temperature is not None)
         seen = _seen(raw, temperature)
-        pulls: list[Callable[[Tensor], Tensor]] = []
+        pulls: list[_Pull] = []
         with torch.no_grad():
             if layer in part.styles:
                 target = part.styles[layer]
@@ -225,10 +225,10 @@ def _evaluate(images: Tensor, part: _Part, backbone: Backbone) -> tuple[Losses, 
                 slope = 2 * part.weights.content * coefficient
                 pulls.append(_constant_pull(difference.mul_(slope[:, None, None, None])))
         if temperature is not None:
-            pull = torch.zeros_like(seen)
-            for each in pulls:
-                pull = pull + each(seen)
-            pulls = [_constant_pull(torch.autograd.grad(seen, raw, pull)[0])]
+            pulled = torch.zeros_like(seen)
+            for pull in pulls:
+                pulled = pull(pulled, seen)
+            pulls = [_constant_pull(torch.autograd.grad(seen, raw, pulled)[0])]
         return _pulled(features, pulls)
 
     deepest = backbone.through(images, tap)
@@ -334,25 +334,29 @@ def _gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
     return torch.stack([each.transpose(1, 2) @ each for each in guided], dim=1)
 
 
-def _style_pull(matrices: Tensor, guides: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """Features [B,C,h,w] to the gradient that the style loss has there."""
+# Adds what a loss pulls features to, given the gradient so far and the features, both [B,C,h,w].
+_Pull = Callable[[Tensor, Tensor], Tensor]
 
-    def pull(features: Tensor) -> Tensor:
+
+def _style_pull(matrices: Tensor, guides: Tensor | None) -> _Pull:
+    """Adds the gradient that the style loss has at the features."""
+
+    def pull(gradient: Tensor, features: Tensor) -> Tensor:
         flat = losses.positions(features)
+        pulled = losses.positions(gradient)
         if guides is None:
-            pulled = flat @ matrices[:, 0]
+            pulled = torch.baddbmm(pulled, flat, matrices[:, 0])
         else:
-            pulled = sum(  # type: ignore[assignment]
-                (flat @ matrices[:, k]) * guides[:, k].flatten(1)[..., None].square()
-                for k in range(matrices.shape[1])
-            )
+            for k in range(matrices.shape[1]):
+                weights = guides[:, k].flatten(1)[..., None].square()
+                pulled = pulled + (flat @ matrices[:, k]) * weights
         return _as_map(pulled, features)
 
     return pull
 
 
-def _constant_pull(gradient: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda features: gradient.to(features.dtype)
+def _constant_pull(pulled: Tensor) -> _Pull:
+    return lambda gradient, _: gradient + pulled.to(gradient.dtype)
 
 
 def _as_map(table: Tensor, like: Tensor) -> Tensor:
@@ -361,17 +365,17 @@ def _as_map(table: Tensor, like: Tensor) -> Tensor:
     return table.view(batch, height, width, channels).permute(0, 3, 1, 2).to(like.dtype)
 
 
-def _pulled(features: Tensor, pulls: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+def _pulled(features: Tensor, pulls: Sequence[_Pull]) -> Tensor:
     for pull in pulls:
-        features = _Pull.apply(features, pull)
+        features = _Pulled.apply(features, pull)
     return features
 
 
-class _Pull(Function):
+class _Pulled(Function):
     """Features as they are; on the way back, the gradient with what pulls at them added."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, features: Tensor, pull: _Pull) -> Tensor:
         ctx.pull = pull
         ctx.save_for_backward(features)
         return features.view_as(features)
@@ -379,7 +383,7 @@ class _Pull(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (features,) = ctx.saved_tensors
-        return gradients[0] + ctx.pull(features), None
+        return ctx.pull(gradients[0], features), None
 
 
 def _part(

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn import functional
 
 _TILE = 4
 _PATCH = 6
@@ -73,7 +72,7 @@ class WinogradConv2d(nn.Module):
 
     forward_filter: Tensor
     backward_filter: Tensor
-    bias: Tensor | None
+    bias: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -85,24 +84,29 @@ class WinogradConv2d(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Permuted out here, since autograd forbids in-place work on a view that a function returns.
-        y: Tensor = _Convolution.apply(
-            x.permute(0, 2, 3, 1), self.forward_filter, self.backward_filter, self.bias
-        )
-        return y.permute(0, 3, 1, 2)
+        y: Tensor = _Convolution.apply(x, self.forward_filter, self.backward_filter, self.bias)
+        return y
 
 
 class _Convolution(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, forward_filter: Tensor, backward_filter: Tensor, bias: Tensor | None
+        ctx: Any, x: Tensor, forward_filter: Tensor, backward_filter: Tensor, bias: Tensor
     ) -> Tensor:
         ctx.backward_filter = backward_filter
-        return _convolved(x, forward_filter, bias)
+        found = _convolved(x.permute(0, 2, 3, 1), forward_filter)
+        # A tensor of its own and no view, which the ReLU that works in place would make autograd
+        # copy back and forth.
+        batch, height, width, channels = found.shape
+        shape = (batch, channels, height, width)
+        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        torch.add(found, bias, out=y.permute(0, 2, 3, 1))
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return _convolved(gradients[0], ctx.backward_filter, None), None, None, None
+        found = _convolved(gradients[0].permute(0, 2, 3, 1), ctx.backward_filter)
+        return found.contiguous().permute(0, 3, 1, 2), None, None, None
 
 
 def _transformed(weight: Tensor) -> Tensor:
@@ -111,12 +115,20 @@ def _transformed(weight: Tensor) -> Tensor:
     return spread.flatten(0, 1).to(weight.dtype).contiguous()
 
 
-def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
-    """[B,H,W,C] -> [B,H,W,K]."""
+def _convolved(x: Tensor, filters: Tensor) -> Tensor:
+    """[B,H,W,C] -> [B,H,W,K], without its bias; a view of whole tiles."""
     batch, height, width, channels = x.shape
     down, across = -(-height // _TILE), -(-width // _TILE)
     bottom, right = down * _TILE + 1 - height, across * _TILE + 1 - width
-    padded = functional.pad(x, (0, 0, 1, right, 1, bottom)).contiguous()
+    padded = x.new_empty(batch, height + 1 + bottom, width + 1 + right, channels)
+    padded[:, 1 : height + 1, 1 : width + 1] = x
+    for border in (
+        padded[:, :1],
+        padded[:, height + 1 :],
+        padded[:, :, :1],
+        padded[:, :, width + 1 :],
+    ):
+        border.zero_()
     image, row, column, _ = padded.stride()
     patches = padded.as_strided(
         (_PATCH, _PATCH, batch, down, across, channels),
@@ -128,5 +140,4 @@ def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None) -> Tensor:
     del spread
     tiles = (_OUTPUT_2D @ products).view(_TILE, _TILE, batch, down, across, -1)
     y = tiles.permute(2, 3, 0, 4, 1, 5).reshape(batch, down * _TILE, across * _TILE, -1)
-    y = y[:, :height, :width]
-    return y.contiguous() if bias is None else y + bias
+    return y[:, :height, :width]
