@@ -13,7 +13,7 @@ from prefect.tasks import Task
 from flows.listening import current_listener
 from flows.summary import summary_markdown
 from nst import pipeline
-from nst.errors import is_transient
+from nst.errors import ends_the_run
 from nst.plan import Group, Plan
 from nst.reports import GroupReport, RunReport
 from nst.settings import RunSettings
@@ -23,7 +23,7 @@ _DEFAULTS = RunSettings(output="-")
 
 def _may_pass_next_time(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
-    return isinstance(error, BaseException) and is_transient(error)
+    return isinstance(error, BaseException) and ends_the_run(error)
 
 
 def _run_name() -> str:

@@ -22,7 +22,7 @@ from nst import __version__, images, memory, metadata, metrics, output, storage,
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
 from nst.engine import OnStep, Stylized, stylize
-from nst.errors import MemoryLimitError, NSTError, is_transient
+from nst.errors import MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling, params_dict
 from nst.loading import Inputs, Loaded, finished
 from nst.metadata import CurvePoint, LayerLoss, Outcome
@@ -91,7 +91,7 @@ def _stylize_group(
     try:
         workshop = _workshop(group, settings, listener)
     except NSTError as exc:
-        if is_transient(exc):
+        if ends_the_run(exc):
             raise
         yield [failure(planned.job.id, exc, key=planned.key) for planned in group.jobs]
         return
@@ -153,7 +153,7 @@ def _load(
         try:
             loaded.append(inputs.load(planned))
         except NSTError as exc:
-            if is_transient(exc):
+            if ends_the_run(exc):
                 raise
             failed.append(failure(planned.job.id, exc, key=planned.key))
     inputs.write_previews(settings)

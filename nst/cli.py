@@ -16,7 +16,7 @@ from nst.plan import Plan
 from nst.profiles import PROFILES
 from nst.progress import RunProgress
 from nst.reports import RunReport
-from nst.settings import RunSettings
+from nst.settings import DEFAULT_SCHEMES, RunSettings
 from nst.weights import TORCHVISION
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
@@ -71,6 +71,28 @@ FormatOption = Annotated[
 BatchOption = Annotated[
     int, typer.Option(help="Pixels of a batch together; bounds the memory it takes.")
 ]
+RootOption = Annotated[
+    list[str],
+    typer.Option(
+        "--root",
+        metavar="FOLDER-OR-URL",
+        help="Where inputs must lie, itself and all below; anywhere if not given. Repeatable.",
+    ),
+]
+SchemeOption = Annotated[
+    list[str],
+    typer.Option(
+        "--allow-scheme",
+        metavar="SCHEME",
+        help="A scheme of URLs besides file and s3, such as https or gs. Repeatable.",
+    ),
+]
+KeepGoingOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-going", help="Fail the rows of a manifest that are wrong, and run the others."
+    ),
+]
 _DEFAULTS = RunSettings(output="-")
 
 
@@ -110,6 +132,31 @@ def run(
     image_format: FormatOption = _DEFAULTS.image_format,
     max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
     weights_: WeightsOption = [],  # noqa: B006
+    root: RootOption = [],  # noqa: B006
+    allow_scheme: SchemeOption = [],  # noqa: B006
+    keep_going: KeepGoingOption = False,
+    skip_failed: Annotated[
+        bool, typer.Option("--skip-failed", help="Leave rows that failed before as they are.")
+    ] = False,
+    retry_quarantined: Annotated[
+        bool,
+        typer.Option(
+            "--retry-quarantined",
+            help="Try rows again that killed or hung the process that painted them.",
+        ),
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Go on in an output whose pictures were made with other settings."
+        ),
+    ] = False,
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            help="Paint in a process of its own, whose end costs one picture and no more."
+        ),
+    ] = True,
     prefect: Annotated[
         bool,
         typer.Option(
@@ -132,6 +179,13 @@ def run(
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,
             weights=_weights(weights_),
+            roots=tuple(map(storage.absolute, root)),
+            schemes=(*DEFAULT_SCHEMES, *allow_scheme),
+            keep_going=keep_going,
+            skip_failed=skip_failed,
+            retry_quarantined=retry_quarantined,
+            replace=replace,
+            isolate=isolate,
         )
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
         manifest = storage.absolute(manifest)
@@ -160,6 +214,9 @@ def plan(
     max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
     image_format: FormatOption = _DEFAULTS.image_format,
     weights_: WeightsOption = [],  # noqa: B006
+    root: RootOption = [],  # noqa: B006
+    allow_scheme: SchemeOption = [],  # noqa: B006
+    keep_going: KeepGoingOption = False,
 ) -> None:
     """Check a manifest and print what would run, in which groups; run nothing.
 
@@ -173,6 +230,9 @@ def plan(
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,
             weights=_weights(weights_),
+            roots=tuple(map(storage.absolute, root)),
+            schemes=(*DEFAULT_SCHEMES, *allow_scheme),
+            keep_going=keep_going,
         )
         made = pipeline.make_plan(
             storage.absolute(manifest),

@@ -3,23 +3,38 @@
 NSTError
 ├── ManifestError      the manifest or a --set value is refused; nothing has run
 ├── ConfigError        the run was asked for in a way that cannot work: device, weights, output
+├── AccessError        a URL of a scheme or a place that this run may not read
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture does not fit the device
+├── WorkerError        what painted a picture died of it or hung
 ├── TableError         bytes that are not a Parquet table; lives in tables.py
 ├── WeightsError       a backbone's weights cannot be had or do not fit
-└── StorageError       a store refused or did not answer; worth another try if `is_transient`
-    └── NotFoundError  the store answered that there is no such object
+└── StorageError       a store refused or did not answer; `scope` says whose fault it is
+    ├── NotFoundError        the store answered that there is no such object
+    ├── ForbiddenError       the store answered that this object is not for us
+    └── CorruptTransferError what arrived is not what the store says it has
 """
 
 from typing import Literal
 
 Reason = Literal[
-    "input_not_found",  # the content or the style does not exist
-    "image_unreadable",  # its bytes are not a picture that can be decoded whole
+    "bad_row",  # what the manifest says here cannot be: only with keep_going, or it is refused
+    "path_not_allowed",  # an input lies where this run may not read
+    "input_not_found",  # an input does not exist
+    "input_forbidden",  # the store does not let us read an input
+    "input_changed",  # an input is no longer what it was when the run began
+    "corrupt_transfer",  # an input arrived damaged, however often it was asked for
+    "not_an_image",  # an input's bytes are no picture at all
+    "image_unsupported",  # an input is a picture of a format that is not read
+    "image_truncated",  # an input ends before its picture does
+    "image_unreadable",  # an input is a picture that cannot be decoded whole
     "image_too_small",  # resized, its short side is below what the backbone can see
+    "image_too_large",  # an input has more bytes or pixels than are read
     "weights_unavailable",  # the backbone has no usable weights here
     "diverged",  # the loss of this picture stopped being a finite number
-    "out_of_memory",  # the device could not hold the batch
+    "out_of_memory",  # the device could not hold the picture
+    "worker_died",  # the process that painted it ended without a word
+    "timed_out",  # the process that painted it took longer than it was given
     "storage",  # a store refused or did not answer
     "group_failed",  # what ended its group was not of its own making
 ]
@@ -39,6 +54,12 @@ class ConfigError(NSTError):
     """What was asked of the run cannot be done on this machine."""
 
 
+class AccessError(NSTError):
+    """A URL is not among those that this run may read; only the rows that name it fail."""
+
+    reason: Reason = "path_not_allowed"
+
+
 class ImageError(NSTError):
     """A picture cannot be used; only the rows that name it fail."""
 
@@ -53,6 +74,14 @@ class MemoryLimitError(NSTError):
     reason: Reason = "out_of_memory"
 
 
+class WorkerError(NSTError):
+    """A picture killed or hung the process that painted it, more than once and alone."""
+
+    def __init__(self, message: str, *, reason: Reason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class WeightsError(NSTError):
     """A backbone's weights cannot be had; only the rows of that backbone fail."""
 
@@ -60,13 +89,17 @@ class WeightsError(NSTError):
 
 
 class StorageError(NSTError):
-    """A store refused or did not answer."""
+    """A store refused or did not answer, after as many tries as make sense.
+
+    `ends_the_run` where nothing else would fare better: the store does not answer or does not know
+    us, the bucket is not there, the disk is full. Otherwise it is one object's own fault.
+    """
 
     reason: Reason = "storage"
 
-    def __init__(self, message: str, *, is_transient: bool = False) -> None:
+    def __init__(self, message: str, *, ends_the_run: bool = True) -> None:
         super().__init__(message)
-        self.is_transient = is_transient
+        self.ends_the_run = ends_the_run
 
 
 class NotFoundError(StorageError):
@@ -74,7 +107,28 @@ class NotFoundError(StorageError):
 
     reason: Reason = "input_not_found"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ends_the_run=False)
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same call may pass at another time."""
-    return isinstance(error, StorageError) and error.is_transient
+
+class ForbiddenError(StorageError):
+    """The store answered that we may not have this object, or not write it."""
+
+    reason: Reason = "input_forbidden"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ends_the_run=False)
+
+
+class CorruptTransferError(StorageError):
+    """What arrived differs in length or digest from what the store says it has, at every try."""
+
+    reason: Reason = "corrupt_transfer"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ends_the_run=False)
+
+
+def ends_the_run(error: BaseException) -> bool:
+    """Whether a store is out of order, so that going on would only fail everything else."""
+    return isinstance(error, StorageError) and error.ends_the_run

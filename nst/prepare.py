@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nst import images, manifest, output, storage, weights
-from nst.errors import ImageError, ManifestError, NSTError, StorageError, is_transient
+from nst.errors import ImageError, ManifestError, NSTError, StorageError, ends_the_run
 from nst.job import Job, job_key, style_edge_px
 from nst.metadata import Outcome
 from nst.output import failure
@@ -98,7 +98,7 @@ def _read_manifest(uri: str, overrides: Mapping[str, Any] | None) -> tuple[Job, 
     try:
         data = storage.read_bytes(uri)
     except StorageError as exc:
-        if is_transient(exc):
+        if ends_the_run(exc):
             raise
         raise ManifestError(f"{exc}; expected a manifest") from exc
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
@@ -124,7 +124,7 @@ def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[st
         try:
             return function(name)
         except NSTError as exc:
-            if is_transient(exc):
+            if ends_the_run(exc):
                 raise
             return exc
 

@@ -14,6 +14,8 @@ ImageFormat = Literal["png", "jpeg", "webp"]
 Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 
+DEFAULT_SCHEMES = ("file", "s3")
+
 
 @validated_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RunSettings:
@@ -46,6 +48,36 @@ class RunSettings:
             description="Per backbone, a weights file to use, or `torchvision` for its download.",
         ),
     ] = field(default_factory=dict)
+
+    roots: Annotated[
+        tuple[str, ...],
+        Field(description="Folders and URL prefixes that inputs must lie in; empty: anywhere."),
+    ] = ()
+    schemes: Annotated[
+        tuple[str, ...],
+        Field(description="Schemes of the URLs that may be read and written; `file` is a disk."),
+    ] = DEFAULT_SCHEMES
+    keep_going: Annotated[
+        bool,
+        Field(description="Fail the rows of a manifest that are wrong, and run the others."),
+    ] = False
+    skip_failed: Annotated[
+        bool, Field(description="Leave rows that failed in an earlier run as they are.")
+    ] = False
+    retry_quarantined: Annotated[
+        bool,
+        Field(description="Try rows again that killed or hung the process that painted them."),
+    ] = False
+    replace: Annotated[
+        bool,
+        Field(description="Go on in an output whose pictures were made with other settings."),
+    ] = False
+    isolate: Annotated[
+        bool,
+        Field(
+            description="Paint in a process of its own, whose end costs one picture and no more."
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.weights) - set(PROFILES))

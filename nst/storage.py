@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from nst.errors import ConfigError, NotFoundError, StorageError
+from nst.errors import ConfigError, ForbiddenError, NotFoundError, StorageError
 
 _NUM_REQUESTS = 16
 
@@ -169,15 +169,17 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
         raise NotFoundError(f"cannot {verb} {uri}: there is no such file or object") from exc
     except IsADirectoryError as exc:
         raise NotFoundError(f"cannot {verb} {uri}: expected a file, found a folder") from exc
-    except (PermissionError, NotADirectoryError, FileExistsError) as exc:
+    except PermissionError as exc:
+        if verb == "read":
+            raise ForbiddenError(f"cannot read {uri}: {_said(exc)}") from exc
         raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
     except OSError as exc:
-        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}", is_transient=True) from exc
+        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
     except Exception as exc:
         # s3fs lets through what botocore and aiohttp raise, and fsspec's other stores and its
         # answer to an unknown scheme raise what they like.
         message = f"cannot {verb} {uri}: {_said(exc)}"
-        raise StorageError(message, is_transient=_is_from_s3(exc)) from exc
+        raise StorageError(message, ends_the_run=_is_from_s3(exc)) from exc
 
 
 def _is_from_s3(error: Exception) -> bool:

@@ -151,7 +151,7 @@ def _read(backbone: str, uri: str) -> bytes:
     try:
         return storage.read_bytes(uri)
     except StorageError as exc:
-        if exc.is_transient:
+        if exc.ends_the_run:
             raise
         raise WeightsError(f"weights of {backbone}: {exc}. {how_to_get(backbone)}") from exc
 

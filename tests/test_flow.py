@@ -115,7 +115,7 @@ class TestOnAServer:
         def flaky(*arguments: object) -> object:
             attempts.append(arguments)
             if len(attempts) == 1:
-                raise StorageError("busy", is_transient=True)
+                raise StorageError("busy")
             return make(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(pipeline, "run_group", flaky)
@@ -172,7 +172,7 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
     def tries_again(error: Exception) -> bool:
         return stylize._may_pass_next_time(None, None, Failed(data=error))  # type: ignore[arg-type]
 
-    assert tries_again(StorageError("busy", is_transient=True))
+    assert tries_again(StorageError("busy"))
     assert not tries_again(StorageError("forbidden"))
     assert not tries_again(ImageError("broken"))
     assert not tries_again(RuntimeError("bug"))

@@ -280,7 +280,7 @@ def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
 
     def busy(uri: str) -> bytes:
         if uri.endswith("a.png"):
-            raise StorageError("busy", is_transient=True)
+            raise StorageError("busy")
         return read(uri)
 
     monkeypatch.setattr(storage, "read_bytes", busy)
@@ -572,7 +572,7 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
 
         def busy(uri: str, name: str = name) -> bytes:
             if uri.endswith(name):
-                raise StorageError("busy", is_transient=True)
+                raise StorageError("busy")
             return read(uri)
 
         with monkeypatch.context() as patch:

@@ -97,7 +97,7 @@ def test_a_local_write_that_fails_leaves_what_was_there(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=r"a\.bin: .*No space left") as caught:
         storage.write_bytes(str(target), b"after")
-    assert caught.value.is_transient
+    assert caught.value.ends_the_run
     assert target.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
@@ -150,4 +150,4 @@ def test_a_store_that_does_not_answer_is_worth_another_try(
     monkeypatch.setattr("s3fs.S3FileSystem._call_s3", refuse)
     with pytest.raises(StorageError, match="Could not connect") as caught:
         storage.read_bytes("s3://bucket/key")
-    assert caught.value.is_transient
+    assert caught.value.ends_the_run

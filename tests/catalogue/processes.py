@@ -1,0 +1,5 @@
+"""Processes that end (86 to 94)."""
+
+from tests.catalogue import Case
+
+CASES: tuple[Case, ...] = ()

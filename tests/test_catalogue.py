@@ -1,0 +1,27 @@
+"""The catalogue of bad input and bad luck, all of it; `pytest -k 'n31'` runs the cases of 31."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.catalogue import Bench, Case
+from tests.catalogue import images, manifests, processes, rows, stores, weights
+
+CASES: tuple[Case, ...] = (
+    *manifests.CASES,
+    *rows.CASES,
+    *images.CASES,
+    *weights.CASES,
+    *stores.CASES,
+    *processes.CASES,
+)
+NUM_CASES = 94
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"n{case.number} {case.name}")
+def test_case(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert case.observe(Bench(tmp_path, monkeypatch)) == case.letter
+
+
+def test_every_number_has_a_case() -> None:
+    assert {case.number for case in CASES} == set(range(1, NUM_CASES + 1))
