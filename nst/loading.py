@@ -32,12 +32,14 @@ class Inputs:
     def __init__(self) -> None:
         self._bytes: dict[str, bytes] = {}
         self._pictures: dict[tuple[Any, ...], images.Picture] = {}
+        self._to_show: set[str] = set()
         self._shown: set[str] = set()
 
     def load(self, planned: PlannedJob) -> Loaded:
         """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
         params = planned.job.params
         size = (planned.height, planned.width)
+        self._to_show |= {planned.content.digest, *(style.digest for style in planned.styles)}
         content = self._content(planned)
         pixels = torch.from_numpy(content.pixels)
         edge = style_edge_px(params)
@@ -69,7 +71,7 @@ class Inputs:
 
     def write_previews(self, settings: RunSettings) -> None:
         """The gallery shows inputs that it may not be able to reach where they are."""
-        new = self._bytes.keys() - self._shown
+        new = (self._bytes.keys() & self._to_show) - self._shown
         if not new:
             return
         folder = storage.join(settings.output, output.INPUTS)

@@ -3,16 +3,17 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from nst import images, manifest, output, storage, weights
+from nst import images, manifest, output, records, storage, weights
 from nst.errors import ImageError, ManifestError, NSTError, StorageError, ends_the_run
 from nst.job import Job, job_key, style_edge_px
 from nst.metadata import Outcome
 from nst.output import failure
-from nst.plan import Input, Plan, PlannedJob, make_groups
+from nst.plan import MAX_ATTEMPTS, Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
+from nst.records import Ledger
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
@@ -20,6 +21,14 @@ from nst.weights import WeightsFile
 _MAX_ASPECT_ERROR = 0.03
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes."""
+
+    jobs: tuple[Job, ...]
+    digest: str
 
 
 def make_plan(
@@ -30,16 +39,45 @@ def make_plan(
     download: bool = True,
     resume: bool = True,
 ) -> Plan:
-    """What to run for each row of the manifest: every input looked at, nothing optimised.
+    """`plan_rows` of `read_manifest`."""
+    rows = read_manifest(manifest_uri, settings, overrides)
+    return plan_rows(rows, settings, download=download, resume=resume)
+
+
+def read_manifest(
+    uri: str, settings: RunSettings, overrides: Mapping[str, Any] | None = None
+) -> Rows:
+    """The rows of a manifest, read once. Raises ManifestError where they cannot be used."""
+    folder = storage.parent(uri)
+    try:
+        data = storage.read_bytes(uri)
+    except StorageError as exc:
+        if ends_the_run(exc):
+            raise
+        raise ManifestError(f"{exc}; expected a manifest") from exc
+    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    jobs = manifest.parse(
+        name.rpartition("/")[2],
+        data,
+        resolve=lambda reference: storage.resolve(folder, reference),
+        glob=lambda pattern: storage.glob(folder, pattern),
+        overrides=overrides,
+    )
+    if not jobs:
+        _log.warning("%s has no rows", uri)
+    return Rows(jobs=jobs, digest=hashlib.sha256(data).hexdigest())
+
+
+def plan_rows(
+    rows: Rows, settings: RunSettings, *, download: bool = True, resume: bool = True
+) -> Plan:
+    """What to run for each row: every input and every backbone's weights looked at.
 
     Rows whose inputs or weights cannot be had are failed in the plan. Without `download`, weights
     that would have to be downloaded count as such; without `resume` the output is not looked at.
-    Raises ManifestError for a bad manifest, and StorageError where a store does not answer.
+    Raises StorageError where a store is out of order.
     """
-    jobs = _read_manifest(manifest_uri, overrides)
-    if not jobs:
-        _log.warning("%s has no rows", manifest_uri)
-    unique = list({job.id: job for job in jobs}.values())
+    unique = list({job.id: job for job in rows.jobs}.values())
     inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
     chosen = _in_parallel(
         lambda backbone: usable_weights(
@@ -54,17 +92,31 @@ def make_plan(
             planned.append(_planned(job, inputs, chosen))
         except NSTError as exc:
             failed.append(_failed(job, exc, inputs))
-    done = _done(planned, settings) if resume else {}
+    done: list[str] = []
+    to_make: list[PlannedJob] = []
+    ledger = records.read(settings.output) if resume else None
+    folder = storage.join(settings.output, output.IMAGES)
+    sizes = storage.list_sizes(folder) if ledger is not None and ledger.made else {}
+    for one in planned:
+        if ledger is None:
+            to_make.append(one)
+        elif _is_done(one, ledger, sizes, output.picture_path(one.job, settings)):
+            done.append(one.job.id)
+        elif (left := _left_alone(one, ledger, settings)) is not None:
+            failed.append(left)
+        else:
+            to_make.append(_with_history(one, ledger))
     files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
     return Plan(
-        jobs=jobs,
+        jobs=rows.jobs,
         groups=make_groups(
-            (one for one in planned if one.job.id not in done),
+            to_make,
             weights=files,
             max_batch_pixels=settings.max_batch_pixels,
         ),
-        done=tuple(done.values()),
+        done=tuple(done),
         failed=tuple(failed),
+        manifest_digest=rows.digest,
     )
 
 
@@ -90,24 +142,6 @@ def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -
         failure(job.id, error),
         content_digest=content.digest if isinstance(content, Input) else None,
         style_digest=" ".join(style.digest for style in styles) or None,
-    )
-
-
-def _read_manifest(uri: str, overrides: Mapping[str, Any] | None) -> tuple[Job, ...]:
-    folder = storage.parent(uri)
-    try:
-        data = storage.read_bytes(uri)
-    except StorageError as exc:
-        if ends_the_run(exc):
-            raise
-        raise ManifestError(f"{exc}; expected a manifest") from exc
-    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
-    return manifest.parse(
-        name.rpartition("/")[2],
-        data,
-        resolve=lambda reference: storage.resolve(folder, reference),
-        glob=lambda pattern: storage.glob(folder, pattern),
-        overrides=overrides,
     )
 
 
@@ -203,19 +237,38 @@ def _or_raise(found: _T | NSTError) -> _T:
     return found
 
 
-def _done(planned: Iterable[PlannedJob], settings: RunSettings) -> dict[str, Outcome]:
-    """The outcomes, by id, of the jobs whose very picture the output holds.
+def _is_done(planned: PlannedJob, ledger: Ledger, sizes: Mapping[str, int], path: str) -> bool:
+    """Whether the output holds this very picture.
 
     The last record of an id is of the picture that lies under its name, which a run with other
     parameters may have written over the one that is asked for.
     """
-    latest = output.latest_made(settings.output)
-    sizes = storage.list_sizes(storage.join(settings.output, output.IMAGES)) if latest else {}
-    return {
-        one.job.id: outcome
-        for one in planned
-        if (outcome := latest.get(one.job.id)) is not None
-        and outcome.key == one.key
-        and outcome.picture == output.picture_path(one.job, settings)
-        and outcome.picture_bytes == sizes.get(outcome.picture.rpartition("/")[2])
-    }
+    found = ledger.made.get(planned.job.id)
+    return (
+        found is not None
+        and found.key == planned.key
+        and found.picture == path
+        and found.picture_bytes == sizes.get(path.rpartition("/")[2])
+    )
+
+
+def _left_alone(planned: PlannedJob, ledger: Ledger, settings: RunSettings) -> Outcome | None:
+    """The failure of an earlier run, where this one is not to try again."""
+    found = ledger.failed.get(planned.job.id)
+    if found is None or found.key not in (None, planned.key):
+        return None
+    is_quarantined = (found.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
+    return found if settings.skip_failed or is_quarantined else None
+
+
+def _with_history(planned: PlannedJob, ledger: Ledger) -> PlannedJob:
+    """The job with what earlier runs had with this very picture."""
+    made = ledger.made.get(planned.job.id)
+    if made is not None:
+        is_same = made.key == planned.key
+        return replace(planned, outdated=made.finished_at if is_same else None)
+    failed = ledger.failed.get(planned.job.id)
+    if failed is None or failed.key != planned.key:
+        return planned
+    # Only one that is to be tried again comes here with as many as would keep it from that.
+    return replace(planned, attempts=min(failed.attempts or 0, MAX_ATTEMPTS - 1))

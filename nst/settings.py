@@ -79,6 +79,15 @@ class RunSettings:
         ),
     ] = True
 
+    timeout_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1e6,
+            description="Seconds without a sign of life after which a process that paints is ended.",
+        ),
+    ] = 600
+
     def __post_init__(self) -> None:
         unknown = sorted(set(self.weights) - set(PROFILES))
         if unknown:

@@ -20,6 +20,7 @@ from nst.errors import ConfigError, ForbiddenError, NotFoundError, StorageError
 
 _NUM_REQUESTS = 16
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -42,10 +43,10 @@ def write_bytes(uri: str, data: bytes) -> None:
             fs.pipe_file(path, data)
 
 
-def in_parallel(function: Callable[[str], _T], names: Sequence[str]) -> list[_T]:
-    """`function` of each name, in their order: stores answer many at once. Raises what it raises."""
+def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
+    """`function` of each item, in their order: stores answer many at once. Raises what it raises."""
     with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
-        return list(pool.map(function, names))
+        return list(pool.map(function, items))
 
 
 def list_sizes(folder: str) -> dict[str, int]:
@@ -190,3 +191,25 @@ def _is_from_s3(error: Exception) -> bool:
 
 def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def delete(uri: str) -> None:
+    with _translated("delete", uri):
+        fs, path = _filesystem(uri)
+        try:
+            fs.rm_file(path)
+        except FileNotFoundError:
+            return
+
+
+def list_tree(folder: str) -> dict[str, int]:
+    with _translated("list", folder):
+        fs, path = _filesystem(folder)
+        found = fs.find(path, detail=True)
+        return {posixpath.relpath(name, path): info["size"] for name, info in found.items()}
+
+
+def check_writable(folder: str) -> None:
+    uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
+    write_bytes(uri, b"x")
+    delete(uri)

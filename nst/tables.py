@@ -1,5 +1,6 @@
 """Rows <-> Parquet bytes; the only pyarrow."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ def struct_of(**items: Type) -> Type:
     return made
 
 
+_ROWS_AT_ONCE = 1000
+
+
 class TableError(NSTError):
     """Bytes that are not a Parquet table."""
 
@@ -48,13 +52,19 @@ class Column:
 def write_parquet(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, notes: Mapping[str, str]
 ) -> bytes:
-    """The rows as one Parquet file, each column with its description, `notes` beside the schema."""
+    """The rows as one Parquet file, each column with its description, `notes` beside the schema.
+
+    Only some of the rows are held in memory at a time.
+    """
     schema = pa.schema(
         [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns],
         metadata=dict(notes),
     )
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
+    rest = iter(rows)
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        while chunk := list(itertools.islice(rest, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

@@ -10,14 +10,16 @@ from tests.helpers import ROOT
 
 # Every module may import those in the lines above its own, and none beside or below it.
 LAYERS = [
-    {"errors", "profiles", "problems"},
+    {"errors", "profiles", "problems", "redaction"},
     {"job", "settings", "losses", "optimizers", "winograd", "tiles", "colors", "regions"},
     {"tables", "devices", "ids", "precision", "memory"},
     {"storage", "images", "backbones", "rows", "metadata"},
-    {"weights", "objective", "metrics", "output", "manifest"},
-    {"plan", "gallery", "engine"},
+    {"weights", "objective", "metrics", "output", "manifest", "records"},
+    {"plan", "gallery", "engine", "lease"},
     {"reports", "prepare", "loading"},
-    {"batch", "finish", "progress"},
+    {"batch", "finish", "progress", "runs"},
+    {"audit", "worker"},
+    {"supervisor"},
     {"pipeline"},
     {"cli", "reference"},
     {"__main__"},

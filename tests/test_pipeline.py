@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import weakref
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +13,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from nst import memory, metadata, output, pipeline, storage
+from nst import memory, metadata, pipeline, storage
 from nst.engine import stylize
 from nst.errors import ManifestError, StorageError
 from nst.metadata import Record
 from nst.plan import Group, Plan
-from nst.reports import RunReport
+from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from tests.helpers import ROOT, encoded, picture, random_state, row, write_project
-from tests.test_metadata import OK
 
 
 def settings(output: Path | str, **values: object) -> RunSettings:
@@ -270,7 +267,7 @@ def test_a_file_among_the_records_that_is_none_stops_nothing(
     run(manifest, tmp_path / "out")
     (tmp_path / "out/records/junk.parquet").write_bytes(b"junk")
     assert run(manifest, tmp_path / "out").num_done_before == 1
-    assert "junk.parquet: expected the record of a group" in caplog.text
+    assert "junk.parquet: expected records" in caplog.text
 
 
 def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
@@ -278,7 +275,7 @@ def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
 ) -> None:
     read = storage.read_bytes
 
-    def busy(uri: str) -> bytes:
+    def busy(uri: str, **_: object) -> bytes:
         if uri.endswith("a.png"):
             raise StorageError("busy")
         return read(uri)
@@ -438,7 +435,7 @@ def test_pictures_are_written_and_recorded_while_later_ones_are_not_yet_made(
         with pytest.raises(KeyboardInterrupt):
             run(manifest, tmp_path / "out")
     plan = pipeline.make_plan(str(manifest), settings(tmp_path / "out"))
-    assert [outcome.id for outcome in plan.done] == ["n0", "n1"]
+    assert plan.done == ("n0", "n1", "n2")
     assert run(manifest, tmp_path / "out").num_ok == 4
 
 
@@ -570,7 +567,7 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
     # The weights first: once they are loaded, the process keeps them.
     for name in ("weights.safetensors", "a.png"):
 
-        def busy(uri: str, name: str = name) -> bytes:
+        def busy(uri: str, name: str = name, **_: object) -> bytes:
             if uri.endswith(name):
                 raise StorageError("busy")
             return read(uri)
@@ -590,15 +587,6 @@ def test_an_input_that_changes_after_the_plan_fails_its_row(tmp_path: Path) -> N
     (failed,) = pipeline.run(plan, chosen).failed
     assert failed.outcome.id == "one"
     assert "found it changed" in str(failed.outcome.error)
-
-
-def test_the_record_that_was_written_last_counts_whatever_it_is_called(tmp_path: Path) -> None:
-    folder = tmp_path / "out/records"
-    folder.mkdir(parents=True)
-    for name, key, hour in (("a", "new", 2), ("b", "old", 1)):
-        outcome = replace(OK, key=key, finished_at=datetime(2026, 1, 1, hour, tzinfo=UTC))
-        (folder / f"{name}.parquet").write_bytes(metadata.outcomes_to_parquet([outcome]))
-    assert output.latest_made(str(tmp_path / "out"))["one"].key == "new"
 
 
 def test_a_long_runs_curve_has_64_points_with_the_first_and_the_last(tmp_path: Path) -> None:
@@ -627,26 +615,49 @@ def test_a_picture_that_diverges_fails_alone(
     assert not (tmp_path / "out/images/bad.png").exists()
 
 
-def test_a_group_that_a_store_ends_does_not_stop_the_others(
+def test_a_group_that_ends_early_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = storage.write_bytes
+    make = pipeline.run_group
 
-    def refuse(uri: str, data: bytes) -> None:
-        if uri.endswith("one.png"):
-            raise StorageError(f"cannot write {uri}: no")
-        write(uri, data)
+    def broken(group: Group, *arguments: object) -> object:
+        if group.name == "1 of 2":
+            raise RuntimeError("the device fell off")
+        return make(group, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(storage, "write_bytes", refuse)
     manifest = write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
-    report = run(manifest, tmp_path / "out")
+    chosen = settings(tmp_path / "out")
+    plan = pipeline.make_plan(str(manifest), chosen)
+    report = pipeline.run(plan, chosen, paint=broken)  # type: ignore[arg-type]
     assert report.num_ok == 1
     assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [("one", "group_failed")]
-    assert "one.png: no" in str(report.failed[0].outcome.error)
+    assert "RuntimeError: the device fell off" in str(report.failed[0].outcome.error)
+
+
+def test_a_store_that_takes_no_pictures_stops_the_run_and_keeps_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_project(
+        tmp_path / "in", [row(id="one"), row(id="two", steps=2), row(id="three", steps=1)]
+    )
+    write = storage.write_bytes
+
+    def full(uri: str, data: bytes) -> None:
+        if uri.endswith("two.png"):
+            raise StorageError(f"cannot write {uri}: no space left")
+        write(uri, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", full)
+        with pytest.raises(StorageError, match=r"no space left\nWhat is finished is kept"):
+            run(manifest, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["one.png"]
+    report = run(manifest, tmp_path / "out")
+    assert (report.num_ok, report.num_done_before) == (3, 1)
 
 
 def test_progress_is_reported_from_the_plan_to_the_last_evaluation(tmp_path: Path) -> None:
-    class Seen:
+    class Seen(NoListener):
         def __init__(self) -> None:
             self.events: list[object] = []
 

@@ -1,0 +1,2 @@
+def redacted(text: str) -> str:
+    return text
