@@ -12,8 +12,6 @@ from nst.finish import read_metadata
 from nst.metadata import Outcome, Record
 
 _LINK = re.compile(rf"{output.IMAGES}/[^\"'<>\s]+")
-# What a process that was killed may leave behind of a file that it was writing, and of a probe.
-_LEFTOVER = re.compile(r"(^|/)\.[^/]*(\.tmp|nst-probe-[0-9a-f]+)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ def verify(url: str) -> Audit:
         if text is not None
     ]
     redone = tuple(o.id for o, text in zip(outcomes, said, strict=True) if text is not None)
-    shown = _shown_pictures(url)
+    shown = shown_pictures(url)
     findings += [
         Finding(path=path, said="expected it in the gallery, found no link; rebuild the gallery")
         for path in sorted({o.picture for o in outcomes if o.picture} - shown)
@@ -105,7 +103,8 @@ def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None
     return None
 
 
-def _shown_pictures(url: str) -> set[str]:
+def shown_pictures(url: str) -> set[str]:
+    """The pictures that the gallery of an output links, by their paths in it; none without one."""
     try:
         page = storage.read_bytes(storage.join(url, output.GALLERY)).decode()
     except NotFoundError:
@@ -127,7 +126,7 @@ def _unowned(
         for path in tree
         if (path.startswith(f"{output.IMAGES}/") and path not in pictures)
         or (path.startswith(f"{output.INPUTS}/") and path not in previews)
-        or _LEFTOVER.search(path)
+        or storage.is_leftover(path)
     )
 
 

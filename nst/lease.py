@@ -46,9 +46,13 @@ class _Claim:
 
 
 class Lease:
-    """The right to write to an output, which another may take where this one goes silent."""
+    """The right to write to an output, which another may take where this one goes silent.
+
+    `took_over` tells that a run was here before that ended without a word.
+    """
 
     def __init__(self, output: str, claim: _Claim) -> None:
+        self.took_over = False
         self._output = output
         self._claim = claim
         self._ends = threading.Event()
@@ -109,22 +113,25 @@ def held(output: str) -> Iterator[Lease]:
         # From here on, so that those behind us see that we live while we wait for others.
         lease._thread.start()
         for token in _others(output, claim.token):
-            _wait_for(output, token, claim)
+            lease.took_over |= _is_dead(output, token, claim)
         yield lease
     finally:
         lease._end()
 
 
-def _wait_for(output: str, token: str, mine: _Claim) -> None:
-    """Until the other is gone, dead or behind us. Raises ConfigError where it lives and is ahead."""
+def _is_dead(output: str, token: str, mine: _Claim) -> bool:
+    """Wait until the other is gone or behind us, or known to be dead; then its file is removed.
+
+    Raises ConfigError where it lives and is ahead.
+    """
     seen: _Claim | None = None
     until = time.monotonic() + PATIENCE_S
     while True:
         other = _read(output, token)
         if other is None:
-            return
+            return False
         if other.number is not None and (other.number, token) > (mine.number or 0, mine.token):
-            return
+            return False
         is_alive = _is_alive(other)
         if is_alive is None and seen is not None and other.number and other.beat != seen.beat:
             is_alive = True
@@ -141,7 +148,7 @@ def _wait_for(output: str, token: str, mine: _Claim) -> None:
                 other.host,
             )
             storage.delete(_path(output, token))
-            return
+            return True
         seen = seen or other
         time.sleep(HEARTBEAT_S / 5)
 

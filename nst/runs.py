@@ -60,6 +60,7 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
     """
     storage.check_writable(settings.output)
     with lease.held(settings.output) as held:
+        _sweep(settings.output, everywhere=held.took_over)
         account = _account(manifest, settings, overrides)
         _check_same_settings(settings, account)
         run = Run(held)
@@ -74,6 +75,22 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
             _write_if_possible(settings.output, account, "stopped", run)
             raise
         _write(settings.output, account, "finished", run)
+
+
+def _sweep(url: str, *, everywhere: bool) -> None:
+    """Remove what a process that was killed has left of files that it was writing.
+
+    Where one may have been killed at its work that is everywhere, else where runs begin.
+    """
+    if everywhere:
+        paths = list(storage.list_tree(url))
+    else:
+        paths = [
+            *storage.list_sizes(url),
+            *(f"{output.LOCKS}/{name}" for name in storage.list_sizes(f"{url}/{output.LOCKS}")),
+        ]
+    leftovers = [storage.join(url, path) for path in paths if storage.is_leftover(path)]
+    storage.in_parallel(storage.delete, leftovers)
 
 
 def read_account(output_url: str) -> dict[str, Any] | None:
@@ -101,7 +118,7 @@ def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any])
         "settings": {
             name: json.loads(redacted(json.dumps(value)))
             for name, value in asdict(settings).items()
-            if name != "output"
+            if name not in ("output", *_DECIDING)
         },
         "image_format": settings.image_format,
         "versions": _versions(),

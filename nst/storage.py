@@ -5,6 +5,7 @@ A URL without a scheme is a local path. Every object appears under its name whol
 
 import os
 import posixpath
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -213,3 +214,11 @@ def check_writable(folder: str) -> None:
     uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
     write_bytes(uri, b"x")
     delete(uri)
+
+
+_LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
+
+
+def is_leftover(path: str) -> bool:
+    """Whether a path is that of a file which a process that was killed was just writing."""
+    return bool(_LEFTOVER.fullmatch(path))

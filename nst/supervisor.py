@@ -21,26 +21,32 @@ from nst.output import failure
 from nst.plan import MAX_ATTEMPTS, Group, PlannedJob
 from nst.reports import GroupReport, Listener
 from nst.settings import RunSettings
-from nst.worker import Advanced, Begun, Ended, Logged, Recorded
+from nst.worker import Advanced, Begun, Ended, Logged, Ready, Recorded
 
 # How often in a row a process may end before it has begun with any picture.
 _MAX_DEATHS = 2
 _KILL_WAIT_S = 10
+# What a process is given to load its modules, whatever a picture is given.
+_START_S = 300
 
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Runs groups one at a time in a process that it starts, watches, ends and starts again."""
+    """Runs groups one at a time in a process that it starts, watches, ends and starts again.
 
-    def __init__(self) -> None:
+    `entry` is the module whose `main` the process calls.
+    """
+
+    def __init__(self, entry: str = "nst.worker") -> None:
+        self._entry = entry
         self._worker: _Worker | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Have a process get ready, while something else is done."""
         if self._worker is None:
-            self._worker = _Worker()
+            self._worker = _Worker(self._entry)
 
     def stop(self) -> None:
         """End the process at once, whatever it is at."""
@@ -202,18 +208,19 @@ class _Silence(Exception):
 class _Worker:
     """A process of `nst.worker` and the socket to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, entry: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             # The same modules as here, wherever this program found them.
             code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from nst.worker import main; "
+                f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
                 f"main({theirs.fileno()})"
             )
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
         self._connection = Connection(ours.detach())
+        self._is_ready = False
 
     def send(self, group: Group, settings: RunSettings) -> None:
         self._connection.send((group, settings))
@@ -221,9 +228,13 @@ class _Worker:
     def messages(self, timeout_s: float) -> Iterator[object]:
         """What it tells. Raises EOFError where it died, _Silence where it tells nothing for so long."""
         while True:
-            if not self._connection.poll(timeout_s):
+            if not self._connection.poll(timeout_s if self._is_ready else _START_S):
                 raise _Silence
-            yield self._connection.recv()
+            message = self._connection.recv()
+            if isinstance(message, Ready):
+                self._is_ready = True
+            else:
+                yield message
 
     def exit_code(self) -> int:
         """Once its socket has closed."""

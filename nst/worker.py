@@ -20,6 +20,11 @@ from nst.reports import GroupReport, NoListener
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """All that it needs is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """The inputs of these pictures are about to be read."""
 
@@ -70,6 +75,7 @@ def main(fd: int) -> None:
     # While the plan is made: PyTorch takes seconds to import.
     from nst import batch
 
+    teller.tell(Ready())
     while True:
         try:
             group, settings = connection.recv()
