@@ -65,12 +65,14 @@ class Plan:
     """Every row of a manifest accounted for: to run, already done, or failed before it could run.
 
     Rows that say the same are one job of one id, and stand in `groups`, `done` or `failed` once.
+    `manifest_digest` is the sha256 of the manifest's bytes, which were read once.
     """
 
     jobs: tuple[Job, ...]
     groups: tuple[Group, ...]
     done: tuple[Outcome, ...]
     failed: tuple[Outcome, ...]
+    manifest_digest: str = ""
 
     @property
     def num_pictures_to_make(self) -> int:

@@ -7,12 +7,22 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nst import images, manifest, output, storage, weights
-from nst.errors import ImageError, ManifestError, NSTError, StorageError, ends_the_run
+from nst.access import Access, is_inside
+from nst.errors import (
+    ConfigError,
+    ImageError,
+    ManifestError,
+    NSTError,
+    StorageError,
+    ends_the_run,
+)
 from nst.job import Job, job_key, style_edge_px
+from nst.manifest import Parsed, Refusal
 from nst.metadata import Outcome
 from nst.output import failure
 from nst.plan import Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
+from nst.redaction import redacted
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
@@ -34,12 +44,17 @@ def make_plan(
 
     Rows whose inputs or weights cannot be had are failed in the plan. Without `download`, weights
     that would have to be downloaded count as such; without `resume` the output is not looked at.
-    Raises ManifestError for a bad manifest, and StorageError where a store does not answer.
+    Raises ManifestError for a bad manifest, ConfigError for a URL of a scheme that is not allowed
+    and for an output among the inputs, and StorageError where a store does not answer.
     """
-    jobs = _read_manifest(manifest_uri, overrides)
+    _check_urls(manifest_uri, settings)
+    data = _read_manifest(manifest_uri)
+    parsed = _parse_manifest(manifest_uri, data, settings, overrides)
+    jobs, refused = parsed.jobs, parsed.refused
     if not jobs:
         _log.warning("%s has no rows", manifest_uri)
-    unique = list({job.id: job for job in jobs}.values())
+    unique = list({job.id: job for job in jobs if job.id not in refused}.values())
+    _check_output(unique, settings.output)
     inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
     chosen = _in_parallel(
         lambda backbone: usable_weights(
@@ -48,7 +63,7 @@ def make_plan(
         [job.backbone for job in unique],
     )
     planned: list[PlannedJob] = []
-    failed: list[Outcome] = []
+    failed = [_refused(job_id, refusal) for job_id, refusal in refused.items()]
     for job in unique:
         try:
             planned.append(_planned(job, inputs, chosen))
@@ -65,6 +80,7 @@ def make_plan(
         ),
         done=tuple(done.values()),
         failed=tuple(failed),
+        manifest_digest=hashlib.sha256(data).hexdigest(),
     )
 
 
@@ -93,21 +109,69 @@ def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -
     )
 
 
-def _read_manifest(uri: str, overrides: Mapping[str, Any] | None) -> tuple[Job, ...]:
-    folder = storage.parent(uri)
+def _refused(job_id: str, refusal: Refusal) -> Outcome:
+    return replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)
+
+
+def _check_urls(manifest_uri: str, settings: RunSettings) -> None:
+    """Raises ConfigError for a URL of the run's own that may not be opened. Roots bind inputs only."""
+    access = Access(settings.schemes)
+    chosen = {
+        f"--weights {backbone}": choice
+        for backbone, choice in settings.weights.items()
+        if choice != weights.TORCHVISION
+    }
+    named = {"the manifest": manifest_uri, "--output": settings.output, **chosen}
+    for what, uri in named.items():
+        expected = access.objection_to_kind(uri)
+        if expected:
+            raise ConfigError(f"{what}: expected {expected}; found {redacted(uri)!r}")
+
+
+def _check_output(jobs: Iterable[Job], uri: str) -> None:
+    """Raises ConfigError for an output that is a folder of inputs, or holds one.
+
+    A folder of its own beside the inputs is harmless. Among them, a run's files could pass for
+    inputs in the next one, a picture of an input's name could overwrite it, and who clears away the
+    output would clear away the inputs. Patterns that would reach into the output are refused with
+    the manifest.
+    """
+    folders = dict.fromkeys(storage.parent(each) for job in jobs for each in job.inputs)
+    for folder in folders:
+        if is_inside(folder, uri):
+            raise ConfigError(
+                f"--output: expected a folder without inputs in it, found {uri!r}, in which the "
+                f"inputs of {folder!r} are; write to another, such as {storage.join(uri, 'out')!r}"
+            )
+
+
+def _read_manifest(uri: str) -> bytes:
     try:
-        data = storage.read_bytes(uri)
+        return storage.read_bytes(uri)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
         raise ManifestError(f"{exc}; expected a manifest") from exc
+
+
+def _parse_manifest(
+    uri: str, data: bytes, settings: RunSettings, overrides: Mapping[str, Any] | None
+) -> Parsed:
+    folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    own = (output.IMAGES, output.INPUTS, output.RECORDS)
     return manifest.parse(
         name.rpartition("/")[2],
         data,
         resolve=lambda reference: storage.resolve(folder, reference),
         glob=lambda pattern: storage.glob(folder, pattern),
+        access=Access(
+            settings.schemes,
+            settings.roots,
+            closed=tuple(storage.join(settings.output, each) for each in own),
+        ),
         overrides=overrides,
+        keep_going=settings.keep_going,
     )
 
 

@@ -7,11 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from nst import manifest
+from nst.access import Access
 from nst.errors import ManifestError
 from nst.ids import SAFE_ID_RULE, is_safe_id
 from nst.job import Job, PictureParams
 from tests.helpers import csv_bytes
 
+ANYWHERE = Access(("file", "s3"))
 FILES = ["styles/s.png", "styles/t.png", "a.png", "b.png"]
 
 
@@ -27,8 +29,9 @@ def parse(name: str, data: bytes | str, **overrides: Any) -> tuple[Job, ...]:
         data if isinstance(data, bytes) else data.encode(),
         resolve=lambda reference: "/base/" + reference,
         glob=glob,
+        access=ANYWHERE,
         overrides=overrides,
-    )
+    ).jobs
 
 
 def refusal(name: str, data: bytes | str, **overrides: Any) -> list[str]:
@@ -247,7 +250,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
-        ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold; found '\\ud800'"),
+        ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
         ("m.yaml", "content: a\nstyle: s\n", "column 'backbone': expected this column"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
@@ -261,7 +264,7 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("style_weight", float("nan"), "finite number"),
+        ("style_weight", "nan", "finite number"),
         ("style_weight", "inf", "finite number"),
         ("style_weight", -1, "greater than or equal to 0"),
         ("style_weight", "1,5", "a valid number"),
