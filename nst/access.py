@@ -80,7 +80,7 @@ class Access:
 
     def objection_to_kind(self, reference: str) -> str | None:
         """As `objection`, but wherever it lies; also of a path that is relative."""
-        if "\0" in reference or not _is_utf_8(reference):
+        if not is_plain(reference):
             return "a path or a URL of characters that UTF-8 has, without NUL"
         scheme = _scheme(reference)
         is_relative = scheme == "file" and not reference.startswith(("/", "~", "file://"))
@@ -143,6 +143,15 @@ def is_pattern(text: str) -> bool:
     return any(character in text for character in "*?[")
 
 
+def is_plain(text: str) -> bool:
+    """Whether files can hold a text: not half of a surrogate pair, which JSON can spell, nor NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def _scheme(reference: str) -> str:
     """The scheme as fsspec will see it; `file` for a path."""
     if "://" in reference:
@@ -173,7 +182,7 @@ def _objection_to_root(root: str) -> str | None:
     if _scheme(root) == "file":
         is_absolute = root.startswith(("/", "~", "file:///"))
         return None if is_absolute else "an absolute path, which is the same for every worker"
-    return _objection_to_form(root.rstrip("/") + "/-") or (
+    return _objection_to_form(f"{root}/-") or (
         "a URL without '..'" if _has_dots(root) else None
     )
 
@@ -249,8 +258,3 @@ def _stands_for(address: _Address) -> list[_Address]:
 
 def _is_public(address: _Address) -> bool:
     return address.is_global and not address.is_multicast
-
-
-def _is_utf_8(text: str) -> bool:
-    """Not so for half of a surrogate pair, which JSON can spell and no store can be asked for."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -11,14 +11,14 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from nst.access import Access
+from nst.access import Access, is_plain
 from nst.errors import ManifestError, Reason
 from nst.ids import SAFE_ID_RULE, Ids, is_safe_id, made_id
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
 from nst.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
 from nst.redaction import redacted
-from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, is_plain, read_rows, text_of
+from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, read_rows, text_of
 
 Resolve = Callable[[str], str]
 

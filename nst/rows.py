@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from nst import tables
-from nst.access import is_pattern
+from nst.access import is_pattern, is_plain
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
 from nst.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
@@ -217,7 +217,13 @@ def _read_parquet(data: bytes, _: Glob) -> Table:
 
 def _parquet_rows(data: bytes) -> Iterator[Row]:
     with _parquet_translated():
+        num_characters = 0
         for number, cells in enumerate(tables.parquet_rows(data), start=1):
+            # A text that stands in every row is in the file once, which says nothing of the sum.
+            num_characters += sum(len(v) for v in cells.values() if isinstance(v, str))
+            if num_characters > MAX_BYTES:
+                expected = f"at most {MAX_BYTES} characters once unpacked"
+                raise Problems(Problem(number, None, expected, "more"))
             yield Row(number, cells)
 
 
@@ -396,11 +402,6 @@ def _expected_instead(name: str) -> str:
     if not is_plain(name):
         return "a column whose name UTF-8 can hold, without NUL"
     return "a known column" + nearest(name, _KNOWN_COLUMNS, LABEL_PREFIX + name)
-
-
-def is_plain(text: str) -> bool:
-    """Whether files can hold a text: not half of a surrogate pair, which JSON can spell, nor NUL."""
-    return not any("\ud800" <= character <= "\udfff" or character == "\0" for character in text)
 
 
 # What a file begins with that is something else than its name says.

@@ -116,7 +116,7 @@ def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-_BATCH_ROWS = 1024
+_BATCH_ROWS = 256
 
 
 def _kind(found: Type) -> Kind:
