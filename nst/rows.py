@@ -155,7 +155,7 @@ def _jsonl_rows(data: bytes) -> Iterator[Row]:
     with _utf_8_translated(data):
         for line, text in enumerate(_text(data, newline="\n"), start=1):
             if text.strip():
-                yield _jsonl_row(line, text)
+                yield _jsonl_row(line, text.rstrip("\r\n"))
 
 
 def _jsonl_row(line: int, text: str) -> Row:
