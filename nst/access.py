@@ -182,9 +182,7 @@ def _objection_to_root(root: str) -> str | None:
     if _scheme(root) == "file":
         is_absolute = root.startswith(("/", "~", "file:///"))
         return None if is_absolute else "an absolute path, which is the same for every worker"
-    return _objection_to_form(f"{root}/-") or (
-        "a URL without '..'" if _has_dots(root) else None
-    )
+    return _objection_to_form(f"{root}/-") or ("a URL without '..'" if _has_dots(root) else None)
 
 
 def _has_dots(url: str) -> bool:
