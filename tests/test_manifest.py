@@ -510,6 +510,10 @@ def test_inputs_are_checked_as_written_and_as_resolved_before_anything_is_listed
             parsed("m.jsonl", data, access=access)
         result = parsed("m.jsonl", data, access=access, keep_going=True)
         assert [refusal.reason for refusal in result.refused.values()] == ["path_not_allowed"]
+    # Resolved, it would be a path that is allowed.
+    assert (
+        "expected a URL of file, s3" in refusal("m.jsonl", jsonl([row | {"content": "data:,x"}]))[0]
+    )
     with pytest.raises(ManifestError, match="line 1, column 'style': expected a place in /base/in"):
         parsed("m.yaml", "{style: 'styles/*.png', content: in/a, backbone: vgg16}", access=access)
 
