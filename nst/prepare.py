@@ -7,13 +7,23 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from nst import images, manifest, output, records, storage, weights
-from nst.errors import ImageError, ManifestError, NSTError, StorageError, ends_the_run
+from nst.access import Access, is_inside
+from nst.errors import (
+    ConfigError,
+    ImageError,
+    ManifestError,
+    NSTError,
+    StorageError,
+    ends_the_run,
+)
 from nst.job import Job, job_key, style_edge_px
+from nst.manifest import Parsed, Refusal
 from nst.metadata import Outcome
 from nst.output import failure
 from nst.plan import MAX_ATTEMPTS, Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.records import Ledger
+from nst.redaction import redacted
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
@@ -25,9 +35,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes."""
+    """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes.
+
+    `refused` says of some, by their ids, why they are not to be run.
+    """
 
     jobs: tuple[Job, ...]
+    refused: Mapping[str, Refusal]
     digest: str
 
 
@@ -47,25 +61,18 @@ def make_plan(
 def read_manifest(
     uri: str, settings: RunSettings, overrides: Mapping[str, Any] | None = None
 ) -> Rows:
-    """The rows of a manifest, read once. Raises ManifestError where they cannot be used."""
-    folder = storage.parent(uri)
-    try:
-        data = storage.read_bytes(uri)
-    except StorageError as exc:
-        if ends_the_run(exc):
-            raise
-        raise ManifestError(f"{exc}; expected a manifest") from exc
-    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
-    jobs = manifest.parse(
-        name.rpartition("/")[2],
-        data,
-        resolve=lambda reference: storage.resolve(folder, reference),
-        glob=lambda pattern: storage.glob(folder, pattern),
-        overrides=overrides,
-    )
-    if not jobs:
+    """The rows of a manifest, read once.
+
+    Raises ManifestError where they cannot be used, and ConfigError for a URL of a scheme that is not
+    allowed and for an output among the inputs.
+    """
+    _check_urls(uri, settings)
+    data = _read_manifest(uri)
+    parsed = _parse_manifest(uri, data, settings, overrides)
+    _check_output((job for job in parsed.jobs if job.id not in parsed.refused), settings.output)
+    if not parsed.jobs:
         _log.warning("%s has no rows", uri)
-    return Rows(jobs=jobs, digest=hashlib.sha256(data).hexdigest())
+    return Rows(jobs=parsed.jobs, refused=parsed.refused, digest=hashlib.sha256(data).hexdigest())
 
 
 def plan_rows(
@@ -77,7 +84,7 @@ def plan_rows(
     that would have to be downloaded count as such; without `resume` the output is not looked at.
     Raises StorageError where a store is out of order.
     """
-    unique = list({job.id: job for job in rows.jobs}.values())
+    unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
     chosen = _in_parallel(
         lambda backbone: usable_weights(
@@ -86,7 +93,7 @@ def plan_rows(
         [job.backbone for job in unique],
     )
     planned: list[PlannedJob] = []
-    failed: list[Outcome] = []
+    failed = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
     for job in unique:
         try:
             planned.append(_planned(job, inputs, chosen))
@@ -142,6 +149,72 @@ def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -
         failure(job.id, error),
         content_digest=content.digest if isinstance(content, Input) else None,
         style_digest=" ".join(style.digest for style in styles) or None,
+    )
+
+
+def _refused(job_id: str, refusal: Refusal) -> Outcome:
+    return replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)
+
+
+def _check_urls(manifest_uri: str, settings: RunSettings) -> None:
+    """Raises ConfigError for a URL of the run's own that may not be opened. Roots bind inputs only."""
+    access = Access(settings.schemes)
+    chosen = {
+        f"--weights {backbone}": choice
+        for backbone, choice in settings.weights.items()
+        if choice != weights.TORCHVISION
+    }
+    named = {"the manifest": manifest_uri, "--output": settings.output, **chosen}
+    for what, uri in named.items():
+        expected = access.objection_to_kind(uri)
+        if expected:
+            raise ConfigError(f"{what}: expected {expected}; found {redacted(uri)!r}")
+
+
+def _check_output(jobs: Iterable[Job], uri: str) -> None:
+    """Raises ConfigError for an output that is a folder of inputs, or holds one.
+
+    A folder of its own beside the inputs is harmless. Among them, a run's files could pass for
+    inputs in the next one, a picture of an input's name could overwrite it, and who clears away the
+    output would clear away the inputs. Patterns that would reach into the output are refused with
+    the manifest.
+    """
+    folders = dict.fromkeys(storage.parent(each) for job in jobs for each in job.inputs)
+    for folder in folders:
+        if is_inside(folder, uri):
+            raise ConfigError(
+                f"--output: expected a folder without inputs in it, found {uri!r}, in which the "
+                f"inputs of {folder!r} are; write to another, such as {storage.join(uri, 'out')!r}"
+            )
+
+
+def _read_manifest(uri: str) -> bytes:
+    try:
+        return storage.read_bytes(uri)
+    except StorageError as exc:
+        if ends_the_run(exc):
+            raise
+        raise ManifestError(f"{exc}; expected a manifest") from exc
+
+
+def _parse_manifest(
+    uri: str, data: bytes, settings: RunSettings, overrides: Mapping[str, Any] | None
+) -> Parsed:
+    folder = storage.parent(uri)
+    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    own = (output.IMAGES, output.INPUTS, output.LOCKS, records.FOLDER)
+    return manifest.parse(
+        name.rpartition("/")[2],
+        data,
+        resolve=lambda reference: storage.resolve(folder, reference),
+        glob=lambda pattern: storage.glob(folder, pattern),
+        access=Access(
+            settings.schemes,
+            settings.roots,
+            closed=tuple(storage.join(settings.output, each) for each in own),
+        ),
+        overrides=overrides,
+        keep_going=settings.keep_going,
     )
 
 

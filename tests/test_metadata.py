@@ -61,7 +61,7 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
 def test_an_empty_table_has_all_its_columns() -> None:
     data = metadata.metadata_to_parquet([], [])
     assert metadata.metadata_from_parquet(data) == []
-    names = tables.parquet_columns(data)
+    names = [column.name for column in tables.parquet_columns(data)]
     assert {f.name for f in fields(Outcome)} | set(PARAM_FIELDS) | {"row", "content"} <= set(names)
 
 

@@ -130,7 +130,7 @@ def _typed(
             "--output",
             str(bench.output),
             *arguments,
-        ],  # fmt: skip
+        ],
         cwd=ROOT,
         env={name: value for name, value in chosen.items() if value is not None},
         capture_output=True,
