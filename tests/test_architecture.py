@@ -12,7 +12,7 @@ from tests.helpers import ROOT
 LAYERS = [
     {"errors", "profiles", "problems"},
     {"job", "settings", "losses", "optimizers", "winograd", "tiles", "colors", "regions"},
-    {"tables", "devices", "ids", "precision", "memory"},
+    {"tables", "devices", "ids", "precision", "memory", "formats"},
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "objective", "metrics", "output", "manifest"},
     {"plan", "gallery", "engine"},

@@ -588,8 +588,18 @@ def test_an_input_that_changes_after_the_plan_fails_its_row(tmp_path: Path) -> N
     plan = pipeline.make_plan(str(manifest), chosen)
     (tmp_path / "in/a.png").write_bytes((tmp_path / "in/b.png").read_bytes())
     (failed,) = pipeline.run(plan, chosen).failed
-    assert failed.outcome.id == "one"
+    assert (failed.outcome.id, failed.outcome.reason) == ("one", "input_changed")
     assert "found it changed" in str(failed.outcome.error)
+
+
+def test_a_picture_that_cannot_be_decoded_fails_its_row_and_not_its_batch(tmp_path: Path) -> None:
+    """Its header is good, so that it is only found out once the others are loaded with it."""
+    manifest = write_project(tmp_path / "in", [row("cut.jpg", id="one"), row("b.png", id="two")])
+    data = encoded(Image.fromarray(picture(48, 64)), "JPEG")
+    (tmp_path / "in/cut.jpg").write_bytes(data[: len(data) // 2])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("one", "image_truncated")
+    assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["two.png"]
 
 
 def test_the_record_that_was_written_last_counts_whatever_it_is_called(tmp_path: Path) -> None:
