@@ -1,8 +1,15 @@
-"""Files that no honest writer makes: PNG chunk by chunk, TIFF tag by tag."""
+"""Files that no honest writer makes: PNG chunk by chunk, TIFF tag by tag, weights with code."""
 
+import io
+import os
+import pickle
 import struct
+import tarfile
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
+
+import torch
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -54,3 +61,32 @@ def tiff(
         struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items())
     )
     return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + pixels
+
+
+class _Harmful:
+    """What makes a folder as soon as it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (os.mkdir, (str(self.canary),))
+
+
+def harmful_weights(kind: str, canary: Path) -> bytes:
+    """A state dict of the `kind` that makes the folder `canary` where its code is run."""
+    state = {"a": _Harmful(canary)}
+    sink = io.BytesIO()
+    match kind:
+        case "zip" | "legacy":
+            torch.save(state, sink, _use_new_zipfile_serialization=kind == "zip")
+            return sink.getvalue()
+        case "tar":
+            with tarfile.open(fileobj=sink, mode="w") as archive:
+                for name in ("storages", "tensors", "pickle"):
+                    data = pickle.dumps(state)
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+            return sink.getvalue()
+    return pickle.dumps(state)

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from nst import memory, metadata, output, pipeline, storage
 from nst.engine import stylize
-from nst.errors import ManifestError, StorageError
+from nst.errors import ConfigError, ManifestError, StorageError
 from nst.metadata import Record
 from nst.plan import Group, Plan
 from nst.reports import RunReport
@@ -197,16 +197,17 @@ def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str
     assert record.outcome.style_loss < record.outcome.loss_curve[0].style
 
 
-def test_weights_of_another_network_fail_their_rows_with_the_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
+def test_a_bad_weights_file_of_ones_own_is_refused_before_any_work(
+    tmp_path: Path, backbone: str
+) -> None:
+    """It was asked for by name: rows without their pictures are not what was meant."""
     path = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(random_state("resnet50"), path)
-    manifest = write_project(tmp_path / "in", [row(id="a", backbone="vgg19"), row(id="b")])
-    chosen = settings(tmp_path / "out", weights={"vgg19": str(path)})
-    plan = pipeline.make_plan(str(manifest), chosen)
-    assert [outcome.id for outcome in plan.failed] == ["a"]
-    (failed,) = pipeline.run(plan, chosen).failed
-    assert (failed.outcome.id, failed.outcome.reason) == ("a", "weights_unavailable")
-    assert "features.0.weight" in str(failed.outcome.error)
+    safetensors.torch.save_file(random_state("vgg16"), path)
+    manifest = write_project(tmp_path / "in", [row(id="a", backbone=backbone), row(id="b")])
+    with pytest.raises(ConfigError, match=f"--weights: weights of {backbone}: expected"):
+        run(manifest, tmp_path / "out", weights={backbone: str(path)})
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_done_is_not_made_again_and_what_changed_is(tmp_path: Path) -> None:
