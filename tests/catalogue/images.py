@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -391,8 +393,6 @@ def _bombs(bench: Bench) -> Letter:
 
 
 def _packed(length: int) -> bytes:
-    import zlib
-
     packer = zlib.compressobj(1)
     parts = [packer.compress(bytes(1 << 20)) for _ in range(length >> 20)]
     return b"".join(parts) + packer.flush()
@@ -521,10 +521,10 @@ CASES: tuple[Case, ...] = (
         Case(
             45,
             "OK",
-            f"metadata for nobody else, {f}",
-            lambda bench, f=f: _private_metadata(bench, f),
-        )  # type: ignore[misc]
-        for f in ("png", "jpeg", "webp")
+            f"metadata for nobody else, {image_format}",
+            partial(_private_metadata, image_format=image_format),
+        )
+        for image_format in ("png", "jpeg", "webp")
     ),
     Case(46, "OK", "inks and CIELAB", _ink),
     Case(47, "OK", "depths", _depths),
@@ -544,6 +544,6 @@ CASES: tuple[Case, ...] = (
     Case(57, "R", "replaced after it was looked at", _replaced),
     Case(57, "OK", "the digest of what was used", _recorded),
     Case(58, "R", "pixels that are no numbers", _not_numbers),
-    Case(58, "OK", "a featureless content", lambda bench: _featureless(bench, "content")),
-    Case(58, "OK", "a featureless style", lambda bench: _featureless(bench, "style")),
+    Case(58, "OK", "a featureless content", partial(_featureless, column="content")),
+    Case(58, "OK", "a featureless style", partial(_featureless, column="style")),
 )
