@@ -157,10 +157,10 @@ def test_inputs_that_are_missing_or_broken_fail_only_their_own_rows(tmp_path: Pa
     assert found == {
         "good": ("ok", None),
         "missing": ("failed", "input_not_found"),
-        "broken": ("failed", "image_unreadable"),
-        "cut": ("failed", "image_unreadable"),
+        "broken": ("failed", "not_an_image"),
+        "cut": ("failed", "image_truncated"),
         "thin": ("failed", "image_too_small"),
-        "style": ("failed", "image_unreadable"),
+        "style": ("failed", "not_an_image"),
     }
     errors = {r.outcome.id: r.outcome.error or "" for r in report.failed}
     assert f"{tmp_path}/in/none.png" in errors["missing"]
