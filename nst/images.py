@@ -316,7 +316,9 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
             raise _too_large(name, f"{formats.avif_pixels(data)} pixels") from exc
         if any(words in str(exc) for words in _PNG_BOMB_WORDS):
             raise _too_large(name, str(exc)) from exc
-        said = "its header cannot be read" if isinstance(exc, UnidentifiedImageError) else str(exc)
+        said = str(exc) or type(exc).__name__
+        if isinstance(exc, UnidentifiedImageError):
+            said = "its header cannot be read"
         if "truncated" in said.lower() or formats.is_cut_short(data, found):
             raise ImageError(
                 f"{name}: expected a whole {found} picture, found one cut short at {len(data)} "
@@ -356,14 +358,16 @@ def _checked_format(data: bytes, name: str) -> str:
 
 def _check_png(data: bytes, name: str) -> None:
     """Raises ImageError for a PNG that is not whole and sound; Pillow looks at its header alone."""
+    kind = b""
     for chunk in formats.png_chunks(data):
+        kind = chunk.kind
         # A capital letter marks what the pixels need.
-        if chunk.kind[:1].isupper() and not chunk.is_sound:
+        if kind[:1].isupper() and not chunk.is_sound:
             raise ImageError(
                 f"{name}: expected a sound PNG picture, found a wrong checksum of its "
-                f"{chunk.kind.decode('latin-1')} chunk; copy it again"
+                f"{kind.decode('latin-1')} chunk; copy it again"
             )
-    if formats.is_cut_short(data, "PNG"):
+    if kind != b"IEND":
         raise ImageError(
             f"{name}: expected a whole PNG picture, found one cut short at {len(data)} bytes; "
             "copy it again",
