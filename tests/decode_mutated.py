@@ -5,11 +5,11 @@ process is known by its number; the last line says how much memory the process t
 """
 
 import json
-import resource
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from nst import images
 from nst.errors import ImageError
@@ -71,8 +71,19 @@ def _main(folder: Path, count: int, seed: int) -> None:
         except ImageError as exc:
             reason = exc.reason
         _say(number=number, what=what, reason=reason)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    _say(rss_bytes=peak)
+    _say(rss_bytes=_peak_rss_bytes())
+
+
+def _peak_rss_bytes() -> int:
+    """The most memory that this process held, or holds now where the system keeps no such count.
+
+    Not getrusage's: Linux hands that on from the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except FileNotFoundError:
+        return int(psutil.Process().memory_info().rss)
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _say(**line: object) -> None:
