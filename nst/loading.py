@@ -71,7 +71,9 @@ class Inputs:
 
     def write_previews(self, settings: RunSettings) -> None:
         """The gallery shows inputs that it may not be able to reach where they are."""
-        new = (self._bytes.keys() & self._to_show) - self._shown
+        # Not those that were read and could not be decoded, whose rows have failed by now.
+        decoded = {digest for digest, *_ in self._pictures}
+        new = (decoded & self._to_show) - self._shown
         if not new:
             return
         folder = storage.join(settings.output, output.INPUTS)
@@ -119,7 +121,8 @@ class Inputs:
             if hashlib.sha256(data).hexdigest() != source.digest:
                 raise ImageError(
                     f"{source.uri}: expected the file as it was when the run began, found it "
-                    "changed; run it again"
+                    "changed; run it again",
+                    reason="input_changed",
                 )
             self._bytes[source.digest] = data
         return self._bytes[source.digest]

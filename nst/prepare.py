@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from nst import images, manifest, output, records, storage, weights
 from nst.access import Access, is_inside
 from nst.errors import (
+    AccessError,
     ConfigError,
     ImageError,
     ManifestError,
     NSTError,
     StorageError,
+    WeightsError,
     ends_the_run,
 )
 from nst.job import Job, job_key, style_edge_px
@@ -82,7 +84,8 @@ def plan_rows(
 
     Rows whose inputs or weights cannot be had are failed in the plan. Without `download`, weights
     that would have to be downloaded count as such; without `resume` the output is not looked at.
-    Raises StorageError where a store is out of order.
+    Raises ConfigError for a weights file of the user's own that is bad, and StorageError where a
+    store is out of order.
     """
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
@@ -128,16 +131,23 @@ def plan_rows(
 
 
 def usable_weights(backbone: str, choice: str | None, *, download: bool) -> WeightsFile:
-    """The weights of `backbone`, known to fit it; see `weights.obtain`. Raises WeightsError.
+    """The weights of `backbone`, known to fit it; see `weights.obtain`.
 
     The embedded ones need no look; others have every layer's keys, shapes and values checked, so
     that no row finds out halfway through a run.
+    Raises ConfigError for a file of the user's own that is not to be had or does not fit: it was
+    asked for by name. Raises WeightsError for others.
     """
-    file = weights.obtain(backbone, choice, download=download)
-    if file.origin != "embedded":
-        from nst.backbones import check_state
+    try:
+        file = weights.obtain(backbone, choice, download=download)
+        if file.origin != "embedded":
+            from nst.backbones import check_state
 
-        check_state(backbone, weights.load_state(file))
+            check_state(backbone, weights.load_state(file))
+    except (WeightsError, AccessError) as exc:
+        if choice is None or choice == weights.TORCHVISION:
+            raise
+        raise ConfigError(f"--weights: {exc}") from exc
     return file
 
 
@@ -224,14 +234,15 @@ _T = TypeVar("_T")
 def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[str, _T | NSTError]:
     """`function` of each distinct name, or the error it raised: stores answer many at once.
 
-    An error that may pass is raised: it says nothing of the name that it was met at.
+    An error that may pass is raised: it says nothing of the name that it was met at. So is one of
+    what the whole run was asked to do.
     """
 
     def attempt(name: str) -> _T | NSTError:
         try:
             return function(name)
         except NSTError as exc:
-            if ends_the_run(exc):
+            if ends_the_run(exc) or isinstance(exc, ConfigError):
                 raise
             return exc
 

@@ -45,7 +45,8 @@ class RunSettings:
     weights: Annotated[
         Mapping[str, str],
         Field(
-            description="Per backbone, a weights file to use, or `torchvision` for its download.",
+            description="Per backbone, a weights file to use, or `torchvision` for its download; "
+            "`#sha256=` and the digest behind a file refuses any other.",
         ),
     ] = field(default_factory=dict)
 

@@ -22,7 +22,7 @@ LAYERS = [
         "colors",
         "regions",
     },
-    {"tables", "devices", "ids", "access", "precision", "memory"},
+    {"tables", "devices", "ids", "access", "precision", "memory", "formats"},
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "objective", "metrics", "output", "manifest", "records"},
     {"plan", "gallery", "engine", "lease"},

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from nst import memory, metadata, pipeline, storage
 from nst.engine import stylize
-from nst.errors import ManifestError, StorageError
+from nst.errors import ConfigError, ManifestError, StorageError
 from nst.metadata import Record
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
@@ -154,10 +154,10 @@ def test_inputs_that_are_missing_or_broken_fail_only_their_own_rows(tmp_path: Pa
     assert found == {
         "good": ("ok", None),
         "missing": ("failed", "input_not_found"),
-        "broken": ("failed", "image_unreadable"),
-        "cut": ("failed", "image_unreadable"),
+        "broken": ("failed", "not_an_image"),
+        "cut": ("failed", "image_truncated"),
         "thin": ("failed", "image_too_small"),
-        "style": ("failed", "image_unreadable"),
+        "style": ("failed", "not_an_image"),
     }
     errors = {r.outcome.id: r.outcome.error or "" for r in report.failed}
     assert f"{tmp_path}/in/none.png" in errors["missing"]
@@ -194,16 +194,17 @@ def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str
     assert record.outcome.style_loss < record.outcome.loss_curve[0].style
 
 
-def test_weights_of_another_network_fail_their_rows_with_the_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
+def test_a_bad_weights_file_of_ones_own_is_refused_before_any_work(
+    tmp_path: Path, backbone: str
+) -> None:
+    """It was asked for by name: rows without their pictures are not what was meant."""
     path = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(random_state("resnet50"), path)
-    manifest = write_project(tmp_path / "in", [row(id="a", backbone="vgg19"), row(id="b")])
-    chosen = settings(tmp_path / "out", weights={"vgg19": str(path)})
-    plan = pipeline.make_plan(str(manifest), chosen)
-    assert [outcome.id for outcome in plan.failed] == ["a"]
-    (failed,) = pipeline.run(plan, chosen).failed
-    assert (failed.outcome.id, failed.outcome.reason) == ("a", "weights_unavailable")
-    assert "features.0.weight" in str(failed.outcome.error)
+    safetensors.torch.save_file(random_state("vgg16"), path)
+    manifest = write_project(tmp_path / "in", [row(id="a", backbone=backbone), row(id="b")])
+    with pytest.raises(ConfigError, match=f"--weights: weights of {backbone}: expected"):
+        run(manifest, tmp_path / "out", weights={backbone: str(path)})
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_done_is_not_made_again_and_what_changed_is(tmp_path: Path) -> None:
@@ -585,8 +586,18 @@ def test_an_input_that_changes_after_the_plan_fails_its_row(tmp_path: Path) -> N
     plan = pipeline.make_plan(str(manifest), chosen)
     (tmp_path / "in/a.png").write_bytes((tmp_path / "in/b.png").read_bytes())
     (failed,) = pipeline.run(plan, chosen).failed
-    assert failed.outcome.id == "one"
+    assert (failed.outcome.id, failed.outcome.reason) == ("one", "input_changed")
     assert "found it changed" in str(failed.outcome.error)
+
+
+def test_a_picture_that_cannot_be_decoded_fails_its_row_and_not_its_batch(tmp_path: Path) -> None:
+    """Its header is good, so that it is only found out once the others are loaded with it."""
+    manifest = write_project(tmp_path / "in", [row("cut.jpg", id="one"), row("b.png", id="two")])
+    data = encoded(Image.fromarray(picture(48, 64)), "JPEG")
+    (tmp_path / "in/cut.jpg").write_bytes(data[: len(data) // 2])
+    (failed,) = run(manifest, tmp_path / "out").failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("one", "image_truncated")
+    assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["two.png"]
 
 
 def test_a_long_runs_curve_has_64_points_with_the_first_and_the_last(tmp_path: Path) -> None:
