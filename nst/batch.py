@@ -26,13 +26,14 @@ from nst.errors import MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling, params_dict
 from nst.loading import Inputs, Loaded, finished
 from nst.metadata import CurvePoint, LayerLoss, Outcome
-from nst.objective import LOSS_NAMES, Losses, StyleMemo, runs_items_together
+from nst.objective import runs_items_together
 from nst.output import failure
 from nst.plan import Group, PlannedJob, in_batches
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
 from nst.settings import Precision, RunSettings
+from nst.targets import LOSS_NAMES, Losses, StyleMemo
 from nst.weights import WeightsFile
 
 _MAX_CURVE_POINTS = 64

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from nst.backbones import Backbone
 from nst.colors import match_colors
-from nst.objective import LOSS_NAMES, Item, Losses, Objective, StyleMemo, map_losses
+from nst.objective import Objective
 from nst.optimizers import OPTIMIZERS
+from nst.targets import LOSS_NAMES, Item, Losses, StyleMemo, map_losses
 
 # How often the loop looks whether pictures have stopped moving, which has to wait for the device.
 STALL_WINDOW = 10

@@ -10,9 +10,9 @@ from torch import Tensor
 from nst import colors, images, output, storage
 from nst.errors import ImageError
 from nst.job import style_edge_px
-from nst.objective import Item
 from nst.plan import Input, PlannedJob
 from nst.settings import RunSettings
+from nst.targets import Item
 
 _PREVIEW_PX = 1024
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nst import batch, worker
 from nst.engine import Stylized, stylize
-from nst.objective import Item
+from nst.targets import Item
 
 KILLS, HANGS, EXITS = 666, 667, 668
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from nst.colors import match_colors
 from nst.engine import STALL_WINDOW, Stylized, _Best, stylize
 from nst.job import PictureParams
-from nst.objective import LOSS_NAMES, Item, Losses, Objective
+from nst.objective import Objective
 from nst.profiles import PROFILES
+from nst.targets import LOSS_NAMES, Item, Losses
 from tests import helpers
 from tests.helpers import mask_tensor, picture_tensor, vgg16
 from tests.slow import slow_losses

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nst import weights
 from nst.engine import Stylized, stylize
-from nst.objective import Item
+from nst.targets import Item
 from tests.catalogue import Bench, Case, Letter, Seen, bad
 from tests.forged import harmful_weights
 
