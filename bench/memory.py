@@ -58,7 +58,7 @@ def _optimise(name: str, size: int, tile_px: int | None) -> None:
     from nst.backbones import load_backbone
     from nst.engine import stylize
     from nst.job import PictureParams
-    from nst.objective import Item
+    from nst.targets import Item
 
     state = {k: v for k, v in getattr(models, name)().state_dict().items() if "classifier" not in k}
     params = PictureParams(size=size, steps=_STEPS, init="content")

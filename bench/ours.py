@@ -13,9 +13,9 @@ from nst.devices import resolve_device
 from nst.engine import stylize
 from nst.images import Picture, decode, encode
 from nst.job import PictureParams
-from nst.objective import Item
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
+from nst.targets import Item
 from nst.weights import load_state, obtain
 
 

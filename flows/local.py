@@ -13,8 +13,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.listening import listening
 from flows.stylize import stylize_manifest
+from flows.watching import listening
 from nst.errors import ConfigError
 from nst.reports import Listener, RunReport
 from nst.settings import RunSettings
@@ -45,6 +45,14 @@ def run_locally(
             image_format=settings.image_format,
             max_batch_pixels=settings.max_batch_pixels,
             weights=dict(settings.weights),
+            roots=list(settings.roots),
+            schemes=list(settings.schemes),
+            keep_going=settings.keep_going,
+            skip_failed=settings.skip_failed,
+            retry_quarantined=settings.retry_quarantined,
+            replace=settings.replace,
+            timeout_s=settings.timeout_s,
+            isolate=settings.isolate,
             return_state=True,
         )
     # Prefect types every flow as if it might be asynchronous; this one is not.

@@ -1,5 +1,6 @@
-"""One flow, three tasks: plan, stylize each group, finish. Decorators and calls, nothing else."""
+"""One flow and its tasks: read, plan, stylize each group, finish. Decorators and calls, no more."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from prefect import flow, get_run_logger, runtime, tags, task
@@ -7,14 +8,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows.listening import current_listener
 from flows.summary import summary_markdown
-from nst import pipeline
+from flows.watching import current_listener, current_painter, painting
+from nst import pipeline, runs
 from nst.errors import ends_the_run
 from nst.plan import Group, Plan
+from nst.prepare import Rows
 from nst.reports import GroupReport, RunReport
 from nst.settings import RunSettings
 
@@ -42,10 +43,16 @@ _STEP: dict[str, Any] = {
 }
 
 
+@task(name="read manifest", task_run_name="read manifest", **_STEP)
+def read_manifest(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> Rows:
+    """Read the rows of the manifest; a bad one ends the run here."""
+    return pipeline.read_manifest(manifest, settings, overrides)
+
+
 @task(name="plan", task_run_name="plan", **_STEP)
-def make_plan(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> Plan:
-    """Read the manifest, look at every input and at the weights, and cut the rows into groups."""
-    return pipeline.make_plan(manifest, settings, overrides)
+def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
+    """Look at every input and at the weights, and cut the rows that are not done into groups."""
+    return pipeline.plan_rows(rows, settings)
 
 
 @task(
@@ -55,7 +62,8 @@ def make_plan(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -
 )
 def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     """Make the pictures of one group as one batch, and write them."""
-    report = pipeline.run_group(group, settings, current_listener())
+    paint = current_painter() or pipeline.run_group
+    report = paint(group, settings, current_listener())
     get_run_logger().info("%d made, %d failed", report.num_made, report.num_failed)
     return report
 
@@ -66,11 +74,22 @@ def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunRepo
     return pipeline.finish(plan, settings, errors)
 
 
-# A batch fills the device by itself.
-_ONE_GROUP_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
+    """A task for each group; what ended some of them, by their names."""
+    current_listener().planned(plan)
+    errors: dict[str, str] = {}
+    for group in plan.groups:
+        check()
+        with tags(group.backbone):
+            state = stylize_group(group, settings, return_state=True)
+        error: object = state.result(raise_on_failure=False)
+        if isinstance(error, Exception):
+            errors[group.name] = pipeline.why_it_ended(group, error)
+            get_run_logger().error("group %s ended: %s", group.name, error)
+    return errors
 
 
-@flow(name="nst", flow_run_name=_run_name, task_runner=_ONE_GROUP_AT_A_TIME)
+@flow(name="nst", flow_run_name=_run_name)
 def stylize_manifest(
     manifest: str,
     output: str,
@@ -80,6 +99,14 @@ def stylize_manifest(
     image_format: Literal["png", "jpeg", "webp"] = _DEFAULTS.image_format,
     max_batch_pixels: int = _DEFAULTS.max_batch_pixels,
     weights: dict[str, str] | None = None,
+    roots: list[str] | None = None,
+    schemes: list[str] | None = None,
+    keep_going: bool = False,
+    skip_failed: bool = False,
+    retry_quarantined: bool = False,
+    replace: bool = False,
+    timeout_s: float = _DEFAULTS.timeout_s,
+    isolate: bool = True,
 ) -> Any:
     """Repaint every content of a manifest in its style, and write pictures, metadata and gallery.
 
@@ -95,6 +122,14 @@ def stylize_manifest(
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together; bounds the memory it takes.
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.
+        roots: Folders and URL prefixes that inputs must lie in; anywhere if empty.
+        schemes: Schemes of the URLs that may be read and written; file and s3 if empty.
+        keep_going: Fail the rows of a manifest that are wrong, and run the others.
+        skip_failed: Leave rows that failed before as they are.
+        retry_quarantined: Try rows again that killed or hung the process that painted them.
+        replace: Go on in an output whose pictures were made with other settings.
+        timeout_s: Seconds without a sign of life after which a process that paints is ended.
+        isolate: Paint in a process of its own, whose end costs one picture and no more.
     """
     settings = RunSettings(
         output=output,
@@ -103,21 +138,23 @@ def stylize_manifest(
         image_format=image_format,
         max_batch_pixels=max_batch_pixels,
         weights=weights or {},
+        roots=tuple(roots or ()),
+        schemes=tuple(schemes or _DEFAULTS.schemes),
+        keep_going=keep_going,
+        skip_failed=skip_failed,
+        retry_quarantined=retry_quarantined,
+        replace=replace,
+        timeout_s=timeout_s,
+        isolate=isolate,
     )
     pipeline.check(manifest, settings)
-    plan = make_plan(manifest, settings, overrides or {})
-    current_listener().planned(plan)
-    futures = {}
-    for group in plan.groups:
-        with tags(group.backbone):
-            futures[group.name] = stylize_group.submit(group, settings)
-    errors: dict[str, str] = {}
-    for name, future in futures.items():
-        error: object = future.result(raise_on_failure=False)
-        if isinstance(error, BaseException):
-            errors[name] = str(error)
-            get_run_logger().error("group %s ended: %s", name, error)
-    report = finish(plan, settings, errors)
+    overrides = overrides or {}
+    with pipeline.painter(settings) as paint, painting(paint):
+        rows = read_manifest(manifest, settings, overrides)
+        with runs.opened(manifest, settings, overrides) as this:
+            this.plan = plan_rows(rows, settings)
+            errors = _stylize_groups(this.plan, settings, this.lease.check)
+            report = this.report = finish(this.plan, settings, errors)
     create_markdown_artifact(
         summary_markdown(report), key="nst-run", description=f"Run of {manifest}"
     )

@@ -200,11 +200,24 @@ def _load_state(
                     f"weights of {name}: expected {key!r} of shape {tuple(tensor.shape)}, found "
                     f"{tuple(value.shape)}; is the file for another network?"
                 )
+            _check_kind(name, key, value, is_float=tensor.is_floating_point())
             value = value.to(tensor.dtype)
             if not torch.isfinite(value).all():
                 raise WeightsError(f"weights of {name}: {key!r} holds values that are not finite")
+            if key.endswith("running_var") and (value < 0).any():
+                raise WeightsError(f"weights of {name}: {key!r} holds variances below zero")
             values[key.removeprefix(f"{prefix}.")] = value
         stage.load_state_dict(values, assign=True)
+
+
+def _check_kind(name: str, key: str, value: Tensor, *, is_float: bool) -> None:
+    """Raises WeightsError for what cannot be a weight: no floats, sparse, or without values."""
+    is_dense = value.layout == torch.strided and value.device.type == "cpu"
+    if not is_dense or (is_float and not value.is_floating_point()):
+        raise WeightsError(
+            f"weights of {name}: expected {key!r} as a dense tensor of floating-point numbers, "
+            f"found {value.dtype} ({value.layout}, on {value.device}); save the weights in float32"
+        )
 
 
 def _some_keys(state: Mapping[str, Tensor]) -> str:

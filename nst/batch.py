@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from nst import __version__, images, memory, metadata, metrics, output, storage, weights
+from nst import __version__, images, memory, metrics, output, records, storage, weights
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
 from nst.engine import OnStep, Stylized, stylize
@@ -26,13 +26,14 @@ from nst.errors import MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling, params_dict
 from nst.loading import Inputs, Loaded, finished
 from nst.metadata import CurvePoint, LayerLoss, Outcome
-from nst.objective import LOSS_NAMES, Losses, StyleMemo, runs_items_together
+from nst.objective import runs_items_together
 from nst.output import failure
 from nst.plan import Group, PlannedJob, in_batches
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
 from nst.settings import Precision, RunSettings
+from nst.targets import LOSS_NAMES, Losses, StyleMemo
 from nst.weights import WeightsFile
 
 _MAX_CURVE_POINTS = 64
@@ -45,20 +46,16 @@ _log = logging.getLogger(__name__)
 
 
 def run_group(group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
-    """Make the pictures of a group and write them, and after each batch the record that says so.
+    """Make the pictures of a group and write them, and after each picture the record that says so.
 
-    A picture that cannot be made fails alone and is in the record. Raises StorageError where the
+    A picture that cannot be made fails alone and has a record too. Raises StorageError where the
     output cannot be written; running the group again does no harm.
     """
-    outcomes: list[Outcome] = []
-    for batch in _stylize_group(group, settings, listener):
-        outcomes += batch
-        storage.write_bytes(
-            storage.join(settings.output, output.record_path(group.digest)),
-            metadata.outcomes_to_parquet(outcomes),
-        )
-    num_made = sum(outcome.status == "ok" for outcome in outcomes)
-    return GroupReport(name=group.name, num_made=num_made, num_failed=len(outcomes) - num_made)
+    num_made = num_failed = 0
+    for outcome in _stylize_group(group, settings, listener):
+        num_made += outcome.status == "ok"
+        num_failed += outcome.status == "failed"
+    return GroupReport(name=group.name, num_made=num_made, num_failed=num_failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,36 +81,37 @@ class _Workshop:
         )
 
 
-def _stylize_group(
-    group: Group, settings: RunSettings, listener: Listener
-) -> Iterator[list[Outcome]]:
-    """The outcomes of one batch after the other, each once its pictures are written."""
+def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> Iterator[Outcome]:
+    """The outcomes of one batch after the other, each once its pictures are recorded."""
     try:
         workshop = _workshop(group, settings, listener)
     except NSTError as exc:
         if ends_the_run(exc):
             raise
-        yield [failure(planned.job.id, exc, key=planned.key) for planned in group.jobs]
+        for planned in group.jobs:
+            outcome = failure(planned.job.id, exc, key=planned.key)
+            _record(outcome, group, settings, listener)
+            yield outcome
         return
     batches = in_batches(group.jobs, _num_at_once(workshop))
     # One for all batches, so that a picture that several share is read and decoded once.
     inputs = Inputs()
     with ThreadPoolExecutor(1, "load") as loader, ThreadPoolExecutor(1, "write") as writer:
-        coming = [loader.submit(_load, batch, inputs, settings) for batch in batches[:1]]
+        coming = [loader.submit(_load, batch, inputs, workshop) for batch in batches[:1]]
         written: Future[list[Outcome]] | None = None
         num_before = 0
         for number, batch in enumerate(batches, start=1):
             loaded, failed = coming.pop().result()
             coming += [
-                loader.submit(_load, ahead, inputs, settings) for ahead in batches[number:][:1]
+                loader.submit(_load, ahead, inputs, workshop) for ahead in batches[number:][:1]
             ]
             painted = _paint(loaded, workshop, num_before=num_before)
             num_before += len(batch)
             if written is not None:
-                yield written.result()
+                yield from written.result()
             written = writer.submit(_write, painted, failed, workshop)
         if written is not None:
-            yield written.result()
+            yield from written.result()
 
 
 def _workshop(group: Group, settings: RunSettings, listener: Listener) -> _Workshop:
@@ -144,9 +142,10 @@ def _num_at_once(workshop: _Workshop) -> int:
 
 
 def _load(
-    batch: Sequence[PlannedJob], inputs: Inputs, settings: RunSettings
+    batch: Sequence[PlannedJob], inputs: Inputs, workshop: _Workshop
 ) -> tuple[list[Loaded], list[Outcome]]:
     """The jobs whose pictures can be used, their previews written, and the outcomes of the others."""
+    workshop.listener.begun(workshop.group, [planned.job.id for planned in batch])
     loaded: list[Loaded] = []
     failed: list[Outcome] = []
     for planned in batch:
@@ -156,7 +155,7 @@ def _load(
             if ends_the_run(exc):
                 raise
             failed.append(failure(planned.job.id, exc, key=planned.key))
-    inputs.write_previews(settings)
+    inputs.write_previews(workshop.settings)
     return loaded, failed
 
 
@@ -355,8 +354,20 @@ def _measured(
 def _write(
     painted: Sequence[_Painted], failed: Sequence[Outcome], workshop: _Workshop
 ) -> list[Outcome]:
-    """Encode and write the pictures; the outcomes of all, with what was written."""
-    return [*failed, *(_write_picture(one, workshop) for one in painted)]
+    """Encode and write the pictures, each followed by its record; the outcomes of all."""
+    outcomes = list(failed)
+    for outcome in failed:
+        _record(outcome, workshop.group, workshop.settings, workshop.listener)
+    for one in painted:
+        outcome = _write_picture(one, workshop)
+        _record(outcome, workshop.group, workshop.settings, workshop.listener)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _record(outcome: Outcome, group: Group, settings: RunSettings, listener: Listener) -> None:
+    records.write(settings.output, outcome)
+    listener.recorded(group, outcome)
 
 
 def _write_picture(painted: _Painted, workshop: _Workshop) -> Outcome:

@@ -1,6 +1,7 @@
 """The command line: a thin translation to the steps of a run; it alone prints and exits."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from nst.plan import Plan
 from nst.profiles import PROFILES
 from nst.progress import RunProgress
 from nst.reports import RunReport
+from nst.runs import Interrupted
 from nst.settings import DEFAULT_SCHEMES, RunSettings
 from nst.weights import TORCHVISION
 
@@ -99,7 +101,12 @@ _DEFAULTS = RunSettings(output="-")
 def main() -> None:
     """The command `nst`."""
     _show_warnings()
+    signal.signal(signal.SIGTERM, _interrupt)
     app()
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise Interrupted(number)
 
 
 def _show_warnings() -> None:
@@ -151,6 +158,12 @@ def run(
             "--replace", help="Go on in an output whose pictures were made with other settings."
         ),
     ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds without a sign of life after which a process that paints is ended."
+        ),
+    ] = _DEFAULTS.timeout_s,
     isolate: Annotated[
         bool,
         typer.Option(
@@ -167,7 +180,8 @@ def run(
     """Make every picture of a manifest that the output does not have, its metadata and gallery.
 
     Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
-    3 the run finished and some rows failed, which are listed; 1 a fault of a store stopped it.
+    3 the run finished and some rows failed, which are listed; 1 a fault of a store stopped it;
+    130 and 143 Ctrl-C or SIGTERM did. Whatever stops it, run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
     """
@@ -185,6 +199,7 @@ def run(
             skip_failed=skip_failed,
             retry_quarantined=retry_quarantined,
             replace=replace,
+            timeout_s=timeout,
             isolate=isolate,
         )
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
@@ -197,8 +212,7 @@ def run(
 
             report = run_locally(manifest, settings, overrides, progress)
         else:
-            plan = pipeline.make_plan(manifest, settings, overrides)
-            report = pipeline.run(plan, settings, progress)
+            report = pipeline.run_manifest(manifest, settings, overrides, progress)
     _print_report(report)
     if report.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -256,6 +270,47 @@ def gallery(
         print(f"Gallery: {pipeline.rebuild_gallery(storage.absolute(output))}")
 
 
+@app.command()
+def verify(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+) -> None:
+    """Check every picture of an output against its record, and the gallery against both.
+
+    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed.
+
+    Example: nst verify output/demo
+    """
+    with _errors():
+        audit = pipeline.verify(storage.absolute(output))
+    print(f"{_count(audit.num_good, 'picture')} as recorded")
+    for finding in audit.findings:
+        print(f"  {finding.path}: {finding.said}")
+    if audit.redone:
+        print(f"run it again to make {_count(len(audit.redone), 'picture')} anew:")
+        for job_id in audit.redone:
+            print(f"    {job_id}")
+    if audit.findings:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def clean(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be removed.")
+    ] = False,
+) -> None:
+    """Remove what no row of the last run's manifest owns: pictures, records, previews, leftovers.
+
+    Example: nst clean output/demo --dry-run
+    """
+    with _errors():
+        removed = pipeline.clean(storage.absolute(output), dry_run=dry_run)
+    for path in removed:
+        print(f"  {path}")
+    print(f"{_count(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
+
+
 @app.command(name="weights")
 def show_weights(weights_: WeightsOption = []) -> None:  # noqa: B006
     """Print what weights each backbone has, where from, and how to get the missing ones.
@@ -281,6 +336,13 @@ def _errors() -> Iterator[None]:
         print(f"nst: {exc}", file=sys.stderr)
         is_usage = isinstance(exc, ConfigError | ManifestError)
         raise typer.Exit(EXIT_USAGE if is_usage else EXIT_STOPPED) from exc
+    except (KeyboardInterrupt, Interrupted) as exc:
+        number = exc.number if isinstance(exc, Interrupted) else signal.SIGINT
+        print(
+            "nst: stopped; what is finished is kept, run the same again to go on", file=sys.stderr
+        )
+        # What a shell reports of a process that a signal ended.
+        raise typer.Exit(128 + number) from exc
 
 
 def _settings(**values: Any) -> RunSettings:
@@ -327,8 +389,8 @@ def _print_plan(plan: Plan) -> None:
             print(f"    {planned.job.id}")
     if plan.done:
         print("  already done")
-        for outcome in plan.done:
-            print(f"    {outcome.id}")
+        for job_id in plan.done:
+            print(f"    {job_id}")
     failed = {outcome.id: outcome for outcome in plan.failed}
     rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
     _print_rows(rows, "cannot run as things are")
@@ -346,8 +408,19 @@ def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
     print(f"{report.num_ok} of {_count(report.num_rows, 'row')} ok{before}")
     _print_rows([_failed_row(record) for record in report.failed], "failed")
+    if report.failed:
+        _print_counts(report)
     print(f"Metadata: {report.metadata_url}")
     print(f"Gallery: {report.gallery_url}")
+
+
+def _print_counts(report: RunReport) -> None:
+    counts = {"ok": report.num_ok}
+    counts |= {f"failed, {reason}": n for reason, n in report.failed_by_reason.items()}
+    width = max(len(str(report.num_rows)), len("rows"))
+    print(f"{'rows':>{width}}  status")
+    for status, number in counts.items():
+        print(f"{number:>{width}}  {status}")
 
 
 def _failed_row(record: Record) -> tuple[int, str, str]:

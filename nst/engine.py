@@ -8,8 +8,9 @@ from torch import Tensor
 
 from nst.backbones import Backbone
 from nst.colors import match_colors
-from nst.objective import LOSS_NAMES, Item, Losses, Objective, StyleMemo, map_losses
+from nst.objective import Objective
 from nst.optimizers import OPTIMIZERS
+from nst.targets import LOSS_NAMES, Item, Losses, StyleMemo, map_losses
 
 # How often the loop looks whether pictures have stopped moving, which has to wait for the device.
 STALL_WINDOW = 10
@@ -56,11 +57,11 @@ def stylize(
     images = torch.stack([_initial(item) for item in items]).to(backbone.device)
     optimizer = OPTIMIZERS[program.optimizer](images)
     best = _Best(images)
-    stalls = _Stalls([item.params.tolerance for item in items])
+    stalls = _Stalls([item.params.tolerance for item in items], images.device)
     curve = []
     for evaluation in range(1, program.steps + 1):
         losses, gradient = objective(images, stalls.running)
-        best.update(images, losses, gradient, stalls.running)
+        best.update(images, losses, gradient, stalls.is_running)
         curve.append(losses)
         if on_step is not None:
             on_step(evaluation, losses)
@@ -105,11 +106,8 @@ class _Best:
         self.losses = Losses(**dict.fromkeys(LOSS_NAMES, nothing))
         self.is_finite = torch.ones(len(images), dtype=torch.bool, device=images.device)
 
-    def update(
-        self, images: Tensor, losses: Losses, gradient: Tensor, running: Sequence[bool]
-    ) -> None:
+    def update(self, images: Tensor, losses: Losses, gradient: Tensor, is_running: Tensor) -> None:
         """What becomes of an item that no longer runs is not looked at."""
-        is_running = torch.tensor(running, device=images.device)
         is_finite = losses.total.isfinite() & gradient.flatten(1).isfinite().all(dim=1)
         self.is_finite = self.is_finite & (is_finite | ~is_running)
         is_better = self.is_finite & is_running & (losses.total < self.losses.total)
@@ -120,9 +118,13 @@ class _Best:
 
 
 class _Stalls:
-    """Which items still move, told by how much the best loss fell since the last look."""
+    """Which items still move, told by how much the best loss fell since the last look.
 
-    def __init__(self, tolerances: Sequence[float]) -> None:
+    `is_running` [B] says so on the device, where telling it at each step would hold the loop up.
+    """
+
+    def __init__(self, tolerances: Sequence[float], device: torch.device) -> None:
+        self.is_running = torch.ones(len(tolerances), dtype=torch.bool, device=device)
         self._tolerances = tolerances
         self._last: Sequence[float] = [torch.inf] * len(tolerances)
         self.ends: list[int | None] = [None] * len(tolerances)
@@ -136,6 +138,8 @@ class _Stalls:
             return
         totals = best.tolist()
         for i, (before, now) in enumerate(zip(self._last, totals, strict=True)):
-            if self.ends[i] is None and before - now < self._tolerances[i] * now:
+            tolerance = self._tolerances[i]
+            if self.ends[i] is None and tolerance > 0 and before - now <= tolerance * now:
                 self.ends[i] = evaluation
+                self.is_running[i] = False
         self._last = totals

@@ -76,11 +76,12 @@ class MemoryLimitError(NSTError):
 
 
 class WorkerError(NSTError):
-    """A picture killed or hung the process that painted it, more than once and alone."""
+    """A picture killed or hung the process that painted it, now `attempts` times in a row."""
 
-    def __init__(self, message: str, *, reason: Reason) -> None:
+    def __init__(self, message: str, *, reason: Reason, attempts: int) -> None:
         super().__init__(message)
         self.reason = reason
+        self.attempts = attempts
 
 
 class WeightsError(NSTError):

@@ -55,7 +55,9 @@ def render(records: Sequence[Record], *, previews: Set[str]) -> dict[str, str]:
     `previews` are the names of the input previews that the output has. The same records give the
     same files.
     """
-    backbones = [name for name in PROFILES if any(r.backbone == name for r in records)]
+    found = {record.backbone for record in records}
+    # A row that was refused may name any other, or none.
+    backbones = [*(name for name in PROFILES if name in found), *sorted(found - set(PROFILES))]
     environment = Environment(
         loader=PackageLoader("nst"),
         autoescape=True,

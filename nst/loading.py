@@ -10,9 +10,9 @@ from torch import Tensor
 from nst import colors, images, output, storage
 from nst.errors import ImageError
 from nst.job import style_edge_px
-from nst.objective import Item
 from nst.plan import Input, PlannedJob
 from nst.settings import RunSettings
+from nst.targets import Item
 
 _PREVIEW_PX = 1024
 
@@ -32,12 +32,14 @@ class Inputs:
     def __init__(self) -> None:
         self._bytes: dict[str, bytes] = {}
         self._pictures: dict[tuple[Any, ...], images.Picture] = {}
+        self._to_show: set[str] = set()
         self._shown: set[str] = set()
 
     def load(self, planned: PlannedJob) -> Loaded:
         """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
         params = planned.job.params
         size = (planned.height, planned.width)
+        self._to_show |= {planned.content.digest, *(style.digest for style in planned.styles)}
         content = self._content(planned)
         pixels = torch.from_numpy(content.pixels)
         edge = style_edge_px(params)
@@ -69,7 +71,9 @@ class Inputs:
 
     def write_previews(self, settings: RunSettings) -> None:
         """The gallery shows inputs that it may not be able to reach where they are."""
-        new = self._bytes.keys() - self._shown
+        # Not those that were read and could not be decoded, whose rows have failed by now.
+        decoded = {digest for digest, *_ in self._pictures}
+        new = (decoded & self._to_show) - self._shown
         if not new:
             return
         folder = storage.join(settings.output, output.INPUTS)
@@ -117,7 +121,8 @@ class Inputs:
             if hashlib.sha256(data).hexdigest() != source.digest:
                 raise ImageError(
                     f"{source.uri}: expected the file as it was when the run began, found it "
-                    "changed; run it again"
+                    "changed; run it again",
+                    reason="input_changed",
                 )
             self._bytes[source.digest] = data
         return self._bytes[source.digest]

@@ -1,18 +1,23 @@
 """Manifest text -> jobs, with every bad row named.
 
-No I/O here but what the caller hands in: the bytes, and a way to expand a glob.
+No I/O here but what the caller hands in, the bytes and a way to expand a glob, and following the
+links of local paths.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from nst.errors import ManifestError
+from nst.access import Access, is_plain
+from nst.errors import ManifestError, Reason
 from nst.ids import SAFE_ID_RULE, Ids, is_safe_id, made_id
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
 from nst.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
+from nst.redaction import redacted
 from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, read_rows, text_of
 
 Resolve = Callable[[str], str]
@@ -26,6 +31,40 @@ _REQUIRED_TEXT = {
     "backbone": "one of " + ", ".join(PROFILES),
 }
 
+_MAX_LISTED = 1000
+_MAX_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a row cannot be run."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The jobs of a manifest, one for each row and in its order.
+
+    Those in `refused`, by their id, stand for rows that are wrong: they have no inputs, default
+    parameters, and of the row's text what there is.
+    """
+
+    jobs: tuple[Job, ...]
+    refused: Mapping[str, Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """An input as a URL that can be read, or what was expected instead of it."""
+
+    uri: str
+    objection: str | None
+
+
+_Locate = Callable[[str], _Located]
+
 
 def parse(
     name: str,
@@ -33,35 +72,67 @@ def parse(
     *,
     resolve: Resolve,
     glob: Glob,
+    access: Access,
     overrides: Mapping[str, Any] | None = None,
-) -> tuple[Job, ...]:
+    keep_going: bool = False,
+) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
 
-    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written.
-    `overrides` are picture parameters that stand over those of every row.
-    Raises ManifestError, which lists every problem, before anything is run.
+    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
+    neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
+    stand over those of every row.
+    Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
+    where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
+
+    @lru_cache(maxsize=10_000)
+    def locate(reference: str) -> _Located:
+        # As written, too: resolved, a `data:` URL is a path like any other.
+        objection = access.objection_to_kind(reference)
+        if objection:
+            return _Located("", objection)
+        uri = resolve(reference)
+        return _Located(uri, access.objection(uri))
+
+    def matches(pattern: str) -> Sequence[str]:
+        expected = access.objection_to_kind(pattern)
+        expected = expected or access.objection_to_pattern(resolve(pattern))
+        if expected:
+            raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
+        return glob(pattern)
+
+    jobs: list[Job] = []
+    refused: dict[str, Refusal] = {}
+    problems: list[Problem] = []
+    ids = Ids()
     try:
         forced = parse_overrides(overrides or {})
-        table = read_rows(name, data, glob)
+        table = read_rows(name, data, matches)
+        problems += table.problems
+        for number, row in enumerate(table.rows, start=1):
+            own_id = text_of(row.cells, "id")
+            job = None
+            found: list[Problem] = []
+            try:
+                job = _job(number, row, own_id, forced, locate)
+            except Problems as exc:
+                found += exc.problems
+            job_id = job.id if job else own_id
+            clash = ids.add(job_id, number, row.line, is_own=own_id is not None) if job_id else []
+            if job and not clash:
+                jobs.append(job)
+            elif keep_going:
+                if job_id is None or clash or not is_safe_id(job_id):
+                    job_id = ids.stand_in(number, row.cells)
+                jobs.append(_stand_in(number, row, job_id))
+                refused[job_id] = _row_refusal([*found, *clash])
+            else:
+                problems += [*found, *clash]
     except Problems as exc:
-        raise _refusal(name, exc.problems) from exc
-    problems = list(table.problems)
-    jobs: list[Job] = []
-    ids = Ids()
-    for number, row in enumerate(table.rows, start=1):
-        own_id = text_of(row.cells, "id")
-        try:
-            job = _job(number, row, own_id, forced, resolve)
-            jobs.append(job)
-            problems += ids.add(job.id, number, row.line, is_own=own_id is not None)
-        except Problems as exc:
-            problems += exc.problems
-            if own_id is not None:
-                problems += ids.add(own_id, number, row.line, is_own=True)
+        problems += exc.problems
     if problems:
         raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
-    return tuple(jobs)
+    return Parsed(tuple(jobs), refused)
 
 
 def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +156,22 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _job(
-    number: int, row: Row, own_id: str | None, forced: Mapping[str, Any], resolve: Resolve
+    number: int, row: Row, own_id: str | None, forced: Mapping[str, Any], locate: _Locate
 ) -> Job:
-    problems: list[Problem] = []
+    """The job of a row. Raises Problems."""
+    if row.is_guess:
+        raise Problems(*row.problems)
+    problems = list(row.problems)
+
+    def located(column: str, reference: str) -> str:
+        if not is_plain(reference):
+            return ""
+        found = locate(reference)
+        if found.objection:
+            expected, what = found.objection, shown(reference)
+            problems.append(Problem(row.line, column, expected, what, "path_not_allowed"))
+        return found.uri
+
     texts = {}
     for column in REQUIRED_COLUMNS:
         value = _joined(row.cells.get(column)) if column == "style" else row.cells.get(column)
@@ -98,12 +182,15 @@ def _job(
     backbone = texts.get("backbone")
     if backbone is not None and backbone not in PROFILES:
         expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
-        problems.append(Problem(row.line, "backbone", expected, repr(backbone)))
+        problems.append(Problem(row.line, "backbone", expected, shown(backbone)))
     styles = tuple(filter(None, (part.strip() for part in texts.get("style", "").split("|"))))
     if "style" in texts and not styles:
         problems.append(Problem(row.line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
     given = {f: row.cells[f] for f in PARAM_FIELDS if is_given(row.cells, f)}
     mask = text_of(row.cells, "mask")
+    if mask is not None and not isinstance(row.cells["mask"], str):
+        expected = "the path or URL of a picture"
+        problems.append(Problem(row.line, "mask", expected, shown(row.cells["mask"])))
     if given.get("init") == "picture":
         expected = "one of " + ", ".join(_NAMED_INITS) + ", or the path or URL of a picture"
         problems.append(Problem(row.line, "init", expected, "'picture'"))
@@ -118,35 +205,76 @@ def _job(
     except ValidationError as exc:
         problems += _value_problems(exc, row.line)
     problems += [
-        Problem(row.line, column, "text that UTF-8 can hold", ascii(value))
+        Problem(row.line, column, "text that UTF-8 can hold, without NUL", shown(value))
         for column, value in row.cells.items()
-        if isinstance(value, str) and not _is_utf_8(value)
+        if not all(map(is_plain, _texts(value)))
     ]
     if own_id is not None and not is_safe_id(own_id):
-        problems.append(Problem(row.line, "id", SAFE_ID_RULE, repr(own_id)))
+        problems.append(Problem(row.line, "id", SAFE_ID_RULE, shown(own_id)))
+    content = located("content", texts["content"]) if "content" in texts else ""
+    style_uris = tuple(located("style", style) for style in styles)
+    mask_uri = located("mask", mask) if mask else None
+    start_uri = located("init", start) if start else None
     if problems or params is None:
         raise Problems(*problems)
-    labels = {
-        column.removeprefix(LABEL_PREFIX): str(value)
-        for column, value in row.cells.items()
-        if column.startswith(LABEL_PREFIX) and is_given(row.cells, column)
-    }
     return Job(
         row=number,
         id=own_id
         or made_id(texts | _said(mask=mask, start=start), {f: getattr(own, f) for f in given}),
-        content=resolve(texts["content"]),
-        styles=tuple(map(resolve, styles)),
+        content=content,
+        styles=style_uris,
         content_name=texts["content"],
         style_name=texts["style"],
         backbone=texts["backbone"],
         params=params,
-        labels=labels,
-        mask=resolve(mask) if mask else None,
+        labels=_labels(row),
+        mask=mask_uri,
         mask_name=mask,
-        start=resolve(start) if start and params.init == "picture" else None,
+        start=start_uri if params.init == "picture" else None,
         start_name=start if params.init == "picture" else None,
     )
+
+
+def _labels(row: Row) -> dict[str, str]:
+    return {
+        column.removeprefix(LABEL_PREFIX): str(value)
+        for column, value in row.cells.items()
+        if column.startswith(LABEL_PREFIX) and is_given(row.cells, column)
+    }
+
+
+def _stand_in(number: int, row: Row, job_id: str) -> Job:
+    """The job of a row that is refused: what it says, as far as it can be written down."""
+
+    def said(column: str) -> str:
+        return _kept(text_of({column: _joined(row.cells.get(column))}, column) or "")
+
+    start = said("init")
+    return Job(
+        row=number,
+        id=job_id,
+        content="",
+        styles=(),
+        content_name=said("content"),
+        style_name=said("style"),
+        backbone=said("backbone"),
+        params=PictureParams(),
+        labels={name: _kept(text) for name, text in _labels(row).items() if is_plain(name)},
+        mask_name=said("mask") or None,
+        start_name=start if _is_picture(start) else None,
+    )
+
+
+def _kept(text: str) -> str:
+    """What the metadata and the gallery get of a text that was refused."""
+    plain = text if is_plain(text) else ascii(text)[1:-1]
+    return redacted(plain)[:_MAX_KEPT]
+
+
+def _row_refusal(problems: Sequence[Problem]) -> Refusal:
+    is_access = any(problem.reason == "path_not_allowed" for problem in problems)
+    message = redacted(". ".join(map(str, problems)))
+    return Refusal("path_not_allowed" if is_access else "bad_row", message)
 
 
 def _joined(value: object) -> object:
@@ -156,14 +284,24 @@ def _joined(value: object) -> object:
     return value
 
 
+def _texts(value: object) -> list[str]:
+    """The texts of a cell, which may be a list of them."""
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
 def _start(given: dict[str, Any]) -> str | None:
     """The picture that an `init` names; in `given` it is then said to be one."""
     init = given.get("init")
-    # A path has a folder or a suffix; a lone word is a slip of the pen.
-    if not isinstance(init, str) or not any(mark in init.strip() for mark in "/."):
+    if not isinstance(init, str) or not _is_picture(init):
         return None
     given["init"] = "picture"
     return init.strip()
+
+
+def _is_picture(init: str) -> bool:
+    """Whether an `init` is a path, with a folder or a suffix; a lone word is a slip of the pen."""
+    return any(mark in init for mark in "/.")
 
 
 def _said(**texts: str | None) -> dict[str, str]:
@@ -211,12 +349,10 @@ def _value_problems(error: ValidationError, line: int | None) -> list[Problem]:
     ]
 
 
-def _is_utf_8(text: str) -> bool:
-    """Not so for half of a surrogate pair, which JSON can spell and nothing can write."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def _refusal(name: str, problems: Sequence[Problem]) -> ManifestError:
     count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-    lines = "\n".join(f"  {problem}" for problem in problems)
-    return ManifestError(f"{name}: refused with {count}, nothing was run\n{lines}")
+    lines = [f"  {problem}" for problem in problems[:_MAX_LISTED]]
+    if len(problems) > _MAX_LISTED:
+        lines.append(f"  and {len(problems) - _MAX_LISTED} more")
+    listed = redacted("\n".join(lines))
+    return ManifestError(f"{name}: refused with {count}, nothing was run\n{listed}")

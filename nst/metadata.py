@@ -23,7 +23,7 @@ from nst.tables import (
     write_parquet,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Status = Literal["ok", "failed"]
 
@@ -57,6 +57,7 @@ class Outcome:
     status: Status
     reason: Reason | None = None
     error: str | None = None
+    attempts: int | None = None
     picture: str | None = None
     picture_digest: str | None = None
     picture_bytes: int | None = None
@@ -114,6 +115,12 @@ OUTCOME_COLUMNS = (
     Column("status", TEXT, "`ok` or `failed`."),
     Column("reason", TEXT, "Why a row failed, as one of a closed list of words."),
     Column("error", TEXT, "Why a row failed, as a sentence that says what to do."),
+    Column(
+        "attempts",
+        INT32,
+        "How often in a row the picture killed or hung what painted it; from 2 on it is "
+        "quarantined.",
+    ),
     Column("picture", TEXT, "Path of the picture, relative to the output."),
     Column("picture_digest", TEXT, "sha256 of the picture file's bytes."),
     Column("picture_bytes", INT64, "Size of the picture file in bytes."),
@@ -200,32 +207,34 @@ def outcomes_to_parquet(outcomes: Iterable[Outcome]) -> bytes:
 
 
 def outcomes_from_parquet(data: bytes) -> list[Outcome]:
-    """The outcomes that `outcomes_to_parquet` wrote. Raises TableError for other bytes."""
+    """The outcomes that `outcomes_to_parquet` wrote, of earlier releases too.
+
+    Raises TableError for other bytes.
+    """
     return [_outcome(row) for row in read_parquet(data)]
 
 
-def make_records(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[Record]:
-    """One record for each job, in their order, with the outcome of its id."""
-    return [
-        Record(
-            row=job.row,
-            content=job.content_name,
-            style=job.style_name,
-            mask=job.mask_name,
-            start=job.start_name,
-            backbone=job.backbone,
-            labels=job.labels,
-            params=job.params,
-            outcome=outcomes[job.id],
-        )
-        for job in jobs
-    ]
+def record_of(job: Job, outcome: Outcome) -> Record:
+    """The row of the manifest with what became of it."""
+    return Record(
+        row=job.row,
+        content=job.content_name,
+        style=job.style_name,
+        mask=job.mask_name,
+        start=job.start_name,
+        backbone=job.backbone,
+        labels=job.labels,
+        params=job.params,
+        outcome=outcome,
+    )
 
 
-def metadata_to_parquet(records: Sequence[Record]) -> bytes:
-    """The whole table: row, outcome, parameters, and a column for each label that some row has."""
-    labels = dict.fromkeys(LABEL_PREFIX + name for record in records for name in record.labels)
-    label_columns = [Column(name, TEXT, "Label of the manifest.") for name in labels]
+def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> bytes:
+    """The whole table: row, outcome, parameters, and a column for each of `labels`.
+
+    The records are taken one by one, so that they need not all be there at once.
+    """
+    label_columns = [Column(LABEL_PREFIX + name, TEXT, "Label of the manifest.") for name in labels]
     rows = (
         {
             "row": record.row,
@@ -259,7 +268,7 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
                 for name, value in row.items()
                 if name.startswith(LABEL_PREFIX) and value is not None
             },
-            params=PictureParams(**{name: row[name] for name in PARAM_FIELDS}),
+            params=PictureParams(**{name: row[name] for name in PARAM_FIELDS if name in row}),
             outcome=_outcome(row),
         )
         for row in read_parquet(data)
@@ -270,7 +279,8 @@ _NOTES = {"schema_version": str(SCHEMA_VERSION)}
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
-    values = {field.name: row[field.name] for field in fields(Outcome)}
+    # A release knows columns that earlier ones did not.
+    values = {field.name: row[field.name] for field in fields(Outcome) if field.name in row}
     curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
     layers = tuple(LayerLoss(**each) for each in row["style_layer_losses"] or ())
     return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers})

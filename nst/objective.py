@@ -13,71 +13,35 @@ No loss goes through autograd. What each pulls the features towards is known as 
 are, so the way back through the network picks it up as it passes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nst import losses, regions
+from nst import losses
 from nst.backbones import Backbone
-from nst.job import PictureParams
-from nst.profiles import Shares
-from nst.tiles import Place, Tile, cut
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One picture to make: `content` [3,H,W] and `styles` [3,h,w] each, float32 sRGB in [0, 1].
-
-    `mask` [1,H,W] in [0, 1] says where each style paints, as in `nst.regions`; without one, several
-    styles are blended. `start` [3,H,W] is what the optimisation starts from where that is a picture.
-    `style_keys` name the styles' pixels, so that what is computed of them once can be found again.
-    """
-
-    content: Tensor
-    styles: tuple[Tensor, ...]
-    params: PictureParams
-    mask: Tensor | None = None
-    start: Tensor | None = None
-    style_keys: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Losses:
-    """The unitless losses of a batch, [B] each; `total` is their weighted sum."""
-
-    content: Tensor
-    style: Tensor
-    tv: Tensor
-    detail: Tensor
-    total: Tensor
-
-
-LOSS_NAMES = ("content", "style", "tv", "detail", "total")
-
-
-def map_losses(function: Callable[..., Tensor], *batches: Losses) -> Losses:
-    """One `Losses` whose every field is `function` of that field of each of `batches`."""
-    return Losses(
-        content=function(*(each.content for each in batches)),
-        style=function(*(each.style for each in batches)),
-        tv=function(*(each.tv for each in batches)),
-        detail=function(*(each.detail for each in batches)),
-        total=function(*(each.total for each in batches)),
-    )
-
-
-# What is known of styles that were looked at before, by layer: under their key, size and layers.
-StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
+from nst.targets import (
+    LOSS_NAMES,
+    Item,
+    Losses,
+    Part,
+    StyleMemo,
+    feature_maps,
+    gram_sums,
+    map_losses,
+    part_of,
+    seen_of,
+    stacked,
+)
+from nst.tiles import Tile
 
 
 class Objective:
     """The weighted loss of a batch and its gradient; what does not change is computed once."""
 
-    def __init__(self, parts: Sequence["_Part"], backbone: Backbone) -> None:
+    def __init__(self, parts: Sequence["Part"], backbone: Backbone) -> None:
         self._parts = parts
         self._backbone = backbone
 
@@ -99,9 +63,9 @@ class Objective:
         shares = backbone.profile.shares(program.content_layers, program.style_layers)
         memo = {} if memo is None else memo
         with torch.no_grad():
-            parts = [_part(item, shares, backbone, memo, tile_px) for item in items]
+            parts = [part_of(item, shares, backbone, memo, tile_px) for item in items]
             if len(parts) > 1 and runs_items_together(backbone.device, tile_px):
-                parts = [_stacked(parts)]
+                parts = [stacked(parts)]
         return cls(parts, backbone)
 
     def __call__(
@@ -137,7 +101,7 @@ class Objective:
 
     def _split(
         self, images: Tensor, running: Sequence[bool] | None
-    ) -> Iterator[tuple["_Part", Tensor, bool]]:
+    ) -> Iterator[tuple["Part", Tensor, bool]]:
         start = 0
         for part in self._parts:
             stop = start + part.num_items
@@ -155,52 +119,7 @@ def runs_items_together(device: torch.device, tile_px: int | None) -> bool:
     return device.type != "cpu" and tile_px is None
 
 
-@dataclass(frozen=True, slots=True)
-class _StyleTarget:
-    """What a layer's Grams are drawn to, for B items of K regions each.
-
-    `grams` are [B,K,C,C]; `coefficients` [B,K] are each one's part of the loss over its scale;
-    `guides` [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are
-    the sums of the squared guides, by which a Gram is divided.
-    """
-
-    grams: Tensor
-    coefficients: Tensor
-    guides: Tensor | None
-    sizes: Tensor
-    share: float
-
-    def pull(self, sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's share of the loss, [B], and matrices [B,K,C,C] that turn features to gradients.
-
-        `sums` [B,K,C,C] are the undivided Grams. As dG/dF of ||G - A||^2 is 4 F (G - A) / size.
-        """
-        difference = sums / self.sizes[..., None, None] - self.grams
-        loss = (self.coefficients * difference.square().sum(dim=(2, 3))).sum(dim=1)
-        slope = 4 * weight[:, None] * self.coefficients / self.sizes
-        return loss, slope[..., None, None] * difference
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What the items that go through the network together are drawn to."""
-
-    styles: Mapping[str, _StyleTarget]
-    contents: Mapping[str, Tensor]
-    content_coefficients: Mapping[str, Tensor]
-    temperatures: Mapping[str, Tensor]
-    edges: Tensor
-    edge_scale: Tensor
-    weights: Losses
-    looks_at_pixels: bool
-    tiles: tuple[Tile, ...]
-
-    @property
-    def num_items(self) -> int:
-        return len(self.weights.total)
-
-
-def _evaluate(images: Tensor, part: _Part, backbone: Backbone) -> tuple[Losses, Tensor]:
+def _evaluate(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
     """Losses and gradient in one pass there and back."""
     images = images.detach().requires_grad_(True)
     content = torch.zeros_like(part.weights.content)
@@ -210,12 +129,12 @@ def _evaluate(images: Tensor, part: _Part, backbone: Backbone) -> tuple[Losses, 
         nonlocal content, style
         temperature = part.temperatures.get(layer)
         raw = features.detach().requires_grad_(temperature is not None)
-        seen = _seen(raw, temperature)
+        seen = seen_of(raw, temperature)
         pulls: list[_Pull] = []
         with torch.no_grad():
             if layer in part.styles:
                 target = part.styles[layer]
-                loss, matrices = target.pull(_gram_sums(seen, target.guides), part.weights.style)
+                loss, matrices = target.pull(gram_sums(seen, target.guides), part.weights.style)
                 style = style + loss
                 pulls.append(_style_pull(matrices, target.guides))
             if layer in part.contents:
@@ -236,7 +155,7 @@ def _evaluate(images: Tensor, part: _Part, backbone: Backbone) -> tuple[Losses, 
     return _with_image_losses(images, content, style, gradient, part)
 
 
-def _evaluate_by_tiles(images: Tensor, part: _Part, backbone: Backbone) -> tuple[Losses, Tensor]:
+def _evaluate_by_tiles(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
     """The same in two passes: the first finds the statistics of the whole, the second the gradient."""
     images = images.detach()
     with torch.no_grad():
@@ -278,7 +197,7 @@ def _evaluate_by_tiles(images: Tensor, part: _Part, backbone: Backbone) -> tuple
 
 
 def _with_image_losses(
-    images: Tensor, content: Tensor, style: Tensor, gradient: Tensor, part: _Part
+    images: Tensor, content: Tensor, style: Tensor, gradient: Tensor, part: Part
 ) -> tuple[Losses, Tensor]:
     """Add the losses that look at the pixels themselves."""
     weights = part.weights
@@ -295,43 +214,22 @@ def _with_image_losses(
     )
 
 
-def _measure(images: Tensor, part: _Part, backbone: Backbone) -> tuple[dict[str, Tensor], Tensor]:
+def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, Tensor], Tensor]:
     """The undivided Grams of each style layer, [B,K,C,C], and the content loss, [B]."""
     sums: dict[str, Tensor] = {}
     content = torch.zeros_like(part.weights.content)
-    for layer, features, place in _maps(images, part.tiles, backbone):
+    for layer, features, place in feature_maps(images, part.tiles, backbone):
         temperature = part.temperatures.get(layer)
-        seen = _seen(features, temperature)
+        seen = seen_of(features, temperature)
         if layer in part.styles:
             guides = part.styles[layer].guides
-            found = _gram_sums(seen, None if guides is None else guides[place])
+            found = gram_sums(seen, None if guides is None else guides[place])
             sums[layer] = sums[layer] + found if layer in sums else found
         if layer in part.contents:
             difference = seen.float() - part.contents[layer][place].float()
             loss = difference.square().sum(dim=(1, 2, 3))
             content = content + part.content_coefficients[layer] * loss
     return sums, content
-
-
-def _maps(
-    images: Tensor, tiles: Sequence[Tile], backbone: Backbone
-) -> Iterator[tuple[str, Tensor, Place]]:
-    """The feature maps of each tile without its margin, and where in the whole map they belong."""
-    for tile in tiles:
-        features = backbone(images[:, :, tile.rows, tile.columns])
-        for layer in list(features):
-            own = features.pop(layer)
-            core, place = tile.at(backbone.profile.stride(layer), own)
-            yield layer, own[core], place
-
-
-def _gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
-    """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
-    flat = losses.positions(features)
-    if guides is None:
-        return (flat.transpose(1, 2) @ flat)[:, None]
-    guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
-    return torch.stack([each.transpose(1, 2) @ each for each in guided], dim=1)
 
 
 # Adds what a loss pulls features to, given the gradient so far and the features, both [B,C,h,w].
@@ -384,207 +282,3 @@ class _Pulled(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (features,) = ctx.saved_tensors
         return ctx.pull(gradients[0], features), None
-
-
-def _part(
-    item: Item, shares: Shares, backbone: Backbone, memo: StyleMemo, tile_px: int | None
-) -> _Part:
-    device = backbone.device
-    params = item.params
-    content = item.content[None].to(device)
-    tiles = cut(content.shape[2], content.shape[3], tile_px, backbone.profile.margin_px)
-    keys = item.style_keys or tuple(f"only {n}" for n in range(len(item.styles)))
-    styles = [_Style(s[None].to(device), k) for s, k in zip(item.styles, keys, strict=True)]
-    if not item.style_keys:
-        memo = {}
-    temperatures = _temperatures(styles, shares, backbone, memo, tile_px)
-    grams = [_style_grams(s, temperatures, shares, backbone, memo, tile_px) for s in styles]
-    guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
-    contents, sizes = _content_maps(content, temperatures, shares, backbone, tiles)
-    targets = {
-        layer: _style_target([each[layer] for each in grams], params, guides, sizes[layer], share)
-        for layer, share in shares.style.items()
-    }
-
-    def column(value: float) -> Tensor:
-        return torch.tensor([value], device=device)
-
-    edges = losses.laplacian(content)
-    return _Part(
-        styles=targets,
-        contents=contents,
-        content_coefficients={
-            layer: shares.content[layer] / losses.content_scale(target)
-            for layer, target in contents.items()
-        },
-        temperatures=temperatures,
-        edges=edges,
-        edge_scale=losses.detail_scale(edges),
-        weights=Losses(
-            content=column(params.content_weight),
-            style=column(params.style_weight),
-            tv=column(params.tv_weight),
-            detail=column(params.detail_weight),
-            total=column(1.0),
-        ),
-        looks_at_pixels=params.tv_weight > 0 or params.detail_weight > 0,
-        tiles=tiles,
-    )
-
-
-def _content_maps(
-    content: Tensor,
-    temperatures: Mapping[str, Tensor],
-    shares: Shares,
-    backbone: Backbone,
-    tiles: Sequence[Tile],
-) -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
-    """What the losses see of the content in each content layer, and the size of every layer's map."""
-    pieces: dict[str, list[tuple[Place, Tensor]]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    for layer, features, place in _maps(content, tiles, backbone):
-        # Tiles come row by row, so that the last one of a layer ends where the map ends.
-        sizes[layer] = (place[2].stop, place[3].stop)
-        if layer in shares.content:
-            seen = _seen(features, temperatures.get(layer))
-            pieces.setdefault(layer, []).append((place, seen))
-    return {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()}, sizes
-
-
-def _joined(pieces: Sequence[tuple[Place, Tensor]], size: tuple[int, int]) -> Tensor:
-    if len(pieces) == 1:
-        return pieces[0][1]
-    first = pieces[0][1]
-    whole = first.new_empty(*first.shape[:2], *size)
-    for place, piece in pieces:
-        whole[place] = piece
-    return whole
-
-
-@dataclass(frozen=True, slots=True)
-class _Style:
-    """A style picture [1,3,h,w] and what it is called in the memo."""
-
-    pixels: Tensor
-    key: str
-
-
-def _style_target(
-    grams: Sequence[Tensor],
-    params: PictureParams,
-    guides: Tensor | None,
-    size: tuple[int, int],
-    share: float,
-) -> _StyleTarget:
-    """The target of a layer of `size`: one blended Gram, or one for each region of a mask."""
-    found = torch.stack(list(grams))
-    if guides is None:
-        weights = found.new_tensor(params.style_blend or [1.0] * len(grams))
-        blended = (found * (weights / weights.sum())[:, None, None]).sum(dim=0)
-        target = blended[None, None]
-        sizes = target.new_full((1, 1), size[0] * size[1])
-        areas = torch.ones_like(sizes)
-    else:
-        guides = regions.at_layer(guides[0], *size)[None]
-        target = found[None]
-        sizes = guides.square().sum(dim=(2, 3)).clamp_min(losses.MIN_SCALE)
-        areas = guides.mean(dim=(2, 3))
-        areas = areas / areas.sum(dim=1, keepdim=True).clamp_min(losses.MIN_SCALE)
-    coefficients = share * areas / losses.gram_scale(target)
-    return _StyleTarget(target, coefficients, guides, sizes, share)
-
-
-def _seen(features: Tensor, temperature: Tensor | None) -> Tensor:
-    """What the losses look at: features, or where the profile says so, smoothed ones."""
-    return features if temperature is None else losses.smoothed(features, temperature)
-
-
-def _temperatures(
-    styles: Sequence[_Style],
-    shares: Shares,
-    backbone: Backbone,
-    memo: StyleMemo,
-    tile_px: int | None,
-) -> dict[str, Tensor]:
-    """For each layer that is smoothed, [1]: the highest of the styles', so that none is sharpened."""
-    layers = [layer for layer in shares.layers if layer in backbone.profile.smoothed_layers]
-    if not layers:
-        return {}
-    found = []
-    for style in styles:
-        name = (style.key, tuple(style.pixels.shape), tuple(layers))
-        if name not in memo:
-            memo[name] = {
-                layer: losses.temperature(features)
-                for layer, features, _ in _maps(
-                    style.pixels, _tiles(style, backbone, tile_px), backbone
-                )
-                if layer in layers
-            }
-        found.append(memo[name])
-    return {layer: torch.stack([each[layer] for each in found]).amax(dim=0) for layer in layers}
-
-
-def _style_grams(
-    style: _Style,
-    temperatures: Mapping[str, Tensor],
-    shares: Shares,
-    backbone: Backbone,
-    memo: StyleMemo,
-    tile_px: int | None,
-) -> Mapping[str, Tensor]:
-    """The Gram [C,C] of each style layer."""
-    at = tuple(sorted((layer, float(value)) for layer, value in temperatures.items()))
-    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), at)
-    if name not in memo:
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
-        tiles = _tiles(style, backbone, tile_px)
-        for layer, features, _ in _maps(style.pixels, tiles, backbone):
-            if layer in shares.style:
-                found = _gram_sums(_seen(features, temperatures.get(layer)), None)[0, 0]
-                sums[layer] = sums[layer] + found if layer in sums else found
-                counts[layer] = counts.get(layer, 0) + features[0, 0].numel()
-        memo[name] = {layer: sums[layer] / counts[layer] for layer in sums}
-    return memo[name]
-
-
-def _tiles(style: _Style, backbone: Backbone, tile_px: int | None) -> tuple[Tile, ...]:
-    height, width = style.pixels.shape[2:]
-    return cut(height, width, tile_px, backbone.profile.margin_px)
-
-
-def _stacked(parts: Sequence[_Part]) -> _Part:
-    """One part of several whose tensors are alike."""
-
-    def cat(tensors: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(tensors))
-
-    def layers(name: str) -> dict[str, Tensor]:
-        return {
-            layer: cat([getattr(part, name)[layer] for part in parts])
-            for layer in getattr(parts[0], name)
-        }
-
-    def style(layer: str) -> _StyleTarget:
-        targets = [part.styles[layer] for part in parts]
-        guides = [target.guides for target in targets if target.guides is not None]
-        return _StyleTarget(
-            cat([target.grams for target in targets]),
-            cat([target.coefficients for target in targets]),
-            cat(guides) if guides else None,
-            cat([target.sizes for target in targets]),
-            targets[0].share,
-        )
-
-    return _Part(
-        styles={layer: style(layer) for layer in parts[0].styles},
-        contents=layers("contents"),
-        content_coefficients=layers("content_coefficients"),
-        temperatures=layers("temperatures"),
-        edges=cat([part.edges for part in parts]),
-        edge_scale=cat([part.edge_scale for part in parts]),
-        weights=map_losses(lambda *columns: cat(columns), *(part.weights for part in parts)),
-        looks_at_pixels=any(part.looks_at_pixels for part in parts),
-        tiles=parts[0].tiles,
-    )

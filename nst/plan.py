@@ -1,12 +1,15 @@
 """Which jobs run together and which need not run at all; pure, on values already in memory."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from nst.job import Job
 from nst.metadata import Outcome
 from nst.weights import WeightsFile
+
+# A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
+MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
-    """A job that can run: its inputs are there, and its picture will have `height` x `width`."""
+    """A job that can run: its inputs are there, and its picture will have `height` x `width`.
+
+    `attempts` says how often in a row it has killed or hung what painted it. `outdated` is when a
+    record of it was written whose picture is gone.
+    """
 
     job: Job
     key: str
@@ -31,6 +38,8 @@ class PlannedJob:
     start: Input | None
     height: int
     width: int
+    attempts: int = 0
+    outdated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +62,20 @@ class Group:
         """Pixels times evaluations, which its time is proportional to."""
         return self.height * self.width * self.steps * len(self.jobs)
 
-    @property
-    def digest(self) -> str:
-        """The same for the same pictures under the same ids, and for no others."""
-        text = "\n".join(f"{planned.job.id} {planned.key}" for planned in self.jobs)
-        return hashlib.sha256(text.encode()).hexdigest()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Every row of a manifest accounted for: to run, already done, or failed before it could run.
 
-    Rows that say the same are one job of one id, and stand in `groups`, `done` or `failed` once.
+    Rows that say the same are one job of one id, and stand in `groups`, `done` (the ids of what the
+    output has) or `failed` once. `manifest_digest` is the sha256 of the manifest's bytes.
     """
 
     jobs: tuple[Job, ...]
     groups: tuple[Group, ...]
-    done: tuple[Outcome, ...]
+    done: tuple[str, ...]
     failed: tuple[Outcome, ...]
+    manifest_digest: str = ""
 
     @property
     def num_pictures_to_make(self) -> int:

@@ -3,16 +3,29 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from nst import images, manifest, output, storage, weights
-from nst.errors import ImageError, ManifestError, NSTError, StorageError, ends_the_run
+from nst import images, manifest, output, records, storage, weights
+from nst.access import Access, is_inside
+from nst.errors import (
+    AccessError,
+    ConfigError,
+    ImageError,
+    ManifestError,
+    NSTError,
+    StorageError,
+    WeightsError,
+    ends_the_run,
+)
 from nst.job import Job, job_key, style_edge_px
+from nst.manifest import Parsed, Refusal
 from nst.metadata import Outcome
 from nst.output import failure
-from nst.plan import Input, Plan, PlannedJob, make_groups
+from nst.plan import MAX_ATTEMPTS, Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
+from nst.records import Ledger
+from nst.redaction import redacted
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
@@ -20,6 +33,18 @@ from nst.weights import WeightsFile
 _MAX_ASPECT_ERROR = 0.03
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes.
+
+    `refused` says of some, by their ids, why they are not to be run.
+    """
+
+    jobs: tuple[Job, ...]
+    refused: Mapping[str, Refusal]
+    digest: str
 
 
 def make_plan(
@@ -30,16 +55,39 @@ def make_plan(
     download: bool = True,
     resume: bool = True,
 ) -> Plan:
-    """What to run for each row of the manifest: every input looked at, nothing optimised.
+    """`plan_rows` of `read_manifest`."""
+    rows = read_manifest(manifest_uri, settings, overrides)
+    return plan_rows(rows, settings, download=download, resume=resume)
+
+
+def read_manifest(
+    uri: str, settings: RunSettings, overrides: Mapping[str, Any] | None = None
+) -> Rows:
+    """The rows of a manifest, read once.
+
+    Raises ManifestError where they cannot be used, and ConfigError for a URL of a scheme that is not
+    allowed and for an output among the inputs.
+    """
+    _check_urls(uri, settings)
+    data = _read_manifest(uri)
+    parsed = _parse_manifest(uri, data, settings, overrides)
+    _check_output((job for job in parsed.jobs if job.id not in parsed.refused), settings.output)
+    if not parsed.jobs:
+        _log.warning("%s has no rows", uri)
+    return Rows(jobs=parsed.jobs, refused=parsed.refused, digest=hashlib.sha256(data).hexdigest())
+
+
+def plan_rows(
+    rows: Rows, settings: RunSettings, *, download: bool = True, resume: bool = True
+) -> Plan:
+    """What to run for each row: every input and every backbone's weights looked at.
 
     Rows whose inputs or weights cannot be had are failed in the plan. Without `download`, weights
     that would have to be downloaded count as such; without `resume` the output is not looked at.
-    Raises ManifestError for a bad manifest, and StorageError where a store does not answer.
+    Raises ConfigError for a weights file of the user's own that is bad, and StorageError where a
+    store is out of order.
     """
-    jobs = _read_manifest(manifest_uri, overrides)
-    if not jobs:
-        _log.warning("%s has no rows", manifest_uri)
-    unique = list({job.id: job for job in jobs}.values())
+    unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
     chosen = _in_parallel(
         lambda backbone: usable_weights(
@@ -48,37 +96,58 @@ def make_plan(
         [job.backbone for job in unique],
     )
     planned: list[PlannedJob] = []
-    failed: list[Outcome] = []
+    failed = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
     for job in unique:
         try:
             planned.append(_planned(job, inputs, chosen))
         except NSTError as exc:
             failed.append(_failed(job, exc, inputs))
-    done = _done(planned, settings) if resume else {}
+    done: list[str] = []
+    to_make: list[PlannedJob] = []
+    ledger = records.read(settings.output) if resume else None
+    folder = storage.join(settings.output, output.IMAGES)
+    sizes = storage.list_sizes(folder) if ledger is not None and ledger.made else {}
+    for one in planned:
+        if ledger is None:
+            to_make.append(one)
+        elif _is_done(one, ledger, sizes, output.picture_path(one.job, settings)):
+            done.append(one.job.id)
+        elif (left := _left_alone(one, ledger, settings)) is not None:
+            failed.append(left)
+        else:
+            to_make.append(_with_history(one, ledger))
     files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
     return Plan(
-        jobs=jobs,
+        jobs=rows.jobs,
         groups=make_groups(
-            (one for one in planned if one.job.id not in done),
+            to_make,
             weights=files,
             max_batch_pixels=settings.max_batch_pixels,
         ),
-        done=tuple(done.values()),
+        done=tuple(done),
         failed=tuple(failed),
+        manifest_digest=rows.digest,
     )
 
 
 def usable_weights(backbone: str, choice: str | None, *, download: bool) -> WeightsFile:
-    """The weights of `backbone`, known to fit it; see `weights.obtain`. Raises WeightsError.
+    """The weights of `backbone`, known to fit it; see `weights.obtain`.
 
     The embedded ones need no look; others have every layer's keys, shapes and values checked, so
     that no row finds out halfway through a run.
+    Raises ConfigError for a file of the user's own that is not to be had or does not fit: it was
+    asked for by name. Raises WeightsError for others.
     """
-    file = weights.obtain(backbone, choice, download=download)
-    if file.origin != "embedded":
-        from nst.backbones import check_state
+    try:
+        file = weights.obtain(backbone, choice, download=download)
+        if file.origin != "embedded":
+            from nst.backbones import check_state
 
-        check_state(backbone, weights.load_state(file))
+            check_state(backbone, weights.load_state(file))
+    except (WeightsError, AccessError) as exc:
+        if choice is None or choice == weights.TORCHVISION:
+            raise
+        raise ConfigError(f"--weights: {exc}") from exc
     return file
 
 
@@ -93,21 +162,69 @@ def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -
     )
 
 
-def _read_manifest(uri: str, overrides: Mapping[str, Any] | None) -> tuple[Job, ...]:
-    folder = storage.parent(uri)
+def _refused(job_id: str, refusal: Refusal) -> Outcome:
+    return replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)
+
+
+def _check_urls(manifest_uri: str, settings: RunSettings) -> None:
+    """Raises ConfigError for a URL of the run's own that may not be opened. Roots bind inputs only."""
+    access = Access(settings.schemes)
+    chosen = {
+        f"--weights {backbone}": choice
+        for backbone, choice in settings.weights.items()
+        if choice != weights.TORCHVISION
+    }
+    named = {"the manifest": manifest_uri, "--output": settings.output, **chosen}
+    for what, uri in named.items():
+        expected = access.objection_to_kind(uri)
+        if expected:
+            raise ConfigError(f"{what}: expected {expected}; found {redacted(uri)!r}")
+
+
+def _check_output(jobs: Iterable[Job], uri: str) -> None:
+    """Raises ConfigError for an output that is a folder of inputs, or holds one.
+
+    A folder of its own beside the inputs is harmless. Among them, a run's files could pass for
+    inputs in the next one, a picture of an input's name could overwrite it, and who clears away the
+    output would clear away the inputs. Patterns that would reach into the output are refused with
+    the manifest.
+    """
+    folders = dict.fromkeys(storage.parent(each) for job in jobs for each in job.inputs)
+    for folder in folders:
+        if is_inside(folder, uri):
+            raise ConfigError(
+                f"--output: expected a folder without inputs in it, found {uri!r}, in which the "
+                f"inputs of {folder!r} are; write to another, such as {storage.join(uri, 'out')!r}"
+            )
+
+
+def _read_manifest(uri: str) -> bytes:
     try:
-        data = storage.read_bytes(uri)
+        return storage.read_bytes(uri)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
         raise ManifestError(f"{exc}; expected a manifest") from exc
+
+
+def _parse_manifest(
+    uri: str, data: bytes, settings: RunSettings, overrides: Mapping[str, Any] | None
+) -> Parsed:
+    folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    own = (output.IMAGES, output.INPUTS, output.LOCKS, records.FOLDER)
     return manifest.parse(
         name.rpartition("/")[2],
         data,
         resolve=lambda reference: storage.resolve(folder, reference),
         glob=lambda pattern: storage.glob(folder, pattern),
+        access=Access(
+            settings.schemes,
+            settings.roots,
+            closed=tuple(storage.join(settings.output, each) for each in own),
+        ),
         overrides=overrides,
+        keep_going=settings.keep_going,
     )
 
 
@@ -117,14 +234,15 @@ _T = TypeVar("_T")
 def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[str, _T | NSTError]:
     """`function` of each distinct name, or the error it raised: stores answer many at once.
 
-    An error that may pass is raised: it says nothing of the name that it was met at.
+    An error that may pass is raised: it says nothing of the name that it was met at. So is one of
+    what the whole run was asked to do.
     """
 
     def attempt(name: str) -> _T | NSTError:
         try:
             return function(name)
         except NSTError as exc:
-            if ends_the_run(exc):
+            if ends_the_run(exc) or isinstance(exc, ConfigError):
                 raise
             return exc
 
@@ -203,19 +321,38 @@ def _or_raise(found: _T | NSTError) -> _T:
     return found
 
 
-def _done(planned: Iterable[PlannedJob], settings: RunSettings) -> dict[str, Outcome]:
-    """The outcomes, by id, of the jobs whose very picture the output holds.
+def _is_done(planned: PlannedJob, ledger: Ledger, sizes: Mapping[str, int], path: str) -> bool:
+    """Whether the output holds this very picture.
 
     The last record of an id is of the picture that lies under its name, which a run with other
     parameters may have written over the one that is asked for.
     """
-    latest = output.latest_made(settings.output)
-    sizes = storage.list_sizes(storage.join(settings.output, output.IMAGES)) if latest else {}
-    return {
-        one.job.id: outcome
-        for one in planned
-        if (outcome := latest.get(one.job.id)) is not None
-        and outcome.key == one.key
-        and outcome.picture == output.picture_path(one.job, settings)
-        and outcome.picture_bytes == sizes.get(outcome.picture.rpartition("/")[2])
-    }
+    found = ledger.made.get(planned.job.id)
+    return (
+        found is not None
+        and found.key == planned.key
+        and found.picture == path
+        and found.picture_bytes == sizes.get(path.rpartition("/")[2])
+    )
+
+
+def _left_alone(planned: PlannedJob, ledger: Ledger, settings: RunSettings) -> Outcome | None:
+    """The failure of an earlier run, where this one is not to try again."""
+    found = ledger.failed.get(planned.job.id)
+    if found is None or found.key not in (None, planned.key):
+        return None
+    is_quarantined = (found.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
+    return found if settings.skip_failed or is_quarantined else None
+
+
+def _with_history(planned: PlannedJob, ledger: Ledger) -> PlannedJob:
+    """The job with what earlier runs had with this very picture."""
+    made = ledger.made.get(planned.job.id)
+    if made is not None:
+        is_same = made.key == planned.key
+        return replace(planned, outdated=made.finished_at if is_same else None)
+    failed = ledger.failed.get(planned.job.id)
+    if failed is None or failed.key != planned.key:
+        return planned
+    # Only one that is to be tried again comes here with as many as would keep it from that.
+    return replace(planned, attempts=min(failed.attempts or 0, MAX_ATTEMPTS - 1))

@@ -5,15 +5,24 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from nst.errors import Reason
+from nst.redaction import redacted
+
+_MAX_SHOWN = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a manifest: where, what was expected, what was found."""
+    """One thing wrong with a manifest: where, what was expected, what was found.
+
+    `reason` is that of its row, where only the row fails.
+    """
 
     line: int | None
     column: str | None
     expected: str
     found: str
+    reason: Reason = "bad_row"
 
     def __str__(self) -> str:
         places = []
@@ -37,8 +46,8 @@ def shown(value: object) -> str:
     """A value as a message quotes it: short, and in words where there is none."""
     if value is None or value == "":
         return "nothing"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    text = redacted(repr(value))
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, Any], label: str | None = None) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from nst.plan import Group, Plan
+from nst.reports import NoListener
 
 _LINE_EVERY_S = 10
 
@@ -21,7 +22,7 @@ class _Mark:
     work: int
 
 
-class RunProgress:
+class RunProgress(NoListener):
     """A listener that shows pictures done, pictures per second and the time left, on stderr.
 
     All three but the first go by the pixels and evaluations that are done, so that they move within

@@ -1,9 +1,10 @@
 """What the steps of a run tell their caller; small, so that they travel between processes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nst.metadata import Record
+from nst.metadata import Outcome, Record
 from nst.plan import Group, Plan
 
 
@@ -19,6 +20,12 @@ class Listener(Protocol):
         A picture that stops early counts as if all of its evaluations had been made.
         """
 
+    def begun(self, group: Group, ids: Sequence[str]) -> None:
+        """The inputs of these pictures are about to be read."""
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        """What became of a picture is put down in the output."""
+
 
 class NoListener:
     """Wants to know nothing."""
@@ -26,6 +33,10 @@ class NoListener:
     def planned(self, plan: Plan) -> None: ...
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None: ...
+
+    def begun(self, group: Group, ids: Sequence[str]) -> None: ...
+
+    def recorded(self, group: Group, outcome: Outcome) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +55,7 @@ class RunReport:
     num_rows: int
     num_ok: int
     num_done_before: int
+    failed_by_reason: Mapping[str, int]
     failed: tuple[Record, ...]
     gallery_url: str
     metadata_url: str

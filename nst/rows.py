@@ -6,16 +6,23 @@ import itertools
 import json
 import math
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from nst import tables
+from nst.access import is_pattern, is_plain
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
-from nst.problems import Problem, Problems, nearest
+from nst.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
+
+if TYPE_CHECKING:
+    from _csv import Reader as _Reader
 
 REQUIRED_COLUMNS = {
     "content": "Picture to repaint: a path relative to the manifest, or a URL.",
@@ -35,30 +42,62 @@ Glob = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as the file has it: its line, or None where the format has no lines, and its cells."""
+    """A row as the file has it: its line, or None where the format has no lines, and its cells.
+
+    `problems` are what is wrong with its form. Where that makes the cells a guess, so that nothing
+    more should be said of them, `is_guess` says so.
+    """
 
     line: int | None
     cells: Cells
+    problems: tuple[Problem, ...] = ()
+    is_guess: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a file, and what is wrong with it that does not keep the rows from being read."""
+    """The rows of a file, and what is wrong with it that does not keep the rows from being read.
 
-    rows: Sequence[Row]
+    The rows can be gone through once, and are read as they are asked for; that raises Problems for
+    a file that turns out to be none.
+    """
+
+    rows: Iterable[Row]
     problems: Sequence[Problem]
 
 
 def read_rows(name: str, data: bytes, glob: Glob) -> Table:
     """The rows of the manifest file `name`, told by its suffix. Raises Problems where there are none.
 
-    `glob` turns a pattern of a matrix into paths as if written.
+    `glob` turns a pattern of a matrix into paths as if written; it raises Problems for a pattern
+    that may not be asked for.
     """
     suffix = posixpath.splitext(name)[1].lower()
     if suffix not in _READERS:
         expected = "a manifest that ends in " + ", ".join(_READERS)
-        raise Problems(Problem(None, None, expected, repr(name)))
-    return _READERS[suffix](data, glob)
+        raise Problems(Problem(None, None, expected, shown(name)))
+    if len(data) > MAX_BYTES:
+        raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", f"{len(data)}"))
+    table = _READERS[suffix](data, glob)
+    return Table(_counted(table.rows), table.problems)
+
+
+# What planning keeps of a row is some kilobytes, and a file may hold many times what it looks like.
+MAX_BYTES = 2 * 1024**3
+MAX_ROWS = 5_000_000
+_MAX_MATRIX_BYTES = 8 * 1024**2
+_MAX_COLUMNS = 1000
+
+
+def _counted(rows: Iterable[Row]) -> Iterator[Row]:
+    for number, row in enumerate(rows, start=1):
+        if number > MAX_ROWS:
+            raise Problems(_too_many_rows(f"more of them at line {row.line}"))
+        yield row
+
+
+def _too_many_rows(found: str) -> Problem:
+    return Problem(None, None, f"at most {MAX_ROWS} rows; cut the manifest in parts", found)
 
 
 def text_of(cells: Cells, column: str) -> str | None:
@@ -74,56 +113,150 @@ def is_given(cells: Cells, column: str) -> bool:
 
 def _read_csv(data: bytes, _: Glob) -> Table:
     # strict: a quote that is never closed would otherwise swallow the rest of the file.
-    reader = csv.reader(io.StringIO(_text(data), newline=""), strict=True)
-    rows = []
-    try:
+    reader = csv.reader(_text(data, newline=""), strict=True)
+    with _csv_translated(reader, data):
         header = next((cells for cells in reader if cells), [])
-        problems = _column_problems(header, line=reader.line_num)
-        line = reader.line_num + 1
+    problems = _column_problems(header, line=reader.line_num)
+    return Table(_csv_rows(reader, header, data), problems)
+
+
+def _csv_rows(reader: "_Reader", header: Sequence[str], data: bytes) -> Iterator[Row]:
+    line = reader.line_num + 1
+    with _csv_translated(reader, data):
         for cells in reader:
-            if len(cells) == len(header):
-                rows.append(Row(line, dict(zip(header, cells, strict=True))))
-            elif cells:
-                expected = f"{len(header)} cells as in the header"
-                problems.append(Problem(line, None, expected, str(len(cells))))
+            if cells:
+                yield _csv_row(line, header, cells)
             line = reader.line_num + 1
+
+
+def _csv_row(line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
+    found = dict(zip(header, cells, strict=False))
+    if len(cells) == len(header):
+        return Row(line, found)
+    expected = f"{len(header)} cells as in the header"
+    return Row(line, found, (Problem(line, None, expected, str(len(cells))),), is_guess=True)
+
+
+@contextmanager
+def _csv_translated(reader: "_Reader", data: bytes) -> Iterator[None]:
+    try:
+        with _utf_8_translated(data):
+            yield
     except csv.Error as exc:
+        # What follows cannot be told apart any more: it may stand within a quoted cell.
         raise Problems(Problem(reader.line_num, None, "CSV", str(exc))) from exc
-    return Table(rows, problems)
 
 
 def _read_jsonl(data: bytes, _: Glob) -> Table:
-    rows = []
-    problems: list[Problem] = []
-    for line, text in enumerate(_text(data).split("\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            cells = json.loads(text, object_pairs_hook=_without_repeats)
-            if not isinstance(cells, dict):
-                raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
-            problems += _column_problems(list(cells), line=line, needs_all=False)
-            rows.append(Row(line, cells))
-        except (ValueError, RecursionError) as exc:
-            problems.append(Problem(line, None, "a JSON object", str(exc)))
-    return Table(rows, problems)
+    return Table(_jsonl_rows(data), ())
+
+
+def _jsonl_rows(data: bytes) -> Iterator[Row]:
+    with _utf_8_translated(data):
+        for line, text in enumerate(_text(data, newline="\n"), start=1):
+            if text.strip():
+                yield _jsonl_row(line, text.rstrip("\r\n"))
+
+
+def _jsonl_row(line: int, text: str) -> Row:
+    try:
+        cells = json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_refused_constant
+        )
+        if not isinstance(cells, dict):
+            raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
+    except (ValueError, RecursionError) as exc:
+        return Row(line, {}, (Problem(line, None, "a JSON object", str(exc)),), is_guess=True)
+    try:
+        problems = _column_problems(list(cells), line=line, needs_all=False)
+    except Problems as exc:
+        problems = list(exc.problems)
+    problems += [
+        Problem(line, column, "a value or a list of values", type(value).__name__)
+        for column, value in cells.items()
+        if not _is_flat(value)
+    ]
+    flat = {column: value for column, value in cells.items() if _is_flat(value)}
+    return Row(line, flat, tuple(problems))
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     cells = dict(pairs)
     if len(cells) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice")
+        repeated = next(name for name, count in Counter(n for n, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {shown(repeated)} twice")
     return cells
 
 
+def _refused_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON")
+
+
+def _is_flat(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return not any(isinstance(item, list | dict) for item in items)
+
+
 def _read_parquet(data: bytes, _: Glob) -> Table:
+    with _parquet_translated():
+        columns = tables.parquet_columns(data)
+        size = tables.parquet_size(data)
+    if size.num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{size.num_rows}"))
+    if size.num_bytes > MAX_BYTES:
+        found = f"{size.num_bytes} once unpacked"
+        raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
+    problems = _column_problems([column.name for column in columns], line=None)
+    problems += [
+        Problem(None, column.name, _KIND_TEXTS[kinds], column.type)
+        for column in columns
+        if column.kind not in (kinds := _kinds(column.name)) and column.kind != "none"
+    ]
+    return Table(_parquet_rows(data), problems)
+
+
+def _parquet_rows(data: bytes) -> Iterator[Row]:
+    with _parquet_translated():
+        num_characters = 0
+        for number, cells in enumerate(tables.parquet_rows(data), start=1):
+            # A text that stands in every row is in the file once, which says nothing of the sum.
+            num_characters += sum(len(v) for v in cells.values() if isinstance(v, str))
+            if num_characters > MAX_BYTES:
+                expected = f"at most {MAX_BYTES} characters once unpacked"
+                raise Problems(Problem(number, None, expected, "more"))
+            yield Row(number, cells)
+
+
+_TEXT: tuple[tables.Kind, ...] = ("text",)
+_TEXTS: tuple[tables.Kind, ...] = ("text", "texts")
+_NAME: tuple[tables.Kind, ...] = ("text", "value")
+_ANY: tuple[tables.Kind, ...] = ("text", "texts", "value", "values")
+_KIND_TEXTS: Mapping[tuple[tables.Kind, ...], str] = {
+    _TEXT: "a column of text",
+    _TEXTS: "a column of text or of lists of text",
+    _NAME: "a column of text or of numbers",
+    _ANY: "a column of text, of numbers or of lists of them",
+}
+
+
+def _kinds(column: str) -> tuple[tables.Kind, ...]:
+    """The kinds of column that a Parquet file may have under this name."""
+    named: Mapping[str, tuple[tables.Kind, ...]] = {
+        "content": _TEXT,
+        "style": _TEXTS,
+        "backbone": _TEXT,
+        "mask": _TEXT,
+        "id": _NAME,
+    }
+    return named.get(column, _ANY)
+
+
+@contextmanager
+def _parquet_translated() -> Iterator[None]:
     try:
-        problems = _column_problems(tables.parquet_columns(data), line=None)
-        rows = tables.read_parquet(data)
+        yield
     except tables.TableError as exc:
         raise Problems(Problem(None, None, "a Parquet file", str(exc))) from exc
-    return Table([Row(number, cells) for number, cells in enumerate(rows, start=1)], problems)
 
 
 def _read_matrix(data: bytes, glob: Glob) -> Table:
@@ -132,15 +265,19 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
     Every value is taken as the text that stands there, as a CSV cell is: YAML would make a truth
     value of `no`, and 90 of `1:30`.
     """
+    if len(data) > _MAX_MATRIX_BYTES:
+        expected = f"a matrix of at most {_MAX_MATRIX_BYTES} bytes"
+        raise Problems(Problem(None, None, expected, f"{len(data)}"))
     try:
-        root = yaml.compose(_text(data), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError) as exc:
+        with _utf_8_translated(data):
+            root = yaml.compose(_text(data).read(), Loader=_NoAliases)
+    except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
     if root is None:
         return Table([], [])
     if not isinstance(root, yaml.MappingNode):
         raise Problems(Problem(1, None, "a mapping of columns to lists", _yaml_kind(root)))
-    names = [_yaml_value(key)[1] for key, _ in root.value]
+    names = [_yaml_text(key) for key, _ in root.value]
     problems = _column_problems(names, line=_yaml_line(root))
     axes: dict[str, list[tuple[int, Any]]] = {}
     for column, (key, node) in zip(names, root.value, strict=True):
@@ -152,17 +289,25 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
         values = [_yaml_value(item) for item in items]
         axes[column] = [found for item in values for found in _expanded(column, *item, glob=glob)]
     num_rows = math.prod(map(len, axes.values()))
-    if num_rows > _MAX_MATRIX_ROWS:
-        expected = f"a matrix of at most {_MAX_MATRIX_ROWS} rows"
-        raise Problems(Problem(None, None, expected, f"{num_rows}"))
-    rows = [
+    if num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{num_rows}"))
+    rows = (
         Row(max(line for line, _ in combination), _cells(axes, combination))
         for combination in itertools.product(*axes.values())
-    ]
+    )
     return Table(rows, problems)
 
 
-_MAX_MATRIX_ROWS = 10_000_000
+class _NoAliases(yaml.BaseLoader):
+    """Refuses anchors and aliases, by which a few lines can stand for any number of them."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.composer.ComposerError(
+                None, None, "anchors and aliases are not read", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def _yaml_kind(node: yaml.Node) -> str:
@@ -174,6 +319,14 @@ def _yaml_kind(node: yaml.Node) -> str:
 def _yaml_line(node: yaml.Node) -> int:
     line: int = node.start_mark.line
     return line + 1
+
+
+def _yaml_text(key: yaml.Node) -> str:
+    """The name of a column."""
+    value = _yaml_value(key)[1]
+    if not isinstance(value, str):
+        raise Problems(Problem(_yaml_line(key), None, "the name of a column", "a list"))
+    return value
 
 
 def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
@@ -194,26 +347,17 @@ def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> C
 
 
 def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tuple[int, Any]]:
-    if column not in ("content", "style") or not isinstance(value, str) or not _is_glob(value):
+    if column not in ("content", "style") or not isinstance(value, str) or not is_pattern(value):
         yield line, value
         return
-    matches = glob(value)
+    try:
+        matches = glob(value)
+    except Problems as exc:
+        found = (replace(problem, line=line, column=column) for problem in exc.problems)
+        raise Problems(*found) from exc
     if not matches:
-        raise Problems(Problem(line, column, "a pattern that some file matches", repr(value)))
+        raise Problems(Problem(line, column, "a pattern that some file matches", shown(value)))
     yield from ((line, match) for match in matches)
-
-
-def _is_glob(text: str) -> bool:
-    return any(c in text for c in "*?[")
-
-
-_READERS: dict[str, Callable[[bytes, Glob], Table]] = {
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-    ".yaml": _read_matrix,
-    ".yml": _read_matrix,
-}
 
 
 def _column_problems(
@@ -223,21 +367,20 @@ def _column_problems(
 
     Raises Problems where a required column is missing, since every row would then say so again.
     """
-    known = [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS]
+    if len(names) > _MAX_COLUMNS:
+        raise Problems(Problem(line, None, f"at most {_MAX_COLUMNS} columns", f"{len(names)}"))
     problems = [
-        Problem(
-            line, name, "a known column" + nearest(name, known, LABEL_PREFIX + name), repr(name)
-        )
+        Problem(line, name, _expected_instead(name), shown(name))
         for name in names
-        if name not in known and not (name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX)
+        if not _is_column(name)
     ]
     problems += [
-        Problem(line, name, "each column once", f"{names.count(name)} of them")
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
+        Problem(line, name, "each column once", f"{count} of them")
+        for name, count in Counter(names).items()
+        if count > 1
     ]
     missing = [
-        Problem(line, name, "this column", "only " + ", ".join(map(repr, names)))
+        Problem(line, name, "this column", "only " + ", ".join(map(shown, names)))
         for name in REQUIRED_COLUMNS
         if needs_all and names and name not in names
     ]
@@ -246,9 +389,63 @@ def _column_problems(
     return problems
 
 
-def _text(data: bytes) -> str:
+_KNOWN_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS)
+
+
+def _is_column(name: str) -> bool:
+    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX and is_plain(name)
+    return is_label or name in _KNOWN_COLUMNS
+
+
+@lru_cache(maxsize=1000)
+def _expected_instead(name: str) -> str:
+    if not is_plain(name):
+        return "a column whose name UTF-8 can hold, without NUL"
+    return "a known column" + nearest(name, _KNOWN_COLUMNS, LABEL_PREFIX + name)
+
+
+# What a file begins with that is something else than its name says.
+_OTHER_FILES = {
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+    b"\x1f\x8b": "a gzip file; unpack it first",
+    b"PK\x03\x04": "a ZIP file, as Excel writes them; save it as CSV",
+    b"\xff\xfe": "the byte 0xff at 0, as UTF-16 begins; save it as UTF-8",
+    b"\xfe\xff": "the byte 0xfe at 0, as UTF-16 begins; save it as UTF-8",
+}
+
+
+def _text(data: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
+    """The text of a file, decoded as it is read; see `_utf_8_translated`. Raises Problems."""
+    for start, found in _OTHER_FILES.items():
+        if data.startswith(start):
+            raise Problems(Problem(None, None, "text in UTF-8", found))
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line = data.count(b"\n", 0, nul) + 1
+        raise Problems(Problem(line, None, "text in UTF-8", f"the byte 0x00 at {nul}"))
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=newline)
+
+
+@contextmanager
+def _utf_8_translated(data: bytes) -> Iterator[None]:
+    """Name the byte: a decoder that goes by chunks counts from the chunk's first."""
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        found = f"the byte 0x{data[exc.start]:02x} at {exc.start}"
-        raise Problems(Problem(None, None, "text in UTF-8", found)) from exc
+        yield
+    except UnicodeDecodeError:
+        try:
+            data.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            at = exc.start
+            line = data.count(b"\n", 0, at) + 1
+            found = f"the byte 0x{data[at]:02x} at {at}"
+            raise Problems(Problem(line, None, "text in UTF-8", found)) from exc
+        raise
+
+
+_READERS: dict[str, Callable[[bytes, Glob], Table]] = {
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+    ".yaml": _read_matrix,
+    ".yml": _read_matrix,
+}

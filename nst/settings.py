@@ -45,7 +45,8 @@ class RunSettings:
     weights: Annotated[
         Mapping[str, str],
         Field(
-            description="Per backbone, a weights file to use, or `torchvision` for its download.",
+            description="Per backbone, a weights file to use, or `torchvision` for its download; "
+            "`#sha256=` and the digest behind a file refuses any other.",
         ),
     ] = field(default_factory=dict)
 
@@ -78,6 +79,15 @@ class RunSettings:
             description="Paint in a process of its own, whose end costs one picture and no more."
         ),
     ] = True
+
+    timeout_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1e6,
+            description="Seconds without a sign of life after which a process that paints is ended.",
+        ),
+    ] = 600
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.weights) - set(PROFILES))

@@ -34,6 +34,10 @@ _NUM_REQUESTS = 16
 _PROBE_PATIENCE = Patience(max_tries=3, max_seconds=8)
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
+# Of a writer that was killed: a local file's, and the probe.
+_LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
+
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -85,14 +89,19 @@ def check_writable(folder: str) -> None:
         )
 
 
-def in_parallel(function: Callable[[str], _T], names: Sequence[str]) -> list[_T]:
-    """`function` of each name, in their order: stores answer many at once.
+def is_leftover(path: str) -> bool:
+    """Whether a path is that of a file which a process that was killed was just writing."""
+    return bool(_LEFTOVER.fullmatch(path))
+
+
+def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
+    """`function` of each item, in their order: stores answer many at once.
 
     Raises the first that it raises, and begins no more of them then.
     """
     pool = ThreadPoolExecutor(_NUM_REQUESTS)
     try:
-        futures = [pool.submit(function, name) for name in names]
+        futures = [pool.submit(function, item) for item in items]
         done = wait(futures, return_when=FIRST_EXCEPTION).done
         for future in futures:
             if future in done:

@@ -2,13 +2,15 @@
 
 import hashlib
 import io
+import re
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nst import storage
 from nst.errors import StorageError, WeightsError
@@ -19,10 +21,18 @@ if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 TORCHVISION = "torchvision"
+# Eight times the largest of torchvision's own.
+MAX_BYTES = 4 << 30
 # The 13 convolutions of VGG-16 in float16, so that a first run downloads nothing; see data/SOURCES.md.
 EMBEDDED = {"vgg16": Path(__file__).parent / "data/vgg16-imagenet1k-v1-features-fp16.safetensors"}
 
 _LPIPS_HEADS = Path(__file__).parent / "data/lpips-vgg16-heads.safetensors"
+
+# Behind a file or URL, the sha256 that it is to have.
+_PIN = re.compile(r"(?P<uri>.+)#sha256=(?P<digest>[^#]*)")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# The beginning of its sha256, which torchvision puts into the name of a file.
+_NAMED_DIGEST = re.compile(r"-(?P<digest>[0-9a-f]{8,})\.pth$")
 
 _DOWNLOAD_TIMEOUT_S = 30
 # The timeout belongs to the whole process while it is set.
@@ -42,13 +52,14 @@ class WeightsFile:
 def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -> WeightsFile:
     """The weights of `backbone`: `choice` is a file or URL, `torchvision`, or None for the default.
 
-    The default is the embedded file where there is one, and torchvision's download elsewhere.
+    A file or URL may have `#sha256=` and 64 digits behind it, and is then refused where it is not
+    that very file. The default is the embedded file where there is one, and torchvision's download
+    elsewhere.
     Raises WeightsError, with what to put where, for weights that cannot be had; without `download`
     those not in torchvision's cache are.
     """
     if choice is not None and choice != TORCHVISION:
-        digest = _sha256(_read(backbone, choice))
-        return WeightsFile(backbone=backbone, origin="file", uri=choice, digest=digest)
+        return _chosen(backbone, choice)
     if choice is None and backbone in EMBEDDED:
         uri = str(EMBEDDED[backbone])
         digest = _sha256(storage.read_bytes(uri))
@@ -59,12 +70,37 @@ def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -
             raise WeightsError(f"weights of {backbone}: not here yet. {how_to_get(backbone)}")
         _download(backbone)
     digest = _sha256(storage.read_bytes(str(path)))
+    # Its download was compared with it, what else came to lie there was not.
+    named = _NAMED_DIGEST.search(path.name)
+    if named and not digest.startswith(named["digest"]):
+        raise WeightsError(
+            f"weights of {backbone}: expected a sha256 that begins with {named['digest']}, as the "
+            f"name of {path} has it, found {digest}; delete that file, and a run downloads it again"
+        )
     return WeightsFile(backbone=backbone, origin="torchvision", uri=str(path), digest=digest)
+
+
+def _chosen(backbone: str, choice: str) -> WeightsFile:
+    """The file that a user named, with the sha256 that it is to have where they gave one."""
+    pinned = _PIN.fullmatch(choice)
+    uri = pinned["uri"] if pinned else choice
+    expected = pinned["digest"].lower() if pinned else None
+    if expected is not None and not _DIGEST.fullmatch(expected):
+        raise WeightsError(
+            f"weights of {backbone}: expected the 64 hexadecimal digits of a sha256 behind "
+            f"#sha256=, found {expected!r}"
+        )
+    digest = _sha256(_read(backbone, uri))
+    if expected not in (None, digest):
+        raise WeightsError(
+            f"weights of {backbone}: expected {uri} with the sha256 {expected}, found {digest}; "
+            "get that file again, or give the digest of the one that is meant"
+        )
+    return WeightsFile(backbone=backbone, origin="file", uri=uri, digest=digest)
 
 
 def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
     """The state dict of `file`. Raises WeightsError where its bytes are not what was obtained."""
-    import safetensors.torch
     import torch
 
     data = _read(file.backbone, file.uri)
@@ -74,10 +110,7 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
             f"{file.digest}, found {_sha256(data)}"
         )
     try:
-        if file.uri.endswith(".safetensors"):
-            state = safetensors.torch.load(data)
-        else:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = _parsed(data, is_safetensors=file.uri.endswith(".safetensors"))
     except Exception as exc:
         # On bytes that are no state dict, PyTorch's reader raises whatever they lead it to.
         raise WeightsError(
@@ -92,6 +125,29 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
             f"found {type(state).__name__}; save model.state_dict(), not the model"
         )
     return state
+
+
+def _parsed(data: bytes, *, is_safetensors: bool) -> Any:
+    """What the file holds, read without running any code of it. Raises anything on other bytes."""
+    import safetensors.torch
+    import torch
+
+    if is_safetensors:
+        return safetensors.torch.load(data)
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        _check_zip(data)
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _check_zip(data: bytes) -> None:
+    """Raises BadZipFile for what torch.save does not write; PyTorch compares no checksums."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        # Before their checksums, which take reading them out: a small one could hold any amount.
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise zipfile.BadZipFile("its parts are compressed, which torch.save does not do")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong; copy it again")
 
 
 def load_lpips_heads() -> tuple["Tensor", ...]:
@@ -149,11 +205,16 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 def _read(backbone: str, uri: str) -> bytes:
     try:
-        return storage.read_bytes(uri)
+        data = storage.read_bytes(uri)
     except StorageError as exc:
         if exc.ends_the_run:
             raise
         raise WeightsError(f"weights of {backbone}: {exc}. {how_to_get(backbone)}") from exc
+    if len(data) > MAX_BYTES:
+        raise WeightsError(
+            f"weights of {backbone}: expected at most {MAX_BYTES} bytes, found {len(data)} in {uri}"
+        )
+    return data
 
 
 def _said(error: Exception) -> str:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from nst.backbones import Backbone, load_backbone
 from nst.job import Job, PictureParams
-from nst.objective import Item
 from nst.profiles import PROFILES
 from nst.settings import Precision
+from nst.targets import Item
 from nst.weights import load_state, obtain
 
 ROOT = Path(__file__).parent.parent

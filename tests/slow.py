@@ -9,8 +9,8 @@ from torch.nn import functional
 from torchvision import models
 
 from nst.backbones import IMAGENET_MEAN, IMAGENET_STD
-from nst.objective import Item
 from nst.profiles import PROFILES
+from nst.targets import Item
 from nst.weights import load_state, obtain
 from tests.helpers import random_state
 

@@ -223,6 +223,45 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         load_backbone("vgg16", state, ("relu1_1",), device=CPU)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_may_be_floats_of_any_width(dtype: torch.dtype) -> None:
+    state = random_state("vgg16")
+    state["features.0.weight"] = state["features.0.weight"].to(dtype)
+    backbone = load_backbone("vgg16", state, ("relu1_1",), device=CPU)
+    assert backbone(picture_tensor(16, 16)[None])["relu1_1"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(64, dtype=torch.int32),
+        torch.zeros(64, dtype=torch.bool),
+        torch.zeros(64, dtype=torch.complex64),
+        torch.zeros(64, device="meta"),
+        torch.zeros(64).to_sparse(),
+    ],
+    ids=["integers", "truth values", "complex", "without values", "sparse"],
+)
+def test_weights_of_another_kind_are_refused(value: Tensor) -> None:
+    state = random_state("vgg16") | {"features.0.bias": value}
+    with pytest.raises(WeightsError, match=r"'features\.0\.bias' as a dense tensor of floating"):
+        load_backbone("vgg16", state, ("relu1_1",), device=CPU)
+
+
+def test_numbers_that_only_float64_holds_are_refused() -> None:
+    state = random_state("vgg16")
+    state["features.0.bias"] = torch.full((64,), 1e300, dtype=torch.float64)
+    with pytest.raises(WeightsError, match="not finite"):
+        load_backbone("vgg16", state, ("relu1_1",), device=CPU)
+
+
+def test_variances_below_zero_are_refused() -> None:
+    state = random_state("resnet50")
+    state["bn1.running_var"][0] = -1
+    with pytest.raises(WeightsError, match=r"'bn1\.running_var' holds variances below zero"):
+        load_backbone("resnet50", state, ("relu1",), device=CPU)
+
+
 def test_another_networks_weights_are_refused() -> None:
     with pytest.raises(WeightsError, match=r"features\.0\.weight"):
         load_backbone("vgg19", random_state("resnet50"), ("relu1_1",), device=CPU)

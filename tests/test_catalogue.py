@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogue import Bench, Case
-from tests.catalogue import images, manifests, processes, rows, stores, weights
+from tests.catalogue import Bench, Case, images, manifests, processes, rows, stores, weights
 
 CASES: tuple[Case, ...] = (
     *manifests.CASES,

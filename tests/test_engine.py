@@ -8,8 +8,9 @@ from torch import Tensor
 from nst.colors import match_colors
 from nst.engine import STALL_WINDOW, Stylized, _Best, stylize
 from nst.job import PictureParams
-from nst.objective import LOSS_NAMES, Item, Losses, Objective
+from nst.objective import Objective
 from nst.profiles import PROFILES
+from nst.targets import LOSS_NAMES, Item, Losses
 from tests import helpers
 from tests.helpers import mask_tensor, picture_tensor, vgg16
 from tests.slow import slow_losses
@@ -223,7 +224,7 @@ def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
     images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
     best = _Best(images[0])
     for image, totals in zip(images, ((3.0, 1.0), (1.0, 2.0), (2.0, 3.0)), strict=True):
-        best.update(image, losses_of(*totals), torch.zeros_like(image), [True, True])
+        best.update(image, losses_of(*totals), torch.zeros_like(image), torch.tensor([True, True]))
     assert best.images[:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.1])
     assert best.losses.total.tolist() == [1.0, 1.0]
 
@@ -231,9 +232,18 @@ def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
 def test_what_becomes_of_an_item_that_has_ended_is_not_looked_at() -> None:
     images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
     best = _Best(images[0])
-    best.update(images[0], losses_of(3.0, 3.0), torch.zeros_like(images[0]), [True, True])
-    best.update(images[1], losses_of(1.0, 1.0), torch.zeros_like(images[0]), [False, True])
-    best.update(images[2], losses_of(torch.nan, 2.0), torch.zeros_like(images[0]), [False, True])
+    best.update(
+        images[0], losses_of(3.0, 3.0), torch.zeros_like(images[0]), torch.tensor([True, True])
+    )
+    best.update(
+        images[1], losses_of(1.0, 1.0), torch.zeros_like(images[0]), torch.tensor([False, True])
+    )
+    best.update(
+        images[2],
+        losses_of(torch.nan, 2.0),
+        torch.zeros_like(images[0]),
+        torch.tensor([False, True]),
+    )
     assert best.images[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.2])
     assert best.losses.total.tolist() == [3.0, 1.0]
     assert best.is_finite.tolist() == [True, True]
@@ -274,6 +284,12 @@ def test_each_item_stops_when_it_has_stalled_and_leaves_the_others_alone() -> No
             assert torch.equal(getattr(made.losses, name)[n], getattr(cut.losses, name)[0]), name
         for layer, loss in made.style_by_layer.items():
             assert torch.equal(loss[n], cut.style_by_layer[layer][0])
+
+
+def test_an_item_that_cannot_get_better_stops() -> None:
+    """From the content, with no weight on anything but it: the loss is 0 from the start."""
+    made = run(item(steps=40, tolerance=0.1, content_weight=1, style_weight=0))
+    assert made.num_evaluations.tolist() == [20]
 
 
 def test_items_that_go_through_the_network_together_end_apart_too(

@@ -9,15 +9,15 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import disable_run_logger
 
 from flows import stylize
-from flows.listening import current_listener, listening
 from flows.local import _check_server
 from flows.stylize import stylize_manifest
 from flows.summary import summary_markdown
+from flows.watching import current_listener, listening
 from nst import pipeline
 from nst.errors import ConfigError, ImageError, ManifestError, StorageError
-from nst.metadata import Outcome, make_records
+from nst.metadata import Outcome, record_of
 from nst.plan import Group, Plan
-from nst.reports import RunReport
+from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from tests.helpers import job, row, write_project
 
@@ -27,7 +27,7 @@ def run_flow(manifest: Path, output: Path, **parameters: object) -> State[RunRep
         str(manifest),
         str(output),
         return_state=True,
-        **parameters,
+        **{"isolate": False} | parameters,
     )
     return state
 
@@ -130,7 +130,7 @@ class TestOnAServer:
             state.result()
 
     def test_a_listener_hears_of_a_run_in_its_context(self, tmp_path: Path) -> None:
-        class Seen:
+        class Seen(NoListener):
             evaluations: list[int] = []  # noqa: RUF012
             num_groups = 0
 
@@ -151,7 +151,8 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
     settings = RunSettings(output=str(tmp_path / "out"))
     with disable_run_logger():
-        plan = stylize.make_plan.fn(str(manifest), settings, {})
+        rows = stylize.read_manifest.fn(str(manifest), settings, {})
+        plan = stylize.plan_rows.fn(rows, settings)
         report = stylize.stylize_group.fn(plan.groups[0], settings)
         assert (report.num_made, report.num_failed) == (1, 0)
         assert stylize.finish.fn(plan, settings, {}).num_ok == 1
@@ -161,7 +162,8 @@ def test_parameters_are_described_for_the_ui() -> None:
     properties = stylize_manifest.parameters.properties
     assert list(properties) == [
         "manifest", "output", "overrides", "device", "precision", "image_format",
-        "max_batch_pixels", "weights",
+        "max_batch_pixels", "weights", "roots", "schemes", "keep_going", "skip_failed",
+        "retry_quarantined", "replace", "timeout_s", "isolate",
     ]  # fmt: skip
     assert all(each.get("description") for each in properties.values())
 
@@ -179,15 +181,16 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
 
 
 def test_a_summary_keeps_its_table_whole_whatever_an_error_says() -> None:
-    (record,) = make_records(
-        [job(id="one")],
-        {"one": Outcome(id="one", status="failed", reason="storage", error="a | b\n<script>")},
+    record = record_of(
+        job(id="one"),
+        Outcome(id="one", status="failed", reason="storage", error="a | b\n<script>"),
     )
     text = summary_markdown(
         RunReport(
             num_rows=1,
             num_ok=0,
             num_done_before=0,
+            failed_by_reason={"storage": 1},
             failed=(record,),
             gallery_url="g",
             metadata_url="m",
@@ -219,6 +222,7 @@ def test_a_summary_links_what_a_browser_can_open() -> None:
                 num_rows=1,
                 num_ok=1,
                 num_done_before=0,
+                failed_by_reason={},
                 failed=(),
                 gallery_url=url,
                 metadata_url="m",

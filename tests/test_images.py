@@ -1,16 +1,20 @@
 import io
 import json
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, TiffImagePlugin
 
-from nst import images
+from nst import formats, images
 from nst.errors import ImageError
 from nst.images import Picture
 from nst.settings import ImageFormat
+from tests import forged
 from tests.helpers import encoded, picture, picture_bytes
+from tests.mutated import decode_mutated
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -213,34 +217,229 @@ def test_values_out_of_range_are_clipped_not_wrapped() -> None:
     assert mean_colour(decoded(images.encode(made, "png", {}))) == [0, 128, 255]
 
 
-def _png_of_size(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
-
-    header = width.to_bytes(4) + height.to_bytes(4) + b"\x08\x02\0\0\0"
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
-
-
-AVIF = encoded(Image.fromarray(picture(64, 64)), "AVIF")
-JPEG = encoded(Image.fromarray(picture(64, 64)), "JPEG")
+def _cut(image_format: str) -> bytes:
+    data = encoded(Image.fromarray(picture(64, 64)), image_format)
+    return data[: len(data) * 3 // 4]
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason", "said"),
     [
-        (b"", "0 bytes"),
-        (b"<html>not a picture</html>", "expected a picture"),
-        (picture_bytes(64, 64)[:400], "cannot be decoded"),
-        (JPEG[: len(JPEG) // 2], "cannot be decoded"),
-        (_png_of_size(30_000, 30_000), "too many pixels"),
-        (AVIF[:-100], "cannot be decoded"),
+        (b"", "not_an_image", "found 0 bytes"),
+        (b"<html>not a picture</html>", "not_an_image", "found a web page"),
+        (b"what is this?", "not_an_image", "13 bytes that begin with b'what is '"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image_unsupported", "found HEIC"),
+        (b"P6 1 1 255\n...", "image_unsupported", "found Netpbm"),
+        (forged.png(30_000, 30_000), "image_too_large", "found Image size"),
+        (forged.png(9_500, 9_500), "image_too_large", "found 9500 x 9500"),
+        (forged.png(10, 10), "image_truncated", "expected a whole PNG"),
+        *((_cut(f), "image_truncated", "cut short at") for f in formats.READ),
     ],
-    ids=["empty", "html", "cut png", "cut jpeg", "bomb", "cut avif"],
+    ids=["empty", "html", "text", "heic", "netpbm", "bomb", "large", "short", *formats.READ],
 )
-def test_bad_bytes_are_an_image_error(data: bytes, said: str) -> None:
+def test_bad_bytes_are_an_image_error(data: bytes, reason: str, said: str) -> None:
     with pytest.raises(ImageError, match=said) as caught:
         decoded(data)
-    assert caught.value.reason == "image_unreadable"
+    assert caught.value.reason == reason
+
+
+def test_more_bytes_than_are_read_are_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    with pytest.raises(ImageError, match=r"at most .* and 100 bytes, found") as caught:
+        images.probe_size(picture_bytes(64, 64), name="in.png")
+    assert caught.value.reason == "image_too_large"
+
+
+def test_a_large_picture_is_an_error_and_no_warning_whatever_pillow_is_set_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ImageError, match="30000 x 30000"):
+        images.probe_size(forged.png(30_000, 30_000), name="in.png")
+
+
+def test_half_a_picture_is_refused_whatever_pillow_is_set_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(ImageError, match="cut short"):
+        decoded(_cut("JPEG"))
+
+
+def test_a_wrong_checksum_of_a_pngs_pixels_is_refused() -> None:
+    data = bytearray(picture_bytes(64, 64))
+    data[data.index(b"IDAT") + 40] ^= 1
+    with pytest.raises(ImageError, match="wrong checksum of its IDAT chunk"):
+        decoded(bytes(data))
+
+
+def test_a_small_tiff_with_a_huge_tile_is_refused() -> None:
+    """Its tile would be decoded whole for the few pixels of it that the picture has."""
+    with pytest.raises(ImageError, match="tiles of 10000 x 10000") as caught:
+        decoded(forged.tiled_tiff(16, 16, 10_000))
+    assert caught.value.reason == "image_too_large"
+
+
+def test_a_raws_preview_is_not_taken_for_the_picture() -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[50706] = b"\x01\x04\0\0"
+    tags.tagtype[50706] = 1
+    with pytest.raises(ImageError, match="a camera's raw") as caught:
+        decoded(encoded(Image.new("RGB", (16, 16)), "TIFF", tiffinfo=tags))
+    assert caught.value.reason == "image_unsupported"
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    values = np.zeros((16, 16), dtype=np.float32)
+    values[3, 3] = np.nan
+    with pytest.raises(ImageError, match="found NaN or infinity"):
+        decoded(encoded(Image.fromarray(values), "TIFF"))
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0" + b"\xff" * 40, b"Exif\0\0nonsense"])
+def test_a_picture_with_broken_exif_is_as_stored(exif: bytes) -> None:
+    made = decoded(encoded(quadrants(), "JPEG", exif=exif, quality=100), size=60)
+    assert made.pixels.shape == (3, 40, 60)
+    assert made.pixels[:, 5, 5].tolist() == pytest.approx([1, 0, 0], abs=0.05)
+
+
+def test_exif_that_cannot_be_read_at_all_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    data = encoded(quadrants(), exif=b"Exif\0\0nonsense")
+    assert images.probe_size(data, name="in.png") == (40, 60)
+    assert "in.png: taken as upright" in caplog.text
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_an_orientation_in_xmp_alone_is_applied(image_format: str) -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options: dict[str, Any] = {"xmp": xmp}
+    if image_format == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp)
+        options = {"pnginfo": info}
+    elif image_format == "TIFF":
+        options = {"tiffinfo": {700: xmp}}
+    data = encoded(quadrants().transpose(Image.Transpose.ROTATE_90), image_format, **options)
+    assert images.probe_size(data, name="in") == (40, 60)
+    assert decoded(data, size=60).pixels[:, 5, 5].tolist() == pytest.approx([1, 0, 0], abs=0.05)
+
+
+def test_exif_behind_the_pixels_of_a_png_leaves_size_and_picture_agreeing() -> None:
+    """They are found without decoding, and so before it; either way is upright for some reader."""
+    data = encoded(Image.fromarray(picture(40, 60)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    late = (
+        data[:-12]
+        + forged.png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+        + data[-12:]
+    )
+    size = images.probe_size(late, name="in.png")
+    assert decoded(late, size=60).pixels.shape[1:] == size
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_grey_profile_is_applied_in_8_and_in_16_bits(mode: str) -> None:
+    """A profile with a gamma of 1: half the light is 188 of 255 in sRGB."""
+    grey = Image.fromarray(np.full((20, 20), 128 * 257, dtype=np.uint16))
+    image = grey if mode == "I;16" else Image.new("L", (20, 20), 128)
+    made = decoded(encoded(image, icc_profile=_linear_grey_profile()))
+    assert mean_colour(made) == pytest.approx([188] * 3, abs=1)
+
+
+def _linear_grey_profile() -> bytes:
+    def tag(body: bytes) -> bytes:
+        return body + bytes(-len(body) % 4)
+
+    tags = {
+        b"desc": tag(b"desc\0\0\0\0\0\0\0\x02L\0" + bytes(78)),
+        b"cprt": tag(b"text\0\0\0\0free\0"),
+        b"wtpt": b"XYZ \0\0\0\0\0\0\xf6\xd6\0\x01\0\0\0\0\xd3\x2d",
+        b"kTRC": tag(b"curv\0\0\0\0\0\0\0\0"),
+    }
+    table, body, at = len(tags).to_bytes(4), b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + (at + len(body)).to_bytes(4) + len(value).to_bytes(4)
+        body += value
+    head = bytearray(128)
+    head[0:4] = (at + len(body)).to_bytes(4)
+    head[8:12], head[12:24] = b"\x02\x10\0\0", b"mntrGRAYXYZ "
+    head[36:40], head[68:80] = b"acsp", b"\0\0\xf6\xd6\0\x01\0\0\0\0\xd3\x2d"
+    return bytes(head) + table + body
+
+
+def _row_png(depth: int, colour_type: int, row: bytes, *chunks: bytes) -> bytes:
+    """A PNG of four pixels in a row."""
+    return forged.png(4, 1, b"\0" + row, *chunks, depth=depth, colour_type=colour_type)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour_type", "row", "key"),
+    [
+        (1, 0, b"\x70", b"\0\0"),
+        (2, 0, b"\x6c", b"\0\1"),
+        (4, 0, b"\x5f\xff", b"\0\5"),
+        (8, 0, b"\x05\xff\xff\xff", b"\0\5"),
+        (16, 0, b"\x01\x05" + b"\x01\x06" * 3, b"\x01\x05"),
+        (8, 2, b"\1\2\3" + b"\xff" * 9, b"\0\1\0\2\0\3"),
+        (16, 2, b"\1\xff\2\xff\3\xff" + b"\xff" * 18, b"\1\xff\2\xff\3\xff"),
+    ],
+)
+def test_the_transparent_colour_of_a_png_of_any_depth(
+    depth: int, colour_type: int, row: bytes, key: bytes
+) -> None:
+    made = decoded(_row_png(depth, colour_type, row, forged.png_chunk(b"tRNS", key)), size=4)
+    assert made.alpha is not None
+    assert made.alpha.tolist() == [[0, 1, 1, 1]]
+
+
+def test_grey_with_alpha_in_16_bits_keeps_its_grey_profile() -> None:
+    profile = forged.png_chunk(b"iCCP", b"grey\0\0" + zlib.compress(_linear_grey_profile()))
+    made = decoded(_row_png(16, 4, b"\x80\x80\xff\xff" * 4, profile), size=4)
+    assert mean_colour(made) == pytest.approx([188] * 3, abs=1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_that_counts_from_white_to_black(bits: int) -> None:
+    tags = {256: 16, 257: 16, 258: bits, 259: 1, 262: 0, 277: 1}
+    assert mean_colour(decoded(forged.tiff(tags, bytes(16 * 16 * bits // 8)))) == [255] * 3
+
+
+def test_ycck_as_adobe_writes_it() -> None:
+    """Red, whose ink Adobe stores inverted, as cyan is, and that as luma and chroma."""
+    y, cb, cr = 179, 171, 1
+    # Pillow inverts once more what it writes.
+    stored = Image.new("CMYK", (32, 32), (255 - y, 255 - cb, 255 - cr, 0))
+    data = bytearray(encoded(stored, "JPEG", quality=100, subsampling=0))
+    data[data.index(b"Adobe") + 11] = 2
+    assert mean_colour(decoded(bytes(data))) == pytest.approx([255, 0, 0], abs=3)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "AVIF"])
+def test_colours_coded_without_a_profile_are_warned_of(
+    image_format: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rec. 2020 with PQ, as HDR pictures have it."""
+    if image_format == "PNG":
+        data = _row_png(8, 0, bytes(4), forged.png_chunk(b"cICP", bytes([9, 16, 0, 1])))
+    else:
+        data = encoded(Image.fromarray(picture(64, 64)), "AVIF")
+        at = data.index(b"colrnclx") + 8
+        data = data[:at] + b"\0\x09\0\x10" + data[at + 4 :]
+    decoded(data)
+    assert "in.png: taken as sRGB, its colours are coded as primaries 9" in caplog.text
+
+
+def test_srgb_coded_without_a_profile_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    decoded(encoded(Image.fromarray(picture(64, 64)), "AVIF"))
+    decoded(_row_png(8, 0, bytes(4), forged.png_chunk(b"cICP", bytes([1, 13, 0, 1]))))
+    assert caplog.text == ""
+
+
+def test_damaged_pictures_are_an_error_or_a_picture_and_never_half_of_one(tmp_path: Path) -> None:
+    results = decode_mutated(tmp_path, 60, seed=0)
+    assert len(results) == 60
+    assert {None, "image_truncated", "image_unreadable"} <= {result.reason for result in results}
 
 
 def test_a_preview_of_a_half_transparent_picture_is_on_white_once() -> None:

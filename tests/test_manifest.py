@@ -1,17 +1,22 @@
+import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nst import manifest
+from nst import manifest, rows, storage, tables
+from nst.access import Access
 from nst.errors import ManifestError
-from nst.ids import SAFE_ID_RULE, is_safe_id
+from nst.ids import SAFE_ID_RULE, is_safe_id, made_id
 from nst.job import Job, PictureParams
 from tests.helpers import csv_bytes
 
+ANYWHERE = Access(("file", "s3"))
 FILES = ["styles/s.png", "styles/t.png", "a.png", "b.png"]
 
 
@@ -22,12 +27,25 @@ def glob(pattern: str) -> list[str]:
 
 
 def parse(name: str, data: bytes | str, **overrides: Any) -> tuple[Job, ...]:
+    return parsed(name, data, overrides=overrides).jobs
+
+
+def parsed(
+    name: str,
+    data: bytes | str,
+    *,
+    access: Access = ANYWHERE,
+    overrides: Mapping[str, Any] | None = None,
+    keep_going: bool = False,
+) -> manifest.Parsed:
     return manifest.parse(
         name,
         data if isinstance(data, bytes) else data.encode(),
-        resolve=lambda reference: "/base/" + reference,
+        resolve=lambda reference: storage.resolve("/base", reference),
         glob=glob,
+        access=access,
         overrides=overrides,
+        keep_going=keep_going,
     )
 
 
@@ -236,6 +254,33 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.csv", "content,style,backbone\n".encode("utf-16"), "expected text in UTF-8; found the byte"),
         ("m.jsonl", '{"content": "a"\n', "line 1: expected a JSON object"),
         ("m.jsonl", "[1]", "line 1: expected a JSON object; found list"),
+        ("m.jsonl", "3", "line 1: expected a JSON object; found int"),
+        ("m.jsonl", '{"size": NaN}', "line 1: expected a JSON object; found NaN, which is no JSON"),
+        ("m.jsonl", '{"size": -Infinity}', "found -Infinity, which is no JSON"),
+        ("m.jsonl", '{"size": ' + "9" * 5000 + "}", "line 1: expected a JSON object; found Exceeds"),
+        ("m.jsonl", '{"label_x": {"a": 1}}', "column 'label_x': expected a value or a list of values; found dict"),
+        ("m.jsonl", '{"label_x": ' + "[" * 900 + "]" * 900 + "}", "column 'label_x': expected a value or a list of values; found list"),
+        ("m.jsonl", '{"content": "a", "style": "s", "backbone": "vgg16", "mask": 3}', "column 'mask': expected the path or URL of a picture; found 3"),
+        ("m.jsonl", '{"content": "a\\u0000", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL"),
+        ("m.jsonl", '{"label_\\ud800": "a"}', "expected a column whose name UTF-8 can hold"),
+        ("m.jsonl", '{"content": "a", "style": ["\\ud800"], "backbone": "vgg16"}', "column 'style': expected text that UTF-8 can hold"),
+        ("m.jsonl", '{"content": "a"}\n{"content": "\xff"}'.encode("latin-1"), "line 2: expected text in UTF-8; found the byte 0xff at 30"),
+        ("m.csv", "content,style,backbone\na,b\0,vgg16\n", "line 2: expected text in UTF-8; found the byte 0x00 at 26"),
+        ("m.csv", f"content,style,backbone\na,b,vgg16\n{'a' * 131073},b,vgg16\n", "line 3: expected CSV; found field larger than field limit"),
+        ("m.csv", ",".join(f"label_{i}" for i in range(2000)), "line 1: expected at most 1000 columns; found 2000"),
+        ("m.csv", parquet(ROWS), "found a Parquet file; let its name end in .parquet"),
+        ("m.csv", gzip.compress(b"content,style,backbone\n"), "found a gzip file; unpack it first"),
+        ("m.csv.gz", gzip.compress(b"content,style,backbone\n"), "ends in .csv, .jsonl, .parquet, .yaml, .yml"),
+        ("m.parquet", "content,style,backbone\n", "expected a Parquet file"),
+        ("m.parquet", parquet([{"content": 3, "style": "s", "backbone": "vgg16"}]), "column 'content': expected a column of text; found int64"),
+        ("m.parquet", parquet([{"content": "a", "style": ["s"], "backbone": ["vgg16"]}]), "column 'backbone': expected a column of text; found list<"),
+        ("m.parquet", parquet([{"content": "a", "style": {"a": 1}, "backbone": "vgg16"}]), "column 'style': expected a column of text or of lists of text; found struct<"),
+        ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "label_x": b"x"}]), "column 'label_x': expected a column of text, of numbers or of lists of them; found binary"),
+        ("m.yaml", "content: &a a\nstyle: s\nbackbone: vgg16\n", "expected YAML; found anchors and aliases are not read"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nlabel_x: *a\n", "expected YAML; found anchors and aliases are not read"),
+        ("m.yaml", "content: a\ncontent: b\nstyle: s\nbackbone: vgg16\n", "column 'content': expected each column once; found 2 of them"),
+        ("m.yaml", "? [a, b]\n: c\n", "line 1: expected the name of a column; found a list"),
+        ("m.yaml", "seed: [" + ", ".join(map(str, range(3000))) + "]\nsize: [" + ", ".join(map(str, range(3000))) + "]\ncontent: a\nstyle: s\nbackbone: vgg16\n", "expected at most 5000000 rows"),
         ("m.jsonl", '{"content": "a", "content": "b"}', "found the key 'content' twice"),
         ("m.jsonl", "[" * 100_000, "line 1: expected a JSON object"),
         ("m.jsonl", '{"content": 3, "style": "s", "backbone": "vgg16"}', "column 'content'"),
@@ -247,7 +292,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
-        ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold; found '\\ud800'"),
+        ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
         ("m.yaml", "content: a\nstyle: s\n", "column 'backbone': expected this column"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
@@ -261,7 +306,7 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("style_weight", float("nan"), "finite number"),
+        ("style_weight", "nan", "finite number"),
         ("style_weight", "inf", "finite number"),
         ("style_weight", -1, "greater than or equal to 0"),
         ("style_weight", "1,5", "a valid number"),
@@ -356,3 +401,274 @@ def test_an_init_that_says_picture_without_one_is_refused() -> None:
     assert expected in refusal("m.jsonl", jsonl([row | {"init": "picture"}]))[0]
     with pytest.raises(ManifestError, match=expected):
         parse("m.jsonl", jsonl([row]), init="picture")
+
+
+# Rows that are wrong beside others that are not
+
+
+def said(result: manifest.Parsed) -> list[tuple[str, str, str]]:
+    """Id, reason and message of each refused row, in the order of the rows."""
+    return [
+        (job.id, result.refused[job.id].reason, result.refused[job.id].message)
+        for job in result.jobs
+        if job.id in result.refused
+    ]
+
+
+def test_with_keep_going_a_wrong_row_fails_by_itself_and_says_what_it_can() -> None:
+    text = (
+        "id,content,style,backbone,size,label_x\n"
+        "one,a.png,s.png,vgg16,,\n"
+        "two,a.png,s.png|t.png,vgg61,9,mine\n"
+        ",b.png,s.png,vgg16\n"
+        "../x,http://h/b.png,s.png,vgg16,,\n"
+        "three,b.png,s.png,vgg16,,\n"
+    )
+    result = parsed("m.csv", text, keep_going=True)
+    one, two, short, unsafe, three = result.jobs
+    assert [job.row for job in result.jobs] == [1, 2, 3, 4, 5]
+    assert (one.id, two.id, three.id) == ("one", "two", "three")
+    assert short.id.startswith("row-3-")
+    assert unsafe.id.startswith("row-4-")
+    assert all(is_safe_id(job.id) for job in result.jobs)
+    assert result.refused.keys() == {"two", short.id, unsafe.id}
+    assert (two.content_name, two.style_name, two.backbone) == ("a.png", "s.png|t.png", "vgg61")
+    assert (two.labels, two.params, two.inputs) == ({"x": "mine"}, PictureParams(), ("",))
+    assert (short.content_name, short.backbone, short.labels) == ("b.png", "vgg16", {})
+    reasons = {job_id: (reason, message) for job_id, reason, message in said(result)}
+    assert reasons["two"][0] == "bad_row"
+    assert "line 3, column 'backbone': expected one of" in reasons["two"][1]
+    assert "line 3, column 'size': expected greater" in reasons["two"][1]
+    assert reasons[short.id] == (
+        "bad_row",
+        "line 4: expected 6 cells as in the header; found 4",
+    )
+    assert reasons[unsafe.id][0] == "path_not_allowed"
+    assert parsed("m.csv", text, keep_going=True) == result
+
+
+def test_of_rows_with_one_id_the_first_has_it_whatever_becomes_of_it() -> None:
+    rows = [
+        row | {"id": name, "content": content}
+        for row in [{"content": "a.png", "style": "s.png", "backbone": "vgg16"}]
+        for name, content in [("x", "a.png"), ("X", "b.png"), ("y", ""), ("y", "b.png")]
+    ]
+    result = parsed("m.jsonl", jsonl(rows), keep_going=True)
+    assert [job.id for job in result.jobs][::2] == ["x", "y"]
+    assert [job.id.startswith(f"row-{job.row}-") for job in result.jobs] == [False, True] * 2
+    assert result.refused.keys() == {job.id for job in result.jobs[1:]}
+    assert len({job.id for job in result.jobs}) == 4
+
+
+def test_a_stand_in_takes_no_id_that_a_row_has() -> None:
+    row = {"content": "", "style": "s.png", "backbone": "vgg16"}
+    (bad,) = parsed("m.jsonl", jsonl([row]), keep_going=True).jobs
+    assert bad.id.startswith("row-1-")
+    good = ROWS[0] | {"id": bad.id.replace("row-1", "row-2")}
+    result = parsed("m.jsonl", jsonl([good, row]), keep_going=True)
+    assert len({job.id for job in result.jobs}) == 2
+    assert result.refused.keys() == {result.jobs[1].id}
+
+
+def test_what_is_wrong_with_the_file_refuses_it_although_rows_may_fail() -> None:
+    files: list[tuple[str, bytes | str]] = [
+        ("m.csv", "content,style,backbone,colour\na,s,vgg16,x\n"),
+        ("m.csv", 'content,style,backbone\na,s,vgg16\n"b,s,vgg16\n'),
+        ("m.csv", b"content,style,backbone\na,s,vgg16\n\xff,s,vgg16\n"),
+        ("m.parquet", parquet(ROWS)[:-9]),
+        ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n"),
+    ]
+    for name, data in files:
+        with pytest.raises(ManifestError, match="nothing was run"):
+            parsed(name, data, keep_going=True)
+
+
+def test_a_broken_json_line_is_the_fault_of_its_row() -> None:
+    lines = b"\n".join([jsonl(ROWS), b'{"content": "a.p', b'{"colour": "red"}', jsonl(ROWS)])
+    result = parsed("m.jsonl", lines, keep_going=True)
+    assert [job.row for job in result.jobs] == [1, 2, 3, 4, 5, 6]
+    (_, _, broken), (_, _, unknown) = said(result)
+    assert broken.startswith("line 3: expected a JSON object; found Unterminated string")
+    assert "line 4, column 'colour': expected a known column" in unknown
+
+
+def test_inputs_are_checked_as_written_and_as_resolved_before_anything_is_listed() -> None:
+    access = Access(("file", "s3"), ("/base/in", "s3://b/in"))
+    row = {"content": "in/a.png", "style": "in/s.png | s3://b/in/t.png", "backbone": "vgg16"}
+    assert not parsed("m.jsonl", jsonl([row]), access=access).refused
+    for column, value in [
+        ("content", "a.png"),
+        ("content", "in/../../etc/passwd"),
+        ("content", "data:image/png;base64,AA"),
+        ("style", "in/s.png | ~/t.png"),
+        ("style", ["s3://b/inside/s.png"]),
+        ("mask", "/etc/m.png"),
+        ("init", "simplecache::s3://b/in/p.png"),
+    ]:
+        data = jsonl([row | {column: value}])
+        with pytest.raises(ManifestError, match=f"line 1, column '{column}': expected"):
+            parsed("m.jsonl", data, access=access)
+        result = parsed("m.jsonl", data, access=access, keep_going=True)
+        assert [refusal.reason for refusal in result.refused.values()] == ["path_not_allowed"]
+    # Resolved, it would be a path that is allowed.
+    assert (
+        "expected a URL of file, s3" in refusal("m.jsonl", jsonl([row | {"content": "data:,x"}]))[0]
+    )
+    with pytest.raises(ManifestError, match="line 1, column 'style': expected a place in /base/in"):
+        parsed("m.yaml", "{style: 'styles/*.png', content: in/a, backbone: vgg16}", access=access)
+
+
+def test_secrets_in_a_manifest_are_not_repeated() -> None:
+    row = {
+        "content": "s3://KEY:se/cret@b/k",
+        "style": "s?X-Amz-Signature=cret",
+        "backbone": "vgg16",
+    }
+    data = jsonl([row | {"style": "s3://b/" + row["style"], "label_x": row["content"]}])
+    with pytest.raises(ManifestError) as caught:
+        parsed("m.jsonl", data)
+    assert "cret" not in str(caught.value)
+    assert "cret" not in repr(parsed("m.jsonl", data, keep_going=True))
+
+
+def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [{"content": "a" * 500, "style": "s", "backbone": "vgg16"}] * 40
+    monkeypatch.setattr(rows, "MAX_BYTES", 10_000)
+    assert refusal("m.jsonl", jsonl(many)) == ["expected at most 10000 bytes; found 22039"]
+    packed = parquet(many)
+    assert len(packed) < 10_000
+    # Its text stands in it once, so that neither the file nor what it says of itself is large.
+    assert tables.parquet_size(packed).num_bytes < 10_000
+    assert "expected at most 10000 characters once unpacked" in refusal("m.parquet", packed)[0]
+    monkeypatch.setattr(rows, "MAX_ROWS", 3)
+    assert refusal("m.parquet", packed)[0].startswith("expected at most 3 rows")
+    matrix = "content: a\nstyle: [s, t]\nbackbone: [vgg16, vgg19]\n"
+    files: list[tuple[str, bytes | str]] = [
+        ("m.jsonl", jsonl(ROWS * 2)),
+        ("m.yaml", matrix),
+        ("m.csv", csv_bytes(ROWS * 2)),
+    ]
+    for name, data in files:
+        assert refusal(name, data)[0].startswith(
+            "expected at most 3 rows; cut the manifest in parts"
+        )
+
+
+def test_of_very_many_problems_some_are_listed() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse("m.csv", "content,style,backbone\n" + "a,s,vgg61\n" * 1200)
+    head, *problems = str(caught.value).splitlines()
+    assert head == "m.csv: refused with 1200 problems, nothing was run"
+    assert len(problems) == 1001
+    assert problems[-1] == "  and 200 more"
+
+
+def test_a_page_with_a_wrong_checksum_is_not_read() -> None:
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist([ROWS[0] | {"label_series": "x" * 50}])
+    pq.write_table(
+        table,
+        sink,
+        write_page_checksum=True,
+        write_statistics=False,
+        compression="none",
+        use_dictionary=False,
+    )
+    data = sink.getvalue().to_pybytes()
+    assert parse("m.parquet", data)[0].labels == {"series": "x" * 50}
+    at = data.index(b"x" * 50)
+    assert "Parquet file" in refusal("m.parquet", data[:at] + b"y" + data[at + 1 :])[0]
+
+
+# Whatever the text
+
+PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0|*?[:~"), min_size=1)
+NAMES = PLAIN.map(str.strip).filter(bool).map(lambda text: f"in/{text}")
+TABLES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "content": NAMES,
+            "style": NAMES,
+            "backbone": st.sampled_from(["vgg16", "vgg19", "resnet50"]),
+            "size": st.none() | st.integers(32, 8192),
+            "style_weight": st.none() | st.floats(0, 1e6),
+            "label_note": st.none() | PLAIN.filter(str.strip),
+        }
+    ),
+    min_size=1,
+    max_size=5,
+)
+SUFFIXES = st.sampled_from(["csv", "jsonl", "parquet", "yaml"])
+MANY = settings(max_examples=150, deadline=None, database=None)
+
+
+@MANY
+@given(TABLES)
+def test_any_table_says_the_same_in_every_format(table: list[dict[str, Any]]) -> None:
+    forms = {"m.csv": csv_bytes(table), "m.jsonl": jsonl(table), "m.parquet": parquet(table)}
+    first, *others = (parse(name, data) for name, data in forms.items())
+    assert [job.content_name for job in first] == [row["content"].strip() for row in table]
+    assert [job.labels.get("note") for job in first] == [row["label_note"] for row in table]
+    assert others == [first, first]
+
+
+def check_any_bytes(suffix: str, data: bytes) -> None:
+    for keep_going in (False, True):
+        try:
+            result = parsed(f"m.{suffix}", data, keep_going=keep_going)
+        except ManifestError as exc:
+            str(exc).encode()
+        else:
+            assert len(
+                {job.id.casefold() for job in result.jobs if job.id in result.refused}
+            ) == len(result.refused)
+            assert all(is_safe_id(job.id) for job in result.jobs)
+            repr(result).encode()
+
+
+HEAD = b"id,content,style,backbone,size,label_x\n"
+LINES = st.lists(
+    st.sampled_from(
+        [
+            *('"a', ",", "\n", "\r\n", "vgg16", "a.png", "x", "512", '"', "|", "\ufeff", "é", " "),
+            *("{", "}", "[", "]", ":", "content", "style", "backbone", "- ", "&a ", "*a", "!!str "),
+            *("\t", "? ", "<<", "\\ud800", "\\u0000", "1e999", "NaN", "true", "s3://a:b@c/d", "::"),
+        ]
+    ),
+    max_size=30,
+).map(lambda parts: "".join(parts).encode())
+
+
+@MANY
+@given(SUFFIXES, st.binary(max_size=200) | LINES | LINES.map(lambda line: HEAD + line))
+def test_any_bytes_are_jobs_or_a_refusal(suffix: str, data: bytes) -> None:
+    check_any_bytes(suffix, data)
+
+
+@MANY
+@given(st.data())
+def test_a_damaged_table_is_jobs_or_a_refusal(data: st.DataObject) -> None:
+    whole = parquet(ROWS)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    damaged = whole[:at] + data.draw(st.binary(max_size=3)) + whole[at + 1 :]
+    check_any_bytes("parquet", damaged)
+
+
+@pytest.mark.long
+@settings(MANY, max_examples=20_000)
+@given(SUFFIXES, st.binary() | LINES | LINES.map(lambda line: HEAD + line))
+def test_very_many_bytes_are_jobs_or_a_refusal(suffix: str, data: bytes) -> None:
+    check_any_bytes(suffix, data)
+
+
+@MANY
+@given(st.lists(st.tuples(st.text(), st.text(), st.integers()), unique=True, min_size=2))
+def test_made_ids_are_safe_and_unlike_rows_have_unlike_ids(
+    rows: list[tuple[str, str, int]],
+) -> None:
+    ids = [
+        made_id({"content": content, "style": style, "backbone": "vgg16"}, {"seed": seed})
+        for content, style, seed in rows
+    ]
+    assert all(map(is_safe_id, ids))
+    assert len({text.casefold() for text in ids}) == len(rows)

@@ -1,4 +1,4 @@
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -49,20 +49,24 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
         job(row=2, id="two", params=PictureParams(style_layers=("relu1_1", "relu2_1"), seed=2**62)),
         job(row=3, id="one", labels={"note": "<b>"}),
     ]
-    records = metadata.make_records(jobs, {"one": OK, "two": FAILED})
+    outcomes = {"one": OK, "two": FAILED}
+    records = [metadata.record_of(each, outcomes[each.id]) for each in jobs]
     assert [record.outcome.id for record in records] == ["one", "two", "one"]
-    assert metadata.metadata_from_parquet(metadata.metadata_to_parquet(records)) == records
+    assert (
+        metadata.metadata_from_parquet(metadata.metadata_to_parquet(records, ["series", "note"]))
+        == records
+    )
 
 
 def test_an_empty_table_has_all_its_columns() -> None:
-    data = metadata.metadata_to_parquet([])
+    data = metadata.metadata_to_parquet([], [])
     assert metadata.metadata_from_parquet(data) == []
-    names = tables.parquet_columns(data)
+    names = [column.name for column in tables.parquet_columns(data)]
     assert {f.name for f in fields(Outcome)} | set(PARAM_FIELDS) | {"row", "content"} <= set(names)
 
 
 def test_every_column_says_what_it_means_and_the_file_says_which_schema() -> None:
-    schema = pq.read_schema(pa.BufferReader(metadata.metadata_to_parquet([])))
+    schema = pq.read_schema(pa.BufferReader(metadata.metadata_to_parquet([], [])))
     assert schema.metadata[b"schema_version"] == str(metadata.SCHEMA_VERSION).encode()
     assert all(field.metadata[b"description"] for field in schema)
 
@@ -77,6 +81,6 @@ def test_other_bytes_are_no_table() -> None:
 
 
 def test_a_record_keeps_the_names_as_written() -> None:
-    (record,) = metadata.make_records([job(content_name="../a.png")], {"one": replace(OK)})
+    record = metadata.record_of(job(content_name="../a.png"), OK)
     assert isinstance(record, Record)
     assert record.content == "../a.png"

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from nst.backbones import Backbone, load_backbone
-from nst.objective import LOSS_NAMES, Item, Objective, StyleMemo
+from nst.objective import Objective
+from nst.targets import LOSS_NAMES, Item, StyleMemo
 from tests.helpers import item, mask_tensor, picture_tensor, random_state, vgg16
 from tests.slow import slow_gradient, slow_losses
 

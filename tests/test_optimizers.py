@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.objective import Item, Objective
+from nst.objective import Objective
 from nst.optimizers import LBFGS, OPTIMIZERS, Adam, _inverse_frequencies
+from nst.targets import Item
 from tests.helpers import item, vgg16
 
 # Odd, even and mixed; an item of the last ones is long enough to be summed in pieces.

@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 from nst.job import Job, PictureParams, job_key
-from nst.plan import Group, Input, PlannedJob, make_groups
+from nst.plan import Input, PlannedJob, make_groups
 from nst.weights import WeightsFile
 from tests.helpers import job
 
@@ -76,17 +76,6 @@ def test_batches_hold_at_most_the_pixels_that_are_allowed() -> None:
 
 def test_nothing_gives_no_groups() -> None:
     assert groups() == []
-
-
-def test_a_groups_digest_is_that_of_its_pictures() -> None:
-    def digest(*jobs: PlannedJob) -> str:
-        (group,) = make_groups(jobs, weights=WEIGHTS, max_batch_pixels=10**6)
-        assert isinstance(group, Group)
-        return group.digest
-
-    assert digest(planned("a")) == digest(planned("a"))
-    assert digest(planned("a")) != digest(planned("b"))
-    assert digest(planned("a"), planned("b")) != digest(planned("a"))
 
 
 def test_a_key_is_of_all_that_decides_the_pixels_and_of_nothing_else() -> None:

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from nst.backbones import Backbone
-from nst.objective import LOSS_NAMES, Item, Objective
+from nst.objective import Objective
 from nst.profiles import PROFILES
+from nst.targets import LOSS_NAMES, Item
 from nst.tiles import cut
 from tests.helpers import item, mask_tensor, picture_tensor, vgg16
 

@@ -1,6 +1,8 @@
 import hashlib
 import io
+import pickle
 import re
+import zipfile
 from email.message import Message
 from pathlib import Path
 from urllib.error import URLError
@@ -12,6 +14,7 @@ import torch
 from nst import weights
 from nst.errors import WeightsError
 from nst.profiles import PROFILES
+from tests.forged import harmful_weights
 from tests.helpers import random_state
 
 
@@ -62,16 +65,64 @@ def test_a_file_on_s3(bucket: str) -> None:
     assert torch.equal(weights.load_state(weights.obtain("vgg19", uri))["a"], torch.ones(1))
 
 
-@pytest.mark.parametrize("backbone", sorted(PROFILES))
-def test_torchvisions_cache_is_used(backbone: str, torch_home: Path, no_network: None) -> None:
-    """The official file under its official name, as a person without a network puts it there."""
+def put_in_cache(backbone: str, monkeypatch: pytest.MonkeyPatch, *, digest: str) -> Path:
+    """A small state dict where torchvision keeps the weights of a name that begins this `digest`."""
+    sink = io.BytesIO()
+    torch.save({"a": torch.ones(1)}, sink)
+    digest = digest or hashlib.sha256(sink.getvalue()).hexdigest()[:8]
+
+    class Official:
+        url = f"https://download.example/models/{backbone}-{digest}.pth"
+
+    monkeypatch.setattr(weights, "_official", lambda _: Official)
     path = weights.cache_path(backbone)
-    assert path.parent == torch_home / "hub/checkpoints"
     path.parent.mkdir(parents=True)
-    torch.save({"a": torch.ones(1)}, path)
+    path.write_bytes(sink.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("backbone", sorted(PROFILES))
+def test_torchvisions_cache_is_used(
+    backbone: str, torch_home: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official file under its official name, as a person without a network puts it there."""
+    path = put_in_cache(backbone, monkeypatch, digest="")
+    assert path.parent == torch_home / "hub/checkpoints"
     file = weights.obtain(backbone, "torchvision")
     assert (file.origin, file.uri) == ("torchvision", str(path))
     assert torch.equal(weights.load_state(file)["a"], torch.ones(1))
+
+
+def test_another_file_under_the_official_name_is_refused(
+    torch_home: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put_in_cache("vgg19", monkeypatch, digest="dcbb9e9d")
+    with pytest.raises(WeightsError, match="begins with dcbb9e9d") as caught:
+        weights.obtain("vgg19")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("backbone", sorted(PROFILES))
+def test_torchvisions_names_hold_a_digest(backbone: str) -> None:
+    assert weights._NAMED_DIGEST.search(weights.cache_path(backbone).name)
+
+
+def test_a_file_is_held_to_the_digest_behind_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(1)}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for text in (digest, digest.upper()):
+        file = weights.obtain("vgg19", f"{path}#sha256={text}")
+        assert (file.uri, file.digest) == (str(path), digest)
+        assert torch.equal(weights.load_state(file)["a"], torch.ones(1))
+    with pytest.raises(WeightsError, match=f"sha256 {'0' * 64}, found {digest}"):
+        weights.obtain("vgg19", f"{path}#sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize("pin", ["", "dcbb9e9d", "z" * 64])
+def test_half_a_digest_is_refused(tmp_path: Path, pin: str) -> None:
+    with pytest.raises(WeightsError, match="expected the 64 hexadecimal digits"):
+        weights.obtain("vgg19", f"{tmp_path}/a.pth#sha256={pin}")
 
 
 def test_the_official_weights_are_downloaded_through_torchvision(
@@ -95,7 +146,9 @@ def test_the_official_weights_are_downloaded_through_torchvision(
         weights.obtain("resnet50")
     assert asked == [weights._official("resnet50").url]
     # The same bytes pass where the file's name asks for no digest.
-    monkeypatch.setattr("torch.hub.HASH_REGEX", re.compile(r"(?!)"))
+    nothing = re.compile(r"(?!)")
+    monkeypatch.setattr("torch.hub.HASH_REGEX", nothing)
+    monkeypatch.setattr(weights, "_NAMED_DIGEST", nothing)
     assert weights.obtain("resnet50").origin == "torchvision"
     assert weights.cache_path("resnet50").exists()
 
@@ -122,19 +175,62 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         weights.obtain("vgg19", str(tmp_path / "none.pth"))
 
 
-class _Harmful:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (print, ("code of a weights file ran",))
-
-
-def test_code_in_a_weights_file_is_not_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "harmful.pth"
-    torch.save({"a": _Harmful()}, path)
+@pytest.mark.parametrize("kind", ["zip", "legacy", "bare pickle", "tar"])
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_code_in_a_weights_file_is_not_run(tmp_path: Path, kind: str, name: str) -> None:
+    canary = tmp_path / "canary"
+    (tmp_path / name).write_bytes(harmful_weights(kind, canary))
     with pytest.raises(WeightsError, match="which is neither"):
-        weights.load_state(weights.obtain("vgg19", str(path)))
-    assert capsys.readouterr().out == ""
+        weights.load_state(weights.obtain("vgg19", str(tmp_path / name)))
+    assert not canary.exists()
+
+
+def test_the_code_in_these_weights_files_would_run(tmp_path: Path) -> None:
+    """Or the test above would show nothing."""
+    canary = tmp_path / "canary"
+    pickle.loads(harmful_weights("bare pickle", canary))
+    assert canary.exists()
+
+
+def saved(**state: torch.Tensor) -> bytes:
+    sink = io.BytesIO()
+    torch.save(state, sink)
+    return sink.getvalue()
+
+
+def test_a_flipped_bit_in_a_state_dict_is_found(tmp_path: Path) -> None:
+    data = bytearray(saved(a=torch.ones(100)))
+    data[data.index(torch.ones(100).numpy().tobytes()) + 3] ^= 1
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"the checksum of .*/data/0 is wrong"):
+        weights.load_state(weights.obtain("vgg19", str(tmp_path / "a.pth")))
+
+
+def test_a_state_dict_that_was_packed_again_is_not_unpacked(tmp_path: Path) -> None:
+    """What is compressed could be of any size out of it."""
+    with (
+        zipfile.ZipFile(io.BytesIO(saved(a=torch.ones(1)))) as before,
+        zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as after,
+    ):
+        for entry in before.namelist():
+            after.writestr(entry, before.read(entry))
+    with pytest.raises(WeightsError, match="its parts are compressed"):
+        weights.load_state(weights.obtain("vgg19", str(tmp_path / "a.pth")))
+
+
+def test_a_safetensors_header_of_100_gb_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes((100 << 30).to_bytes(8, "little") + b"{}" * 50)
+    with pytest.raises(WeightsError, match="which is neither"):
+        weights.load_state(weights.obtain("vgg19", str(tmp_path / "a.safetensors")))
+
+
+def test_a_file_larger_than_weights_are_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.pth").write_bytes(saved(a=torch.ones(1)))
+    monkeypatch.setattr(weights, "MAX_BYTES", 100)
+    with pytest.raises(WeightsError, match="100 bytes"):
+        weights.obtain("vgg19", str(tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])

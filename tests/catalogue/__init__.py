@@ -91,12 +91,12 @@ class Bench:
 
 def good() -> dict[str, object]:
     """A row that has nothing wrong with it and is quick to make."""
-    return row(id="good", size=32, steps=1)
+    return row(id="good", size=48, steps=1)
 
 
 def bad(**cells: object) -> dict[str, object]:
     """A row that is quick to make but for what `cells` say."""
-    return row(**({"id": "bad", "size": 32, "steps": 1} | cells))  # type: ignore[arg-type]
+    return row(**({"id": "bad", "size": 48, "steps": 1} | cells))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

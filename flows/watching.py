@@ -1,0 +1,45 @@
+"""Who watches a flow run in this process, and what paints for it.
+
+No parameters of the flow and its tasks: neither could be sent by a deployment.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from nst.pipeline import RunGroup
+from nst.reports import Listener, NoListener
+
+# Prefect copies the context into the threads of its tasks, so these reach them.
+_listener: ContextVar[Listener] = ContextVar("listener")
+_painter: ContextVar[RunGroup] = ContextVar("painter")
+
+
+def current_listener() -> Listener:
+    """The listener of this run, or one that wants to know nothing."""
+    return _listener.get(NoListener())
+
+
+def current_painter() -> RunGroup | None:
+    """What runs the groups of this run, where it is set."""
+    return _painter.get(None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Flows that run within tell `listener` how they get on."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextmanager
+def painting(paint: RunGroup) -> Iterator[None]:
+    """Tasks that run within have their groups run by `paint`."""
+    token = _painter.set(paint)
+    try:
+        yield
+    finally:
+        _painter.reset(token)

@@ -1,0 +1,258 @@
+"""Which URLs a run may read, decided before anything is opened or asked for.
+
+It goes by the text of a URL, and on a disk by where links lead at that moment. What it cannot see:
+a host name that stands for a private address, where a web server redirects to, and a link that
+someone changes while the run goes on.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from urllib.parse import unquote, urlsplit
+
+from nst.errors import AccessError, ConfigError
+from nst.redaction import redacted
+
+_WEB = ("http", "https")
+_WEB_PORTS = {"http": 80, "https": 443}
+# What fsspec takes for a URL although it has no `://`.
+_BARE_SCHEMES = ("data:", "file:", "local:")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
+_SIGNED = re.compile(
+    r"\?(.*&)?(X-Amz-[\w-]+|X-Goog-[\w-]+|AWSAccessKeyId|Signature|sig)=", re.IGNORECASE | re.DOTALL
+)
+_VERSION = re.compile(r"[?&]versionId=", re.IGNORECASE)
+_PRIVATE_NAMES = ("localhost", "local", "internal", "localdomain")
+# An IPv6 address of this network stands for the IPv4 address in its last 32 bits (RFC 6052).
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What inputs may be read: URLs of `schemes` in one of `roots`, or anywhere if there are none.
+
+    The scheme `file` stands for paths as well. In `closed` no input may lie, whatever the roots.
+    Links are followed on both sides; those of roots when this is made. Raises ConfigError for a
+    root that is no absolute path and no URL that may be read.
+    """
+
+    schemes: tuple[str, ...]
+    roots: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    _root_places: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _closed_places: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for root in self.roots:
+            expected = self.objection_to_kind(root) or _objection_to_root(root)
+            if expected:
+                raise ConfigError(f"--root: expected {expected}; found {redacted(root)!r}")
+        object.__setattr__(self, "_root_places", tuple(map(_place, self.roots)))
+        object.__setattr__(self, "_closed_places", tuple(map(_place, self.closed)))
+
+    def check(self, uri: str) -> None:
+        """Raises AccessError where an input may not be read from the absolute path or URL `uri`."""
+        expected = self.objection(uri)
+        if expected:
+            raise AccessError(f"expected {expected}; found {redacted(uri)!r}")
+
+    def objection(self, uri: str) -> str | None:
+        """What is expected of an input instead of this absolute path or URL; None if it is fine."""
+        expected = self.objection_to_kind(uri) or _objection_to_form(uri)
+        if expected:
+            return expected
+        place = _place(uri)
+        if self.roots:
+            expected = self._objection_to_place(place)
+        elif _scheme(uri) in _WEB:
+            # A root that names a private host has opened it.
+            expected = _objection_to_host(uri)
+        if not expected and any(_is_below(place, closed) for closed in self._closed_places):
+            expected = "an input that is none of the pictures that this run writes"
+        return expected
+
+    def objection_to_kind(self, reference: str) -> str | None:
+        """As `objection`, but wherever it lies; also of a path that is relative."""
+        if not is_plain(reference):
+            return "a path or a URL of characters that UTF-8 has, without NUL"
+        scheme = _scheme(reference)
+        is_relative = scheme == "file" and not reference.startswith(("/", "~", "file://"))
+        if scheme not in self.schemes and not is_relative:
+            if scheme.lower() in self.schemes:
+                return f"{scheme.lower()}:// in lower case"
+            allowed = ", ".join(self.schemes)
+            return f"a URL of {allowed}, where file is a path (others need --allow-scheme)"
+        if "::" in reference:
+            return "one path or URL without '::', which leads from one store into another"
+        if scheme == "file":
+            return None
+        authority = reference.partition("://")[2].partition("/")[0]
+        may_have_port = scheme in _WEB and _HOST.fullmatch(authority)
+        if "@" in authority or (":" in authority and not may_have_port):
+            return "a URL without credentials, which come from the environment"
+        if _SIGNED.search(reference):
+            return "a URL without a signature, which would be written to the metadata"
+        if scheme not in _WEB and _VERSION.search(reference):
+            return "a URL without a versionId, since objects are read as they are now"
+        return None
+
+    def objection_to_pattern(self, uri: str) -> str | None:
+        """As `objection`, of an absolute pattern before anything is listed for it.
+
+        Its matches are to be asked about one by one all the same.
+        """
+        expected = self.objection_to_kind(uri) or _objection_to_form(uri)
+        if expected:
+            return expected
+        parts = uri.split("/")
+        first = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts) - 1)
+        place, pattern = _place("/".join(parts[:first]) or "/"), parts[first:]
+        if self.roots:
+            expected = self._objection_to_place(place)
+            if not expected and ".." in pattern:
+                expected = "a pattern without '..'"
+        elif _scheme(uri) in _WEB:
+            expected = _objection_to_host(uri)
+        if not expected:
+            folders = [*place.split("/"), *(pattern if pattern[-1] == "**" else pattern[:-1])]
+            if any(_reaches(folders, closed.split("/")) for closed in self._closed_places):
+                expected = "a pattern that does not match the pictures that this run writes"
+        return expected
+
+    def _objection_to_place(self, place: str) -> str | None:
+        has_dots = not place.startswith("/") and _has_dots(place)
+        if not has_dots and any(_is_below(place, root) for root in self._root_places):
+            return None
+        return f"a place in {' or '.join(self.roots)}, and no '..' in a URL"
+
+
+def is_inside(uri: str, folder: str) -> bool:
+    """Whether `uri` is `folder` or lies below it: paths with links followed, URLs by whole parts."""
+    return _is_below(_place(uri), _place(folder))
+
+
+def is_pattern(text: str) -> bool:
+    """Whether `text` has what stands for other characters in a glob."""
+    return any(character in text for character in "*?[")
+
+
+def is_plain(text: str) -> bool:
+    """Whether files can hold a text: not half of a surrogate pair, which JSON can spell, nor NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _scheme(reference: str) -> str:
+    """The scheme as fsspec will see it; `file` for a path."""
+    if "://" in reference:
+        return reference.partition("://")[0]
+    bare = next((each for each in _BARE_SCHEMES if reference.startswith(each)), "")
+    return bare or "file"
+
+
+def _objection_to_form(uri: str) -> str | None:
+    """Whether a URL says where: fsspec takes s3:///b/k for s3://b/k, and s3://../x as it comes."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return None
+    authority, _, key = rest.partition("/")
+    if scheme == "file":
+        return "file:/// with an absolute path" if authority else None
+    if scheme in _WEB:
+        # A web client tidies these away, and would ask for something else than was looked at.
+        if re.search(r"[\s\\\x00-\x1f\x7f]", uri) or not _HOST.fullmatch(authority):
+            return f"{scheme}://host/path in plain characters"
+        return None
+    if not _BUCKET.fullmatch(authority) or not key.strip("/"):
+        return f"{scheme}://bucket/key"
+    return None
+
+
+def _objection_to_root(root: str) -> str | None:
+    if _scheme(root) == "file":
+        is_absolute = root.startswith(("/", "~", "file:///"))
+        return None if is_absolute else "an absolute path, which is the same for every worker"
+    return _objection_to_form(f"{root}/-") or ("a URL without '..'" if _has_dots(root) else None)
+
+
+def _has_dots(url: str) -> bool:
+    parts = url.split("/")
+    if url.startswith(_WEB):
+        parts += unquote(unquote(url)).split("/")
+    return "." in parts or ".." in parts
+
+
+def _place(uri: str) -> str:
+    """Where a path really leads, or a URL with one spelling of its host; without a last slash."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == "file":
+        # fsspec does expand a tilde, and does not unquote the path of a URL.
+        return os.path.realpath(os.path.expanduser(rest if separator else uri))
+    if scheme in _WEB:
+        authority, slash, path = rest.partition("/")
+        host = authority.lower().removesuffix(f":{_WEB_PORTS[scheme]}").removesuffix(":")
+        rest = host + slash + path
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
+def _is_below(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(folder.rstrip("/") + "/")
+
+
+def _reaches(pattern: Sequence[str], folder: Sequence[str]) -> bool:
+    """Whether the parts of a pattern may match those of a folder; `**` is any number of them."""
+    matched = {0}
+    for part in pattern:
+        if part == "**":
+            matched = set(range(min(matched), len(folder) + 1)) if matched else set()
+        else:
+            matched = {i + 1 for i in matched if i < len(folder) and fnmatchcase(folder[i], part)}
+    return len(folder) in matched
+
+
+def _objection_to_host(url: str) -> str | None:
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    address = _address(host)
+    if address is None:
+        is_private = "." not in host or host.rpartition(".")[2] in _PRIVATE_NAMES
+    else:
+        is_private = not all(map(_is_public, _stands_for(address)))
+    return "a host of the public internet, or one that a --root names" if is_private else None
+
+
+def _address(host: str) -> _Address | None:
+    try:
+        # This one takes every spelling that a client takes: decimal, octal, hexadecimal, short.
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        pass
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _stands_for(address: _Address) -> list[_Address]:
+    """The address and the ones within it that a packet to it may go on to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in _NAT64:
+        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    found = [each for each in inner if each is not None]
+    # Python calls the network of mapped addresses private, whatever they stand for.
+    return found if address.ipv4_mapped else [address, *found]
+
+
+def _is_public(address: _Address) -> bool:
+    return address.is_global and not address.is_multicast

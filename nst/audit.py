@@ -1,0 +1,134 @@
+"""Whether an output is what its records say it is, and what in it nobody owns any more."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from nst import lease, output, records, storage
+from nst.errors import NotFoundError
+from nst.finish import read_metadata
+from nst.metadata import Outcome, Record
+
+_LINK = re.compile(rf"{output.IMAGES}/[^\"'<>\s]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is not as it should be, by its path in the output."""
+
+    path: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """How many pictures are as recorded, what is not, and which ids a rerun would make again."""
+
+    num_good: int
+    findings: tuple[Finding, ...]
+    redone: tuple[str, ...]
+
+
+def verify(url: str) -> Audit:
+    """Read every picture of the last run and compare it with its record; change nothing.
+
+    Raises ConfigError where there was no run.
+    """
+    rows = _by_id(read_metadata(url))
+    made = {job_id: row.outcome for job_id, row in rows.items() if row.outcome.status == "ok"}
+    ledger = records.read(url)
+    tree = storage.list_tree(url)
+    outcomes = list(made.values())
+    said = storage.in_parallel(lambda outcome: _look(url, outcome, ledger.made), outcomes)
+    findings = [
+        Finding(path=outcome.picture or outcome.id, said=text)
+        for outcome, text in zip(outcomes, said, strict=True)
+        if text is not None
+    ]
+    redone = tuple(o.id for o, text in zip(outcomes, said, strict=True) if text is not None)
+    shown = shown_pictures(url)
+    findings += [
+        Finding(path=path, said="expected it in the gallery, found no link; rebuild the gallery")
+        for path in sorted({o.picture for o in outcomes if o.picture} - shown)
+    ]
+    findings += [
+        Finding(path=path, said="expected a record of what the gallery shows, found none")
+        for path in sorted(shown - {o.picture for o in outcomes})
+    ]
+    findings += [
+        Finding(path=path, said="expected a row that owns it, found none; nst clean removes it")
+        for path in _unowned(tree, rows, ledger)
+    ]
+    return Audit(num_good=len(outcomes) - len(redone), findings=tuple(findings), redone=redone)
+
+
+def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Remove what no row of the last run owns, and return it: paths in the output.
+
+    Raises ConfigError where there was no run, or one goes on.
+    """
+    with lease.held(url):
+        rows = _by_id(read_metadata(url))
+        ledger = records.read(url)
+        unowned = _unowned(storage.list_tree(url), rows, ledger)
+        forgotten = sorted((ledger.made.keys() | ledger.failed.keys()) - rows.keys())
+        if not dry_run:
+            # Records first: one without its picture proves nothing, but would be looked for.
+            records.forget(url, ledger, forgotten)
+            storage.in_parallel(storage.delete, [storage.join(url, path) for path in unowned])
+        return tuple(unowned)
+
+
+def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
+    return {row.outcome.id: row for row in rows}
+
+
+def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None:
+    """What is wrong with a picture, or None."""
+    recorded = made.get(outcome.id)
+    if recorded is None or recorded.picture_digest != outcome.picture_digest:
+        return "expected a record of it as the metadata has it, found another or none"
+    if outcome.picture is None:
+        return "expected a picture by its record, found no name of one"
+    try:
+        data = storage.read_bytes(storage.join(url, outcome.picture))
+    except NotFoundError:
+        return "expected a picture by its record, found none"
+    if len(data) != outcome.picture_bytes:
+        return f"expected {outcome.picture_bytes} bytes by its record, found {len(data)}"
+    if hashlib.sha256(data).hexdigest() != outcome.picture_digest:
+        return "expected the sha256 of its record, found another: it is damaged"
+    return None
+
+
+def shown_pictures(url: str) -> set[str]:
+    """The pictures that the gallery of an output links, by their paths in it; none without one."""
+    try:
+        page = storage.read_bytes(storage.join(url, output.GALLERY)).decode()
+    except NotFoundError:
+        return set()
+    return {unquote(link) for link in _LINK.findall(page)}
+
+
+def _unowned(
+    tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
+) -> list[str]:
+    pictures = {row.outcome.picture for row in rows.values()}
+    previews = {
+        f"{output.INPUTS}/{output.preview_name(digest)}"
+        for row in rows.values()
+        for digest in _input_digests(row.outcome)
+    }
+    return sorted(
+        path
+        for path in tree
+        if (path.startswith(f"{output.IMAGES}/") and path not in pictures)
+        or (path.startswith(f"{output.INPUTS}/") and path not in previews)
+        or storage.is_leftover(path)
+    )
+
+
+def _input_digests(outcome: Outcome) -> list[str]:
+    return [*(outcome.content_digest or "").split(), *(outcome.style_digest or "").split()]

@@ -1,0 +1,276 @@
+"""What a file is by its first bytes, and whether its last ones are missing; decodes nothing."""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from nst.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a file is: `name` is Pillow's for what is read; `reason` is why anything else is not."""
+
+    name: str
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PngChunk:
+    """A piece of a PNG; `is_sound` where its checksum is right."""
+
+    kind: bytes
+    body: memoryview
+    is_sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ColourCode:
+    """The colours of a picture in the numbers of ITU-T H.273."""
+
+    primaries: int
+    transfer: int
+
+    @property
+    def is_like_srgb(self) -> bool:
+        """Whether it is sRGB, or left open, or the video that everybody shows as sRGB."""
+        return self.primaries in (1, 2) and self.transfer in (1, 2, 6, 13)
+
+
+READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+
+# JPEG 2000, Netpbm, Targa and icons are pictures that Pillow reads too: they are rare, and each
+# reader more is one more that a stranger's file can attack.
+_PICTURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (8, b"WEBP", "WEBP"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (8, b"CR\x02\0", "a Canon CR2 raw"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (0, b"\xffO\xffQ", "JPEG 2000"),
+    (0, b"II\xbc\x01", "JPEG XR"),
+    (0, b"FUJIFILMCCD-RAW", "a Fujifilm raw"),
+    (0, b"IIU\0", "a Panasonic raw"),
+    (0, b"IIRO", "an Olympus raw"),
+    (0, b"IIRS", "an Olympus raw"),
+    (0, b"MMOR", "an Olympus raw"),
+    (0, b"FOVb", "a Sigma raw"),
+    (0, b"\0MRM", "a Minolta raw"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"gimp xcf", "a GIMP picture"),
+    (0, b"\0\0\x01\0", "an icon"),
+    (0, b"icns", "an icon"),
+    (0, b"DDS ", "DDS"),
+    (0, b"v/1\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"qoif", "QOI"),
+    (0, b"\x8aMNG", "MNG"),
+    *((0, f"P{n}{space}".encode(), "Netpbm") for n in range(1, 8) for space in "\n\r\t "),
+)
+_OTHERS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"%!", "a PostScript document"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript document"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"MZ", "a program"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"PAR1", "a Parquet file"),
+    (0, b"version https://git-lfs", "a Git LFS pointer to a file that was not fetched"),
+)
+_MARKUP: tuple[tuple[bytes, str], ...] = (
+    (b"<svg", "an SVG drawing"),
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML document"),
+)
+# The sizes that a header of a bitmap can have; the two letters of its magic begin many a text.
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_HEAD = 1024
+
+
+def format_of(data: bytes) -> Format | None:
+    """What `data` begins like, or None where that is nothing known."""
+    if data[4:8] == b"ftyp":
+        return _media_format(data)
+    for offset, magic, name in _PICTURES:
+        if data.startswith(magic, offset):
+            return Format(name, None if name in READ else "image_unsupported")
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
+        return Format("BMP")
+    for offset, magic, name in _OTHERS:
+        if data.startswith(magic, offset):
+            return Format(name, "not_an_image")
+    head = data[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head.startswith(b"<"):
+        for tag, name in _MARKUP:
+            if tag in head:
+                return Format(name, "not_an_image")
+    return None
+
+
+def _media_format(data: bytes) -> Format:
+    """Of a file in boxes, which pictures, camera raws and films all are, by its brands."""
+    length = min(int.from_bytes(data[:4]), _HEAD)
+    brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
+    if brands & {b"avif", b"avis"}:
+        return Format("AVIF")
+    if brands & _HEIF_BRANDS:
+        return Format("HEIC", "image_unsupported")
+    if b"crx " in brands:
+        return Format("a Canon CR3 raw", "image_unsupported")
+    return Format("a film", "not_an_image")
+
+
+def png_chunks(data: bytes) -> Iterator[PngChunk]:
+    """The chunks of a PNG up to its end, or to where the file is cut short."""
+    view, at = memoryview(data), 8
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(view[at : at + 4])
+        if end > len(data):
+            return
+        kind = bytes(view[at + 4 : at + 8])
+        checksum = int.from_bytes(view[end - 4 : end])
+        yield PngChunk(kind, view[at + 8 : end - 4], zlib.crc32(view[at + 4 : end - 4]) == checksum)
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def colour_code(data: bytes, name: str) -> ColourCode | None:
+    """How a PNG or an AVIF codes its colours where it says so beside, or in place of, a profile."""
+    if name == "PNG":
+        for chunk in png_chunks(data):
+            if chunk.kind == b"IDAT":
+                return None
+            if chunk.kind == b"cICP" and len(chunk.body) == 4:
+                return ColourCode(chunk.body[0], chunk.body[1])
+    elif name == "AVIF" and (at := data.find(b"colrnclx", 0, _AVIF_HEAD)) >= 0:
+        primaries, transfer = data[at + 8 : at + 10], data[at + 10 : at + 12]
+        return ColourCode(int.from_bytes(primaries), int.from_bytes(transfer))
+    return None
+
+
+def avif_pixels(data: bytes) -> int:
+    """The pixels of the largest picture that an AVIF speaks of in its header."""
+    largest, at = 0, -1
+    while (at := data.find(b"ispe", at + 1, _AVIF_HEAD)) >= 0:
+        height, width = data[at + 8 : at + 12], data[at + 12 : at + 16]
+        largest = max(largest, int.from_bytes(height) * int.from_bytes(width))
+    return largest
+
+
+_AVIF_HEAD = 1 << 16
+
+
+def is_cut_short(data: bytes, name: str) -> bool:
+    """Whether a file in the format `name` says of itself that it ends later than it does."""
+    try:
+        return _IS_CUT_SHORT[name](data)
+    except (struct.error, IndexError, ValueError):
+        # It ends within what would have said so.
+        return True
+
+
+def _png_is_cut_short(data: bytes) -> bool:
+    return not any(chunk.kind == b"IEND" for chunk in png_chunks(data))
+
+
+def _jpeg_is_cut_short(data: bytes) -> bool:
+    """No end after the beginning of its pixels: an end before is that of a thumbnail."""
+    at = 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0xDA:
+            return b"\xff\xd9" not in data[at:]
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        at += 2 + length
+    return False
+
+
+def _gif_is_cut_short(data: bytes) -> bool:
+    return not data.rstrip(b"\0").endswith(b";")
+
+
+def _webp_is_cut_short(data: bytes) -> bool:
+    (length,) = struct.unpack_from("<I", data, 4)
+    return bool(8 + length > len(data))
+
+
+def _avif_is_cut_short(data: bytes) -> bool:
+    at = 0
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+        if length == 0:
+            return False
+        at += max(8, length)
+    return at > len(data)
+
+
+def _bmp_is_cut_short(data: bytes) -> bool:
+    length, _, offset = struct.unpack_from("<III", data, 2)
+    return bool(max(length, offset) > len(data))
+
+
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8} | {
+    16: 8,
+    17: 8,
+    18: 8,
+}
+# The offsets of strips and of tiles, with their lengths.
+_TIFF_PIXELS = ((273, 279), (324, 325))
+
+
+def _tiff_is_cut_short(data: bytes) -> bool:
+    """Whether the first directory, what it points to, or the pixels lie behind the file's end."""
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = b"+" in data[2:4]
+    head, count_form, entry_form, inline = (8, "Q", "HHQ", 8) if is_big else (4, "H", "HHI", 4)
+    (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, head)
+    (count,) = struct.unpack_from(order + count_form, data, at)
+    at += struct.calcsize("=" + count_form)
+    values: dict[int, tuple[int, ...]] = {}
+    for _ in range(count):
+        tag, kind, length = struct.unpack_from(order + entry_form, data, at)
+        at += struct.calcsize("=" + entry_form)
+        size, start = _TIFF_SIZES.get(kind, 0) * length, at
+        if size > inline:
+            (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, at)
+        if start + size > len(data):
+            return True
+        if kind in _TIFF_INTEGERS:
+            values[tag] = struct.unpack_from(f"{order}{length}{_TIFF_INTEGERS[kind]}", data, start)
+        at += inline
+    return any(
+        offset + length > len(data)
+        for offsets, lengths in _TIFF_PIXELS
+        for offset, length in zip(values.get(offsets, ()), values.get(lengths, ()), strict=False)
+    )
+
+
+_TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}
+
+_IS_CUT_SHORT: Mapping[str, Callable[[bytes], bool]] = {
+    "PNG": _png_is_cut_short,
+    "JPEG": _jpeg_is_cut_short,
+    "WEBP": _webp_is_cut_short,
+    "TIFF": _tiff_is_cut_short,
+    "BMP": _bmp_is_cut_short,
+    "GIF": _gif_is_cut_short,
+    "AVIF": _avif_is_cut_short,
+}

@@ -1,0 +1,148 @@
+"""The process that paints: told of one group after the other, it tells how it gets on.
+
+It ends with whoever started it, and takes nothing with it when it dies: what it made is in the
+output, and what it was at is known from what it told.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+from nst.errors import NSTError
+from nst.metadata import Outcome
+from nst.plan import Group
+from nst.reports import GroupReport, NoListener
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that it needs is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The inputs of these pictures are about to be read."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """As `Listener.advanced`."""
+
+    evaluations: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a picture is put down; without its curve, which nobody asks for here."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A warning or worse that the process would have shown by itself."""
+
+    name: str
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The group is through: a report, or what ended it early."""
+
+    report: GroupReport | None
+    error: Exception | None
+
+
+def main(fd: int) -> None:
+    """Serve groups from the socket `fd` until it closes."""
+    # A terminal sends Ctrl-C to all of its processes; whoever started this one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(fd)
+    teller = _Teller(connection)
+    logger = logging.getLogger("nst")
+    logger.addHandler(_Forwarder(teller))
+    logger.propagate = False
+    # While the plan is made: PyTorch takes seconds to import.
+    from nst import batch
+
+    teller.tell(Ready())
+    while True:
+        try:
+            group, settings = connection.recv()
+        except EOFError:
+            return
+        is_through = threading.Event()
+        threading.Thread(
+            target=_end_with_parent, args=(connection, is_through), daemon=True
+        ).start()
+        try:
+            ended = Ended(batch.run_group(group, settings, teller), None)
+        except Exception as exc:
+            ended = Ended(None, _portable(exc))
+        is_through.set()
+        teller.tell(ended)
+
+
+class _Teller(NoListener):
+    """Tells over the connection, from whichever thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def tell(self, message: object) -> None:
+        with self._lock:
+            try:
+                self._connection.send(message)
+            except (BrokenPipeError, ConnectionError):
+                # Nobody listens any more; without them there is nothing to go on for.
+                os._exit(1)
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        self.tell(Advanced(evaluations, pictures))
+
+    def begun(self, group: Group, ids: Sequence[str]) -> None:
+        self.tell(Begun(tuple(ids)))
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self.tell(Recorded(replace(outcome, loss_curve=())))
+
+
+class _Forwarder(logging.Handler):
+    def __init__(self, teller: _Teller) -> None:
+        super().__init__(logging.WARNING)
+        self._teller = teller
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._teller.tell(Logged(record.name, record.levelno, self.format(record)))
+
+
+def _end_with_parent(connection: Connection, is_through: threading.Event) -> None:
+    """End with whoever started this process, whatever it is at: it may not be telling anything.
+
+    Nothing is sent to it while a group runs, so that what can be read then is the end.
+    """
+    while not is_through.is_set():
+        if connection.poll(1) and not is_through.is_set():
+            os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that another process can read: ours as they are, others in words."""
+    if isinstance(error, NSTError):
+        try:
+            pickle.loads(pickle.dumps(error))
+            return error
+        except Exception:
+            pass
+    return NSTError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,147 @@
+"""A process that runs a manifest again and again, killed at another write to the store each time.
+
+`python -m tests.kill_sweep MANIFEST OUTPUT KIND EVERY` kills, for each number of a write, a run in a
+new output, checks what is visible, runs it again, and compares with a run that nothing disturbed.
+KIND says where in a write: `before`, `after`, or `during` on a local disk. Every run is a fork of
+this process, which has done the slow imports.
+"""
+
+import hashlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from nst import audit, batch, finish, output, pipeline, records, storage
+from nst.errors import ConfigError
+from nst.settings import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a run leaves: every row with its status, every picture's digest, and all files' names."""
+
+    rows: Mapping[str, str]
+    pictures: Mapping[str, str]
+    files: frozenset[str]
+
+
+def in_a_fork(run: Callable[[], None]) -> int:
+    """Run in a new process; its exit status, negative where a signal ended it."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            run()
+            status = 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill_at(number: int, kind: str) -> None:
+    """Have this process kill itself at its write or deletion of that number."""
+    count = 0
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            nonlocal count
+            count += 1
+            is_now = count == number
+            if is_now and kind in ("before", "during"):
+                die()
+            function(*arguments)
+            if is_now and kind == "after":
+                die()
+
+        return call
+
+    if kind == "during":
+        # Every byte is in the temporary file, and none under the final name.
+        os.fsync = counted(os.fsync)
+    else:
+        storage.write_bytes = counted(storage.write_bytes)
+        storage.delete = counted(storage.delete)
+
+
+def run(manifest: str, url: str) -> None:
+    pipeline.run_manifest(manifest, RunSettings(output=url, isolate=False))
+
+
+def check_visible(url: str) -> None:
+    """Nothing half-made has a name: pictures decode, records hold, the gallery shows what is there."""
+    folder = storage.join(url, output.IMAGES)
+    for name in storage.list_sizes(folder):
+        if not storage.is_leftover(name):
+            with Image.open(io.BytesIO(storage.read_bytes(storage.join(folder, name)))) as image:
+                image.load()
+    ledger = records.read(url)
+    for outcome in ledger.made.values():
+        assert outcome.picture is not None
+        data = storage.read_bytes(storage.join(url, outcome.picture))
+        assert hashlib.sha256(data).hexdigest() == outcome.picture_digest, outcome.id
+    try:
+        shown = audit.shown_pictures(url)
+        made = {row.outcome.picture for row in finish.read_metadata(url)}
+    except ConfigError:
+        return
+    assert shown <= made
+
+
+def end_of(url: str) -> End:
+    found = audit.verify(url)
+    assert not found.findings, found.findings
+    rows = {row.outcome.id: row.outcome.status for row in finish.read_metadata(url)}
+    tree = storage.list_tree(url)
+    pictures = {
+        path: hashlib.sha256(storage.read_bytes(storage.join(url, path))).hexdigest()
+        for path in tree
+        if path.startswith(f"{output.IMAGES}/")
+    }
+    # Parts of records are numbered by how often a run ended.
+    files = frozenset("records/part" if "/part-" in path else path for path in tree)
+    return End(rows, pictures, files)
+
+
+def main(manifest: str, url: str, kind: str, every: int) -> None:
+    torch.set_num_threads(1)
+    # Loaded once, for all forks.
+    rows = pipeline.make_plan(manifest, RunSettings(output=f"{url}/none"), resume=False)
+    group = rows.groups[0]
+    batch._backbone(group.weights, batch._layers(group), "auto", "float32", "max")
+    whole = f"{url}/undisturbed"
+    assert in_a_fork(lambda: run(manifest, whole)) == 0
+    expected = end_of(whole)
+    number, num_killed = 1, 0
+    while True:
+        own = f"{url}/{kind}-{number}"
+
+        def killed(number: int = number, own: str = own) -> None:
+            kill_at(number, kind)
+            run(manifest, own)
+
+        status = in_a_fork(killed)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, status
+        num_killed += 1
+        check_visible(own)
+        assert in_a_fork(lambda own=own: run(manifest, own)) == 0, own  # type: ignore[misc]
+        found = end_of(own)
+        assert found == expected, f"{own}: expected {expected}, found {found}"
+        number += every
+    sys.stdout.write(f"{num_killed} runs killed\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2].rstrip("/"), sys.argv[3], int(sys.argv[4]))

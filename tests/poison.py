@@ -1,0 +1,30 @@
+"""A painting process in which some seeds are poison: what it does is told by the seed."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from nst import batch, worker
+from nst.engine import Stylized, stylize
+from nst.targets import Item
+
+KILLS, HANGS, EXITS = 666, 667, 668
+
+
+def main(fd: int) -> None:
+    """As `nst.worker.main`."""
+    batch.stylize = _stylize  # type: ignore[attr-defined]
+    worker.main(fd)
+
+
+def _stylize(items: Sequence[Item], *arguments: Any, **options: Any) -> Stylized:
+    seeds = {item.params.seed for item in items}
+    if KILLS in seeds:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if HANGS in seeds:
+        time.sleep(3600)
+    if EXITS in seeds:
+        os._exit(7)
+    return stylize(items, *arguments, **options)

@@ -1,0 +1,91 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from nst import audit, pipeline
+from nst.errors import ConfigError
+from nst.settings import RunSettings
+from tests.helpers import row, write_project
+
+ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
+
+
+def run(folder: Path, rows: Sequence[dict[str, object]] = ROWS) -> str:
+    manifest = write_project(folder / "in", rows)
+    settings = RunSettings(output=str(folder / "out"), isolate=False)
+    pipeline.run_manifest(str(manifest), settings)
+    return settings.output
+
+
+def test_all_is_as_recorded(tmp_path: Path) -> None:
+    found = audit.verify(run(tmp_path, [*ROWS, row("no.png", id="three")]))
+    assert found == audit.Audit(num_good=2, findings=(), redone=())
+
+
+def test_a_missing_a_cut_and_a_flipped_picture_are_found_and_made_again(tmp_path: Path) -> None:
+    rows = [
+        *ROWS,
+        row(id="three", seed=2, size=48, steps=1),
+        row(id="four", seed=1, size=48),
+    ]
+    output = run(tmp_path, rows)
+    images = tmp_path / "out/images"
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    (images / "one.png").unlink()
+    (images / "two.png").write_bytes(before["two.png"][:-1])
+    flipped = bytearray(before["three.png"])
+    flipped[100] ^= 1
+    (images / "three.png").write_bytes(flipped)
+    found = audit.verify(output)
+    assert found.num_good == 1
+    assert found.redone == ("one", "two", "three")
+    said = {finding.path: finding.said for finding in found.findings}
+    assert "found none" in said["images/one.png"]
+    assert "bytes by its record" in said["images/two.png"]
+    assert "damaged" in said["images/three.png"]
+    settings = RunSettings(output=output, isolate=False)
+    plan = pipeline.make_plan(str(tmp_path / "in/manifest.csv"), settings)
+    assert sorted(one.job.id for group in plan.groups for one in group.jobs) == [
+        "one", "three", "two",
+    ]  # fmt: skip
+    run(tmp_path, rows)
+    assert audit.verify(output).findings == ()
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_a_gallery_that_shows_something_else_is_found(tmp_path: Path) -> None:
+    output = run(tmp_path)
+    page = tmp_path / "out/index.html"
+    page.write_text(page.read_text().replace("images/one.png", "images/other.png"))
+    said = {finding.path: finding.said for finding in audit.verify(output).findings}
+    assert "found no link" in said["images/one.png"]
+    assert "record of what the gallery shows" in said["images/other.png"]
+
+
+def test_what_no_row_owns_is_found_and_removed_and_nothing_else(tmp_path: Path) -> None:
+    rows = [*ROWS, row(id="old", seed=2, size=48, steps=1)]
+    run(tmp_path, rows)
+    output = run(tmp_path, ROWS)
+    (tmp_path / "out/images/.0123456789abcdef.tmp").write_bytes(b"half")
+    (tmp_path / "out/notes.txt").write_text("the user's own")
+    paths = [finding.path for finding in audit.verify(output).findings]
+    assert "images/old.png" in paths
+    removed = audit.clean(output, dry_run=True)
+    assert {"images/old.png", "images/.0123456789abcdef.tmp"} <= set(removed)
+    assert (tmp_path / "out/images/old.png").exists()
+    assert audit.clean(output) == removed
+    assert sorted(p.name for p in (tmp_path / "out/images").iterdir()) == ["one.png", "two.png"]
+    assert (tmp_path / "out/notes.txt").exists()
+    assert audit.verify(output).findings == ()
+    # Forgotten as well: it is made again when its row comes back.
+    plan = pipeline.make_plan(str(write_project(tmp_path / "in", rows)), RunSettings(output=output))
+    assert plan.num_pictures_to_make == 1
+    assert audit.clean(output) == ()
+
+
+def test_an_output_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected the output of a run"):
+        audit.verify(str(tmp_path))
+    with pytest.raises(ConfigError, match="expected the output of a run"):
+        audit.clean(str(tmp_path))

@@ -1,0 +1,125 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nst import metadata, records
+from nst.metadata import LayerLoss, Outcome
+from tests.test_metadata import FAILED, OK
+
+
+def test_a_record_comes_back_whole(tmp_path: Path) -> None:
+    outcome = replace(OK, style_layer_losses=(LayerLoss(layer="relu1_1", loss=0.5),))
+    records.write(str(tmp_path), outcome)
+    records.write(str(tmp_path), FAILED)
+    ledger = records.read(str(tmp_path))
+    assert dict(ledger.made) == {
+        "one": replace(outcome, finished_at=ledger.made["one"].finished_at)
+    }
+    assert dict(ledger.failed) == {"two": FAILED}
+    found, expected = ledger.made["one"].finished_at, OK.finished_at
+    assert found is not None
+    assert expected is not None
+    assert abs((found - expected).total_seconds()) < 0.001
+
+
+def test_a_picture_stays_proven_when_a_later_try_fails(tmp_path: Path) -> None:
+    records.write(str(tmp_path), OK)
+    records.write(str(tmp_path), replace(FAILED, id="one", key="another"))
+    ledger = records.read(str(tmp_path))
+    assert ledger.outcome("one", OK.key) == ledger.made["one"]
+    failed = ledger.outcome("one", "another")
+    assert failed is not None
+    assert failed.status == "failed"
+    assert ledger.outcome("one", "a third") is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"schema_version": 99, "digest": "", "outcome": {}}',
+        b'{"schema_version": 1, "digest": "0", "outcome": {"id": "one"}}',
+    ],
+)
+def test_what_is_no_record_proves_nothing(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / records.SINGLES
+    folder.mkdir(parents=True)
+    (folder / "one.json").write_bytes(data)
+    assert dict(records.read(str(tmp_path)).made) == {}
+    assert "one.json: expected a record" in caplog.text
+
+
+def test_a_record_with_one_bit_flipped_proves_nothing(tmp_path: Path) -> None:
+    records.write(str(tmp_path), OK)
+    path = tmp_path / records.path("one", "ok")
+    data = bytearray(path.read_bytes())
+    where = data.index(b'"key": "k"') + 8
+    data[where] ^= 1
+    path.write_bytes(data)
+    assert "one" not in records.read(str(tmp_path)).made
+
+
+def test_compacted_they_say_the_same_and_are_one_file(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    for n in range(5):
+        records.write(url, replace(OK, id=f"n{n}"))
+    records.write(url, FAILED)
+    before = records.read(url)
+    records.compact(url, before, also=[replace(FAILED, id="planned")])
+    assert list((tmp_path / records.SINGLES).iterdir()) == []
+    after = records.read(url)
+    assert dict(after.made) == dict(before.made)
+    assert set(after.failed) == {"two", "planned"}
+    assert after.parts == ("part-000001.parquet",)
+    # Nothing new: nothing is written.
+    records.compact(url, after, also=[replace(FAILED, id="planned")])
+    assert records.read(url).parts == after.parts
+
+
+def test_the_later_part_stands_over_the_earlier_and_a_single_over_both(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    for key in ("first", "second"):
+        records.write(url, replace(OK, key=key))
+        records.compact(url, records.read(url))
+    assert records.read(url).made["one"].key == "second"
+    records.write(url, replace(OK, key="third"))
+    assert records.read(url).made["one"].key == "third"
+
+
+def test_many_parts_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_MAX_PARTS", 3)
+    url = str(tmp_path)
+    for n in range(4):
+        records.write(url, replace(OK, id=f"n{n}"))
+        records.compact(url, records.read(url))
+    ledger = records.read(url)
+    assert ledger.parts == ("part-000004.parquet",)
+    assert set(ledger.made) == {"n0", "n1", "n2", "n3"}
+
+
+def test_what_is_forgotten_is_gone_and_the_rest_stays(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    for n in range(3):
+        records.write(url, replace(OK, id=f"n{n}"))
+    records.forget(url, records.read(url), ["n1"])
+    assert set(records.read(url).made) == {"n0", "n2"}
+
+
+def test_records_of_the_first_release_are_still_read(tmp_path: Path) -> None:
+    """One Parquet file for each group, named by a digest, without the columns that came later."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "records"
+    folder.mkdir()
+    table = pq.read_table(pa.BufferReader(metadata.outcomes_to_parquet([OK])))
+    pq.write_table(table.drop_columns(["attempts"]), folder / "0123456789abcdef.parquet")
+    made = records.read(str(tmp_path)).made
+    assert isinstance(made["one"], Outcome)
+    assert made["one"].attempts is None

@@ -1,0 +1,220 @@
+"""Pictures that kill or hang what paints them, in real processes."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from nst import pipeline, records, runs
+from nst.errors import NSTError
+from nst.metadata import Outcome
+from nst.plan import Group, Plan
+from nst.reports import NoListener, RunReport
+from nst.settings import RunSettings
+from nst.supervisor import Supervisor
+from tests import poison
+from tests.helpers import ROOT, row, write_project
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    made = Supervisor(entry="tests.poison")
+    yield made
+    made.stop()
+
+
+def planned(folder: Path, seeds: Sequence[int], **settings: object) -> tuple[Plan, RunSettings]:
+    rows = [row(id=f"n{n}", size=48, steps=1, seed=seed) for n, seed in enumerate(seeds)]
+    manifest = write_project(folder / "in", rows)
+    chosen = RunSettings(output=str(folder / "out"), **settings)  # type: ignore[arg-type]
+    return pipeline.make_plan(str(manifest), chosen), chosen
+
+
+def run(folder: Path, seeds: Sequence[int], by: Supervisor, **settings: object) -> RunReport:
+    plan, chosen = planned(folder, seeds, **settings)
+    return pipeline.run(plan, chosen, paint=by.run_group)
+
+
+@pytest.mark.parametrize(
+    ("seed", "said"),
+    [(poison.KILLS, "was killed by SIGKILL"), (poison.EXITS, "ended by itself with status 7")],
+)
+def test_a_picture_that_ends_its_process_is_quarantined_and_the_others_are_made(
+    tmp_path: Path, supervisor: Supervisor, seed: int, said: str
+) -> None:
+    report = run(tmp_path, [0, 1, seed, 2, 3], supervisor)
+    assert report.num_ok == 4
+    (failed,) = report.failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("n2", "worker_died")
+    assert failed.outcome.attempts == 2
+    assert f"{said}" in str(failed.outcome.error)
+    assert "2 times in a row" in str(failed.outcome.error)
+    # Nothing is tried again on its own, and on demand once more.
+    again, _ = planned(tmp_path, [0, 1, seed, 2, 3])
+    assert (again.num_pictures_to_make, len(again.done)) == (0, 4)
+    assert [outcome.attempts for outcome in again.failed] == [2]
+    on_demand, _ = planned(tmp_path, [0, 1, seed, 2, 3], retry_quarantined=True)
+    assert on_demand.num_pictures_to_make == 1
+
+
+def test_a_picture_that_hangs_is_ended_and_quarantined(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    # A process that has its modules answers at once; the first group is for that.
+    assert run(tmp_path / "warm", [0], supervisor).num_ok == 1
+    report = run(tmp_path, [0, poison.HANGS, 1], supervisor, timeout_s=4)
+    assert report.num_ok == 2
+    (failed,) = report.failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("n1", "timed_out")
+    assert "no sign of life for 4" in str(failed.outcome.error)
+
+
+def test_a_run_that_dies_with_its_process_remembers_the_first_try(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, chosen = planned(tmp_path, [poison.KILLS])
+    written: list[Outcome] = []
+
+    def last_words(output: str, outcome: Outcome) -> None:
+        write(output, outcome)
+        written.append(outcome)
+        raise KeyboardInterrupt
+
+    write = records.write
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", last_words)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(plan, chosen, paint=supervisor.run_group)
+    assert [outcome.attempts for outcome in written] == [1]
+    report = run(tmp_path, [poison.KILLS], supervisor)
+    assert report.failed[0].outcome.attempts == 2
+
+
+def test_a_process_that_never_gets_to_a_picture_ends_the_group(tmp_path: Path) -> None:
+    plan, chosen = planned(tmp_path, [0])
+    broken = Supervisor(entry="tests.no_such_module")
+    with pytest.raises(NSTError, match="ended by itself with status 1 before its first picture"):
+        broken.run_group(plan.groups[0], chosen, NoListener())
+
+
+def test_progress_and_records_come_through(tmp_path: Path, supervisor: Supervisor) -> None:
+    class Seen(NoListener):
+        def __init__(self) -> None:
+            self.begun_ids: list[str] = []
+            self.recorded_ids: list[str] = []
+            self.last = (0, 0)
+
+        def begun(self, group: Group, ids: Sequence[str]) -> None:
+            self.begun_ids += ids
+
+        def recorded(self, group: Group, outcome: Outcome) -> None:
+            self.recorded_ids.append(outcome.id)
+
+        def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+            self.last = (evaluations, pictures)
+
+    plan, chosen = planned(tmp_path, [0, 1])
+    seen = Seen()
+    pipeline.run(plan, chosen, seen, paint=supervisor.run_group)
+    assert seen.recorded_ids == ["n0", "n1"]
+    assert seen.last == (2, 2)
+
+
+def test_errors_of_a_group_leave_the_process_and_come_as_they_are(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    plan, chosen = planned(tmp_path, [0])
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(NSTError, match="out"):
+        supervisor.run_group(plan.groups[0], chosen, NoListener())
+    worker = supervisor._worker
+    (tmp_path / "out").unlink()
+    assert supervisor.run_group(plan.groups[0], chosen, NoListener()).num_made == 1
+    assert supervisor._worker is worker
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A run that lasts long enough to be stopped in the middle."""
+    rows = [row(id=f"n{n}", steps=150, seed=n, init="noise") for n in range(30)]
+    manifest = write_project(folder / "in", rows)
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "nst",
+            "run",
+            str(manifest),
+            "--output",
+            str(folder / "out"),
+            *arguments,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_pictures(folder: Path, number: int) -> None:
+    until = time.monotonic() + 120
+    while len(list((folder / "out/records/new").glob("*.json"))) < number:
+        assert time.monotonic() < until, "no pictures"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(each) for each in found]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments"),
+    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["--no-isolate"])],
+)
+def test_a_signal_stops_a_run_which_the_next_one_goes_on_with(
+    tmp_path: Path, number: int, arguments: list[str]
+) -> None:
+    running = start(tmp_path, *arguments)
+    wait_for_pictures(tmp_path, 2)
+    painters = children(running.pid)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 128 + number
+    assert "what is finished is kept" in said
+    assert not any(map(is_running, painters))
+    assert list((tmp_path / "out/locks").iterdir()) == []
+    assert '"state": "interrupted"' in (tmp_path / "out/run.json").read_text()
+    plan = pipeline.make_plan(
+        str(tmp_path / "in/manifest.csv"), RunSettings(output=str(tmp_path / "out"))
+    )
+    assert len(plan.done) >= 2
+    assert len(plan.done) + plan.num_pictures_to_make == 30
+
+
+def test_killed_it_leaves_no_process_and_the_next_run_need_not_wait(tmp_path: Path) -> None:
+    running = start(tmp_path)
+    wait_for_pictures(tmp_path, 1)
+    painters = children(running.pid)
+    assert painters
+    running.kill()
+    running.communicate()
+    until = time.monotonic() + 20
+    while any(map(is_running, painters)):
+        assert time.monotonic() < until, "the painting process outlives the run"
+        time.sleep(0.05)
+    settings = RunSettings(output=str(tmp_path / "out"))
+    with runs.opened(str(tmp_path / "in/manifest.csv"), settings, {}) as this:
+        assert this.lease.took_over
+        assert len(list((tmp_path / "out/locks").iterdir())) == 1
+    assert list((tmp_path / "out/locks").iterdir()) == []
