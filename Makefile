@@ -1,14 +1,15 @@
-# Both goals make .venv on first use and reuse it afterwards.
+# All goals make .venv on first use and reuse it afterwards.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUTPUT := output/demo
 
-.PHONY: help demo test check docs bench clean
+.PHONY: help demo test test-long check docs bench clean
 
 help:
 	@echo "make demo    set up, run manifests/demo.csv, print where the gallery is"
 	@echo "make test    set up, run linters, types and all tests"
+	@echo "make test-long  set up, run the tests that take minutes, on an S3 server of their own"
 	@echo "make bench   compare with neural-style-pt, print the table and write bench/RESULTS.md"
 	@echo "make docs    rewrite the tables in the documentation from the code"
 	@echo "make clean   remove the virtual environment and the demo's output"
@@ -19,6 +20,9 @@ demo: $(VENV)/.run
 
 test: check
 	$(BIN)/pytest
+
+test-long: $(VENV)/.test
+	$(BIN)/pytest -m long
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ NSTError
 └── StorageError       a store refused or did not answer; `scope` says whose fault it is
     ├── NotFoundError        the store answered that there is no such object
     ├── ForbiddenError       the store answered that this object is not for us
+    ├── TooLargeError        the object has more bytes than are read
     └── CorruptTransferError what arrived is not what the store says it has
 """
 
@@ -116,6 +117,15 @@ class ForbiddenError(StorageError):
     """The store answered that we may not have this object, or not write it."""
 
     reason: Reason = "input_forbidden"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ends_the_run=False)
+
+
+class TooLargeError(StorageError):
+    """The store says that an object has more bytes than its reader takes; it was not read."""
+
+    reason: Reason = "image_too_large"
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ends_the_run=False)

@@ -1,4 +1,4 @@
-"""URL <-> bytes on any store; the only fsspec.
+"""URL <-> bytes on any store, what goes wrong told apart by whom it concerns; the only fsspec.
 
 A URL without a scheme is a local path. Every object appears under its name whole or not at all.
 """
@@ -8,61 +8,117 @@ import posixpath
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
-from nst.errors import ConfigError, ForbiddenError, NotFoundError, StorageError
+from nst import files, s3
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+)
+from nst.redaction import redacted
+from nst.retries import Patience, persistently
 
 _NUM_REQUESTS = 16
+# A store that is down is to be found out before the one who started the run has turned away.
+_PROBE_PATIENCE = Patience(max_tries=3, max_seconds=8)
+_PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+
+# Of a writer that was killed: a local file's, and the probe.
+_LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole object. Raises NotFoundError where there is none, StorageError otherwise."""
-    with _translated("read", uri):
-        fs, path = _filesystem(uri)
-        data: bytes = fs.cat_file(path)
-        return data
+def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
+    """The whole object, of one moment and undamaged.
+
+    Raises NotFoundError, ForbiddenError, TooLargeError before anything of more than `max_bytes` is
+    read, CorruptTransferError, and StorageError otherwise.
+    """
+    return _read(uri, max_bytes, s3.PATIENCE)
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Put the whole object under its name at once, over any that is there."""
-    with _translated("write", uri):
-        fs, path = _filesystem(uri)
-        if isinstance(fs, LocalFileSystem):
-            _write_file(Path(path), data)
-        else:
-            # One request, since a file object left in the middle would publish what it holds.
-            fs.pipe_file(path, data)
+    """Put the whole object under its name at once, over any that is there, and see that it is there.
+
+    Raises StorageError, which ends the run.
+    """
+    _write(uri, data, s3.PATIENCE)
+
+
+def delete(uri: str) -> None:
+    """Remove the object, if there is one. Raises StorageError."""
+    _delete(uri, s3.PATIENCE)
+
+
+def check_writable(folder: str) -> None:
+    """Write a small object in `folder`, read it and delete it; a local folder is made first.
+
+    Raises ConfigError where a file is in the way, and StorageError, which ends the run, where any
+    of the three fails. Where no store answers that takes less than 20 seconds.
+    """
+    path = _local_path(folder)
+    if path is not None:
+        files.make_folder(path)
+    data = secrets.token_bytes(64)
+    uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
+    _write(uri, data, _PROBE_PATIENCE)
+    try:
+        found = _read(uri, None, _PROBE_PATIENCE)
+    except StorageError as exc:
+        with suppress(StorageError):
+            _delete(uri, _PROBE_PATIENCE)
+        raise StorageError(f"{exc}; expected to read what was just written there") from exc
+    _delete(uri, _PROBE_PATIENCE)
+    if found != data:
+        raise StorageError(
+            f"cannot use {redacted(folder)}: expected to read what was just written there, found "
+            "other bytes; check the store, and run it again"
+        )
+
+
+def is_leftover(path: str) -> bool:
+    """Whether a path is that of a file which a process that was killed was just writing."""
+    return bool(_LEFTOVER.fullmatch(path))
 
 
 def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
-    """`function` of each item, in their order: stores answer many at once. Raises what it raises."""
-    with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
-        return list(pool.map(function, items))
+    """`function` of each item, in their order: stores answer many at once.
+
+    Raises the first that it raises, and begins no more of them then.
+    """
+    pool = ThreadPoolExecutor(_NUM_REQUESTS)
+    try:
+        futures = [pool.submit(function, item) for item in items]
+        done = wait(futures, return_when=FIRST_EXCEPTION).done
+        for future in futures:
+            if future in done:
+                future.result()
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def list_sizes(folder: str) -> dict[str, int]:
     """The names of the objects right in `folder` and their bytes; none where there is no folder."""
-    with _translated("list", folder):
-        fs, path = _filesystem(folder)
-        try:
-            entries = fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {
-            posixpath.basename(entry["name"]): entry["size"]
-            for entry in entries
-            if entry["type"] != "directory"
-        }
+    return _sizes(folder, deep=False)
+
+
+def list_tree(folder: str) -> dict[str, int]:
+    """All objects below `folder`, however deep, by path relative to it, and their bytes."""
+    return _sizes(folder, deep=True)
 
 
 def glob(base: str, pattern: str) -> list[str]:
@@ -71,6 +127,14 @@ def glob(base: str, pattern: str) -> list[str]:
     A file whose name is the pattern itself, brackets and all, is the only match.
     """
     uri = resolve(base, pattern)
+    if _is_s3(uri):
+        matches = _glob_s3(uri)
+        if matches == [uri]:
+            return [pattern]
+        if is_absolute(pattern):
+            return matches
+        folder = posixpath.join(*s3.split(base))
+        return [posixpath.relpath(posixpath.join(*s3.split(m)), folder) for m in matches]
     with _translated("list", uri):
         fs, path = _filesystem(uri)
         if fs.isfile(path):
@@ -139,86 +203,144 @@ def browsable(uri: str) -> str:
     return uri if "://" in uri else Path(absolute(uri)).as_uri()
 
 
+def _read(uri: str, max_bytes: int | None, patience: Patience) -> bytes:
+    path = _local_path(uri)
+    if path is not None:
+        return files.read_file(path, max_bytes=max_bytes)
+    if _is_s3(uri):
+        return s3.read_object(uri, max_bytes=max_bytes, patience=patience)
+    return _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
+
+
+def _write(uri: str, data: bytes, patience: Patience) -> None:
+    path = _local_path(uri)
+    if path is not None:
+        files.write_file(path, data)
+    elif _is_s3(uri):
+        s3.write_object(uri, data, patience=patience)
+    else:
+        # One request, since a file object left in the middle would publish what it holds.
+        _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
+
+
+def _delete(uri: str, patience: Patience) -> None:
+    path = _local_path(uri)
+    if path is not None:
+        files.delete_file(path)
+    elif _is_s3(uri):
+        s3.delete_object(uri, patience=patience)
+    else:
+        with suppress(NotFoundError):
+            _patiently("delete", uri, lambda: _call(uri, "rm_file"), patience)
+
+
+def _sizes(folder: str, *, deep: bool) -> dict[str, int]:
+    path = _local_path(folder)
+    if path is not None:
+        return files.file_sizes(path, deep=deep)
+    if _is_s3(folder):
+        return s3.object_sizes(folder, deep=deep)
+    try:
+        return _patiently("list", folder, lambda: _sizes_other(folder, deep=deep), s3.PATIENCE)
+    except NotFoundError:
+        return {}
+
+
+def _is_s3(uri: str) -> bool:
+    return uri.startswith(("s3://", "s3a://"))
+
+
+def _local_path(uri: str) -> Path | None:
+    if "://" not in uri:
+        return Path(os.path.expanduser(uri))
+    if uri.startswith(("file://", "local://")):
+        return Path(LocalFileSystem._strip_protocol(uri))
+    return None
+
+
+def _glob_s3(uri: str) -> list[str]:
+    """Of one listing, and not with fsspec, which takes an answer that is no list for an empty one."""
+    plain = re.split(r"[*?[]", uri, maxsplit=1)[0].rpartition("/")[0]
+    rest = uri.removeprefix(plain + "/")
+    sizes = s3.object_sizes(plain, deep="/" in rest or "**" in rest)
+    if rest in sizes:
+        return [uri]
+    is_match = re.compile(glob_translate(rest)).match
+    return [join(plain, name) for name in sorted(sizes) if is_match(name)]
+
+
 def _filesystem(uri: str) -> tuple[Any, str]:
-    options: dict[str, Any] = {}
-    if uri.startswith(("s3://", "s3a://")):
-        # A cached listing goes stale as soon as another process writes.
-        options = {"use_listings_cache": False}
-    fs, path = fsspec.core.url_to_fs(uri, **options)
+    fs, path = fsspec.core.url_to_fs(uri)
     return fs, path
 
 
-def _write_file(path: Path, data: bytes) -> None:
-    """Temporary file beside the final name, synced, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _call(uri: str, method: str, *arguments: object) -> Any:
+    fs, path = _filesystem(uri)
+    return getattr(fs, method)(path, *arguments)
+
+
+def _read_other(uri: str, max_bytes: int | None) -> bytes:
+    size = _call(uri, "info").get("size")
+    if size is not None:
+        files.check_size(uri, size, max_bytes)
+    data: bytes = _call(uri, "cat_file")
+    files.check_size(uri, len(data), max_bytes)
+    if size is not None and len(data) != size:
+        raise CorruptTransferError(
+            f"cannot read {redacted(uri)}: expected {size} bytes as the store says, received "
+            f"{len(data)}, at every try; run it again"
+        )
+    return data
+
+
+def _sizes_other(folder: str, *, deep: bool) -> dict[str, int]:
+    fs, path = _filesystem(folder)
+    found = fs.find(path, detail=True).values() if deep else fs.ls(path, detail=True)
+    return {
+        posixpath.relpath(entry["name"], path): entry["size"]
+        for entry in found
+        if entry["type"] != "directory"
+    }
+
+
+def _patiently(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience) -> _T:
+    """What `attempt` returns, tried again while what went wrong may pass. Raises our errors."""
+    with _translated(verb, uri):
+        return persistently(attempt, may_pass=_may_pass, patience=patience)
+
+
+def _may_pass(error: Exception) -> bool:
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status >= 400:
+        return status in _PASSING_STATUSES
+    is_of_network = isinstance(error, ConnectionError | TimeoutError) or "aiohttp" in _origins(
+        error
+    )
+    return is_of_network or isinstance(error, CorruptTransferError)
+
+
+def _origins(error: Exception) -> set[str]:
+    """The libraries that an error's classes are from; by name, since importing them takes long."""
+    return {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
 
 
 @contextmanager
 def _translated(verb: str, uri: str) -> Iterator[None]:
-    """Turn what a store raises into our errors, with the URL and whether to try again."""
+    """Turn what the stores of fsspec raise into our errors, with the URL and whose fault it is."""
+    start = redacted(f"cannot {verb} {uri}")
     try:
         yield
+    except (StorageError, ConfigError):
+        raise
     except FileNotFoundError as exc:
-        raise NotFoundError(f"cannot {verb} {uri}: there is no such file or object") from exc
+        raise NotFoundError(f"{start}: there is no such file or object") from exc
     except IsADirectoryError as exc:
-        raise NotFoundError(f"cannot {verb} {uri}: expected a file, found a folder") from exc
-    except PermissionError as exc:
-        if verb == "read":
-            raise ForbiddenError(f"cannot read {uri}: {_said(exc)}") from exc
-        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
-    except OSError as exc:
-        raise StorageError(f"cannot {verb} {uri}: {_said(exc)}") from exc
+        raise NotFoundError(f"{start}: expected a file, found a folder") from exc
     except Exception as exc:
-        # s3fs lets through what botocore and aiohttp raise, and fsspec's other stores and its
-        # answer to an unknown scheme raise what they like.
-        message = f"cannot {verb} {uri}: {_said(exc)}"
-        raise StorageError(message, ends_the_run=_is_from_s3(exc)) from exc
-
-
-def _is_from_s3(error: Exception) -> bool:
-    """Whether botocore or aiohttp raised it; by name, since importing them takes long."""
-    modules = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
-    return bool(modules & {"botocore", "aiobotocore", "aiohttp"})
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def delete(uri: str) -> None:
-    with _translated("delete", uri):
-        fs, path = _filesystem(uri)
-        try:
-            fs.rm_file(path)
-        except FileNotFoundError:
-            return
-
-
-def list_tree(folder: str) -> dict[str, int]:
-    with _translated("list", folder):
-        fs, path = _filesystem(folder)
-        found = fs.find(path, detail=True)
-        return {posixpath.relpath(name, path): info["size"] for name, info in found.items()}
-
-
-def check_writable(folder: str) -> None:
-    uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
-    write_bytes(uri, b"x")
-    delete(uri)
-
-
-_LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
-
-
-def is_leftover(path: str) -> bool:
-    """Whether a path is that of a file which a process that was killed was just writing."""
-    return bool(_LEFTOVER.fullmatch(path))
+        message = f"{start}: {redacted(str(exc) or type(exc).__name__)}"
+        is_refusal = isinstance(exc, PermissionError) or getattr(exc, "status", 0) in (401, 403)
+        if is_refusal and verb == "read":
+            raise ForbiddenError(message) from exc
+        # A URL that is wrong, or of a host that no other row may name, concerns its row alone.
+        is_of_all = isinstance(exc, OSError) and not uri.startswith(("http://", "https://"))
+        raise StorageError(message, ends_the_run=verb != "read" or is_of_all) from exc

@@ -1,16 +1,28 @@
-import os
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from nst import storage
-from nst.errors import ConfigError, NotFoundError, StorageError
+from nst import s3, storage
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+    TooLargeError,
+)
+from nst.retries import Patience
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", "other"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return str(tmp_path)
+    if request.param == "other":
+        return f"memory://{tmp_path}"
     return str(request.getfixturevalue("bucket")) + "/some/folder"
 
 
@@ -34,6 +46,38 @@ def test_lists_the_files_of_a_folder_and_nothing_below(folder: str) -> None:
 def test_what_is_missing_is_not_found(folder: str) -> None:
     with pytest.raises(NotFoundError, match=r"none\.bin: there is no such file or object"):
         storage.read_bytes(storage.join(folder, "none.bin"))
+
+
+def test_lists_all_below_a_folder(folder: str) -> None:
+    names = ["a.txt", "sub/b.txt", "sub/deep/er/c.txt"]
+    for name in names:
+        storage.write_bytes(storage.join(folder, name), b"xy")
+    assert storage.list_tree(folder) == dict.fromkeys(names, 2)
+    assert storage.list_tree(folder + "/") == dict.fromkeys(names, 2)
+    assert storage.list_tree(storage.join(folder, "sub")) == {"b.txt": 2, "deep/er/c.txt": 2}
+    assert storage.list_tree(storage.join(folder, "su")) == {}
+
+
+def test_what_is_deleted_is_gone_and_may_be_again(folder: str) -> None:
+    uri = storage.join(folder, "a", "b.txt")
+    storage.write_bytes(uri, b"x")
+    storage.delete(uri)
+    storage.delete(uri)
+    storage.delete(storage.join(uri, "c.txt"))
+    assert storage.list_tree(folder) == {}
+
+
+def test_what_is_too_large_is_not_read(folder: str) -> None:
+    uri = storage.join(folder, "a.bin")
+    storage.write_bytes(uri, b"12345")
+    assert storage.read_bytes(uri, max_bytes=5) == b"12345"
+    with pytest.raises(TooLargeError, match=r"a\.bin: expected at most 4 bytes, found 5"):
+        storage.read_bytes(uri, max_bytes=4)
+
+
+def test_the_probe_leaves_nothing_behind(folder: str) -> None:
+    storage.check_writable(storage.join(folder, "out", "put"))
+    assert storage.list_tree(folder) == {}
 
 
 def test_glob_gives_references_as_they_would_be_written(folder: str) -> None:
@@ -85,58 +129,12 @@ def test_what_names_nothing_is_refused(uri: str) -> None:
         storage.absolute(uri)
 
 
-def test_a_local_write_that_fails_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "a.bin"
-    storage.write_bytes(str(target), b"before")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"a\.bin: .*No space left") as caught:
-        storage.write_bytes(str(target), b"after")
-    assert caught.value.ends_the_run
-    assert target.read_bytes() == b"before"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
-
-
-def test_a_local_file_is_put_in_place_by_one_rename(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "a.bin"
-    storage.write_bytes(str(target), b"before")
-
-    def refuse(*_: object) -> None:
-        assert target.read_bytes() == b"before"
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(StorageError, match="Input/output"):
-        storage.write_bytes(str(target), b"after")
-    assert target.read_bytes() == b"before"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
-
-
-def test_written_files_have_the_users_usual_permissions(tmp_path: Path) -> None:
-    usual = tmp_path / "usual"
-    usual.touch()
-    storage.write_bytes(str(tmp_path / "ours"), b"x")
-    assert (tmp_path / "ours").stat().st_mode == usual.stat().st_mode
-
-
 @pytest.mark.parametrize(
     "uri", ["nowhere://a/b", "s3://", "zip://a::no.zip", "github://x", "reference://x"]
 )
 def test_a_url_that_cannot_be_is_a_storage_error(uri: str, s3_server: str) -> None:
     with pytest.raises(StorageError, match="cannot read"):
         storage.read_bytes(uri)
-
-
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="found a folder"):
-        storage.read_bytes(str(tmp_path))
 
 
 def test_a_store_that_does_not_answer_is_worth_another_try(
@@ -148,6 +146,68 @@ def test_a_store_that_does_not_answer_is_worth_another_try(
         raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
 
     monkeypatch.setattr("s3fs.S3FileSystem._call_s3", refuse)
+    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
     with pytest.raises(StorageError, match="Could not connect") as caught:
         storage.read_bytes("s3://bucket/key")
+    assert caught.value.ends_the_run
+
+
+class Flaky(MemoryFileSystem):  # type: ignore[misc]
+    """A store of another kind, which answers as `errors` and `bodies` say before it does well."""
+
+    protocol = "flaky"
+    errors: ClassVar[list[Exception]] = []
+    bodies: ClassVar[list[bytes]] = []
+
+    def cat_file(self, path: str, **_: Any) -> bytes:
+        if self.errors:
+            raise self.errors.pop()
+        return self.bodies.pop() if self.bodies else b"whole"
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "size": 5, "type": "file"}
+
+
+@pytest.fixture
+def flaky(monkeypatch: pytest.MonkeyPatch) -> type[Flaky]:
+    fsspec.register_implementation("flaky", Flaky, clobber=True)
+    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    monkeypatch.setattr(Flaky, "errors", [])
+    monkeypatch.setattr(Flaky, "bodies", [])
+    return Flaky
+
+
+def test_other_stores_are_asked_again_too(flaky: type[Flaky]) -> None:
+    flaky.errors += [ConnectionResetError("gone"), TimeoutError("late")]
+    flaky.bodies += [b"who", b""]
+    assert storage.read_bytes("flaky://a/b") == b"whole"
+    flaky.bodies += [b"who"] * 6
+    with pytest.raises(
+        CorruptTransferError, match="expected 5 bytes as the store says, received 3"
+    ):
+        storage.read_bytes("flaky://a/b")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "ends"),
+    [
+        (FileNotFoundError("x"), NotFoundError, False),
+        (PermissionError("x"), ForbiddenError, False),
+        (ConnectionRefusedError("x"), StorageError, True),
+        (ValueError("x"), StorageError, False),
+    ],
+)
+def test_what_other_stores_raise_is_told_apart(
+    flaky: type[Flaky], error: Exception, kind: type[StorageError], ends: bool
+) -> None:
+    flaky.errors += [error] * 6
+    with pytest.raises(kind, match=r"cannot read flaky://\*\*\*@a/b") as caught:
+        storage.read_bytes("flaky://user:secret@a/b")
+    assert caught.value.ends_the_run is ends
+
+
+def test_what_cannot_be_written_to_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    with pytest.raises(StorageError, match="cannot write https://") as caught:
+        storage.write_bytes("https://127.0.0.1:9/a", b"x")
     assert caught.value.ends_the_run

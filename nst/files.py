@@ -1,0 +1,187 @@
+"""Files of this machine <-> bytes, each appearing under its name whole or not at all."""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+    TooLargeError,
+)
+from nst.redaction import redacted
+
+_MAX_READS = 3
+
+# What a file system says of one path, and what of itself, with what to do about it.
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+_ADVICE: Mapping[int, str] = {
+    errno.ENOSPC: "the disk is full; free some space and run it again",
+    errno.EDQUOT: "the quota is used up; free some space and run it again",
+    errno.EROFS: "the file system is read-only; write elsewhere or mount it writable",
+    errno.EIO: "the disk reports an error; look at the system's log, and write elsewhere",
+    errno.EACCES: "this user may not write there; change the rights or write elsewhere",
+    errno.EPERM: "this user may not write there; change the rights or write elsewhere",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+}
+
+
+def read_file(path: Path, *, max_bytes: int | None = None) -> bytes:
+    """The whole file, of one moment. Raises NotFoundError, ForbiddenError, TooLargeError,
+    CorruptTransferError for one that is never still, and StorageError otherwise.
+    """
+    with _translated("read", path):
+        for _ in range(_MAX_READS):
+            with open(path, "rb", opener=_at_once) as file:
+                before = os.fstat(file.fileno())
+                _check_kind(path, before)
+                check_size(str(path), before.st_size, max_bytes)
+                data = file.read(before.st_size + 1)
+                after = os.fstat(file.fileno())
+            is_whole = len(data) == before.st_size
+            if is_whole and (before.st_size, before.st_mtime_ns) == (
+                after.st_size,
+                after.st_mtime_ns,
+            ):
+                return data
+    raise CorruptTransferError(
+        f"cannot read {redacted(str(path))}: expected {before.st_size} bytes that stay as they "
+        f"are, found {len(data)} and a file that changes; wait until its writer is done"
+    )
+
+
+def check_size(name: str, num_bytes: int, max_bytes: int | None) -> None:
+    """Raises TooLargeError for an object of more than `max_bytes`."""
+    if max_bytes is not None and num_bytes > max_bytes:
+        raise TooLargeError(
+            f"cannot read {redacted(name)}: expected at most {max_bytes:,} bytes, found "
+            f"{num_bytes:,}; use a smaller file"
+        )
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Put the whole file under its name at once and for good, over any that is there.
+
+    Raises StorageError, which ends the run, and leaves what was there.
+    """
+    with _translated("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            # The disk that took no file may not take this either, and that is not what to report.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def delete_file(path: Path) -> None:
+    """Remove the file, if there is one. Raises StorageError."""
+    with _translated("delete", path), suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
+
+
+def file_sizes(folder: Path, *, deep: bool) -> dict[str, int]:
+    """Bytes of each file in `folder`, or with `deep` of all below it, by path relative to it.
+
+    None where there is no folder. Raises StorageError for one that cannot be looked into.
+    """
+    with _translated("list", folder):
+        return dict(_sizes(folder, "", deep=deep))
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` where it is not there yet. Raises ConfigError where a file is in its way."""
+    with _translated("write", folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as exc:
+            in_the_way = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+            raise ConfigError(
+                f"cannot write to {redacted(str(folder))}: expected a folder, or nothing yet, "
+                f"found the file {redacted(str(in_the_way))}; choose another folder"
+            ) from exc
+
+
+def _sizes(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=not deep):
+            if deep:
+                yield from _sizes(Path(entry), f"{below}{entry.name}/", deep=True)
+        else:
+            # What another process removed meanwhile is no longer one of them.
+            with suppress(FileNotFoundError):
+                yield below + entry.name, entry.stat(follow_symlinks=not deep).st_size
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file. A pipe would otherwise wait for somebody to write into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_kind(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise NotFoundError(
+            f"cannot read {redacted(str(path))}: expected a file, found a device, a pipe or a socket"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the folder itself to disk, so that the new name is there after a power cut too."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        # Some network file systems have no such thing, and the file itself is synced.
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _translated(verb: str, path: Path) -> Iterator[None]:
+    """Turn what the system raises into our errors, with the path and what to do."""
+    start = f"cannot {verb} {redacted(str(path))}"
+    try:
+        yield
+    except IsADirectoryError as exc:
+        raise _fault(verb, f"{start}: expected a file, found a folder") from exc
+    except OSError as exc:
+        said = redacted(exc.strerror or str(exc) or type(exc).__name__)
+        if verb == "read":
+            if exc.errno in _NO_SUCH_FILE:
+                why = "" if exc.errno == errno.ENOENT else f" ({said})"
+                raise NotFoundError(f"{start}: there is no such file or object{why}") from exc
+            if exc.errno in (errno.EACCES, errno.EPERM):
+                raise ForbiddenError(f"{start}: {said}; this user may not read it") from exc
+        advice = _ADVICE.get(exc.errno or 0)
+        raise StorageError(f"{start}: {said}" + (f": {advice}" if advice else "")) from exc
+    except ValueError as exc:
+        # A path with a NUL character, which no file system can hold.
+        raise _fault(verb, f"{start}: {redacted(str(exc))}") from exc
+
+
+def _fault(verb: str, message: str) -> StorageError:
+    """Of one path when reading; of the output when writing, where every other would fare alike."""
+    return NotFoundError(message) if verb == "read" else StorageError(message)

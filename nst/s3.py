@@ -1,0 +1,368 @@
+"""Objects in S3 buckets, of stores that fail, lie and forget; the only s3fs.
+
+Nothing that a store says is taken on trust: what was read has the length and the digest that it
+said before, what was written is looked for, and a list that is none is no empty folder.
+"""
+
+import asyncio
+import base64
+import hashlib
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from nst import answers
+from nst.answers import Fault
+from nst.files import check_size
+from nst.retries import Patience, persistently
+
+PATIENCE = Patience()
+
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 10
+# Neither ends a wait for the word to send a body, nor for a store that sends a byte now and then.
+_MIN_REQUEST_S = 15
+_MIN_BYTES_PER_S = 50_000
+_CHUNK_BYTES = 1 << 20
+_NUM_CONNECTIONS = 32
+# Long enough for the readers of one moment to ask once, short enough to see a bucket go.
+_BUCKET_KNOWN_S = 2.0
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and key of a URL, the key as it stands there: dots, double slashes, ? and all."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def read_object(
+    uri: str, *, max_bytes: int | None = None, patience: Patience | None = None
+) -> bytes:
+    """The whole object, of one moment and as the store has it.
+
+    Raises NotFoundError, ForbiddenError, TooLargeError, CorruptTransferError where it arrives
+    damaged at every try, and StorageError.
+    """
+    bucket, key = split(uri)
+    earlier: set[str] = set()
+
+    def attempt() -> bytes:
+        try:
+            seen = _look(bucket, key)
+        except Fault as fault:
+            if fault.kind == "missing":
+                _check_bucket(bucket)
+            raise
+        check_size(uri, seen.size, max_bytes)
+        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
+        data = _ask("get_object", max_bytes=seen.size, Bucket=bucket, Key=key)["Body"]
+        if len(data) != seen.size:
+            raise Fault("damaged", f"expected {seen.size} bytes, received {len(data)}")
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if not _is_genuine(md5, seen, is_again=md5 in earlier):
+            earlier.clear()
+            earlier.add(md5)
+            raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+        return bytes(data)
+
+    return _tried("read", uri, attempt, patience)
+
+
+def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> None:
+    """Put the whole object under its name, over any that is there, and see that it is there.
+
+    Raises StorageError, which ends the run.
+    """
+    bucket, key = split(uri)
+    md5 = hashlib.md5(data, usedforsecurity=False)
+    is_unsure = False
+
+    def attempt() -> None:
+        nonlocal is_unsure
+        # What was sent and not answered may have arrived all the same.
+        if is_unsure and _is_there(bucket, key, len(data), md5.hexdigest(), put_etag=None):
+            return
+        is_unsure = True
+        answer = _ask(
+            "put_object",
+            Bucket=bucket,
+            Key=key,
+            Body=data,
+            ContentMD5=base64.b64encode(md5.digest()).decode(),
+        )
+        put_etag = _plain(answer.get("ETag"))
+        if not _is_there(bucket, key, len(data), md5.hexdigest(), put_etag=put_etag):
+            is_unsure = False
+            raise Fault("passing", "the store said it took it, and does not have it")
+
+    _tried("write", uri, attempt, patience)
+
+
+def delete_object(uri: str, *, patience: Patience | None = None) -> None:
+    """Remove the object, if there is one. Raises StorageError.
+
+    One by one, since not every store takes the request that deletes many.
+    """
+    bucket, key = split(uri)
+
+    def attempt() -> None:
+        try:
+            _ask("delete_object", Bucket=bucket, Key=key)
+        except Fault as fault:
+            if fault.kind != "missing":
+                raise
+
+    _tried("delete", uri, attempt, patience)
+
+
+def object_sizes(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, int]:
+    """Bytes of each object right in `folder`, or with `deep` of all below it, by path relative to it.
+
+    Raises StorageError, also where what answers is no list.
+    """
+    bucket, key = split(folder)
+    prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
+    sizes: dict[str, int] = {}
+    options: dict[str, str] = {} if deep else {"Delimiter": "/"}
+    while True:
+        ask = partial(_page, Bucket=bucket, Prefix=prefix, **options)
+        page = _tried("list", folder, ask, patience)
+        for entry in page.get("Contents", ()):
+            name = str(entry["Key"]).removeprefix(prefix)
+            # An empty object named as a folder stands for one in some programs.
+            if name and not name.endswith("/"):
+                sizes[name] = int(entry["Size"])
+        if not page.get("IsTruncated"):
+            return sizes
+        options["ContinuationToken"] = page["NextContinuationToken"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the store says of an object. `md5` is of its bytes, where its ETag claims to be that."""
+
+    size: int
+    etag: str
+    md5: str | None
+
+
+@dataclass(slots=True)
+class _Store:
+    """The one connection of a process, and what was learnt of what is at its other end."""
+
+    made_for: tuple[object, ...]
+    fs: Any
+    has_md5_etags: bool = False
+    buckets: dict[str, tuple[float, bool]] = field(default_factory=dict)
+
+
+_current: _Store | None = None
+_locks: dict[int, threading.Lock] = {}
+
+
+def _store() -> _Store:
+    """Made anew in a process that was forked, whose parent's connection it cannot use, and when the
+    environment gives other credentials or another store.
+    """
+    global _current
+    environment = ((k, v) for k, v in os.environ.items() if k.startswith(("AWS_", "FSSPEC_")))
+    wanted = (os.getpid(), *sorted(environment))
+    # Keyed by process, since a lock may be held in the parent at the moment of a fork.
+    with _locks.setdefault(os.getpid(), threading.Lock()):
+        if _current is None or _current.made_for != wanted:
+            _current = _Store(wanted, _connected())
+        return _current
+
+
+def _connected() -> Any:
+    import s3fs
+
+    fs = s3fs.S3FileSystem(
+        # A cached listing goes stale as soon as another process writes.
+        use_listings_cache=False,
+        skip_instance_cache=True,
+        config_kwargs={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "read_timeout": _READ_TIMEOUT_S,
+            "max_pool_connections": _NUM_CONNECTIONS,
+            # Each layer that tries again multiplies the tries of the others.
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+        },
+    )
+    fs.retries = 1
+    fs.s3.meta.events.register_last("before-parameter-build.s3", _stay_here)
+    return fs
+
+
+def _stay_here(model: Any, context: Any, **_: Any) -> None:
+    """To learn where a bucket is, botocore asks HeadBucket, and where that is redirected too, asks
+    again without end. The redirect has what it wants to know, so that one need not be followed.
+    """
+    if model.name == "HeadBucket" and "s3_redirect" in context:
+        context["s3_redirect"]["redirected"] = True
+
+
+def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | None) -> _T:
+    """What `attempt` returns, tried again while that makes sense. Raises our errors."""
+    num_tries = 0
+
+    def counted() -> _T:
+        nonlocal num_tries
+        num_tries += 1
+        return attempt()
+
+    try:
+        return persistently(counted, may_pass=answers.may_pass, patience=patience or PATIENCE)
+    except Fault as fault:
+        raise answers.storage_error(verb, uri, fault, num_tries) from (fault.__cause__ or fault)
+
+
+def _look(bucket: str, key: str) -> _Seen:
+    """What the store says of an object, without its bytes. Raises Fault."""
+    if not bucket or not key:
+        raise Fault("refused", "expected a URL such as s3://bucket/key")
+    try:
+        return _seen(_ask("head_object", Bucket=bucket, Key=key))
+    except Fault as fault:
+        if fault.kind not in ("forbidden", "unexplained"):
+            raise
+    # The answer to a HEAD has no body to give a reason in.
+    return _seen(_ask("get_object", max_bytes=0, Bucket=bucket, Key=key))
+
+
+def _check_bucket(bucket: str) -> None:
+    """Raises Fault where there is no such bucket, which a HEAD calls just as it does a missing key."""
+    store = _store()
+    at, is_there = store.buckets.get(bucket, (-_BUCKET_KNOWN_S, True))
+    if time.monotonic() - at > _BUCKET_KNOWN_S:
+        is_there = True
+        try:
+            _ask("head_bucket", Bucket=bucket)
+        except Fault as fault:
+            if fault.kind == "passing":
+                raise
+            # Any other refusal is of a bucket that is there.
+            is_there = fault.kind != "no_bucket"
+        store.buckets[bucket] = (time.monotonic(), is_there)
+    if not is_there:
+        raise Fault("no_bucket", f"there is no bucket {bucket}")
+
+
+def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
+    """Whether bytes of this MD5 are what the store has, as far as its ETag tells.
+
+    An ETag that looks like an MD5 need not be one. It is taken for one unless the same bytes have
+    come twice running, `is_again`, from a store none of whose ETags has turned out to be one.
+    """
+    if seen.md5 is None:
+        return True
+    store = _store()
+    if md5 == seen.md5:
+        store.has_md5_etags = True
+        return True
+    if is_again and not store.has_md5_etags:
+        _log.warning(
+            "the ETags of this store are no MD5s: what is read has its length checked, no more"
+        )
+        return True
+    return False
+
+
+def _is_there(bucket: str, key: str, size: int, md5: str, *, put_etag: str | None) -> bool:
+    """Whether the object is now the one of these bytes; `put_etag` is what the PUT of it answered."""
+    try:
+        seen = _look(bucket, key)
+    except Fault as fault:
+        if fault.kind == "missing":
+            return False
+        raise
+    store = _store()
+    if seen.size != size:
+        return False
+    if seen.md5 == md5:
+        store.has_md5_etags = True
+        return True
+    if seen.md5 is not None and store.has_md5_etags:
+        return False
+    return put_etag is not None and seen.etag == put_etag
+
+
+def _page(**params: Any) -> Mapping[str, Any]:
+    """One page of a list. Raises Fault for an answer that is none, which is no empty page."""
+    page = _ask("list_objects_v2", **params)
+    if "KeyCount" not in page and "IsTruncated" not in page:
+        raise Fault("passing", "expected a list of objects, found something else")
+    token = page.get("NextContinuationToken")
+    if page.get("IsTruncated") and token in (None, params.get("ContinuationToken")):
+        raise Fault("passing", "expected the next page of a list, found no way to it")
+    return page
+
+
+def _seen(answer: Mapping[str, Any]) -> _Seen:
+    size, etag = answer.get("ContentLength"), _plain(answer.get("ETag"))
+    if size is None or etag is None:
+        raise Fault("passing", "expected an S3 store, whose objects have an ETag, found none")
+    # Under a key of its own, or one of the client, an ETag is something else.
+    is_encrypted = "kms" in answer.get("ServerSideEncryption", "") or answer.get(
+        "SSECustomerAlgorithm"
+    )
+    is_md5 = _MD5.fullmatch(etag) is not None and not is_encrypted
+    return _Seen(size=size, etag=etag, md5=etag if is_md5 else None)
+
+
+def _plain(etag: str | None) -> str | None:
+    return etag.removeprefix("W/").strip('"').lower() if etag else None
+
+
+def _ask(method: str, *, max_bytes: int | None = None, **params: Any) -> dict[str, Any]:
+    """What the store answers to one request, its body read, where it has one, past `max_bytes` at
+    most. Raises Fault.
+    """
+    try:
+        fs = _store().fs
+    except Exception as exc:
+        raise Fault("unusable", answers.words_of(exc)) from exc
+    num_bytes = max(max_bytes or 0, len(params.get("Body", b"")))
+    limit_s = _MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
+    work = asyncio.wait_for(_answer(fs, method, params, max_bytes), limit_s)
+    try:
+        return asyncio.run_coroutine_threadsafe(work, fs.loop).result()
+    except Fault:
+        raise
+    except Exception as exc:
+        raise answers.fault_of(method, exc) from exc
+
+
+async def _answer(
+    fs: Any, method: str, params: Mapping[str, Any], max_bytes: int | None
+) -> dict[str, Any]:
+    answer: dict[str, Any] = await fs._call_s3(method, **params)
+    body = answer.get("Body")
+    if body is None:
+        return answer
+    received = bytearray()
+    try:
+        while chunk := await body.read(_CHUNK_BYTES):
+            received += chunk
+            if max_bytes is not None and len(received) > max_bytes:
+                break
+    except TimeoutError:
+        raise
+    except Exception as exc:
+        # Cut off in the middle, or not what its checksum says.
+        raise Fault("damaged", answers.words_of(exc)) from exc
+    finally:
+        body.close()
+    return answer | {"Body": received}

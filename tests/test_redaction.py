@@ -1,0 +1,58 @@
+import pytest
+
+from nst.redaction import redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://AKIDEXAMPLE:wJal/rXU+tn@bucket/a.png", "s3://***@bucket/a.png"),
+        ("read https://user:pa:ss@host:9000/a?b=c now", "read https://***@host:9000/a?b=c now"),
+        ("ftp://user@host/a", "ftp://***@host/a"),
+        (
+            "https://b.host/a.png?X-Amz-Algorithm=AWS4&X-Amz-Credential=AK%2F2026&X-Amz-Signature=0f&v=1",
+            "https://b.host/a.png?X-Amz-Algorithm=AWS4&X-Amz-Credential=***&X-Amz-Signature=***&v=1",
+        ),
+        ("a?X-Amz-Security-Token=abc%2B", "a?X-Amz-Security-Token=***"),
+        (
+            "a?AWSAccessKeyId=x&Expires=1&Signature=y",
+            "a?AWSAccessKeyId=***&Expires=1&Signature=***",
+        ),
+        ("a?token=t&amp;api_key=k", "a?token=***&amp;api_key=***"),
+        ("https://host/a?sv=1&sig=abc%3D", "https://host/a?sv=1&sig=***"),
+        ("Credential=AK/2026/s3, SignedHeaders=host, Signature=0f", None),
+        ("the key AKIAIOSFODNN7EXAMPLE is known", "the key *** is known"),
+    ],
+)
+def test_credentials_are_hidden(text: str, expected: str | None) -> None:
+    hidden = redacted(text)
+    assert hidden == (expected or "Credential=***, SignedHeaders=host, Signature=***")
+    assert redacted(hidden) == hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/a:b/c@2x.png",
+        "http://127.0.0.1:9000/bucket/user@home.png",
+        "cannot read /tmp/a@b/c.png: there is no such file or object",
+        "expected token=3, found signature",
+        "s3://bucket/keys/AKIA.png",
+        "steps=300, key a=b",
+    ],
+)
+def test_what_is_no_credential_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+)
+def test_the_environments_credentials_are_hidden_anywhere(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "canary/secret+1")
+    assert redacted("it said canary/secret+1!") == "it said ***!"
+    assert redacted("a?b=canary%2Fsecret%2B1") == "a?b=***"
+    monkeypatch.setenv(name, "test")
+    assert redacted("/tmp/test/a.png") == "/tmp/test/a.png"

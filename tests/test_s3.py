@@ -1,0 +1,535 @@
+"""Faults of a store, one by one: moto behind a proxy that orders them."""
+
+import hashlib
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from nst import s3, storage
+from nst.errors import (
+    CorruptTransferError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+    TooLargeError,
+)
+from tests import servers
+from tests.faults import (
+    HTML,
+    Cut,
+    CutUpload,
+    Delay,
+    Fault,
+    FaultProxy,
+    Flip,
+    Request,
+    Reset,
+    Say,
+    Stall,
+    Status,
+    first,
+    forever,
+    lists,
+)
+
+BUSY = Status(503, "SlowDown")
+DATA = bytes(range(256)) * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A bucket of one object, `there`, and a proxy before it."""
+
+    proxy: FaultProxy
+    bucket: str
+    direct: Any
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}"
+
+    @property
+    def there(self) -> str:
+        return f"{self.url}/some/there.bin"
+
+    def stored(self, uri: str) -> bytes:
+        """What the server really has."""
+        bucket, key = s3.split(uri)
+        data: bytes = self.direct.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return data
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FaultProxy]:
+    with FaultProxy(servers.moto_url()) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setattr(s3, "PATIENCE", replace(s3.PATIENCE, first_delay_s=0.01))
+    monkeypatch.setattr(
+        storage, "_PROBE_PATIENCE", replace(storage._PROBE_PATIENCE, first_delay_s=0.01)
+    )
+    for name, value in servers.environment(proxy.url).items():
+        monkeypatch.setenv(name, value)
+    # Without it, a flipped bit is found by a checksum that not every store keeps.
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+    bucket = f"shop-{secrets.token_hex(6)}"
+    servers.copy_up(servers.moto_url(), bucket, {"some/there.bin": DATA})
+    proxy.reset()
+    # The connection is that of all the tests, and what one learnt by it is not for the next.
+    s3._store().has_md5_etags = False
+    return Shop(proxy, bucket, servers.client(servers.moto_url()))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        BUSY,
+        Status(500, "InternalError"),
+        Status(400, "RequestTimeout"),
+        Status(409, "ConditionalRequestConflict"),
+        Reset("before"),
+        Reset("after"),
+        Delay(0.3),
+    ],
+    ids=str,
+)
+def test_what_passes_is_absorbed(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(first(2, fault))
+    assert storage.read_bytes(shop.there) == DATA
+    storage.write_bytes(shop.url + "/new.bin", b"new")
+    assert storage.read_bytes(shop.url + "/new.bin") == b"new"
+    assert storage.list_tree(shop.url) == {"some/there.bin": len(DATA), "new.bin": 3}
+    storage.delete(shop.url + "/new.bin")
+    assert storage.list_sizes(shop.url) == {}
+
+
+@pytest.mark.parametrize("fault", [Cut(17), Cut(0), Reset("inside"), Say(), Stall()], ids=str)
+def test_what_arrives_damaged_is_read_again(
+    shop: Shop, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "_MIN_REQUEST_S", 0.5)
+    shop.proxy.rules.append(first(2, fault, "GET"))
+    assert storage.read_bytes(shop.there) == DATA
+    assert shop.proxy.num_of("GET") == 3
+
+
+@pytest.mark.parametrize("fault", [Cut(17), Cut(0), Reset("inside"), Say(HTML)], ids=str)
+def test_what_always_arrives_damaged_is_never_taken(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(forever(fault, "GET", "there"))
+    with pytest.raises(CorruptTransferError, match=r"there\.bin: .* at each of 6 tries") as caught:
+        storage.read_bytes(shop.there)
+    assert not caught.value.ends_the_run
+    assert shop.proxy.num_requests <= 15
+
+
+def test_bits_that_flip_here_and_there_are_read_again(shop: Shop) -> None:
+    shop.proxy.rules.append(
+        lambda request: (
+            Flip(request.count) if request.method == "GET" and request.count < 4 else None
+        )
+    )
+    assert storage.read_bytes(shop.there) == DATA
+    assert shop.proxy.num_of("GET") == 4
+
+
+def test_a_flipped_bit_is_found_where_etags_are_digests(shop: Shop) -> None:
+    storage.check_writable(shop.url)
+    shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
+    with pytest.raises(CorruptTransferError, match="MD5"):
+        storage.read_bytes(shop.there)
+
+
+def test_a_flipped_bit_is_found_where_the_store_keeps_checksums(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_RESPONSE_CHECKSUM_VALIDATION")
+    shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
+    with pytest.raises(CorruptTransferError, match="checksum"):
+        storage.read_bytes(shop.there)
+
+
+def with_etag(etag: str, method: str) -> Any:
+    """What s3fs asks for, where every ETag is `etag`."""
+    import s3fs
+
+    real = s3fs.S3FileSystem._call_s3
+
+    async def ask(self: Any, asked: str, **params: Any) -> Any:
+        answer = await real(self, asked, **params)
+        return answer | {"ETag": f'"{etag}"'} if method in asked else answer
+
+    return ask
+
+
+@pytest.mark.parametrize("etag", ["0" * 32, f"{'0' * 32}-3", "of another kind"])
+def test_an_etag_need_not_be_a_digest(
+    shop: Shop, etag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag(etag, "object"))
+    storage.check_writable(shop.url)
+    assert storage.read_bytes(shop.there) == DATA
+    storage.write_bytes(shop.there, b"new")
+    assert storage.read_bytes(shop.there) == b"new"
+    assert shop.proxy.num_of("PUT", "there") == 1
+
+
+def test_an_object_that_changes_between_two_questions_is_of_one_version(shop: Shop) -> None:
+    versions = [b"b" * len(DATA), b"c" * 10_000_000]
+
+    def overwrite(request: Request) -> Fault | None:
+        if request.method == "GET" and request.key == "some/there.bin" and versions:
+            shop.direct.put_object(Bucket=shop.bucket, Key=request.key, Body=versions.pop(0))
+        return None
+
+    shop.proxy.rules.append(overwrite)
+    assert storage.read_bytes(shop.there) == b"c" * 10_000_000
+    assert {query for _, query in shop.proxy.counts} == {f"/{shop.bucket}/some/there.bin"}
+
+
+def test_a_large_object_comes_and_goes_in_one_request(shop: Shop) -> None:
+    data = secrets.token_bytes(1 << 20) * 101
+    storage.write_bytes(shop.url + "/large.bin", data)
+    assert storage.read_bytes(shop.url + "/large.bin") == data
+    assert dict(shop.proxy.counts) == {
+        ("PUT", f"/{shop.bucket}/large.bin"): 1,
+        ("HEAD", f"/{shop.bucket}/large.bin"): 2,
+        ("GET", f"/{shop.bucket}/large.bin"): 1,
+    }
+
+
+def test_what_is_too_large_is_not_asked_for(shop: Shop) -> None:
+    assert storage.read_bytes(shop.there, max_bytes=len(DATA)) == DATA
+    shop.proxy.reset()
+    with pytest.raises(TooLargeError, match="at most 10,239 bytes, found 10,240") as caught:
+        storage.read_bytes(shop.there, max_bytes=len(DATA) - 1)
+    assert (caught.value.reason, caught.value.ends_the_run) == ("image_too_large", False)
+    assert shop.proxy.num_of("GET") == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_store_that_stays_out_of_order_ends_the_run(shop: Shop, method: str) -> None:
+    shop.proxy.rules.append(forever(BUSY, method))
+    with pytest.raises(StorageError, match=r"there\.bin: .*503|SlowDown") as caught:
+        storage.read_bytes(shop.there)
+    assert caught.value.ends_the_run
+    assert shop.proxy.num_requests <= 15
+
+
+def test_a_write_that_stays_refused_ends_the_run(shop: Shop) -> None:
+    shop.proxy.rules.append(forever(BUSY, "PUT"))
+    with pytest.raises(StorageError, match="SlowDown: ordered, at each of 6 tries") as caught:
+        storage.write_bytes(shop.there, b"new")
+    assert caught.value.ends_the_run
+    assert shop.proxy.num_requests <= 15
+    assert shop.stored(shop.there) == DATA
+
+
+@pytest.mark.parametrize("fault", [Say(), Say(HTML), CutUpload(2)], ids=str)
+def test_a_write_that_only_seems_to_succeed_is_made_again(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(first(2, fault, "PUT"))
+    for uri in (shop.there, shop.url + "/new.bin"):
+        storage.write_bytes(uri, b"new data")
+        assert shop.stored(uri) == b"new data"
+        assert shop.proxy.num_of("PUT", uri.rpartition("/")[2]) == 3
+
+
+@pytest.mark.parametrize("fault", [Say(), CutUpload(2)], ids=str)
+def test_a_write_that_never_succeeds_is_found_out(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(forever(fault, "PUT"))
+    with pytest.raises(StorageError, match="said it took it, and does not have it") as caught:
+        storage.write_bytes(shop.there, b"new data")
+    assert caught.value.ends_the_run
+    assert shop.proxy.num_requests <= 15
+
+
+@pytest.mark.parametrize("fault", [Reset("after"), Status(500, "InternalError")], ids=str)
+def test_a_write_whose_answer_was_lost_is_ours(shop: Shop, fault: Fault) -> None:
+    def lose(request: Request) -> Fault | None:
+        if request.method == "PUT" and isinstance(fault, Status):
+            shop.direct.put_object(Bucket=shop.bucket, Key=request.key, Body=b"new")
+        return fault if request.method == "PUT" else None
+
+    shop.proxy.rules.append(lose)
+    storage.write_bytes(shop.there, b"new")
+    assert shop.stored(shop.there) == b"new"
+    # aiohttp sends anew at once what it sent on a connection that was no longer one.
+    assert shop.proxy.num_of("PUT") <= 2
+
+
+def test_every_write_carries_its_digest(shop: Shop) -> None:
+    import base64
+
+    digests: list[str | None] = []
+
+    def note(request: Request) -> Fault | None:
+        if request.method == "PUT":
+            digests.append(request.headers.get("Content-MD5"))
+        return None
+
+    shop.proxy.rules.append(note)
+    storage.write_bytes(shop.there, b"new")
+    assert digests == [base64.b64encode(hashlib.md5(b"new").digest()).decode()]
+
+
+def test_a_refusal_of_one_object_is_its_own(shop: Shop) -> None:
+    shop.proxy.rules.append(forever(Status(403, "AccessDenied"), key="there"))
+    with pytest.raises(ForbiddenError, match=r"there\.bin: AccessDenied: ordered") as caught:
+        storage.read_bytes(shop.there)
+    assert (caught.value.reason, caught.value.ends_the_run) == ("input_forbidden", False)
+    with pytest.raises(StorageError, match="AccessDenied") as of_all:
+        storage.write_bytes(shop.there, b"new")
+    assert of_all.value.ends_the_run
+    assert shop.proxy.num_of("PUT") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Status(403, "InvalidAccessKeyId"), "InvalidAccessKeyId.*AWS_ACCESS_KEY_ID"),
+        (Status(403, "SignatureDoesNotMatch"), "SignatureDoesNotMatch.*AWS_SECRET"),
+        (Status(400, "ExpiredToken"), "ExpiredToken.*valid now"),
+        (Status(400, ""), "expired credentials look like this, and so does a wrong region"),
+        (Status(301, "PermanentRedirect"), "AWS_DEFAULT_REGION"),
+        (
+            Status(301, "PermanentRedirect", (("Location", "/elsewhere"),)),
+            "AWS_DEFAULT_REGION",
+        ),
+        (Status(400, "AuthorizationHeaderMalformed"), "AWS_DEFAULT_REGION"),
+        (Status(404, "NoSuchBucket"), "make the bucket"),
+        (Status(403, "QuotaExceeded"), "free some space"),
+    ],
+)
+def test_a_refusal_of_everything_ends_the_run_at_once(shop: Shop, fault: Fault, words: str) -> None:
+    shop.proxy.rules.append(forever(fault))
+    for call in (
+        lambda: storage.read_bytes(shop.there),
+        lambda: storage.write_bytes(shop.there, b"new"),
+        lambda: storage.list_sizes(shop.url),
+        lambda: storage.check_writable(shop.url),
+    ):
+        shop.proxy.counts.clear()
+        with pytest.raises(StorageError, match=words) as caught:
+            call()
+        assert caught.value.ends_the_run
+        assert shop.proxy.num_requests <= 20
+
+
+def test_absent_credentials_end_the_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(
+        StorageError, match="Unable to locate credentials; set AWS_ACCESS"
+    ) as caught:
+        storage.read_bytes(shop.there)
+    assert caught.value.ends_the_run
+    assert shop.proxy.num_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_ENDPOINT_URL", "no url"), ("AWS_PROFILE", "no-such-profile")]
+)
+def test_settings_that_make_no_sense_end_the_run(
+    shop: Shop, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StorageError, match=name) as caught:
+        storage.read_bytes(shop.there)
+    assert caught.value.ends_the_run
+
+
+def test_a_missing_bucket_is_no_missing_object(shop: Shop) -> None:
+    with pytest.raises(NotFoundError, match=r"none\.bin: there is no such file or object"):
+        storage.read_bytes(shop.url + "/none.bin")
+    with pytest.raises(StorageError, match="there is no bucket no-such-bucket") as caught:
+        storage.read_bytes("s3://no-such-bucket/a.bin")
+    assert not isinstance(caught.value, NotFoundError)
+    assert caught.value.ends_the_run
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        storage.list_sizes("s3://no-such-bucket/folder")
+
+
+def test_many_missing_objects_ask_for_their_bucket_once(shop: Shop) -> None:
+    for number in range(5):
+        with pytest.raises(NotFoundError):
+            storage.read_bytes(f"{shop.url}/{number}.bin")
+    assert shop.proxy.counts["HEAD", f"/{shop.bucket}"] == 1
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3://bucket", "s3:///key", "s3://Bad bucket/a"])
+def test_a_url_that_names_no_object_concerns_its_row(shop: Shop, uri: str) -> None:
+    with pytest.raises(StorageError, match="cannot read") as caught:
+        storage.read_bytes(uri)
+    assert not caught.value.ends_the_run
+
+
+@pytest.mark.parametrize(
+    "key", ["a b+c%20#é?x=y&z.bin", "a//b.bin", "a/../c.bin", "a/./c.bin", "k?versionId=1"]
+)
+def test_a_key_is_taken_as_it_stands(shop: Shop, key: str) -> None:
+    uri = f"{shop.url}/{key}"
+    storage.write_bytes(uri, b"x")
+    assert storage.read_bytes(uri) == b"x"
+    assert key in storage.list_tree(shop.url)
+    storage.delete(uri)
+    assert key not in storage.list_tree(shop.url)
+
+
+@pytest.mark.parametrize("fault", [Say(), Say(HTML), Say(b"<a><b>", "application/xml")], ids=str)
+def test_what_is_no_list_is_no_empty_folder(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(lists(fault))
+    for call in (
+        lambda: storage.list_sizes(shop.url + "/some"),
+        lambda: storage.list_tree(shop.url),
+        lambda: storage.glob(shop.url, "some/*.bin"),
+    ):
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert caught.value.ends_the_run
+
+
+def test_lists_of_many_pages_are_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    real = s3fs.S3FileSystem._call_s3
+
+    async def ask(self: Any, method: str, **params: Any) -> Any:
+        return await real(self, method, **params | {"MaxKeys": 3})
+
+    names = [f"deep/{number // 4}/{number:04}.bin" for number in range(8)]
+    for name in (*names, ""):
+        shop.direct.put_object(Bucket=shop.bucket, Key=f"many/{name}", Body=b"x")
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", ask)
+    shop.proxy.rules.append(first(1, BUSY, "GET"))
+    assert storage.list_tree(shop.url + "/many") == dict.fromkeys(names, 1)
+    assert shop.proxy.num_of("GET") == 4
+
+
+def test_one_object_is_deleted_at_a_time(shop: Shop) -> None:
+    shop.proxy.rules.append(forever(Status(400, "InvalidRequest"), "POST"))
+    storage.delete(shop.there)
+    storage.delete(shop.there)
+    assert storage.list_tree(shop.url) == {}
+
+
+def test_an_answer_that_trickles_has_an_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_MIN_REQUEST_S", 0.2)
+    shop.proxy.rules.append(forever(Stall(), "GET"))
+    with pytest.raises(StorageError) as caught:
+        storage.read_bytes(shop.there)
+    assert caught.value.ends_the_run
+
+
+def test_the_probe_leaves_nothing(shop: Shop) -> None:
+    storage.check_writable(shop.url + "/out")
+    assert storage.list_tree(shop.url) == {"some/there.bin": len(DATA)}
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+def test_the_probe_finds_what_is_forbidden(shop: Shop, method: str) -> None:
+    shop.proxy.rules.append(forever(Status(403, "AccessDenied"), method))
+    with pytest.raises(StorageError, match=r"AccessDenied|403") as caught:
+        storage.check_writable(shop.url + "/out")
+    assert caught.value.ends_the_run
+    shop.proxy.reset()
+    if method == "PUT":
+        assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+
+
+def test_a_store_that_answers_no_head_is_asked_otherwise(shop: Shop) -> None:
+    shop.proxy.rules.append(forever(Status(403, "AccessDenied"), "HEAD"))
+    storage.check_writable(shop.url + "/out")
+    assert storage.read_bytes(shop.there) == DATA
+
+
+def test_the_probe_of_a_store_that_is_down_gives_up_soon(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 3 tries"):
+        storage.check_writable(shop.url)
+    longest = storage._PROBE_PATIENCE.max_seconds + s3._CONNECT_TIMEOUT_S
+    assert longest <= 15
+
+
+def test_messages_hold_no_credentials(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.proxy.rules.append(forever(Status(403, f"Denied-{servers.SECRET}-{servers.KEY_ID}")))
+    for call in (
+        lambda: storage.read_bytes(f"s3://{servers.KEY_ID}:{servers.SECRET}@{shop.bucket}/a"),
+        lambda: storage.read_bytes(shop.there + "?X-Amz-Signature=0f"),
+        lambda: storage.write_bytes(shop.there, b"x"),
+        lambda: storage.list_sizes(shop.url),
+    ):
+        with pytest.raises(StorageError) as caught:
+            call()
+        for secret in (servers.KEY_ID, servers.SECRET, "0f"):
+            assert secret not in str(caught.value)
+
+
+def test_one_connection_serves_a_process_until_the_environment_changes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = s3._connected
+
+    def note() -> Any:
+        made.append(1)
+        return real()
+
+    monkeypatch.setattr(s3, "_connected", note)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    storage.in_parallel(lambda _: storage.read_bytes(shop.there), ["x"] * 50)
+    assert len(made) == 1
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    storage.read_bytes(shop.there)
+    assert len(made) == 2
+
+
+FORKED = """
+import os, sys, threading
+from nst import s3, storage
+uri = sys.argv[1]
+storage.read_bytes(uri)
+held = s3._locks[os.getpid()]
+held.acquire()
+child = os.fork()
+if child == 0:
+    os._exit(0 if len(storage.read_bytes(uri)) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_makes_a_connection_of_its_own(shop: Shop) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED, shop.there], timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_parallel_work_stops_at_the_first_error() -> None:
+    begun: list[str] = []
+    lock = threading.Lock()
+
+    def work(name: str) -> str:
+        with lock:
+            begun.append(name)
+        if name == "20":
+            raise StorageError("no")
+        threading.Event().wait(0.01)
+        return name
+
+    with pytest.raises(StorageError, match="no"):
+        storage.in_parallel(work, [str(number) for number in range(10_000)])
+    assert len(begun) < 1000
+    assert storage.in_parallel(str.upper, ["b", "a"]) == ["B", "A"]
