@@ -78,11 +78,12 @@ _REDIRECTS = {301, 302, 307, 308}
 
 
 class Fault(Exception):
-    """What became of one request: never seen outside."""
+    """What became of one request: never seen outside. `is_answer` where the store itself said so."""
 
-    def __init__(self, kind: Kind, said: str) -> None:
+    def __init__(self, kind: Kind, said: str, *, is_answer: bool = False) -> None:
         super().__init__(said)
         self.kind = kind
+        self.is_answer = is_answer
 
 
 def may_pass(error: Exception) -> bool:
@@ -113,11 +114,15 @@ def fault_of(method: str, error: Exception) -> Fault:
     """
     answer = _answer_in(error)
     if answer is None:
-        return Fault(_kind_without_answer(error), words_of(error))
+        kind = _kind_without_answer(error)
+        # botocore repeats the name, in which half of a URL's secret can stand.
+        words = "no bucket has such a name" if kind == "refused" else words_of(error)
+        return Fault(kind, words)
     status = answer["ResponseMetadata"].get("HTTPStatusCode", 0)
     code, message = (str(answer["Error"].get(name) or "") for name in ("Code", "Message"))
     words = f"{code} {message}" if code.isdigit() else f"{code}: {message}"
-    return Fault(_kind(method, status, code), words.strip(": ") or f"status {status}")
+    said = words.strip(": ") or f"status {status}"
+    return Fault(_kind(method, status, code), said, is_answer=True)
 
 
 def words_of(error: BaseException) -> str:

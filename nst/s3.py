@@ -23,6 +23,9 @@ from nst.files import check_size
 from nst.retries import Patience, persistently
 
 PATIENCE = Patience()
+# For a store from which nothing has come yet, and for one that was given up on: before a run and at
+# its end somebody waits.
+BRIEF = Patience(max_tries=3, max_seconds=8)
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 10
@@ -164,7 +167,10 @@ class _Store:
 
     made_for: tuple[object, ...]
     fs: Any
+    has_answered: bool = False
     has_md5_etags: bool = False
+    # The verbs whose last call was tried in vain.
+    given_up: set[str] = field(default_factory=set)
     buckets: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
 
@@ -216,6 +222,7 @@ def _stay_here(model: Any, context: Any, **_: Any) -> None:
 
 def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | None) -> _T:
     """What `attempt` returns, tried again while that makes sense. Raises our errors."""
+    started = time.monotonic()
     num_tries = 0
 
     def counted() -> _T:
@@ -223,10 +230,22 @@ def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | 
         num_tries += 1
         return attempt()
 
+    def may_pass(error: Exception) -> bool:
+        if not answers.may_pass(error):
+            return False
+        store = _store()
+        is_trusted = store.has_answered and verb not in store.given_up
+        is_early = num_tries < BRIEF.max_tries and time.monotonic() - started < BRIEF.max_seconds
+        return is_trusted or is_early
+
     try:
-        return persistently(counted, may_pass=answers.may_pass, patience=patience or PATIENCE)
+        result = persistently(counted, may_pass=may_pass, patience=patience or PATIENCE)
     except Fault as fault:
+        if fault.kind == "passing":
+            _store().given_up.add(verb)
         raise answers.storage_error(verb, uri, fault, num_tries) from (fault.__cause__ or fault)
+    _store().given_up.discard(verb)
+    return result
 
 
 def _look(bucket: str, key: str) -> _Seen:
@@ -331,18 +350,22 @@ def _ask(method: str, *, max_bytes: int | None = None, **params: Any) -> dict[st
     most. Raises Fault.
     """
     try:
-        fs = _store().fs
+        store = _store()
     except Exception as exc:
         raise Fault("unusable", answers.words_of(exc)) from exc
     num_bytes = max(max_bytes or 0, len(params.get("Body", b"")))
     limit_s = _MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
-    work = asyncio.wait_for(_answer(fs, method, params, max_bytes), limit_s)
+    work = asyncio.wait_for(_answer(store.fs, method, params, max_bytes), limit_s)
     try:
-        return asyncio.run_coroutine_threadsafe(work, fs.loop).result()
+        answer = asyncio.run_coroutine_threadsafe(work, store.fs.loop).result()
     except Fault:
         raise
     except Exception as exc:
-        raise answers.fault_of(method, exc) from exc
+        fault = answers.fault_of(method, exc)
+        store.has_answered |= fault.is_answer
+        raise fault from exc
+    store.has_answered = True
+    return answer
 
 
 async def _answer(

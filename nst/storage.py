@@ -30,8 +30,6 @@ from nst.redaction import redacted
 from nst.retries import Patience, persistently
 
 _NUM_REQUESTS = 16
-# A store that is down is to be found out before the one who started the run has turned away.
-_PROBE_PATIENCE = Patience(max_tries=3, max_seconds=8)
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 # Of a writer that was killed: a local file's, and the probe.
@@ -74,14 +72,14 @@ def check_writable(folder: str) -> None:
         files.make_folder(path)
     data = secrets.token_bytes(64)
     uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
-    _write(uri, data, _PROBE_PATIENCE)
+    _write(uri, data, s3.BRIEF)
     try:
-        found = _read(uri, None, _PROBE_PATIENCE)
+        found = _read(uri, None, s3.BRIEF)
     except StorageError as exc:
         with suppress(StorageError):
-            _delete(uri, _PROBE_PATIENCE)
+            _delete(uri, s3.BRIEF)
         raise StorageError(f"{exc}; expected to read what was just written there") from exc
-    _delete(uri, _PROBE_PATIENCE)
+    _delete(uri, s3.BRIEF)
     if found != data:
         raise StorageError(
             f"cannot use {redacted(folder)}: expected to read what was just written there, found "
