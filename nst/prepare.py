@@ -27,6 +27,7 @@ from nst.plan import MAX_ATTEMPTS, Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.records import Ledger
 from nst.redaction import redacted
+from nst.rows import MAX_BYTES
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
@@ -202,7 +203,7 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
 
 def _read_manifest(uri: str) -> bytes:
     try:
-        return storage.read_bytes(uri)
+        return storage.read_bytes(uri, max_bytes=MAX_BYTES)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
@@ -253,7 +254,7 @@ def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[st
 
 
 def _look_at(uri: str) -> Input:
-    data = storage.read_bytes(uri)
+    data = storage.read_bytes(uri, max_bytes=images.MAX_BYTES)
     height, width = images.probe_size(data, name=uri)
     return Input(uri=uri, digest=hashlib.sha256(data).hexdigest(), height=height, width=width)
 
