@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_LINES_SHOWN = 20
+_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a command took as a whole process; `peak_mb` is its greatest resident set, 1e6 bytes."""
+    """What a command took with all the processes that it started.
+
+    `peak_mb`, in 1e6 bytes, is the most that they had resident together.
+    """
 
     process_s: float
     peak_mb: float
@@ -59,17 +64,40 @@ def _launch(command: Sequence[str]) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
     assert child.stdout is not None
+    ends = threading.Event()
+    seen: list[int] = []
+    watcher = threading.Thread(target=_watch, args=(child.pid, ends, seen))
+    watcher.start()
     lines = [(time.time(), line.rstrip()) for line in child.stdout]
     _, status, usage = os.wait4(child.pid, 0)
     process_s = time.monotonic() - started
+    ends.set()
+    watcher.join()
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     found = {
         "status": status,
         "process_s": process_s,
-        "peak_mb": usage.ru_maxrss * unit_bytes / 1e6,
+        # A single process tells its peak itself, between two looks as well.
+        "peak_mb": max(usage.ru_maxrss * unit_bytes, *seen, 0) / 1e6,
         "lines": lines,
     }
     json.dump(found, sys.stdout)
+
+
+def _watch(pid: int, ends: threading.Event, seen: list[int]) -> None:
+    """Append the resident bytes of a process and all below it, as often as makes no difference."""
+    while not ends.wait(_LOOK_EVERY_S):
+        seen.append(_resident_bytes(pid))
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (OSError, IndexError):
+        # It has just ended, or the system does not tell.
+        return 0
+    return own + sum(_resident_bytes(int(child)) for child in below)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ WeightsOption = Annotated[
     list[str],
     typer.Option(
         "--weights",
-        metavar="BACKBONE=FILE-OR-URL",
+        metavar="BACKBONE=FILE-OR-URL[#sha256=HEX]",
         help="Weights to use for a backbone; `torchvision` for its download. Repeatable.",
     ),
 ]

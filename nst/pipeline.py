@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 # torch and torchvision take seconds to import, which a plan or a gallery need not wait for, so
 # they are imported by the functions that do need them.
 
+# What every machine has, so that nothing need be asked.
+_ANYWHERE = ("auto", "cpu")
+
 RunGroup = Callable[[Group, RunSettings, Listener], GroupReport]
 
 
@@ -45,12 +48,13 @@ def check(manifest: str, settings: RunSettings) -> None:
 
     A worker runs in a temporary folder, to which a relative path would lead what it writes.
     """
-    from nst.devices import resolve_device
-
     for uri in (manifest, settings.output):
         if not storage.is_same_anywhere(uri):
             raise ConfigError(f"expected an absolute path or a URL, found {uri!r}")
-    resolve_device(settings.device)
+    if settings.device not in _ANYWHERE:
+        from nst.devices import resolve_device
+
+        resolve_device(settings.device)
 
 
 def run_group(group: Group, settings: RunSettings, listener: Listener | None = None) -> GroupReport:

@@ -270,7 +270,7 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
         raise Problems(Problem(None, None, expected, f"{len(data)}"))
     try:
         with _utf_8_translated(data):
-            root = yaml.compose(_text(data).read(), Loader=_NoAliases)
+            root = yaml.compose(_text(data).read(), Loader=_PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
     if root is None:
@@ -298,8 +298,8 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
     return Table(rows, problems)
 
 
-class _NoAliases(yaml.BaseLoader):
-    """Refuses anchors and aliases, by which a few lines can stand for any number of them."""
+class _PlainLoader(yaml.BaseLoader):
+    """Refuses tags, which ask for objects, and anchors and aliases, by which few lines mean many."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -307,6 +307,10 @@ class _NoAliases(yaml.BaseLoader):
             raise yaml.composer.ComposerError(
                 None, None, "anchors and aliases are not read", event.start_mark
             )
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            line = event.start_mark.line + 1
+            raise Problems(Problem(line, None, "YAML without tags", repr(tag)))
         return super().compose_node(parent, index)
 
 
@@ -336,8 +340,6 @@ def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
     for item in items:
         if not isinstance(item, yaml.ScalarNode):
             raise Problems(Problem(line, None, "a value or a list of values", _yaml_kind(item)))
-        if item.tag != "tag:yaml.org,2002:str":
-            raise Problems(Problem(line, None, "YAML without tags", repr(item.tag)))
     texts = [str(item.value) for item in items]
     return line, texts if isinstance(node, yaml.SequenceNode) else texts[0]
 

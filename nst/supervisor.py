@@ -210,16 +210,23 @@ class _Worker:
 
     def __init__(self, entry: str) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             # The same modules as here, wherever this program found them.
             code = (
                 f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
                 f"main({theirs.fileno()})"
             )
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
-        self._connection = Connection(ours.detach())
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                )
+            except OSError as exc:
+                raise NSTError(
+                    f"cannot start the process that paints: {exc}; --no-isolate paints without it"
+                ) from exc
+            self._connection = Connection(ours.detach())
         self._is_ready = False
 
     def send(self, group: Group, settings: RunSettings) -> None:

@@ -148,6 +148,9 @@ def test_a_process_is_measured_without_the_memory_of_this_one(tmp_path: Path) ->
     assert 0 < usage.peak_mb < 100
     larger = "held = b'x' * 200_000_000"
     assert measured([sys.executable, "-c", larger], cwd=tmp_path).peak_mb > 200
+    waits = "import time; a = bytearray(b'x') * 200_000_000; time.sleep(1)"
+    both = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {waits!r}]); {waits}; p.wait()"
+    assert measured([sys.executable, "-c", both], cwd=tmp_path).peak_mb > 390
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:

@@ -43,13 +43,12 @@ def test_roots_do_not_bind_the_manifest_the_weights_or_the_output(tmp_path: Path
         tmp_path / "in", [row(f"{tmp_path}/in/pictures/a.png", style="pictures/s.png")]
     )
     write_project(tmp_path / "in/pictures", [])
-    plan = make_plan(
-        str(path),
-        settings(tmp_path, roots=(str(tmp_path / "in/pictures"),), weights={"vgg16": str(path)}),
+    chosen = settings(
+        tmp_path, roots=(str(tmp_path / "in/pictures"),), weights={"vgg16": str(path)}
     )
     # Read, and found to be none.
-    (failed,) = plan.failed
-    assert failed.reason == "weights_unavailable"
+    with pytest.raises(ConfigError, match="expected a safetensors file or a PyTorch state dict"):
+        make_plan(str(path), chosen)
 
 
 def test_a_refused_row_is_in_the_plan_and_its_inputs_are_not_looked_at(tmp_path: Path) -> None:
