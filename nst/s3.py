@@ -91,24 +91,29 @@ def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> 
     """
     bucket, key = split(uri)
     md5 = hashlib.md5(data, usedforsecurity=False)
-    is_unsure = False
+    is_sent = False
+    put_etag: str | None = None
 
     def attempt() -> str:
-        nonlocal is_unsure
+        nonlocal is_sent, put_etag
         # What was sent and not answered may have arrived all the same.
-        if is_unsure and _is_there(bucket, key, len(data), md5.hexdigest(), put_etag=None):
-            return md5.hexdigest()
-        is_unsure = True
-        answer = _ask(
-            "put_object",
-            Bucket=bucket,
-            Key=key,
-            Body=data,
-            ContentMD5=base64.b64encode(md5.digest()).decode(),
-        )
+        if is_sent and _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
+            return put_etag or md5.hexdigest()
+        is_sent, put_etag = True, None
+        try:
+            answer = _ask(
+                "put_object",
+                Bucket=bucket,
+                Key=key,
+                Body=data,
+                ContentMD5=base64.b64encode(md5.digest()).decode(),
+            )
+        except Fault as fault:
+            is_sent = not fault.is_answer
+            raise
         put_etag = _plain(answer.get("ETag"))
-        if not _is_there(bucket, key, len(data), md5.hexdigest(), put_etag=put_etag):
-            is_unsure = False
+        if not _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
+            is_sent = False
             raise Fault("passing", "the store said it took it, and does not have it")
         return put_etag or ""
 
@@ -301,7 +306,7 @@ def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
     return False
 
 
-def _is_there(bucket: str, key: str, size: int, md5: str, *, put_etag: str | None) -> bool:
+def _is_there(bucket: str, key: str, size: int, md5: str, put_etag: str | None) -> bool:
     """Whether the object is now the one of these bytes; `put_etag` is what the PUT of it answered."""
     try:
         seen = _look(bucket, key)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -119,6 +120,12 @@ def first(times: int, fault: Fault, method: str = "", key: str = "") -> Rule:
         return fault if is_meant and request.count <= times else None
 
     return rule
+
+
+def burst(fault: Fault, *, every: int, length: int) -> Rule:
+    """`fault` for the last `length` of `every` so many requests, of whatever kind."""
+    numbers = count()
+    return lambda _: fault if next(numbers) % every >= every - length else None
 
 
 def lists(fault: Fault) -> Rule:

@@ -271,18 +271,18 @@ def test_a_write_that_never_succeeds_is_found_out(shop: Shop, fault: Fault) -> N
     assert shop.proxy.num_requests <= 15
 
 
-@pytest.mark.parametrize("fault", [Reset("after"), Status(500, "InternalError")], ids=str)
-def test_a_write_whose_answer_was_lost_is_ours(shop: Shop, fault: Fault) -> None:
-    def lose(request: Request) -> Fault | None:
-        if request.method == "PUT" and isinstance(fault, Status):
-            shop.direct.put_object(Bucket=shop.bucket, Key=request.key, Body=b"new")
-        return fault if request.method == "PUT" else None
-
-    shop.proxy.rules.append(lose)
+def test_a_write_whose_answer_was_lost_is_ours(shop: Shop) -> None:
+    shop.proxy.rules.append(forever(Reset("after"), "PUT"))
     storage.write_bytes(shop.there, b"new")
     assert shop.stored(shop.there) == b"new"
     # aiohttp sends anew at once what it sent on a connection that was no longer one.
     assert shop.proxy.num_of("PUT") <= 2
+
+
+def test_a_write_that_could_not_be_checked_is_not_made_again(shop: Shop) -> None:
+    shop.proxy.rules.append(first(3, BUSY, "HEAD"))
+    storage.write_bytes(shop.there, b"new")
+    assert shop.proxy.num_of("PUT") == 1
 
 
 def test_every_write_carries_its_digest(shop: Shop) -> None:
