@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,7 +133,7 @@ def lists(fault: Fault) -> Rule:
     return lambda request: fault if request.is_list else None
 
 
-def share(fraction: float, faults: list[Fault], *, seed: int) -> Rule:
+def share(fraction: float, faults: Sequence[Fault], *, seed: int) -> Rule:
     """One of `faults` for this fraction of all requests, drawn anew for each."""
     generator = random.Random(seed)
 
@@ -145,11 +145,15 @@ def share(fraction: float, faults: list[Fault], *, seed: int) -> Rule:
 
 @dataclass(slots=True)
 class FaultProxy:
-    """Passes requests on to `server`, a URL, as they are: a signature is of the Host header too."""
+    """Passes requests on to `server`, a URL, as they are: a signature is of the Host header too.
+
+    `counts` are of all requests by method and path, `faulted` of those that met a fault.
+    """
 
     server: str
     rules: list[Rule] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faulted: Counter[tuple[str, str]] = field(default_factory=Counter)
     stopped: threading.Event = field(default_factory=threading.Event)
     _listener: ThreadingHTTPServer | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -172,13 +176,16 @@ class FaultProxy:
         with self._lock:
             self.rules.clear()
             self.counts.clear()
+            self.faulted.clear()
 
     def fault(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Fault | None:
-        """Count a request and ask the rules."""
+        """Count a request and ask the rules, one request after the other."""
         with self._lock:
             self.counts[method, path] += 1
             request = Request(method, path, query, headers, self.counts[method, path])
-            return next((fault for rule in self.rules if (fault := rule(request))), None)
+            fault = next((fault for rule in self.rules if (fault := rule(request))), None)
+            self.faulted[method, path] += fault is not None
+            return fault
 
     def __enter__(self) -> "FaultProxy":
         handler = type("Handler", (_Handler,), {"proxy": self})

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -46,6 +46,7 @@ def moto_url() -> str:
 @cache
 def client(url: str) -> Any:
     """A plain client of the server at `url`, past any proxy and with none of our code."""
+    import botocore.config
     import botocore.session
 
     return botocore.session.get_session().create_client(
@@ -54,6 +55,8 @@ def client(url: str) -> Any:
         region_name="us-east-1",
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=SECRET,
+        # What is stored is to be seen, damaged or not.
+        config=botocore.config.Config(response_checksum_validation="when_required"),
     )
 
 
@@ -81,6 +84,8 @@ def seaweedfs(folder: Path) -> Iterator[str]:
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
+        # Each bucket takes some.
+        "-volume.max=500",
         *(f"-{part}.port={ports[part]}" for part in _PARTS),
         *(f"-{part}.port.grpc={ports[f'{part}.grpc']}" for part in _PARTS),
     ]
@@ -116,11 +121,13 @@ def _free_ports(number: int) -> list[int]:
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    """Until buckets can be made: the server answers before it can keep anything."""
+    """Until it refuses who has no credentials: by then it can keep what it is given."""
     give_up = time.monotonic() + _START_S
     while time.monotonic() < give_up and process.poll() is None:
-        with suppress(OSError, HTTPException):
-            connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection,
+        ):
             connection.request("GET", "/")
             if connection.getresponse().status == 403:
                 return

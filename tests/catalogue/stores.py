@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -102,11 +103,15 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(s3, name, replace(getattr(s3, name), first_delay_s=0.01))
 
 
-def after_a_picture(shop: Shop, fault: Fault) -> Rule:
-    """`fault` for everything once a picture and its record are written."""
+def after_a_picture(fault: Fault) -> Rule:
+    """`fault` for everything once a picture and its record are sent."""
+    sent: list[Request] = []
 
-    def rule(_: Request) -> Fault | None:
-        return fault if shop.proxy.num_of("PUT", "/out/records/") else None
+    def rule(request: Request) -> Fault | None:
+        if not sent and request.method == "PUT" and "out/records/" in request.key:
+            sent.append(request)
+            return None
+        return fault if sent else None
 
     return rule
 
@@ -171,13 +176,17 @@ def _stops_and_goes_on(fault: Fault, words: str) -> Callable[[Bench], Letter]:
     """What breaks in mid-run ends it; run again when all is well, every row has its picture."""
 
     def observe(shop: Shop) -> Letter:
-        shop.proxy.rules.append(after_a_picture(shop, fault))
+        shop.proxy.rules.append(after_a_picture(fault))
         seen = shop.run()
         assert words in seen.printed
         assert all(r.outcome.reason != "input_not_found" for r in seen.records)
         kept = {key for key in shop.stored() if key.startswith("out/images/")}
         assert kept
         shop.proxy.reset()
+        # Nobody is there to hold it any more: here one process stands for two.
+        for key in shop.stored():
+            if key.startswith("out/locks/"):
+                storage.delete(f"s3://{shop.bucket}/{key}")
         again = shop.run()
         assert again.letter == "OK"
         assert [r.outcome.status for r in again.records] == ["ok", "ok"]
@@ -245,7 +254,7 @@ def _no_list(fault: Fault) -> Callable[[Bench], Letter]:
 
 
 def _stale_list(shop: Shop) -> Letter:
-    """A list that does not know yet of what was just written: nothing is made anew for it."""
+    """A list that lags behind has nothing of an earlier run, whose metadata is there all the same."""
     assert shop.run().letter == "OK"
     shop.proxy.reset()
     empty = (
@@ -259,15 +268,18 @@ def _stale_list(shop: Shop) -> Letter:
 
 
 def _many_pages(shop: Shop) -> Letter:
-    """What an earlier run made stands on the second page of the list."""
-    client = servers.client(servers.moto_url())
-    for number in range(1001):
-        key = f"out/images/a{number:04}.txt"
-        client.put_object(Bucket=shop.bucket, Key=key, Body=b"")
+    """What an earlier run made is not all on the first page of a list."""
     assert shop.run().letter == "OK"
     shop.proxy.reset()
+    real = s3._ask
+
+    def ask(method: str, **params: Any) -> Any:
+        return real(method, **params | ({"MaxKeys": 1} if method == "list_objects_v2" else {}))
+
+    shop.bench.monkeypatch.setattr(s3, "_ask", ask)
     seen = shop.run()
     assert shop.num_pictures_written() == 0
+    assert shop.proxy.counts["GET", f"/{shop.bucket}"] > 10
     return seen.letter
 
 
@@ -356,7 +368,7 @@ CASES: tuple[Case, ...] = (
     Case(69, "OK", "a burst of 503", with_faults(burst(BUSY, every=15, length=4))),
     Case(69, "OK", "a burst of 500", with_faults(burst(SICK, every=15, length=4))),
     Case(69, "OK", "broken connections", with_faults(burst(Reset("before"), every=15, length=4))),
-    Case(69, "OK", "five seconds to answer", with_faults(first(1, Delay(5), "GET", "in/b.png"))),
+    Case(69, "OK", "an answer that comes late", with_faults(first(1, Delay(1), "GET", "in/b.png"))),
     Case(70, "S", "503 for ever", on_s3(_bounded)),
     Case(70, "S", "503 for ever in mid-run", on_s3(_busy_in_mid_run)),
     Case(71, "A", "no right to write", on_s3(_write_denied)),
@@ -383,8 +395,8 @@ CASES: tuple[Case, ...] = (
     Case(80, "S", "HTML for a list", _no_list(Say(HTML))),
     Case(80, "S", "an empty answer for a list", _no_list(Say())),
     Case(80, "S", "broken XML for a list", _no_list(Say(b"<ListBucketResult><Na", "text/xml"))),
-    Case(80, "OK", "a list that lags behind", on_s3(_stale_list)),
-    Case(80, "OK", "a list of two pages", on_s3(_many_pages)),
+    Case(80, "S", "a list that lags behind", on_s3(_stale_list)),
+    Case(80, "OK", "lists of many pages", on_s3(_many_pages)),
     Case(81, "OK", "no DeleteObjects", on_s3(_no_bulk_delete)),
     *(Case(82, "S", errno.errorcode[number], _disk(number)) for number in (
         errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT,
