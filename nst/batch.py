@@ -377,10 +377,11 @@ def _write_picture(painted: _Painted, workshop: _Workshop) -> Outcome:
     path = output.picture_path(planned.job, settings)
     provenance = _provenance(planned, workshop.group)
     data = images.encode(painted.picture, settings.image_format, provenance)
-    storage.write_bytes(storage.join(settings.output, path), data)
+    version = storage.write_bytes(storage.join(settings.output, path), data)
     return replace(
         painted.outcome,
         picture=path,
+        picture_version=version or None,
         picture_digest=hashlib.sha256(data).hexdigest(),
         picture_bytes=len(data),
         finished_at=datetime.now(UTC),

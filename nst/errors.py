@@ -16,29 +16,53 @@ NSTError
     └── CorruptTransferError what arrived is not what the store says it has
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 Reason = Literal[
-    "bad_row",  # what the manifest says here cannot be: only with keep_going, or it is refused
-    "path_not_allowed",  # an input lies where this run may not read
-    "input_not_found",  # an input does not exist
-    "input_forbidden",  # the store does not let us read an input
-    "input_changed",  # an input is no longer what it was when the run began
-    "corrupt_transfer",  # an input arrived damaged, however often it was asked for
-    "not_an_image",  # an input's bytes are no picture at all
-    "image_unsupported",  # an input is a picture of a format that is not read
-    "image_truncated",  # an input ends before its picture does
-    "image_unreadable",  # an input is a picture that cannot be decoded whole
-    "image_too_small",  # resized, its short side is below what the backbone can see
-    "image_too_large",  # an input has more bytes or pixels than are read
-    "weights_unavailable",  # the backbone has no usable weights here
-    "diverged",  # the loss of this picture stopped being a finite number
-    "out_of_memory",  # the device could not hold the picture
-    "worker_died",  # the process that painted it ended without a word
-    "timed_out",  # the process that painted it took longer than it was given
-    "storage",  # a store refused or did not answer
-    "group_failed",  # what ended its group was not of its own making
+    "bad_row",
+    "path_not_allowed",
+    "input_not_found",
+    "input_forbidden",
+    "input_changed",
+    "corrupt_transfer",
+    "not_an_image",
+    "image_unsupported",
+    "image_truncated",
+    "image_unreadable",
+    "image_too_small",
+    "image_too_large",
+    "weights_unavailable",
+    "diverged",
+    "out_of_memory",
+    "worker_died",
+    "timed_out",
+    "storage",
+    "group_failed",
 ]
+
+# What each means, for the documentation.
+REASONS: Mapping[Reason, str] = {
+    "bad_row": "What the manifest says here cannot be: only with keep_going, or it is refused.",
+    "path_not_allowed": "An input lies where this run may not read.",
+    "input_not_found": "An input does not exist.",
+    "input_forbidden": "The store does not let us read an input.",
+    "input_changed": "An input is no longer what it was when the run began.",
+    "corrupt_transfer": "An input arrived damaged, however often it was asked for.",
+    "not_an_image": "An input's bytes are no picture at all.",
+    "image_unsupported": "An input is a picture of a format that is not read.",
+    "image_truncated": "An input ends before its picture does.",
+    "image_unreadable": "An input is a picture that cannot be decoded whole.",
+    "image_too_small": "Resized, its short side is below what the backbone can see.",
+    "image_too_large": "An input has more bytes or pixels than are read.",
+    "weights_unavailable": "The backbone has no usable weights here.",
+    "diverged": "The loss of this picture stopped being a finite number.",
+    "out_of_memory": "The device could not hold the picture.",
+    "worker_died": "The process that painted it ended without a word.",
+    "timed_out": "The process that painted it took longer than it was given.",
+    "storage": "A store refused or did not answer.",
+    "group_failed": "What ended its group was not of its own making.",
+}
 
 
 class NSTError(Exception):

@@ -6,6 +6,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nst.errors import (
@@ -66,10 +67,10 @@ def check_size(name: str, num_bytes: int, max_bytes: int | None) -> None:
         )
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> str:
     """Put the whole file under its name at once and for good, over any that is there.
 
-    Raises StorageError, which ends the run, and leaves what was there.
+    Returns the version that a listing will tell of it. Raises StorageError, which ends the run, and leaves what was there.
     """
     with _translated("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +80,14 @@ def write_file(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+                version = str(os.fstat(file.fileno()).st_mtime_ns)
             temporary.replace(path)
         finally:
             # The disk that took no file may not take this either, and that is not what to report.
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
+        return version
 
 
 def delete_file(path: Path) -> None:
@@ -93,13 +96,21 @@ def delete_file(path: Path) -> None:
         path.unlink()
 
 
-def file_sizes(folder: Path, *, deep: bool) -> dict[str, int]:
-    """Bytes of each file in `folder`, or with `deep` of all below it, by path relative to it.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing tells of an object: its bytes, and what changes whenever they are written."""
+
+    size: int
+    version: str
+
+
+def files_in(folder: Path, *, deep: bool) -> dict[str, Listed]:
+    """Each file in `folder`, or with `deep` all below it, by path relative to it.
 
     None where there is no folder. Raises StorageError for one that cannot be looked into.
     """
     with _translated("list", folder):
-        return dict(_sizes(folder, "", deep=deep))
+        return dict(_listed(folder, "", deep=deep))
 
 
 def make_folder(folder: Path) -> None:
@@ -115,7 +126,7 @@ def make_folder(folder: Path) -> None:
             ) from exc
 
 
-def _sizes(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, int]]:
+def _listed(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, Listed]]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -123,11 +134,12 @@ def _sizes(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, int]]
     for entry in entries:
         if entry.is_dir(follow_symlinks=not deep):
             if deep:
-                yield from _sizes(Path(entry), f"{below}{entry.name}/", deep=True)
+                yield from _listed(Path(entry), f"{below}{entry.name}/", deep=True)
         else:
             # What another process removed meanwhile is no longer one of them.
             with suppress(FileNotFoundError):
-                yield below + entry.name, entry.stat(follow_symlinks=not deep).st_size
+                found = entry.stat(follow_symlinks=not deep)
+                yield below + entry.name, Listed(found.st_size, str(found.st_mtime_ns))
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -117,7 +117,7 @@ class Inputs:
 
     def _read(self, source: Input) -> bytes:
         if source.digest not in self._bytes:
-            data = storage.read_bytes(source.uri)
+            data = storage.read_bytes(source.uri, max_bytes=images.MAX_BYTES)
             if hashlib.sha256(data).hexdigest() != source.digest:
                 raise ImageError(
                     f"{source.uri}: expected the file as it was when the run began, found it "

@@ -61,6 +61,7 @@ class Outcome:
     picture: str | None = None
     picture_digest: str | None = None
     picture_bytes: int | None = None
+    picture_version: str | None = None
     height: int | None = None
     width: int | None = None
     content_digest: str | None = None
@@ -124,6 +125,11 @@ OUTCOME_COLUMNS = (
     Column("picture", TEXT, "Path of the picture, relative to the output."),
     Column("picture_digest", TEXT, "sha256 of the picture file's bytes."),
     Column("picture_bytes", INT64, "Size of the picture file in bytes."),
+    Column(
+        "picture_version",
+        TEXT,
+        "What the store tells of the file that changes when it is written: ETag or time in ns.",
+    ),
     Column("height", INT32, "Height of the picture in pixels."),
     Column("width", INT32, "Width of the picture in pixels."),
     Column("content_digest", TEXT, "sha256 of the content file's bytes."),

@@ -18,6 +18,7 @@ from nst.errors import (
     WeightsError,
     ends_the_run,
 )
+from nst.files import Listed
 from nst.job import Job, job_key, style_edge_px
 from nst.manifest import Parsed, Refusal
 from nst.metadata import Outcome
@@ -26,6 +27,7 @@ from nst.plan import MAX_ATTEMPTS, Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.records import Ledger
 from nst.redaction import redacted
+from nst.rows import MAX_BYTES
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
@@ -106,11 +108,12 @@ def plan_rows(
     to_make: list[PlannedJob] = []
     ledger = records.read(settings.output) if resume else None
     folder = storage.join(settings.output, output.IMAGES)
-    sizes = storage.list_sizes(folder) if ledger is not None and ledger.made else {}
-    for one in planned:
+    found = storage.list_objects(folder) if ledger is not None and ledger.made else {}
+    are_done = storage.in_parallel(lambda one: _is_done(one, ledger, found, settings), planned)
+    for one, is_done in zip(planned, are_done, strict=True):
         if ledger is None:
             to_make.append(one)
-        elif _is_done(one, ledger, sizes, output.picture_path(one.job, settings)):
+        elif is_done:
             done.append(one.job.id)
         elif (left := _left_alone(one, ledger, settings)) is not None:
             failed.append(left)
@@ -200,7 +203,7 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
 
 def _read_manifest(uri: str) -> bytes:
     try:
-        return storage.read_bytes(uri)
+        return storage.read_bytes(uri, max_bytes=MAX_BYTES)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
@@ -251,7 +254,7 @@ def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[st
 
 
 def _look_at(uri: str) -> Input:
-    data = storage.read_bytes(uri)
+    data = storage.read_bytes(uri, max_bytes=images.MAX_BYTES)
     height, width = images.probe_size(data, name=uri)
     return Input(uri=uri, digest=hashlib.sha256(data).hexdigest(), height=height, width=width)
 
@@ -321,19 +324,35 @@ def _or_raise(found: _T | NSTError) -> _T:
     return found
 
 
-def _is_done(planned: PlannedJob, ledger: Ledger, sizes: Mapping[str, int], path: str) -> bool:
-    """Whether the output holds this very picture.
+def _is_done(
+    planned: PlannedJob,
+    ledger: Ledger | None,
+    pictures: Mapping[str, Listed],
+    settings: RunSettings,
+) -> bool:
+    """Whether the output holds this very picture, undamaged.
 
     The last record of an id is of the picture that lies under its name, which a run with other
-    parameters may have written over the one that is asked for.
+    parameters may have written over the one that is asked for. A picture is read only where the
+    store tells of it what it did not tell when it was written: changed since, or moved with all of
+    the output.
     """
-    found = ledger.made.get(planned.job.id)
-    return (
-        found is not None
-        and found.key == planned.key
-        and found.picture == path
-        and found.picture_bytes == sizes.get(path.rpartition("/")[2])
-    )
+    made = ledger.made.get(planned.job.id) if ledger is not None else None
+    path = output.picture_path(planned.job, settings)
+    if made is None or made.key != planned.key or made.picture != path:
+        return False
+    found = pictures.get(path.rpartition("/")[2])
+    if found is None or found.size != made.picture_bytes:
+        return False
+    if found.version and found.version == made.picture_version:
+        return True
+    try:
+        data = storage.read_bytes(storage.join(settings.output, path))
+    except StorageError as exc:
+        if ends_the_run(exc):
+            raise
+        return False
+    return hashlib.sha256(data).hexdigest() == made.picture_digest
 
 
 def _left_alone(planned: PlannedJob, ledger: Ledger, settings: RunSettings) -> Outcome | None:

@@ -80,6 +80,11 @@ def read(output: str) -> Ledger:
     return ledger
 
 
+def is_empty(output: str) -> bool:
+    """Whether the store lists no record at all."""
+    return not _names(output, FOLDER, ".parquet") and not _names(output, SINGLES, ".json")
+
+
 def compact(output: str, ledger: Ledger, *, also: Iterable[Outcome] = ()) -> None:
     """Put the single records of `ledger`, and what `also` failed, into a part, and remove them.
 

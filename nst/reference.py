@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nst import metadata
+from nst.errors import REASONS
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
 from nst.rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
@@ -35,7 +36,16 @@ def metadata_columns() -> str:
     return _table(("column", "type", "meaning"), rows)
 
 
-BLOCKS = {"manifest columns": manifest_columns, "metadata columns": metadata_columns}
+def reasons() -> str:
+    """Every reason for which a row fails, as a markdown table."""
+    return _table(("reason", "what it means"), list(REASONS.items()))
+
+
+BLOCKS = {
+    "manifest columns": manifest_columns,
+    "metadata columns": metadata_columns,
+    "reasons": reasons,
+}
 
 
 def rewritten(text: str) -> str:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from nst import __version__, lease, output, storage
+from nst import __version__, lease, output, records, storage
 from nst import manifest as manifests
-from nst.errors import ConfigError, NotFoundError, NSTError
+from nst.errors import ConfigError, NotFoundError, NSTError, StorageError
 from nst.job import ENGINE_VERSION
 from nst.lease import Lease
 from nst.plan import Plan
@@ -62,7 +62,10 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
     with lease.held(settings.output) as held:
         _sweep(settings.output, everywhere=held.took_over)
         account = _account(manifest, settings, overrides)
-        _check_same_settings(settings, account)
+        before = read_account(settings.output)
+        if before is not None:
+            _check_same_settings(settings, account, before)
+            _check_records_are_listed(settings.output, before)
         run = Run(held)
         _write(settings.output, account, "running", run)
         try:
@@ -142,10 +145,24 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_same_settings(settings: RunSettings, account: Mapping[str, Any]) -> None:
+def _check_records_are_listed(url: str, before: Mapping[str, Any]) -> None:
+    """Raises StorageError where a store's list has nothing of what an earlier run recorded.
+
+    A list that lags behind must not read as an output in which nothing is done.
+    """
+    if before.get("num_ok") and records.is_empty(url):
+        raise StorageError(
+            f"{url}: expected the records of {before['num_ok']} pictures of an earlier run, found "
+            f"none listed; run it again later, or if they were removed on purpose, remove "
+            f"{output.RUN} as well"
+        )
+
+
+def _check_same_settings(
+    settings: RunSettings, account: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
     """Raises ConfigError where this run would repaint what another painted with other settings."""
-    before = read_account(settings.output)
-    if settings.replace or before is None:
+    if settings.replace:
         return
     if not storage.list_sizes(storage.join(settings.output, output.IMAGES)):
         return

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from nst import answers
 from nst.answers import Fault
-from nst.files import check_size
+from nst.files import Listed, check_size
 from nst.retries import Patience, persistently
 
 PATIENCE = Patience()
@@ -83,21 +83,22 @@ def read_object(
     return _tried("read", uri, attempt, patience)
 
 
-def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> None:
+def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
     """Put the whole object under its name, over any that is there, and see that it is there.
 
-    Raises StorageError, which ends the run.
+    Returns the version that a listing will tell of it, or nothing where that is not known. Raises
+    StorageError, which ends the run.
     """
     bucket, key = split(uri)
     md5 = hashlib.md5(data, usedforsecurity=False)
     is_sent = False
     put_etag: str | None = None
 
-    def attempt() -> None:
+    def attempt() -> str:
         nonlocal is_sent, put_etag
         # What was sent and not answered may have arrived all the same.
         if is_sent and _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
-            return
+            return put_etag or md5.hexdigest()
         is_sent, put_etag = True, None
         try:
             answer = _ask(
@@ -114,8 +115,9 @@ def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> 
         if not _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
             is_sent = False
             raise Fault("passing", "the store said it took it, and does not have it")
+        return put_etag or ""
 
-    _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt, patience)
 
 
 def delete_object(uri: str, *, patience: Patience | None = None) -> None:
@@ -135,14 +137,14 @@ def delete_object(uri: str, *, patience: Patience | None = None) -> None:
     _tried("delete", uri, attempt, patience)
 
 
-def object_sizes(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, int]:
-    """Bytes of each object right in `folder`, or with `deep` of all below it, by path relative to it.
+def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, Listed]:
+    """Each object right in `folder`, or with `deep` all below it, by path relative to it.
 
     Raises StorageError, also where what answers is no list.
     """
     bucket, key = split(folder)
     prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
-    sizes: dict[str, int] = {}
+    found: dict[str, Listed] = {}
     options: dict[str, str] = {} if deep else {"Delimiter": "/"}
     while True:
         ask = partial(_page, Bucket=bucket, Prefix=prefix, **options)
@@ -151,9 +153,9 @@ def object_sizes(folder: str, *, deep: bool, patience: Patience | None = None) -
             name = str(entry["Key"]).removeprefix(prefix)
             # An empty object named as a folder stands for one in some programs.
             if name and not name.endswith("/"):
-                sizes[name] = int(entry["Size"])
+                found[name] = Listed(int(entry["Size"]), _plain(entry.get("ETag")) or "")
         if not page.get("IsTruncated"):
-            return sizes
+            return found
         options["ContinuationToken"] = page["NextContinuationToken"]
 
 

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +26,7 @@ from nst.errors import (
     NotFoundError,
     StorageError,
 )
+from nst.files import Listed
 from nst.redaction import redacted
 from nst.retries import Patience, persistently
 
@@ -48,12 +49,13 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
     return _read(uri, max_bytes, s3.PATIENCE)
 
 
-def write_bytes(uri: str, data: bytes) -> None:
+def write_bytes(uri: str, data: bytes) -> str:
     """Put the whole object under its name at once, over any that is there, and see that it is there.
 
+    Returns the version that `list_objects` will tell of it, or nothing where that is not known.
     Raises StorageError, which ends the run.
     """
-    _write(uri, data, s3.PATIENCE)
+    return _write(uri, data, s3.PATIENCE)
 
 
 def delete(uri: str) -> None:
@@ -111,12 +113,17 @@ def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
 
 def list_sizes(folder: str) -> dict[str, int]:
     """The names of the objects right in `folder` and their bytes; none where there is no folder."""
-    return _sizes(folder, deep=False)
+    return {name: found.size for name, found in _listed(folder, deep=False).items()}
+
+
+def list_objects(folder: str) -> dict[str, Listed]:
+    """The objects right in `folder` by their names; none where there is no folder."""
+    return _listed(folder, deep=False)
 
 
 def list_tree(folder: str) -> dict[str, int]:
     """All objects below `folder`, however deep, by path relative to it, and their bytes."""
-    return _sizes(folder, deep=True)
+    return {path: found.size for path, found in _listed(folder, deep=True).items()}
 
 
 def glob(base: str, pattern: str) -> list[str]:
@@ -210,15 +217,15 @@ def _read(uri: str, max_bytes: int | None, patience: Patience) -> bytes:
     return _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
 
 
-def _write(uri: str, data: bytes, patience: Patience) -> None:
+def _write(uri: str, data: bytes, patience: Patience) -> str:
     path = _local_path(uri)
     if path is not None:
-        files.write_file(path, data)
-    elif _is_s3(uri):
-        s3.write_object(uri, data, patience=patience)
-    else:
-        # One request, since a file object left in the middle would publish what it holds.
-        _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
+        return files.write_file(path, data)
+    if _is_s3(uri):
+        return s3.write_object(uri, data, patience=patience)
+    # One request, since a file object left in the middle would publish what it holds.
+    _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
+    return ""
 
 
 def _delete(uri: str, patience: Patience) -> None:
@@ -232,14 +239,14 @@ def _delete(uri: str, patience: Patience) -> None:
             _patiently("delete", uri, lambda: _call(uri, "rm_file"), patience)
 
 
-def _sizes(folder: str, *, deep: bool) -> dict[str, int]:
+def _listed(folder: str, *, deep: bool) -> dict[str, Listed]:
     path = _local_path(folder)
     if path is not None:
-        return files.file_sizes(path, deep=deep)
+        return files.files_in(path, deep=deep)
     if _is_s3(folder):
-        return s3.object_sizes(folder, deep=deep)
+        return s3.objects_in(folder, deep=deep)
     try:
-        return _patiently("list", folder, lambda: _sizes_other(folder, deep=deep), s3.PATIENCE)
+        return _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
     except NotFoundError:
         return {}
 
@@ -260,11 +267,11 @@ def _glob_s3(uri: str) -> list[str]:
     """Of one listing, and not with fsspec, which takes an answer that is no list for an empty one."""
     plain = re.split(r"[*?[]", uri, maxsplit=1)[0].rpartition("/")[0]
     rest = uri.removeprefix(plain + "/")
-    sizes = s3.object_sizes(plain, deep="/" in rest or "**" in rest)
-    if rest in sizes:
+    found = s3.objects_in(plain, deep="/" in rest or "**" in rest)
+    if rest in found:
         return [uri]
     is_match = re.compile(glob_translate(rest)).match
-    return [join(plain, name) for name in sorted(sizes) if is_match(name)]
+    return [join(plain, name) for name in sorted(found) if is_match(name)]
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
@@ -291,14 +298,20 @@ def _read_other(uri: str, max_bytes: int | None) -> bytes:
     return data
 
 
-def _sizes_other(folder: str, *, deep: bool) -> dict[str, int]:
+def _listed_other(folder: str, *, deep: bool) -> dict[str, Listed]:
     fs, path = _filesystem(folder)
     found = fs.find(path, detail=True).values() if deep else fs.ls(path, detail=True)
     return {
-        posixpath.relpath(entry["name"], path): entry["size"]
+        posixpath.relpath(entry["name"], path): Listed(entry["size"], _version(entry))
         for entry in found
         if entry["type"] != "directory"
     }
+
+
+def _version(entry: Mapping[str, Any]) -> str:
+    """What the store tells of an object that changes with its bytes, whatever it calls that."""
+    known = ("ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "created")
+    return next((str(entry[name]) for name in known if entry.get(name)), "")
 
 
 def _patiently(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience) -> _T:

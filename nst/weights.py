@@ -205,16 +205,11 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 def _read(backbone: str, uri: str) -> bytes:
     try:
-        data = storage.read_bytes(uri)
+        return storage.read_bytes(uri, max_bytes=MAX_BYTES)
     except StorageError as exc:
         if exc.ends_the_run:
             raise
         raise WeightsError(f"weights of {backbone}: {exc}. {how_to_get(backbone)}") from exc
-    if len(data) > MAX_BYTES:
-        raise WeightsError(
-            f"weights of {backbone}: expected at most {MAX_BYTES} bytes, found {len(data)} in {uri}"
-        )
-    return data
 
 
 def _said(error: Exception) -> str:

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -53,16 +54,17 @@ def kill_at(number: int, kind: str) -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def counted(function: Callable[..., None]) -> Callable[..., None]:
-        def call(*arguments: object) -> None:
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object) -> Any:
             nonlocal count
             count += 1
             is_now = count == number
             if is_now and kind in ("before", "during"):
                 die()
-            function(*arguments)
+            found = function(*arguments)
             if is_now and kind == "after":
                 die()
+            return found
 
         return call
 

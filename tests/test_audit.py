@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_a_missing_a_cut_and_a_flipped_picture_are_found_and_made_again(tmp_path
     run(tmp_path, rows)
     assert audit.verify(output).findings == ()
     assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_an_output_that_was_moved_is_as_done_as_before(tmp_path: Path) -> None:
+    """Its files have other times there, so that each is looked at once."""
+    output = run(tmp_path)
+    shutil.copytree(output, tmp_path / "moved", copy_function=shutil.copyfile)
+    settings = RunSettings(output=str(tmp_path / "moved"))
+    plan = pipeline.make_plan(str(tmp_path / "in/manifest.csv"), settings)
+    assert plan.done == ("one", "two")
 
 
 def test_a_gallery_that_shows_something_else_is_found(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
+from typing import get_args
+
 import pytest
 
 from nst import reference
+from nst.errors import REASONS, Reason
 from tests.helpers import ROOT
 
 
@@ -17,6 +20,10 @@ def test_every_block_stands_in_a_document() -> None:
     for name in reference.BLOCKS:
         assert f"<!-- {name} -->\n|" in documents
         assert f"<!-- /{name} -->" in documents
+
+
+def test_every_reason_is_told() -> None:
+    assert tuple(REASONS) == get_args(Reason)
 
 
 def test_tables_give_ranges_choices_and_defaults() -> None:

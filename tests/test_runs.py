@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,12 @@ def test_an_account_that_is_none_stops_nothing(tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "out/run.json").write_text("{")
     assert run(tmp_path)["num_done_before"] == 1
+
+
+def test_a_list_without_the_records_of_an_earlier_run_is_no_fresh_start(tmp_path: Path) -> None:
+    run(tmp_path)
+    shutil.rmtree(tmp_path / "out/records")
+    with pytest.raises(StorageError, match=r"expected the records of 1 pictures.*run\.json"):
+        run(tmp_path)
+    (tmp_path / "out/run.json").unlink()
+    assert run(tmp_path)["num_ok"] == 1

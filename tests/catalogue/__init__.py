@@ -4,7 +4,8 @@ A case observes what becomes of one thing gone wrong, as a user would: from the 
 output and the metadata. Its letter says what is to become of it:
 
 - R   its row fails with a reason, and the others go on; exit status 3
-- A   refused before any work, with what was expected and what was found; exit status 2
+- A   refused before any work, with what was expected and what was found; exit status 2, or 1
+      where a store is at fault
 - OK  it works; exit status 0
 - S   the run stops early and clearly, and nothing that was finished is lost; exit status 1
 """
