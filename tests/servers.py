@@ -101,6 +101,10 @@ def seaweedfs(folder: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # It leaves its sockets, under names that only their ports tell from those of others.
+        for port in ports.values():
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                path.unlink(missing_ok=True)
 
 
 def _weed() -> str:

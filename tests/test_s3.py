@@ -279,6 +279,12 @@ def test_a_write_whose_answer_was_lost_is_ours(shop: Shop) -> None:
     assert shop.proxy.num_of("PUT") <= 2
 
 
+def test_a_write_that_was_refused_in_words_is_not_looked_for(shop: Shop) -> None:
+    shop.proxy.rules.append(first(3, BUSY, "PUT"))
+    storage.write_bytes(shop.there, b"new")
+    assert (shop.proxy.num_of("PUT"), shop.proxy.num_of("HEAD")) == (4, 1)
+
+
 def test_a_write_that_could_not_be_checked_is_not_made_again(shop: Shop) -> None:
     shop.proxy.rules.append(first(3, BUSY, "HEAD"))
     storage.write_bytes(shop.there, b"new")
