@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from nst import lease, output, records, storage
-from nst.errors import NotFoundError
+from nst.errors import CorruptTransferError, ForbiddenError, NotFoundError
 from nst.finish import read_metadata
 from nst.metadata import Outcome, Record
 
@@ -96,6 +96,8 @@ def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None
         data = storage.read_bytes(storage.join(url, outcome.picture))
     except NotFoundError:
         return "expected a picture by its record, found none"
+    except (CorruptTransferError, ForbiddenError) as exc:
+        return f"expected to read it whole; {exc}"
     if len(data) != outcome.picture_bytes:
         return f"expected {outcome.picture_bytes} bytes by its record, found {len(data)}"
     if hashlib.sha256(data).hexdigest() != outcome.picture_digest:

@@ -10,7 +10,7 @@ from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
 from nst.finish import finish, rebuild_gallery
 from nst.plan import Group, Plan
-from nst.prepare import make_plan, plan_rows, read_manifest, usable_weights
+from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
 from nst.supervisor import supervised
@@ -44,10 +44,13 @@ RunGroup = Callable[[Group, RunSettings, Listener], GroupReport]
 
 
 def check(manifest: str, settings: RunSettings) -> None:
-    """Raises ConfigError where this machine has no such device, or a path hangs on the folder.
+    """Raises ConfigError for a URL that may not be opened, a path that hangs on the folder, and a
+    device that this machine does not have.
 
-    A worker runs in a temporary folder, to which a relative path would lead what it writes.
+    Before anything else has seen them, Prefect's database too: there may be credentials in a URL. A
+    worker runs in a temporary folder, to which a relative path would lead what it writes.
     """
+    check_urls(manifest, settings)
     for uri in (manifest, settings.output):
         if not storage.is_same_anywhere(uri):
             raise ConfigError(f"expected an absolute path or a URL, found {uri!r}")

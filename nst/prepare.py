@@ -70,7 +70,7 @@ def read_manifest(
     Raises ManifestError where they cannot be used, and ConfigError for a URL of a scheme that is not
     allowed and for an output among the inputs.
     """
-    _check_urls(uri, settings)
+    check_urls(uri, settings)
     data = _read_manifest(uri)
     parsed = _parse_manifest(uri, data, settings, overrides)
     _check_output((job for job in parsed.jobs if job.id not in parsed.refused), settings.output)
@@ -169,7 +169,7 @@ def _refused(job_id: str, refusal: Refusal) -> Outcome:
     return replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)
 
 
-def _check_urls(manifest_uri: str, settings: RunSettings) -> None:
+def check_urls(manifest_uri: str, settings: RunSettings) -> None:
     """Raises ConfigError for a URL of the run's own that may not be opened. Roots bind inputs only."""
     access = Access(settings.schemes)
     chosen = {
