@@ -22,13 +22,12 @@ from nst import __version__, images, memory, metrics, output, records, storage, 
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
 from nst.engine import OnStep, Stylized, stylize
-from nst.errors import MemoryLimitError, NSTError, ends_the_run
+from nst.errors import ImageError, MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling, params_dict
 from nst.loading import Inputs, Loaded, finished
 from nst.metadata import CurvePoint, LayerLoss, Outcome
 from nst.objective import runs_items_together
-from nst.output import failure
-from nst.plan import Group, PlannedJob, in_batches
+from nst.plan import Group, PlannedJob, failure_of, in_batches
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
@@ -89,7 +88,7 @@ def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> I
         if ends_the_run(exc):
             raise
         for planned in group.jobs:
-            outcome = failure(planned.job.id, exc, key=planned.key)
+            outcome = failure_of(planned, exc)
             _record(outcome, group, settings, listener)
             yield outcome
         return
@@ -154,7 +153,12 @@ def _load(
         except NSTError as exc:
             if ends_the_run(exc):
                 raise
-            failed.append(failure(planned.job.id, exc, key=planned.key))
+            failed.append(failure_of(planned, exc))
+        except Exception as exc:
+            # A decoder's surprise is one picture's own, and no reason to paint none of its group.
+            _log.exception("%s could not be loaded", planned.job.id)
+            error = ImageError(f"{planned.content.uri}: {type(exc).__name__}: {exc}")
+            failed.append(failure_of(planned, error))
     inputs.write_previews(workshop.settings)
     return loaded, failed
 
@@ -214,7 +218,7 @@ def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> _Painted:
         f"{memory.shown(free)} free; use a smaller size, or a device with more memory"
     )
     planned = loaded.planned
-    outcome = failure(planned.job.id, error, key=planned.key)
+    outcome = failure_of(planned, error)
     return _Painted(loaded=loaded, picture=None, outcome=outcome)
 
 

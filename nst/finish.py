@@ -33,11 +33,12 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
     shown = [metadata.record_of(job, replace(outcome_of(job), loss_curve=())) for job in plan.jobs]
     gallery_url = _write_gallery(settings.output, shown)
     records.compact(settings.output, ledger, also=plan.failed)
+    done = set(plan.done)
     failed = tuple(record for record in shown if record.outcome.status == "failed")
     return RunReport(
         num_rows=len(shown),
         num_ok=len(shown) - len(failed),
-        num_done_before=len(plan.done),
+        num_done_before=sum(job.id in done for job in plan.jobs),
         failed_by_reason=Counter(record.outcome.reason or "" for record in failed),
         failed=failed,
         gallery_url=storage.browsable(gallery_url),
@@ -56,10 +57,11 @@ def _finder(plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> Callable[[
         if job.id not in groups:
             return ledger.made[job.id]
         planned, group = groups[job.id]
-        found = ledger.outcome(job.id, planned.key)
-        if found is not None and (
-            found.status == "failed" or found.finished_at != planned.outdated
-        ):
+        made = ledger.made.get(job.id)
+        if made is not None and made.key == planned.key and made.finished_at != planned.outdated:
+            return made
+        found = ledger.last_failure(job.id)
+        if found is not None and found.key == planned.key:
             return found
         why = errors.get(group.name, "it was not reached")
         error = NSTError(f"its group ended early: {why}; run it again")

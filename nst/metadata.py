@@ -1,6 +1,6 @@
 """What became of each job, and the table that tells it: outcomes, records, their columns."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
@@ -18,12 +18,16 @@ from nst.tables import (
     Column,
     Type,
     list_of,
+    parquet_rows,
     read_parquet,
     struct_of,
     write_parquet,
 )
 
 SCHEMA_VERSION = 3
+
+# A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
+MAX_ATTEMPTS = 2
 
 Status = Literal["ok", "failed"]
 
@@ -217,7 +221,12 @@ def outcomes_from_parquet(data: bytes) -> list[Outcome]:
 
     Raises TableError for other bytes.
     """
-    return [_outcome(row) for row in read_parquet(data)]
+    return list(iterate_outcomes(data))
+
+
+def iterate_outcomes(data: bytes) -> Iterator[Outcome]:
+    """As `outcomes_from_parquet`, with only some of them held in memory at a time."""
+    return map(_outcome, parquet_rows(data))
 
 
 def record_of(job: Job, outcome: Outcome) -> Record:

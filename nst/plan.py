@@ -1,15 +1,14 @@
 """Which jobs run together and which need not run at all; pure, on values already in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from nst.errors import NSTError
 from nst.job import Job
 from nst.metadata import Outcome
+from nst.output import failure
 from nst.weights import WeightsFile
-
-# A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
-MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +39,15 @@ class PlannedJob:
     width: int
     attempts: int = 0
     outdated: datetime | None = None
+
+
+def failure_of(planned: PlannedJob, error: NSTError) -> Outcome:
+    """The outcome of a job that `error` stopped once its inputs were known."""
+    return replace(
+        failure(planned.job.id, error, key=planned.key),
+        content_digest=planned.content.digest,
+        style_digest=" ".join(style.digest for style in planned.styles),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

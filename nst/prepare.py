@@ -21,9 +21,9 @@ from nst.errors import (
 from nst.files import Listed
 from nst.job import Job, job_key, style_edge_px
 from nst.manifest import Parsed, Refusal
-from nst.metadata import Outcome
+from nst.metadata import MAX_ATTEMPTS, Outcome
 from nst.output import failure
-from nst.plan import MAX_ATTEMPTS, Input, Plan, PlannedJob, make_groups
+from nst.plan import Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.records import Ledger
 from nst.redaction import redacted
@@ -357,7 +357,8 @@ def _is_done(
 
 def _left_alone(planned: PlannedJob, ledger: Ledger, settings: RunSettings) -> Outcome | None:
     """The failure of an earlier run, where this one is not to try again."""
-    found = ledger.failed.get(planned.job.id)
+    found = ledger.last_failure(planned.job.id)
+    # One without a key failed before there was any.
     if found is None or found.key not in (None, planned.key):
         return None
     is_quarantined = (found.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
@@ -367,10 +368,9 @@ def _left_alone(planned: PlannedJob, ledger: Ledger, settings: RunSettings) -> O
 def _with_history(planned: PlannedJob, ledger: Ledger) -> PlannedJob:
     """The job with what earlier runs had with this very picture."""
     made = ledger.made.get(planned.job.id)
-    if made is not None:
-        is_same = made.key == planned.key
-        return replace(planned, outdated=made.finished_at if is_same else None)
-    failed = ledger.failed.get(planned.job.id)
+    if made is not None and made.key == planned.key:
+        planned = replace(planned, outdated=made.finished_at)
+    failed = ledger.last_failure(planned.job.id)
     if failed is None or failed.key != planned.key:
         return planned
     # Only one that is to be tried again comes here with as many as would keep it from that.

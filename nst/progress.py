@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -97,11 +98,13 @@ class RunProgress(NoListener):
                 self._bar.stop()
         elif now >= self._line_at:
             self._line_at = now + _LINE_EVERY_S
-            print(
-                f"{pictures}, {work / self._total_work:.0%}, {speed}, {left}",
-                file=sys.stderr,
-                flush=True,
-            )
+            # Nobody may be there to read it, which is no reason to stop.
+            with suppress(OSError):
+                print(
+                    f"{pictures}, {work / self._total_work:.0%}, {speed}, {left}",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
 
 def _clock(seconds: float) -> str:

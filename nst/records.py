@@ -9,6 +9,7 @@ stands over the earlier ones, and a single record over all parts.
 import hashlib
 import json
 import logging
+import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +17,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from nst import metadata, storage
-from nst.metadata import CurvePoint, LayerLoss, Outcome
+from nst.metadata import MAX_ATTEMPTS, CurvePoint, LayerLoss, Outcome, Status
 from nst.tables import TableError
 
 FOLDER = "records"
@@ -24,9 +25,11 @@ SINGLES = f"{FOLDER}/new"
 SCHEMA_VERSION = 1
 
 _PART = "part-{:06}.parquet"
+_NUMBERED = re.compile(r"part-(\d+)\.parquet")
 # Beyond this many parts they are written anew as one.
 _MAX_PARTS = 32
-_SUFFIX_OF = {"ok": ".json", "failed": ".failed.json"}
+# No id has such a character, so that no two pictures share a record.
+_SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
 _log = logging.getLogger(__name__)
 
@@ -45,39 +48,42 @@ def path(job_id: str, status: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The last record of each id that was made, and of each that failed."""
+    """The last record of each id that was made, and of each that failed.
+
+    `singles` are the ids of the single records among them, by the names of their files.
+    """
 
     made: "_Shelf"
     failed: "_Shelf"
-    singles: tuple[str, ...]
+    singles: Mapping[str, str]
     parts: tuple[str, ...]
 
-    def outcome(self, job_id: str, key: str | None) -> Outcome | None:
-        """What became of this very picture: made, or else failed, or None where nothing is known."""
-        for shelf in (self.made, self.failed):
-            found = shelf.get(job_id)
-            if found is not None and found.key == key:
-                return found
-        return None
+    def last_failure(self, job_id: str) -> Outcome | None:
+        """How a picture failed, unless it was made after that."""
+        failed, made = self.failed.get(job_id), self.made.get(job_id)
+        if failed is None or made is None:
+            return failed
+        if failed.finished_at is None or made.finished_at is None:
+            return None
+        return failed if failed.finished_at > made.finished_at else None
 
 
 def read(output: str) -> Ledger:
     """All that the records say. A file among them that is none is left alone, with a warning."""
-    ledger = Ledger(
-        _Shelf(),
-        _Shelf(),
-        singles=tuple(sorted(_names(output, SINGLES, ".json"))),
-        # By name, which is the order they were written in; those of the first format come first.
-        parts=tuple(sorted(_names(output, FOLDER, ".parquet"))),
-    )
-    for name in ledger.parts:
-        for outcome in _read_part(storage.join(output, FOLDER, name)):
-            _shelve(ledger, outcome)
-    urls = [storage.join(output, SINGLES, name) for name in ledger.singles]
-    for found in storage.in_parallel(_read_single, urls):
+    made, failed = _Shelf(), _Shelf()
+    # By name, which is the order they were written in; those of the first format come first.
+    parts = tuple(sorted(_names(output, FOLDER, ".parquet")))
+    for name in parts:
+        for pressed in _read_part(storage.join(output, FOLDER, name)):
+            (made if pressed.status == "ok" else failed).put(pressed)
+    names = sorted(_names(output, SINGLES, ".json"))
+    urls = [storage.join(output, SINGLES, name) for name in names]
+    singles = {}
+    for name, found in zip(names, storage.in_parallel(_read_single, urls), strict=True):
         if found is not None:
-            _shelve(ledger, found)
-    return ledger
+            singles[name] = found.id
+            (made if found.status == "ok" else failed).put(found)
+    return Ledger(made, failed, singles, parts)
 
 
 def is_empty(output: str) -> bool:
@@ -92,13 +98,13 @@ def compact(output: str, ledger: Ledger, *, also: Iterable[Outcome] = ()) -> Non
     """
     news = [outcome for outcome in also if _is_news(outcome, ledger.failed.get(outcome.id))]
     for outcome in news:
-        ledger.failed.put(outcome)
+        ledger.failed.put(_pressed(outcome))
     if not ledger.singles and not news:
         return
     if len(ledger.parts) >= _MAX_PARTS:
         _rewrite(output, ledger)
         return
-    ids = {_id_of(name) for name in ledger.singles} | {outcome.id for outcome in news}
+    ids = {*ledger.singles.values(), *(outcome.id for outcome in news)}
     outcomes = (
         outcome
         for shelf in (ledger.made, ledger.failed)
@@ -127,7 +133,7 @@ def _rewrite(output: str, ledger: Ledger) -> None:
 
 
 def _write_part(output: str, ledger: Ledger, outcomes: Iterable[Outcome]) -> None:
-    numbers = [int(name[5:11]) for name in ledger.parts if name.startswith("part-")]
+    numbers = [int(found[1]) for name in ledger.parts if (found := _NUMBERED.fullmatch(name))]
     name = _PART.format(max(numbers, default=0) + 1)
     data = metadata.outcomes_to_parquet(outcomes)
     storage.write_bytes(storage.join(output, FOLDER, name), data)
@@ -137,14 +143,27 @@ def _remove(output: str, folder: str, names: Iterable[str]) -> None:
     storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in names])
 
 
+@dataclass(frozen=True, slots=True)
+class _Pressed:
+    """An outcome at a twentieth of its size: a curve is most of it, and few ask for that."""
+
+    id: str
+    status: Status
+    data: bytes
+
+
+def _pressed(outcome: Outcome) -> _Pressed:
+    return _Pressed(outcome.id, outcome.status, zlib.compress(_as_json(outcome), 1))
+
+
 class _Shelf(Mapping[str, Outcome]):
-    """Outcomes by id, each pressed to a twentieth: a curve is most of it, and few ask for it."""
+    """Outcomes by id."""
 
     def __init__(self) -> None:
         self._pressed: dict[str, bytes] = {}
 
-    def put(self, outcome: Outcome) -> None:
-        self._pressed[outcome.id] = zlib.compress(_as_json(outcome), 1)
+    def put(self, pressed: _Pressed) -> None:
+        self._pressed[pressed.id] = pressed.data
 
     def drop(self, job_id: str) -> None:
         self._pressed.pop(job_id, None)
@@ -159,13 +178,16 @@ class _Shelf(Mapping[str, Outcome]):
         return len(self._pressed)
 
 
-def _shelve(ledger: Ledger, outcome: Outcome) -> None:
-    (ledger.made if outcome.status == "ok" else ledger.failed).put(outcome)
-
-
 def _is_news(outcome: Outcome, known: Outcome | None) -> bool:
-    """Whether a failure is another than the one that is known; it is met at every run."""
-    return known is None or (known.reason, known.error) != (outcome.reason, outcome.error)
+    """Whether a failure of the plan, which is met at every run, is another than the one that is known.
+
+    An input that is away for a while tells nothing of a picture that is in quarantine.
+    """
+    if known is None:
+        return True
+    if (known.attempts or 0) >= MAX_ATTEMPTS and outcome.key is None:
+        return False
+    return (known.reason, known.error) != (outcome.reason, outcome.error)
 
 
 def _names(output: str, folder: str, suffix: str) -> list[str]:
@@ -173,22 +195,19 @@ def _names(output: str, folder: str, suffix: str) -> list[str]:
     return [name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
-def _id_of(name: str) -> str:
-    return name.removesuffix(".json").removesuffix(".failed")
-
-
-def _read_part(uri: str) -> list[Outcome]:
+def _read_part(uri: str) -> list[_Pressed]:
     try:
-        return metadata.outcomes_from_parquet(storage.read_bytes(uri))
-    except (TableError, KeyError, TypeError) as exc:
+        return [_pressed(each) for each in metadata.iterate_outcomes(storage.read_bytes(uri))]
+    # Whatever a damaged table turns out to hold, it is not a reason to stop a run.
+    except (TableError, KeyError, TypeError, ValueError, AttributeError) as exc:
         _log.warning("%s: expected records, ignoring what was found: %s", uri, exc)
         return []
 
 
-def _read_single(uri: str) -> Outcome | None:
+def _read_single(uri: str) -> _Pressed | None:
     try:
-        return _decoded(storage.read_bytes(uri))
-    except (ValueError, KeyError, TypeError) as exc:
+        return _pressed(_decoded(storage.read_bytes(uri)))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         _log.warning("%s: expected a record, ignoring what was found: %s", uri, exc)
         return None
 

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 
 from nst import records
 from nst.errors import NSTError, Reason, WorkerError
-from nst.output import failure
-from nst.plan import MAX_ATTEMPTS, Group, PlannedJob
+from nst.metadata import MAX_ATTEMPTS
+from nst.plan import Group, PlannedJob, failure_of
 from nst.reports import GroupReport, Listener
 from nst.settings import RunSettings
 from nst.worker import Advanced, Begun, Ended, Logged, Ready, Recorded
@@ -64,25 +64,25 @@ class Supervisor:
 
     def _run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
         progress = _Progress()
-        todo = [list(group.jobs)]
+        # Those under suspicion from an earlier run alone, so that no other falls under it.
+        fresh = [one for one in group.jobs if not one.attempts]
+        todo = [fresh] if fresh else []
+        todo += [[one] for one in group.jobs if one.attempts]
         num_deaths = 0
         while todo:
             jobs = todo.pop(0)
+            num_before = len(progress.recorded)
             end = self._attempt(replace(group, jobs=tuple(jobs)), settings, listener, progress)
             if end is None:
-                num_deaths = 0
                 continue
             suspects = [one for one in jobs if one.job.id in progress.begun]
             rest = [one for one in jobs if one.job.id not in progress.begun | progress.recorded]
-            if not suspects:
-                num_deaths += 1
-                if num_deaths >= _MAX_DEATHS:
-                    raise NSTError(f"the process that paints {end.said} before its first picture")
+            has_moved = bool(suspects) or len(progress.recorded) > num_before
+            num_deaths = 0 if has_moved else num_deaths + 1
+            if num_deaths >= _MAX_DEATHS:
+                raise NSTError(f"the process that paints {end.said} before its first picture")
             for one in suspects:
-                again = replace(one, attempts=one.attempts + 1)
-                self._record(again, end, group, settings, listener, progress)
-                if again.attempts < MAX_ATTEMPTS:
-                    todo.append([again])
+                todo += self._judged(one, end, len(jobs) == 1, group, settings, listener, progress)
             if rest:
                 todo.append(rest)
             progress.begun.clear()
@@ -99,7 +99,8 @@ class Supervisor:
         self.start()
         worker = self._worker
         assert worker is not None
-        pictures_before = len(progress.recorded)
+        num_before = len(progress.recorded)
+        is_through = False
         try:
             worker.send(group, settings)
             for message in worker.messages(settings.timeout_s):
@@ -107,60 +108,73 @@ class Supervisor:
                     case Begun(ids):
                         progress.begun |= set(ids)
                     case Advanced(evaluations, pictures):
-                        before = pictures_before * group.steps
-                        listener.advanced(group, before + evaluations, pictures_before + pictures)
+                        before = num_before * group.steps
+                        listener.advanced(group, before + evaluations, num_before + pictures)
                     case Recorded(outcome):
                         progress.put(outcome.id, outcome.status)
                         listener.recorded(group, outcome)
                     case Logged(name, level, text):
                         logging.getLogger(name).log(level, "%s", text)
-                    case Ended(_, error):
+                    case Ended(error, is_surprise):
+                        if error is not None and is_surprise:
+                            return _End(f"failed: {error}", "group_failed")
+                        is_through = True
                         if error is not None:
                             raise error
                         return None
         except _Silence:
-            self.stop()
-            said = f"gave no sign of life for {settings.timeout_s} s and was ended"
-            return _End(said, "timed_out")
-        except (EOFError, OSError):
-            code = worker.exit_code()
-            self.stop()
-            return _End(_how_it_died(code), "worker_died")
-        except BaseException:
-            # An error of the group leaves the process as good as it was; all else ends it.
-            if not isinstance(sys.exception(), Exception):
+            return _End(
+                f"gave no sign of life for {settings.timeout_s:g} s and was ended", "timed_out"
+            )
+        except _Death:
+            return _End(_how_it_died(worker.exit_code()), "worker_died")
+        finally:
+            # Whatever else came between leaves a process that still paints and tells of it.
+            if not is_through:
                 self.stop()
-            raise
         raise AssertionError("messages end by an error alone")
 
-    def _record(
+    def _judged(
         self,
         one: PlannedJob,
         end: "_End",
+        was_alone: bool,
         group: Group,
         settings: RunSettings,
         listener: Listener,
         progress: "_Progress",
-    ) -> None:
-        """Put down at once that a picture was there when the process ended, lest we end as well."""
-        is_last = one.attempts >= MAX_ATTEMPTS
-        error = WorkerError(
+    ) -> list[list[PlannedJob]]:
+        """Whether a picture that was there when the process ended is tried again, alone.
+
+        An error is one picture's own once it was alone. A death or a silence is put down at once,
+        lest we end as well, and a picture that has too many of them is given up.
+        """
+        start = (
             f"{one.job.content_name}, {one.job.style_name}: the process that painted it {end.said}"
-            + (
+        )
+        error: NSTError
+        if end.reason == "group_failed":
+            is_last, error = was_alone, NSTError(f"{start}; run it again, or report it")
+        else:
+            one = replace(one, attempts=one.attempts + 1)
+            is_last = one.attempts >= MAX_ATTEMPTS
+            advice = (
                 f", {one.attempts} times in a row; look at its inputs, or try it again with "
                 "--retry-quarantined"
-                if is_last
-                else "; run it again"
-            ),
-            reason=end.reason,
-            attempts=one.attempts,
-        )
-        outcome = failure(one.job.id, error, key=one.key)
-        records.write(settings.output, outcome)
+            )
+            error = WorkerError(
+                start + (advice if is_last else "; run it again"),
+                reason=end.reason,
+                attempts=one.attempts,
+            )
         _log.warning("%s: %s", one.job.id, error)
-        if is_last:
-            progress.put(one.job.id, "failed")
-            listener.recorded(group, outcome)
+        if is_last or one.attempts:
+            outcome = failure_of(one, error)
+            records.write(settings.output, outcome)
+            if is_last:
+                progress.put(one.job.id, "failed")
+                listener.recorded(group, outcome)
+        return [] if is_last else [[one]]
 
 
 @contextmanager
@@ -205,6 +219,10 @@ class _Silence(Exception):
     """Nothing was heard of the process for longer than it was given."""
 
 
+class _Death(Exception):
+    """The process has closed its end of the socket."""
+
+
 class _Worker:
     """A process of `nst.worker` and the socket to it."""
 
@@ -230,14 +248,20 @@ class _Worker:
         self._is_ready = False
 
     def send(self, group: Group, settings: RunSettings) -> None:
-        self._connection.send((group, settings))
+        try:
+            self._connection.send((group, settings))
+        except OSError as exc:
+            raise _Death from exc
 
     def messages(self, timeout_s: float) -> Iterator[object]:
-        """What it tells. Raises EOFError where it died, _Silence where it tells nothing for so long."""
+        """What it tells. Raises _Death where it died, _Silence where it tells nothing for so long."""
         while True:
-            if not self._connection.poll(timeout_s if self._is_ready else _START_S):
-                raise _Silence
-            message = self._connection.recv()
+            try:
+                if not self._connection.poll(timeout_s if self._is_ready else _START_S):
+                    raise _Silence
+                message = self._connection.recv()
+            except (EOFError, OSError) as exc:
+                raise _Death from exc
             if isinstance(message, Ready):
                 self._is_ready = True
             else:

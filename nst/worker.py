@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from nst.errors import NSTError
 from nst.metadata import Outcome
 from nst.plan import Group
-from nst.reports import GroupReport, NoListener
+from nst.reports import NoListener
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,18 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The group is through: a report, or what ended it early."""
+    """The group is through, or an error ended it early, which may be none of ours: a surprise."""
 
-    report: GroupReport | None
     error: Exception | None
+    is_surprise: bool = False
 
 
 def main(fd: int) -> None:
     """Serve groups from the socket `fd` until it closes."""
-    # A terminal sends Ctrl-C to all of its processes; whoever started this one decides what it means.
+    # A terminal sends Ctrl-C to all of its processes, and some managers SIGTERM; whoever started
+    # this one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = Connection(fd)
     teller = _Teller(connection)
     logger = logging.getLogger("nst")
@@ -86,9 +88,10 @@ def main(fd: int) -> None:
             target=_end_with_parent, args=(connection, is_through), daemon=True
         ).start()
         try:
-            ended = Ended(batch.run_group(group, settings, teller), None)
+            batch.run_group(group, settings, teller)
+            ended = Ended(None)
         except Exception as exc:
-            ended = Ended(None, _portable(exc))
+            ended = Ended(_portable(exc), is_surprise=not isinstance(exc, NSTError))
         is_through.set()
         teller.tell(ended)
 

@@ -10,7 +10,7 @@ from nst import batch, worker
 from nst.engine import Stylized, stylize
 from nst.targets import Item
 
-KILLS, HANGS, EXITS = 666, 667, 668
+KILLS, HANGS, EXITS, FAILS = 666, 667, 668, 669
 
 
 def main(fd: int) -> None:
@@ -27,4 +27,6 @@ def _stylize(items: Sequence[Item], *arguments: Any, **options: Any) -> Stylized
         time.sleep(3600)
     if EXITS in seeds:
         os._exit(7)
+    if FAILS in seeds:
+        raise RuntimeError("the device fell off")
     return stylize(items, *arguments, **options)

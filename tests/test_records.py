@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,62 @@ def test_a_record_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_a_picture_stays_proven_when_a_later_try_fails(tmp_path: Path) -> None:
+    assert OK.finished_at is not None
+    later = OK.finished_at + timedelta(hours=1)
+    failed = replace(FAILED, id="one", key="another", finished_at=later)
     records.write(str(tmp_path), OK)
-    records.write(str(tmp_path), replace(FAILED, id="one", key="another"))
+    records.write(str(tmp_path), failed)
     ledger = records.read(str(tmp_path))
-    assert ledger.outcome("one", OK.key) == ledger.made["one"]
-    failed = ledger.outcome("one", "another")
-    assert failed is not None
-    assert failed.status == "failed"
-    assert ledger.outcome("one", "a third") is None
+    assert ledger.made["one"].key == OK.key
+    assert ledger.last_failure("one") == failed
+
+
+def test_a_failure_is_over_once_the_picture_is_made(tmp_path: Path) -> None:
+    assert OK.finished_at is not None
+    earlier = OK.finished_at - timedelta(hours=1)
+    records.write(str(tmp_path), replace(FAILED, id="one", finished_at=earlier))
+    assert records.read(str(tmp_path)).last_failure("one") is not None
+    records.write(str(tmp_path), OK)
+    assert records.read(str(tmp_path)).last_failure("one") is None
+
+
+def test_no_two_ids_share_a_record(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    records.write(url, replace(FAILED, id="x"))
+    records.write(url, replace(OK, id="x.failed"))
+    for _ in range(2):
+        ledger = records.read(url)
+        assert (set(ledger.failed), set(ledger.made)) == ({"x"}, {"x.failed"})
+        records.compact(url, ledger)
+
+
+def test_a_copy_among_the_parts_stops_nothing(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    records.write(url, OK)
+    records.compact(url, records.read(url))
+    folder = tmp_path / "records"
+    (folder / "part-copy.parquet").write_bytes((folder / "part-000001.parquet").read_bytes())
+    records.write(url, replace(OK, id="two"))
+    records.compact(url, records.read(url))
+    assert set(records.read(url).made) == {"one", "two"}
+
+
+def test_a_flipped_bit_in_a_part_is_no_reason_to_stop(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    records.write(url, OK)
+    records.compact(url, records.read(url))
+    part = tmp_path / "records/part-000001.parquet"
+    data = part.read_bytes()
+    for where in range(0, len(data), 97):
+        part.write_bytes(data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :])
+        records.read(url)
+
+
+def test_an_input_that_is_away_ends_no_quarantine(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    records.write(url, replace(FAILED, key="k", reason="worker_died", attempts=2))
+    records.compact(url, records.read(url), also=[FAILED])
+    assert records.read(url).failed["two"].attempts == 2
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from nst import pipeline, records, runs
-from nst.errors import NSTError
+from nst.errors import NSTError, WorkerError
 from nst.metadata import Outcome
-from nst.plan import Group, Plan
+from nst.plan import Group, Plan, failure_of
 from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.supervisor import Supervisor
@@ -71,6 +71,44 @@ def test_a_picture_that_hangs_is_ended_and_quarantined(
     (failed,) = report.failed
     assert (failed.outcome.id, failed.outcome.reason) == ("n1", "timed_out")
     assert "no sign of life for 4" in str(failed.outcome.error)
+
+
+def test_a_picture_that_makes_a_surprising_error_fails_alone_and_is_tried_by_every_run(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    report = run(tmp_path, [0, poison.FAILS, 1], supervisor)
+    assert report.num_ok == 2
+    (failed,) = report.failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("n1", "group_failed")
+    assert "RuntimeError: the device fell off" in str(failed.outcome.error)
+    again, _ = planned(tmp_path, [0, poison.FAILS, 1])
+    assert again.num_pictures_to_make == 1
+
+
+def test_those_under_suspicion_from_before_are_tried_alone(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    """The first run ended before it could: then the next one must, or the innocent share the blame."""
+    plan, chosen = planned(tmp_path, [0, poison.KILLS, 1])
+    for one in plan.groups[0].jobs:
+        error = WorkerError("it died", reason="worker_died", attempts=1)
+        records.write(chosen.output, failure_of(one, error))
+    report = run(tmp_path, [0, poison.KILLS, 1], supervisor)
+    assert [record.outcome.id for record in report.failed] == ["n1"]
+
+
+def test_a_listener_that_fails_is_no_death_of_the_process(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    class Broken(NoListener):
+        def recorded(self, group: Group, outcome: Outcome) -> None:
+            raise BrokenPipeError
+
+    plan, chosen = planned(tmp_path, [0, 1])
+    with pytest.raises(BrokenPipeError):
+        supervisor.run_group(plan.groups[0], chosen, Broken())
+    assert dict(records.read(chosen.output).failed) == {}
+    assert run(tmp_path, [0, 1], supervisor).num_ok == 2
 
 
 def test_a_run_that_dies_with_its_process_remembers_the_first_try(
