@@ -63,6 +63,8 @@ def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
 def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     """Make the pictures of one group as one batch, and write them."""
     paint = current_painter() or pipeline.run_group
+    if (runtime.task_run.run_count or 0) > 1:
+        group = pipeline.remaining(group, settings)
     report = paint(group, settings, current_listener())
     get_run_logger().info("%d made, %d failed", report.num_made, report.num_failed)
     return report
@@ -86,6 +88,7 @@ def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]
         if isinstance(error, Exception):
             errors[group.name] = pipeline.why_it_ended(group, error)
             get_run_logger().error("group %s ended: %s", group.name, error)
+    check()
     return errors
 
 

@@ -1,17 +1,18 @@
 """Whether an output is what its records say it is, and what in it nobody owns any more."""
 
 import hashlib
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from nst import lease, output, records, storage
-from nst.errors import CorruptTransferError, ForbiddenError, NotFoundError
+from nst import lease, output, records, runs, storage
+from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
 from nst.finish import read_metadata
 from nst.metadata import Outcome, Record
 
-_LINK = re.compile(rf"{output.IMAGES}/[^\"'<>\s]+")
+_LINK = re.compile(rf'(?:href|src)="({output.IMAGES}/[^"]+)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +58,28 @@ def verify(url: str) -> Audit:
         Finding(path=path, said="expected a record of what the gallery shows, found none")
         for path in sorted(shown - {o.picture for o in outcomes})
     ]
-    findings += [
-        Finding(path=path, said="expected a row that owns it, found none; nst clean removes it")
-        for path in _unowned(tree, rows, ledger)
-    ]
+    if _is_cut_short(url):
+        findings.append(Finding(path=output.RUN, said="the last run did not finish; run it again"))
+    else:
+        findings += [
+            Finding(path=path, said="expected a row that owns it, found none; nst clean removes it")
+            for path in _unowned(tree, rows, ledger)
+        ]
     return Audit(num_good=len(outcomes) - len(redone), findings=tuple(findings), redone=redone)
 
 
 def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
     """Remove what no row of the last run owns, and return it: paths in the output.
 
-    Raises ConfigError where there was no run, or one goes on.
+    Raises ConfigError where there was no run, one goes on, or the last one did not finish.
     """
+    read_metadata(url)
     with lease.held(url):
+        if _is_cut_short(url):
+            raise ConfigError(
+                f"{url}: expected a run that came to its end, found one that was cut short, and "
+                "whose rows are not known; run it again first"
+            )
         rows = _by_id(read_metadata(url))
         ledger = records.read(url)
         unowned = _unowned(storage.list_tree(url), rows, ledger)
@@ -79,6 +89,11 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
             records.forget(url, ledger, forgotten)
             storage.in_parallel(storage.delete, [storage.join(url, path) for path in unowned])
         return tuple(unowned)
+
+
+def _is_cut_short(url: str) -> bool:
+    account = runs.read_account(url)
+    return account is not None and account.get("state") != "finished"
 
 
 def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
@@ -108,20 +123,23 @@ def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None
 def shown_pictures(url: str) -> set[str]:
     """The pictures that the gallery of an output links, by their paths in it; none without one."""
     try:
-        page = storage.read_bytes(storage.join(url, output.GALLERY)).decode()
+        page = storage.read_bytes(storage.join(url, output.GALLERY)).decode(errors="replace")
     except NotFoundError:
         return set()
-    return {unquote(link) for link in _LINK.findall(page)}
+    return {unquote(html.unescape(link)) for link in _LINK.findall(page)}
 
 
 def _unowned(
     tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
 ) -> list[str]:
-    pictures = {row.outcome.picture for row in rows.values()}
+    # A row that failed this time may have a picture of an earlier run, which is its own still.
+    outcomes = [row.outcome for row in rows.values()]
+    outcomes += [ledger.made[job_id] for job_id in rows if job_id in ledger.made]
+    pictures = {outcome.picture for outcome in outcomes}
     previews = {
         f"{output.INPUTS}/{output.preview_name(digest)}"
-        for row in rows.values()
-        for digest in _input_digests(row.outcome)
+        for outcome in outcomes
+        for digest in _input_digests(outcome)
     }
     return sorted(
         path

@@ -68,15 +68,25 @@ class Lease:
             )
 
     def _beat(self) -> None:
+        path = _path(self._output, self._claim.token)
+        renewed_at = _now()
         while not self._ends.wait(HEARTBEAT_S):
             try:
-                storage.read_bytes(_path(self._output, self._claim.token))
+                storage.read_bytes(path)
+                if _now() - renewed_at > PATIENCE_S:
+                    # Asleep for so long, this one was dead to others, though its lock may be there.
+                    self._is_lost = True
+                    return
                 self._claim = replace(self._claim, beat=self._claim.beat + 1)
                 _write(self._output, self._claim)
+                renewed_at = _now()
+                if self._ends.is_set():
+                    # It was let go while a slow store still took this.
+                    storage.delete(path)
             except NotFoundError:
                 self._is_lost = True
                 return
-            except NSTError as exc:
+            except Exception as exc:
                 _log.warning("%s: the lock could not be renewed: %s", self._output, exc)
 
     def _end(self) -> None:
@@ -151,6 +161,11 @@ def _is_dead(output: str, token: str, mine: _Claim) -> bool:
             return True
         seen = seen or other
         time.sleep(HEARTBEAT_S / 5)
+
+
+def _now() -> float:
+    """Seconds that go on while the machine sleeps, where the system has a clock that does."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _path(output: str, token: str) -> str:

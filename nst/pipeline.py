@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from nst import runs, storage
+from nst import records, runs, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
 from nst.finish import finish, rebuild_gallery
-from nst.plan import Group, Plan
+from nst.plan import Group, Plan, PlannedJob
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
@@ -24,6 +25,7 @@ __all__ = [
     "plan_rows",
     "read_manifest",
     "rebuild_gallery",
+    "remaining",
     "run",
     "run_group",
     "run_manifest",
@@ -77,6 +79,17 @@ def painter(settings: RunSettings) -> Iterator[RunGroup]:
         yield supervisor.run_group
 
 
+def remaining(group: Group, settings: RunSettings) -> Group:
+    """The jobs of a group that it has not recorded yet, for another try at it."""
+    made = records.read(settings.output).made
+
+    def is_recorded(one: PlannedJob) -> bool:
+        found = made.get(one.job.id)
+        return found is not None and found.key == one.key and found.finished_at != one.outdated
+
+    return replace(group, jobs=tuple(one for one in group.jobs if not is_recorded(one)))
+
+
 def run_manifest(
     manifest: str,
     settings: RunSettings,
@@ -108,7 +121,7 @@ def run(
     """All groups of a plan one after the other, then metadata and gallery.
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
-    store that is out of order does: StorageError. `check` is called before each group.
+    store that is out of order does: StorageError. `check` is called before each group and at the end.
     """
     listener = listener or NoListener()
     listener.planned(plan)
@@ -119,6 +132,7 @@ def run(
             paint(group, settings, listener)
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
+    check()
     return finish(plan, settings, errors)
 
 

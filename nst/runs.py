@@ -60,9 +60,10 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
     """
     storage.check_writable(settings.output)
     with lease.held(settings.output) as held:
-        _sweep(settings.output, everywhere=held.took_over)
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)
+        was_cut_short = before is not None and before.get("state") != "finished"
+        _sweep(settings.output, everywhere=held.took_over or was_cut_short)
         if before is not None:
             _check_same_settings(settings, account, before)
             _check_records_are_listed(settings.output, before)
@@ -70,12 +71,15 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         _write(settings.output, account, "running", run)
         try:
             yield run
-        except (KeyboardInterrupt, Interrupted):
-            _write(settings.output, account, "interrupted", run)
-            raise
-        except NSTError as exc:
-            account["error"] = redacted(str(exc))
+            held.check()
+        except Exception as exc:
+            said = str(exc) if isinstance(exc, NSTError) else f"{type(exc).__name__}: {exc}"
+            account["error"] = redacted(said)
             _write_if_possible(settings.output, account, "stopped", run)
+            raise
+        except BaseException:
+            # Ctrl-C, SIGTERM, or what Prefect makes of it.
+            _write_if_possible(settings.output, account, "interrupted", run)
             raise
         _write(settings.output, account, "finished", run)
 
@@ -119,7 +123,7 @@ def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any])
         # As they are meant, whether they came as text or as numbers.
         "overrides": json.loads(json.dumps(manifests.parse_overrides(overrides))),
         "settings": {
-            name: json.loads(redacted(json.dumps(value)))
+            name: _redacted(value)
             for name, value in asdict(settings).items()
             if name not in ("output", *_DECIDING)
         },
@@ -132,6 +136,18 @@ def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any])
         },
         "started_at": _now(),
     }
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {name: _redacted(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_redacted(each) for each in value]
+        case _:
+            return value
 
 
 def _versions() -> dict[str, str]:

@@ -97,7 +97,8 @@ def is_leftover(path: str) -> bool:
 def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
     """`function` of each item, in their order: stores answer many at once.
 
-    Raises the first that it raises, and begins no more of them then.
+    Raises the first that it raises, and begins no more of them then; on an interrupt it does not
+    wait for those that are under way.
     """
     pool = ThreadPoolExecutor(_NUM_REQUESTS)
     try:
@@ -106,9 +107,12 @@ def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
         for future in futures:
             if future in done:
                 future.result()
-        return [future.result() for future in futures]
-    finally:
-        pool.shutdown(cancel_futures=True)
+        found = [future.result() for future in futures]
+    except BaseException as exc:
+        pool.shutdown(wait=isinstance(exc, Exception), cancel_futures=True)
+        raise
+    pool.shutdown()
+    return found
 
 
 def list_sizes(folder: str) -> dict[str, int]:

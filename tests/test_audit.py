@@ -94,8 +94,47 @@ def test_what_no_row_owns_is_found_and_removed_and_nothing_else(tmp_path: Path) 
     assert audit.clean(output) == ()
 
 
+def test_a_row_that_fails_for_once_keeps_the_picture_that_it_has(tmp_path: Path) -> None:
+    output = run(tmp_path)
+    manifest = tmp_path / "in/manifest.csv"
+    away = tmp_path / "in/b.png"
+    data = away.read_bytes()
+    away.unlink()
+    pipeline.run_manifest(str(manifest), RunSettings(output=output, isolate=False))
+    assert audit.verify(output).findings == ()
+    assert audit.clean(output) == ()
+    away.write_bytes(data)
+    plan = pipeline.make_plan(str(manifest), RunSettings(output=output))
+    assert plan.done == ("one", "two")
+
+
+def test_after_a_run_that_was_cut_short_nothing_is_removed(tmp_path: Path) -> None:
+    output = run(tmp_path)
+    account = tmp_path / "out/run.json"
+    account.write_text(account.read_text().replace('"finished"', '"interrupted"'))
+    (tmp_path / "out/images/new.png").write_bytes(b"of a row that the metadata lacks")
+    (finding,) = audit.verify(output).findings
+    assert "did not finish" in finding.said
+    with pytest.raises(ConfigError, match="run it again first"):
+        audit.clean(output)
+    assert (tmp_path / "out/images/new.png").exists()
+
+
+def test_inputs_in_a_folder_called_images_are_no_pictures_of_ours(tmp_path: Path) -> None:
+    write_project(tmp_path / "in/images", [])
+    output = run(tmp_path, [row("images/a.png", "images/s.png", id="one", size=48, steps=1)])
+    assert audit.verify(output).findings == ()
+
+
+def test_a_gallery_that_is_no_text_is_found_and_no_reason_to_stop(tmp_path: Path) -> None:
+    output = run(tmp_path)
+    (tmp_path / "out/index.html").write_bytes(b"\xff\xfe\x00")
+    assert len(audit.verify(output).findings) == 2
+
+
 def test_an_output_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected the output of a run"):
         audit.verify(str(tmp_path))
     with pytest.raises(ConfigError, match="expected the output of a run"):
         audit.clean(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []

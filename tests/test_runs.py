@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nst import pipeline, runs, storage
-from nst.errors import ConfigError, ManifestError, StorageError
+from nst.errors import ConfigError, ManifestError, NSTError, StorageError
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
 
@@ -82,6 +82,37 @@ def test_what_stopped_a_run_is_told_and_undone_by_the_next(
     assert account(tmp_path)["state"] == "stopped"
     assert "no space left" in account(tmp_path)["error"]
     assert run(tmp_path)["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (RuntimeError("a bug"), "stopped"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(), "interrupted"),
+    ],
+)
+def test_however_a_run_ends_it_tells_so(tmp_path: Path, error: BaseException, state: str) -> None:
+    manifest = write_project(tmp_path / "in", ROWS)
+    with pytest.raises(type(error)), runs.opened(str(manifest), settings(tmp_path), {}):
+        raise error
+    assert account(tmp_path)["state"] == state
+    assert list((tmp_path / "out/locks").iterdir()) == []
+
+
+def test_a_run_that_lost_its_lease_writes_no_metadata(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", ROWS)
+    plan = pipeline.make_plan(str(manifest), settings(tmp_path))
+    calls: list[None] = []
+
+    def check() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise NSTError("another run took over")
+
+    with pytest.raises(NSTError, match="another run took over"):
+        pipeline.run(plan, settings(tmp_path), check=check)
+    assert not (tmp_path / "out/metadata.parquet").exists()
 
 
 def test_an_account_that_is_none_stops_nothing(tmp_path: Path) -> None:
