@@ -15,6 +15,7 @@ from nst.profiles import PROFILES
 
 _ASSETS = ("gallery.css", "gallery.js")
 _DIGITS = 4
+_BUFFERED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +66,18 @@ def render(records: Sequence[Record], *, previews: Set[str]) -> dict[str, str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("gallery.html.j2").render(
+    page = environment.get_template("gallery.html.j2").stream(
         rows=_rows(records, backbones, previews),
         backbones=backbones,
         num_pictures=len({record.outcome.picture for record in records} - {None}),
         num_failed=sum(record.outcome.status == "failed" for record in records),
         metadata=output.METADATA,
     )
+    # Else every word of it is a string of its own for a moment, at four times the page's size.
+    page.enable_buffering(_BUFFERED)
     assets = files("nst") / "assets"
     return {
-        output.GALLERY: page,
+        output.GALLERY: "".join(page),
         **{f"assets/{name}": (assets / name).read_text(encoding="utf-8") for name in _ASSETS},
     }
 
