@@ -14,7 +14,7 @@ from flows.stylize import stylize_manifest
 from flows.summary import summary_markdown
 from flows.watching import current_listener, listening
 from nst import pipeline
-from nst.errors import ConfigError, ImageError, ManifestError, StorageError
+from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
 from nst.metadata import Outcome, record_of
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
@@ -175,7 +175,7 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
         return stylize._may_pass_next_time(None, None, Failed(data=error))  # type: ignore[arg-type]
 
     assert tries_again(StorageError("busy"))
-    assert not tries_again(StorageError("forbidden"))
+    assert not tries_again(ForbiddenError("forbidden"))
     assert not tries_again(ImageError("broken"))
     assert not tries_again(RuntimeError("bug"))
 
