@@ -303,7 +303,8 @@ def _painted(
         weights_digest=group.weights.digest,
         weights_origin=group.weights.origin,
         nst_version=__version__,
-        torch_version=torch.__version__,
+        # A plain text: its own kind of one would have whoever is told of it import PyTorch.
+        torch_version=str(torch.__version__),
         device=device_name(workshop.settings.device),
         precision=workshop.precision,
         seconds=seconds,

@@ -227,6 +227,16 @@ def test_the_report_says_what_was_measured() -> None:
     assert ["a, b", "0.5000", "0.6000", "not measured"] in cells(text)
 
 
+@pytest.mark.parametrize(("bfloat16_gflops", "is_told"), [(400, False), (100, True)])
+def test_a_machine_whose_half_precision_gains_nothing_is_told_of(
+    bfloat16_gflops: float, is_told: bool
+) -> None:
+    made = report(OURS)
+    machine = replace(made.machine, bfloat16_gflops=bfloat16_gflops)
+    text = to_markdown(replace(made, machine=machine))
+    assert ("multiplies bfloat16 slower than float32" in text) == is_told
+
+
 def test_a_picture_that_is_not_as_good_is_reported_as_failed() -> None:
     worse = replace(OURS, score=Score(0.3, 0.21))
     text = to_markdown(report(OURS, worse))

@@ -162,6 +162,17 @@ def test_progress_and_records_come_through(tmp_path: Path, supervisor: Superviso
     assert seen.last == (2, 2)
 
 
+def test_who_is_told_of_pictures_needs_no_pytorch(tmp_path: Path) -> None:
+    rows = [row(id="one", size=48, steps=1)]
+    manifest = write_project(tmp_path / "in", rows)
+    code = (
+        "import sys; from nst.pipeline import run_manifest; from nst.settings import RunSettings; "
+        f"run_manifest({str(manifest)!r}, RunSettings(output={str(tmp_path / 'out')!r})); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_errors_of_a_group_leave_the_process_and_come_as_they_are(
     tmp_path: Path, supervisor: Supervisor
 ) -> None:
