@@ -273,7 +273,8 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
             root = yaml.compose(_text(data).read(), Loader=_PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
-    if root is None:
+    is_empty = isinstance(root, yaml.MappingNode) and not root.value
+    if root is None or is_empty:
         return Table([], [])
     if not isinstance(root, yaml.MappingNode):
         raise Problems(Problem(1, None, "a mapping of columns to lists", _yaml_kind(root)))

@@ -284,6 +284,7 @@ CASES: tuple[Case, ...] = (
     Case(2, "OK", "an empty file", no_rows("m.csv", b"")),
     Case(2, "OK", "an empty file of lines", no_rows("m.jsonl", b"\n \n")),
     Case(2, "OK", "a header and nothing else", no_rows("m.csv", HEADER)),
+    Case(2, "OK", "a matrix of nothing", no_rows("m.yaml", b"{}")),
     Case(2, "OK", "a table without rows", no_rows("m.parquet", parquet_header())),
     Case(3, "OK", "a spreadsheet's CSV", spectrum),
     file_case(4, "A", "a row with too few cells", "m.csv", HEADER + b"a.png,s.png\n", "line 2", "found 2"),
