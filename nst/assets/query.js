@@ -113,13 +113,13 @@
     const wanted = new Set(term.values.map((value) => value.toLowerCase()));
     switch (term.op) {
       case "<":
-        return (value) => value < limit;
+        return (value) => Number(value) < limit;
       case ">":
-        return (value) => value > limit;
+        return (value) => Number(value) > limit;
       case "<=":
-        return (value) => value <= limit;
+        return (value) => Number(value) <= limit;
       case ">=":
-        return (value) => value >= limit;
+        return (value) => Number(value) >= limit;
       case "any":
         return (value) => wanted.has(String(value).toLowerCase());
       case "none":

@@ -178,7 +178,7 @@
         app.announce("Link copied");
       } catch {
         // Not every browser lets a page from a disk write to the clipboard.
-        window.prompt("Link to this view", location.href);
+        app.fail(new Error("this browser does not let the page copy; the link is the page's address"));
       }
     }
 
