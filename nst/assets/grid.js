@@ -284,6 +284,8 @@
       },
       true,
     );
+    // What stood for the picture until it came would show beside it.
+    table.addEventListener("load", (event) => /** @type {HTMLElement} */ (event.target).style.removeProperty("--tone"), true);
     const schedule = () => {
       if (!scheduled) scheduled = requestAnimationFrame(draw);
     };

@@ -235,7 +235,7 @@ interface NSTNamespace {
   };
   cells: {
     row(app: App, line: number, columns: number[]): HTMLTableRowElement;
-    alt(item: Item): string;
+    alt(app: App, item: Item): string;
     bestOf(values: (Value | null)[], better: number): number | null;
     sources(item: Item): { src: string | null; srcset?: string };
   };
