@@ -32,6 +32,7 @@ RECEIPT = "data/build.json"
 FOLDERS = ("data", "assets", "pages")
 
 _CSS = ("gallery.css",)
+_LARGE_CSS = ("large.css",)
 _GRID = (
     "codec.js",
     "store.js",
@@ -424,6 +425,7 @@ def _assets() -> dict[str, tuple[str, bytes]]:
         "css": ("gallery", "css", text_of("text/css", _CSS)),
         "js": ("gallery", "js", text_of("application/javascript", _GRID)),
         "large": ("large", "js", text_of("application/javascript", _LARGE)),
+        "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
     }
     return {
         kind: (f"assets/{name}.{datafiles.hash8(data)}.{suffix}", data)

@@ -182,8 +182,6 @@ interface App {
   isUsual(): boolean;
   announce(text: string): void;
   fail(error: Error): void;
-  /** Load a further script of the page, once. */
-  script(src: string): Promise<void>;
   /** Load what the large view needs. */
   more(): Promise<void>;
   /** Focus the cell of an item in the table. */
