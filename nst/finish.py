@@ -1,11 +1,12 @@
 """Records -> metadata and gallery: what a run leaves behind, whatever became of its groups."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from nst import gallery, metadata, output, records, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
+from nst.gallery import Source
 from nst.job import Job
 from nst.metadata import Outcome, Record
 from nst.output import failure
@@ -14,36 +15,57 @@ from nst.records import Ledger
 from nst.reports import RunReport
 from nst.settings import RunSettings
 from nst.tables import TableError
+from nst.texts import told_apart
+
+# Of a gallery's files so many are written at a time, and as few as hold so many bytes.
+_FILES_AT_ONCE = 64
+_BYTES_AT_ONCE = 16 << 20
+
+# Below the first of several outputs, where their gallery goes unless told otherwise.
+COMPARE = "compare"
 
 
 def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None = None) -> RunReport:
     """Write the metadata and the gallery of what is there, and report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
+    Raises ConfigError where the gallery is refused, by when all else is written.
     """
-    ledger = records.read(settings.output)
-    outcome_of = _finder(plan, ledger, errors or {})
-    labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
     metadata_url = storage.join(settings.output, output.METADATA)
-    table = metadata.metadata_to_parquet(
-        (metadata.record_of(job, outcome_of(job)) for job in plan.jobs), labels
-    )
-    storage.write_bytes(metadata_url, table)
-    # The page shows no curve, which is most of a record.
-    shown = [metadata.record_of(job, replace(outcome_of(job), loss_curve=())) for job in plan.jobs]
-    gallery_url = _write_gallery(settings.output, shown)
-    records.compact(settings.output, ledger, also=plan.failed)
+    table, failed = _write_metadata(metadata_url, plan, settings, errors or {})
+    gallery_url = _write_gallery(settings.output, [_source("", settings.output, "", table)])
     done = set(plan.done)
-    failed = tuple(record for record in shown if record.outcome.status == "failed")
     return RunReport(
-        num_rows=len(shown),
-        num_ok=len(shown) - len(failed),
+        num_rows=len(plan.jobs),
+        num_ok=len(plan.jobs) - len(failed),
         num_done_before=sum(job.id in done for job in plan.jobs),
         failed_by_reason=Counter(record.outcome.reason or "" for record in failed),
         failed=failed,
         gallery_url=storage.browsable(gallery_url),
         metadata_url=metadata_url,
     )
+
+
+def _write_metadata(
+    url: str, plan: Plan, settings: RunSettings, errors: Mapping[str, str]
+) -> tuple[bytes, tuple[Record, ...]]:
+    """Its bytes, and the rows that failed, without their curves."""
+    ledger = records.read(settings.output)
+    outcome_of = _finder(plan, ledger, errors)
+    labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
+    failed = []
+
+    def rows() -> Iterator[Record]:
+        for job in plan.jobs:
+            record = metadata.record_of(job, outcome_of(job))
+            if record.outcome.status == "failed":
+                failed.append(replace(record, outcome=replace(record.outcome, loss_curve=())))
+            yield record
+
+    table = metadata.metadata_to_parquet(rows(), labels)
+    storage.write_bytes(url, table)
+    records.compact(settings.output, ledger, also=plan.failed)
+    return table, tuple(failed)
 
 
 def _finder(plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> Callable[[Job], Outcome]:
@@ -70,26 +92,111 @@ def _finder(plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> Callable[[
     return outcome_of
 
 
-def rebuild_gallery(url: str) -> str:
-    """Write the gallery of an output anew from its metadata, and return where it is."""
-    return storage.browsable(_write_gallery(url, read_metadata(url)))
+def rebuild_gallery(
+    urls: Sequence[str], *, to: str | None = None, static_pages: bool | None = None
+) -> str:
+    """Write the gallery of one output, or of several together, from their metadata; where it is.
+
+    That is `to`, or else the output itself, or of several a folder below the first. Raises
+    ConfigError for an output without metadata, and one that a relative link cannot reach from there.
+    """
+    if len(set(urls)) < len(urls):
+        raise ConfigError("expected each output once, found one of them again")
+    place = to or (urls[0] if len(urls) == 1 else storage.join(urls[0], COMPARE))
+    if place not in urls and output.METADATA in storage.list_sizes(place):
+        raise ConfigError(
+            f"{place}: expected a folder of the gallery's own, found the output of a run; choose "
+            "another with --to"
+        )
+    sources = [
+        _source(name, url, storage.relative_link(url, place), _read_table(url))
+        for name, url in zip(_run_names(urls), urls, strict=True)
+    ]
+    return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
 
 
 def read_metadata(url: str) -> list[Record]:
     """The rows of an output's last run. Raises ConfigError where there was none."""
-    uri = storage.join(url, output.METADATA)
     try:
-        return metadata.metadata_from_parquet(storage.read_bytes(uri))
-    except NotFoundError as exc:
-        raise ConfigError(f"{exc}; expected the output of a run") from exc
+        return metadata.metadata_from_parquet(_read_table(url))
     except (TableError, KeyError) as exc:
+        uri = storage.join(url, output.METADATA)
         raise ConfigError(f"{uri}: expected the metadata of a run, found {exc}") from exc
 
 
-def _write_gallery(url: str, rows: Sequence[Record]) -> str:
+def _read_table(url: str) -> bytes:
+    try:
+        return storage.read_bytes(storage.join(url, output.METADATA))
+    except NotFoundError as exc:
+        raise ConfigError(f"{exc}; expected the output of a run") from exc
+
+
+def _source(name: str, url: str, base: str, table: bytes) -> Source:
     previews = storage.list_sizes(storage.join(url, output.INPUTS)).keys()
-    files = gallery.render(rows, previews=previews)
-    # The page last, so that it never asks for a script or a style sheet that is not there yet.
-    for path, text in sorted(files.items(), key=lambda item: item[0] == output.GALLERY):
-        storage.write_bytes(storage.join(url, path), text.encode())
-    return storage.join(url, output.GALLERY)
+    return Source(name=name, base=base, metadata=table, previews=frozenset(previews))
+
+
+def _run_names(urls: Sequence[str]) -> list[str]:
+    return told_apart(url.rstrip("/").rpartition("/")[2] for url in urls)
+
+
+def _write_gallery(url: str, sources: Sequence[Source], *, static_pages: bool | None = None) -> str:
+    """Write what is not there yet, the page when all else is, and then remove what it was before."""
+    page = storage.join(url, output.GALLERY)
+    digest = gallery.digest_of(sources, static_pages=static_pages)
+    there = _own_files(url)
+    if _is_built(url, there, digest):
+        return page
+    sizes: dict[str, int] = {}
+    for portion in _portions(gallery.build(sources, static_pages=static_pages)):
+        if not sizes and gallery.RECEIPT in there:
+            # From here on it would speak of files some of which are others.
+            storage.delete(storage.join(url, gallery.RECEIPT))
+        sizes |= {path: len(data) for path, data in portion}
+        missing = [
+            (storage.join(url, path), data)
+            for path, data in portion
+            if not (gallery.is_hashed(path) and there.get(path) == len(data))
+        ]
+        storage.in_parallel(lambda file: storage.write_bytes(*file), missing)
+    storage.write_bytes(storage.join(url, gallery.RECEIPT), gallery.receipt(digest, sizes))
+    stale = sorted(there.keys() - sizes.keys() - {gallery.RECEIPT})
+    storage.in_parallel(storage.delete, [storage.join(url, path) for path in stale])
+    return page
+
+
+def _own_files(url: str) -> dict[str, int]:
+    """The files that are a gallery's alone, and its page, by path, and their bytes."""
+    found = {
+        f"{folder}/{name}": size
+        for folder in gallery.FOLDERS
+        for name, size in storage.list_sizes(storage.join(url, folder)).items()
+    }
+    own = {path: size for path, size in found.items() if gallery.is_own(path)}
+    page = storage.list_sizes(url).get(output.GALLERY)
+    return own if page is None else own | {output.GALLERY: page}
+
+
+def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
+    if gallery.RECEIPT not in there:
+        return False
+    receipt = storage.read_bytes(storage.join(url, gallery.RECEIPT))
+    built_from, sizes = gallery.read_receipt(receipt)
+    return built_from == digest and sizes.items() <= there.items()
+
+
+def _portions(
+    files: Iterator[tuple[str, bytes]],
+) -> Iterator[list[tuple[str, bytes]]]:
+    """The files a few at a time, the page alone, after all others."""
+    portion: list[tuple[str, bytes]] = []
+    for path, data in files:
+        is_full = (
+            len(portion) == _FILES_AT_ONCE
+            or sum(len(other) for _, other in portion) + len(data) > _BYTES_AT_ONCE
+        )
+        if portion and (is_full or path == output.GALLERY):
+            yield portion
+            portion = []
+        portion.append((path, data))
+    yield portion

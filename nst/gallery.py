@@ -1,26 +1,74 @@
-"""Records -> the files of a static page: rows are content x style pairs, columns are backbones."""
+"""Metadata of runs -> the files of a static gallery, one by one: data, assets, pages, the page.
 
-from collections.abc import Sequence, Set
+All texts are in memory before the first file is made, and looked through for credentials, so that
+a gallery is refused whole. Loss curves, most of the metadata, are read as they are written.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
+import numpy as np
+import rcssmin
+import rjsmin
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nst import output
-from nst.job import params_dict
-from nst.metadata import Outcome, Record
-from nst.profiles import PROFILES
+from nst import __version__, datafiles, output, tables
+from nst.errors import ConfigError
+from nst.facets import DETAIL_ITEMS, Facet, Items, Source, Value, first_rows, read_items, rounded
+from nst.fields import ALWAYS
+from nst.matrix import Matrix, arrange, cells_of, lines_of
+from nst.redaction import secret_in
+from nst.tables import Coded, Nested
+from nst.texts import chip_text, number_text, readable, shown_text, told_apart, visible
 
-_ASSETS = ("gallery.css", "gallery.js")
-_DIGITS = 4
+__all__ = ["Source", "build", "digest_of", "is_own", "receipt"]
+
+RECEIPT = "data/build.json"
+FOLDERS = ("data", "assets", "pages")
+
+_CSS = ("gallery.css",)
+_GRID = (
+    "codec.js",
+    "store.js",
+    "format.js",
+    "query.js",
+    "pivot.js",
+    "link.js",
+    "cells.js",
+    "grid.js",
+    "toolbar.js",
+    "app.js",
+)
+_LARGE = ("facts.js", "curve.js", "zoom.js", "modes.js", "large.js", "export.js", "help.js")
+
+_TITLE = "Style transfers"
+_NUM_FIRST_LINES = 4
+_MAX_FIRST_COLUMNS = 8
+_PAGE_LINES = 100
+# Beyond this many pictures, pages for readers without scripts are made only if asked for.
+_MAX_STATIC_ITEMS = 2000
 _BUFFERED = 1000
+_NONE = "none"
+_CHIPS = {"style_loss": "style", "content_loss": "content", "lpips": "LPIPS"}
+_THUMB_PX = 256
+_LARGE_THUMB_PX = 512
+
+_OWN = re.compile(
+    r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+)\.[0-9a-f]{8}\.js)"
+    r"|assets/((gallery|large)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
+    r"|pages/\d+\.html"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumb:
-    """An input as the page shows it; `src` is None where no preview of it was made."""
+    """An input as a page shows it; `src` is None where no preview of it was made."""
 
     name: str
     title: str
@@ -28,153 +76,559 @@ class Thumb:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One picture, or the error in its place. `caption` tells it from others in the same cell."""
+class Chip:
+    """A measurement under a picture. `is_best` where no other of its line is lower."""
 
-    record: Record
-    src: str | None
-    caption: str
-    facts: tuple[tuple[str, str], ...]
-
-    @property
-    def outcome(self) -> Outcome:
-        return self.record.outcome
+    title: str
+    text: str
+    is_best: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A pair, with what each backbone made of it, in the order of the page's columns."""
+class Cell:
+    """One picture, or why there is none. `href` and `src` are URLs from where the page lies."""
 
+    index: int
+    id: str
+    href: str | None
+    src: str | None
+    srcset: str | None
+    width: int | None
+    height: int | None
+    alt: str
+    chips: tuple[Chip, ...]
+    reason: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the matrix: the inputs, what else its row is told by, and a cell for each column."""
+
+    number: int
+    is_first: bool
     content: Thumb
     style: Thumb
-    columns: tuple[tuple[Cell, ...], ...]
+    facts: tuple[tuple[str, str], ...]
+    cells: tuple[Cell | None, ...]
 
 
-def render(records: Sequence[Record], *, previews: Set[str]) -> dict[str, str]:
-    """The page's files by their path in the output.
+def build(
+    sources: Sequence[Source], *, static_pages: bool | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """The files of the gallery of these runs by their paths in it, `index.html` the last of them.
 
-    `previews` are the names of the input previews that the output has. The same records give the
-    same files.
+    The same runs give the same files. Raises ConfigError, before the first of them, for bytes that
+    are no metadata and for a text that holds a credential.
     """
-    found = {record.backbone for record in records}
-    # A row that was refused may name any other, or none.
-    backbones = [*(name for name in PROFILES if name in found), *sorted(found - set(PROFILES))]
-    environment = Environment(
-        loader=PackageLoader("nst"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    found = read_items(sources)
+    matrix = arrange(found, num_runs=len(sources))
+    items = found.in_order(matrix.order)
+    _refuse_secrets(sources, items)
+    named: dict[str, str] = {}
+
+    def data_file(key: str, content: Mapping[str, Any]) -> tuple[str, bytes]:
+        data = datafiles.encoded(key, content)
+        path = named[key] = datafiles.path_of(key, data)
+        return path, data
+
+    shown = [facet for facet in items.facets.values() if _is_shown(facet)]
+    for number, first in enumerate(range(0, len(items), datafiles.CHUNK_ITEMS)):
+        yield data_file(f"rows-{number:04d}", _rows_content(items, shown, first))
+    for number, content in enumerate(_details(sources)):
+        yield data_file(f"detail-{number:04d}", content)
+    for index, facet in enumerate(shown):
+        if facet.varies:
+            yield data_file(f"col-{index}", datafiles.column(facet.values, facet.codes))
+    yield data_file("spine", _spine_content(sources, items, matrix, shown, named))
+    assets = _assets()
+    yield from assets.values()
+    page = _Pages(
+        sources, items, matrix, named["spine"], {k: path for k, (path, _) in assets.items()}
     )
-    page = environment.get_template("gallery.html.j2").stream(
-        rows=_rows(records, backbones, previews),
-        backbones=backbones,
-        num_pictures=len({record.outcome.picture for record in records} - {None}),
-        num_failed=sum(record.outcome.status == "failed" for record in records),
-        metadata=output.METADATA,
-    )
-    # Else every word of it is a string of its own for a moment, at four times the page's size.
-    page.enable_buffering(_BUFFERED)
-    assets = files("nst") / "assets"
-    return {
-        output.GALLERY: "".join(page),
-        **{f"assets/{name}": (assets / name).read_text(encoding="utf-8") for name in _ASSETS},
-    }
+    if static_pages or (static_pages is None and len(items) <= _MAX_STATIC_ITEMS):
+        yield from page.static_pages()
+        yield output.GALLERY, page.first(num_static=page.num_pages)
+    else:
+        yield output.GALLERY, page.first(num_static=0)
 
 
-def _rows(records: Sequence[Record], backbones: Sequence[str], previews: Set[str]) -> list[Row]:
-    pairs: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        pairs.setdefault((record.content, record.style), []).append(record)
-    return [
-        Row(
-            content=_thumb(content, [r.outcome.content_digest for r in members], previews),
-            style=_thumb(style, [r.outcome.style_digest for r in members], previews),
-            columns=tuple(
-                _cells([r for r in members if r.backbone == backbone]) for backbone in backbones
-            ),
-        )
-        for (content, style), members in pairs.items()
+def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) -> str:
+    """What changes whenever `build` would make other files of the runs."""
+    inputs = [
+        __version__,
+        static_pages,
+        [
+            [each.name, each.base, hashlib.sha256(each.metadata).hexdigest(), sorted(each.previews)]
+            for each in sources
+        ],
+        [hashlib.sha256(each.read_bytes()).hexdigest() for each in _package_files()],
     ]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
-def _thumb(reference: str, digests: Sequence[str | None], previews: Set[str]) -> Thumb:
-    """The preview of an input by what any of its pair's rows knows of it."""
-    names = [output.preview_name(digest) for digest in digests if digest is not None]
-    name = next((name for name in names if name in previews), None)
-    return Thumb(
-        name=_readable(reference),
-        title=reference,
-        src=f"{output.INPUTS}/{name}" if name is not None else None,
-    )
+def receipt(digest: str, sizes: Mapping[str, int]) -> bytes:
+    """The file that says what a gallery was built from, and of which files of how many bytes it is."""
+    return json.dumps({"digest": digest, "files": dict(sorted(sizes.items()))}, indent=1).encode()
 
 
-def _readable(reference: str) -> str:
-    """`pictures/great-wave.jpg` -> `great wave`."""
-    last = unquote(reference).rstrip("/").rpartition("/")[2]
-    stem = last.rpartition(".")[0] or last
-    return " ".join(stem.replace("-", " ").replace("_", " ").split()) or reference
+def read_receipt(data: bytes) -> tuple[str, dict[str, int]]:
+    """What `receipt` wrote; nothing of anything else."""
+    try:
+        found = json.loads(data)
+        return str(found["digest"]), {str(k): int(v) for k, v in found["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", {}
 
 
-def _cells(records: Sequence[Record]) -> tuple[Cell, ...]:
-    """A cell for each picture, told from its neighbours by the settings that they do not share."""
-    unique = list({record.outcome.id: record for record in records}.values())
-    settings = [_settings(record) for record in unique]
-    return tuple(
-        Cell(
-            record=record,
-            src=quote(record.outcome.picture) if record.outcome.picture else None,
-            caption=", ".join(
-                f"{name} {value}"
-                for name, value in own
-                if any((name, value) not in others for others in settings)
-            ),
-            facts=(*_measured(record), *own, ("id", record.outcome.id)),
-        )
-        for record, own in zip(unique, settings, strict=True)
-    )
+def is_hashed(path: str) -> bool:
+    """Whether the name of a file changes with its bytes."""
+    return path.startswith(("data/", "assets/")) and path != RECEIPT
 
 
-Facts = tuple[tuple[str, str], ...]
+def is_own(path: str) -> bool:
+    """Whether a path in a gallery is that of a file which only a gallery's builder writes."""
+    return bool(_OWN.fullmatch(path))
 
 
-def _settings(record: Record) -> Facts:
-    """What a person set for this row: its labels, which may be called anything, and parameters."""
-    given = {name: value for name, value in params_dict(record.params).items() if value is not None}
-    labels = ((f"label {name}", value) for name, value in record.labels.items())
-    inputs = {"mask": record.mask, "start": record.start}
-    given |= {name: value for name, value in inputs.items() if value is not None}
-    return (*labels, *((name.replace("_", " "), _shown(value)) for name, value in given.items()))
+def shown_pictures(data: bytes) -> set[str]:
+    """The pictures that a file of rows shows, by their paths. Raises ValueError for anything else."""
+    _, content = datafiles.decoded(data)
+    try:
+        return {unquote(str(each)) for each in content["picture"]["values"]}
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"expected rows of a gallery, found {exc}") from exc
 
 
-def _measured(record: Record) -> Facts:
-    outcome = record.outcome
-    losses = {
-        "content loss": outcome.content_loss,
-        "style loss": outcome.style_loss,
-        "total loss": outcome.total_loss,
-        "share of the first loss": outcome.loss_ratio,
-        "SSIM to the content": outcome.ssim,
-        "LPIPS to the content": outcome.lpips,
+def chunk_paths(spine: bytes) -> list[str]:
+    """Where the files of rows of a gallery are, by its spine. Raises ValueError for anything else."""
+    _, content = datafiles.decoded(spine)
+    try:
+        return [f"data/rows-{n:04d}.{h}.js" for n, h in enumerate(content["chunks"])]
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"expected the spine of a gallery, found {exc}") from exc
+
+
+def _is_shown(facet: Facet) -> bool:
+    return len(facet.values) > 0 or facet.field.name in ALWAYS
+
+
+def _rows_content(items: Items, shown: Sequence[Facet], first: int) -> dict[str, Any]:
+    part = slice(first, first + datafiles.CHUNK_ITEMS)
+    return {
+        "first": first,
+        "count": len(items.run[part]),
+        "fields": {
+            str(index): datafiles.part_of_column(facet.values, facet.codes[part])
+            for index, facet in enumerate(shown)
+            if facet.varies
+        },
+        **{
+            name: datafiles.part_of_column(facet.values, facet.codes[part])
+            for name, facet in items.places.items()
+        },
+        "height": items.height[part],
+        "width": items.width[part],
+        "run": items.run[part],
+        "detail": items.source[part],
     }
-    facts = [(name, _shown(value)) for name, value in losses.items() if value is not None]
-    if outcome.style_layer_losses:
-        layers = (f"{each.layer} {_shown(each.loss)}" for each in outcome.style_layer_losses)
-        facts.append(("style loss by layer", ", ".join(layers)))
-    if outcome.is_flat:
-        facts.append(("flat", "all one tone; try another weight"))
-    if outcome.evaluations is not None and outcome.evaluations < record.params.steps:
-        facts.append(("stopped after", f"{outcome.evaluations} evaluations"))
-    if outcome.seconds is not None:
-        facts.append(("time", f"{outcome.seconds:.1f} s on {outcome.device}"))
-    return tuple(facts)
 
 
-def _shown(value: Any) -> str:
+def _details(sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+    """The curves and layer losses of each DETAIL_ITEMS rows of the runs, in their order."""
+    first = 0
+    for source in sources:
+        for lists in tables.nested_columns(
+            source.metadata, ("loss_curve", "style_layer_losses"), DETAIL_ITEMS
+        ):
+            yield {
+                "first": first,
+                **_curves(lists.get("loss_curve")),
+                "layers": _layers(lists.get("style_layer_losses")),
+            }
+            first += DETAIL_ITEMS
+
+
+def _curves(lists: Nested | None) -> dict[str, Any]:
+    if lists is None:
+        return datafiles.curves(np.zeros(1, np.int64), np.zeros(0), {})
+    losses = {name: lists.items[name] for name in datafiles.CURVES if name in lists.items}
+    return datafiles.curves(
+        lists.offsets,
+        _numbers(lists.items["evaluation"]),
+        {name: _numbers(each) for name, each in losses.items()},
+    )
+
+
+def _numbers(values: Coded | Any) -> Any:
+    if isinstance(values, Coded):
+        raise ConfigError("expected numbers in the loss curves of the metadata, found texts")
+    return values
+
+
+def _layers(lists: Nested | None) -> list[list[list[Any]]]:
+    if lists is None:
+        return []
+    names = lists.items["layer"]
+    assert isinstance(names, Coded)
+    shown = [visible(str(name)) for name in names.values]
+    layers = [shown[code] for code in names.codes.tolist()]
+    losses = rounded(_numbers(lists.items["loss"]).astype(np.float64))
+    known = [loss if np.isfinite(loss) else None for loss in losses.tolist()]
+    pairs = [[layer, loss] for layer, loss in zip(layers, known, strict=True)]
+    bounds = lists.offsets.tolist()
+    return [pairs[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _spine_content(
+    sources: Sequence[Source],
+    items: Items,
+    matrix: Matrix,
+    shown: Sequence[Facet],
+    named: Mapping[str, str],
+) -> dict[str, Any]:
+    def hashes(start: str) -> list[str]:
+        return [path.split(".")[1] for key, path in named.items() if key.startswith(start)]
+
+    return {
+        "version": 1,
+        "num_items": len(items),
+        "num_failed": int(np.count_nonzero(_is_failed(items))),
+        "num_manifest_rows": items.num_rows,
+        "chunk_items": datafiles.CHUNK_ITEMS,
+        "detail_items": DETAIL_ITEMS,
+        "chunks": hashes("rows-"),
+        "details": hashes("detail-"),
+        "small_previews": items.has_small_previews,
+        "runs": [
+            {"name": name, "base": source.base}
+            for name, source in zip(_run_names(sources), sources, strict=True)
+        ],
+        "metadata": [source.base + output.METADATA for source in sources],
+        "fields": [_field_content(index, facet, named) for index, facet in enumerate(shown)],
+        "row": matrix.row,
+        "column": matrix.column,
+        "columns": matrix.columns,
+        "patterns": matrix.patterns,
+        "row_patterns": datafiles.smallest(matrix.row_patterns, max(len(matrix.patterns) - 1, 0)),
+        "num_lines": matrix.num_lines,
+        "run_diff": [{"name": name, "values": values} for name, values in matrix.run_diff.items()],
+        "num_unmatched": matrix.num_unmatched,
+    }
+
+
+def _field_content(index: int, facet: Facet, named: Mapping[str, str]) -> dict[str, Any]:
+    field = facet.field
+    content: dict[str, Any] = {
+        "name": field.name,
+        "title": field.title,
+        "role": field.role,
+        "kind": facet.kind,
+        "better": field.better,
+        "size": len(facet.values),
+        "missing": facet.num_missing,
+    }
+    if field.description:
+        content["description"] = field.description
+    if facet.varies:
+        content["hash"] = named[f"col-{index}"].split(".")[1]
+    else:
+        content["value"] = facet.values[0] if facet.values else None
+    return content
+
+
+def _is_failed(items: Items) -> Any:
+    status = items.facets["status"]
+    if "failed" not in status.values:
+        return np.zeros(len(items), bool)
+    return status.codes == list(status.values).index("failed")
+
+
+def _run_names(sources: Sequence[Source]) -> list[str]:
+    return told_apart(shown_text(source.name) for source in sources)
+
+
+def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
+    """Raises ConfigError where a text that goes into the gallery holds what opens a store."""
+    row = items.facets["row"]
+    for facet in (*items.facets.values(), *items.places.values()):
+        texts = [value for value in facet.values if isinstance(value, str)]
+        # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
+        if facet.kind == "number" or secret_in("\n".join(map(unquote, texts))) is None:
+            continue
+        for code, text in enumerate(texts):
+            kind = secret_in(text) or secret_in(unquote(text))
+            if kind is not None:
+                item = int(np.flatnonzero(facet.codes == code)[0])
+                where = f"row {row.at(item)}"
+                if len(sources) > 1:
+                    where += f" of run {int(items.run[item]) + 1}"
+                raise _refusal(f"{where}, {_field_place(items, facet)}", kind)
+    others = [
+        *(
+            (f"the title of label {n}", f.field.title)
+            for n, f in enumerate(items.facets.values(), 1)
+        ),
+        *((f"the name of run {n}", name) for n, name in enumerate(_run_names(sources), 1)),
+        *((f"the place of run {n}", unquote(each.base)) for n, each in enumerate(sources, 1)),
+        *(("style_layer_losses", name) for name in _layer_names(sources)),
+    ]
+    for place, text in others:
+        kind = secret_in(text)
+        if kind is not None:
+            raise _refusal(place, kind)
+
+
+def _field_place(items: Items, facet: Facet) -> str:
+    name = facet.field.name
+    if secret_in(name) is None:
+        return name
+    return f"field {list(items.facets).index(name) + 1}"
+
+
+def _refusal(place: str, kind: str) -> ConfigError:
+    return ConfigError(
+        f"{place}: expected no credentials in what a gallery shows, found {kind}; take it out of "
+        "the manifest, run it again, and change whatever it opens. The gallery is as it was"
+    )
+
+
+def _layer_names(sources: Sequence[Source]) -> set[str]:
+    return {
+        name
+        for source in sources
+        for name in tables.nested_texts(source.metadata, "style_layer_losses", "layer")
+    }
+
+
+def _package_files() -> list[Any]:
+    package = files("nst")
+    found = [
+        each
+        for folder in ("assets", "templates")
+        for each in (package / folder).iterdir()
+        if each.is_file()
+    ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def _assets() -> dict[str, tuple[str, bytes]]:
+    """The style sheet and the scripts of the page, each of one file."""
+
+    def text_of(names: Iterable[str], shrink: Any) -> bytes:
+        texts = [(files("nst") / "assets" / name).read_text(encoding="utf-8") for name in names]
+        return "\n".join(shrink(text) for text in texts).encode()
+
+    made = {
+        "css": ("gallery", "css", text_of(_CSS, rcssmin.cssmin)),
+        "js": ("gallery", "js", text_of(_GRID, rjsmin.jsmin)),
+        "large": ("large", "js", text_of(_LARGE, rjsmin.jsmin)),
+    }
+    return {
+        kind: (f"assets/{name}.{datafiles.hash8(data)}.{suffix}", data)
+        for kind, (name, suffix, data) in made.items()
+    }
+
+
+class _Pages:
+    """The pages of one gallery, which differ in the lines that they have."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        items: Items,
+        matrix: Matrix,
+        spine: str,
+        assets: Mapping[str, str],
+    ) -> None:
+        self._sources = sources
+        self._items = items
+        self._matrix = matrix
+        self._links = {**assets, "spine": spine}
+        self._run_names = tuple(_run_names(sources)) if len(sources) > 1 else ()
+        self._columns = [_text(value) for value in matrix.columns]
+        self._environment = Environment(
+            loader=PackageLoader("nst"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    @property
+    def num_pages(self) -> int:
+        return -(-self._matrix.num_lines // _PAGE_LINES)
+
+    def first(self, *, num_static: int) -> bytes:
+        """`index.html`, with its first lines."""
+        numbered = enumerate(lines_of(self._matrix))
+        lines = [
+            self._line(number, *place, root="", num_columns=_MAX_FIRST_COLUMNS)
+            for (number, place), _ in zip(numbered, range(_NUM_FIRST_LINES), strict=False)
+        ]
+        return self._rendered(
+            "gallery.html.j2",
+            root="",
+            lines=lines,
+            columns=self._columns[:_MAX_FIRST_COLUMNS],
+            num_static=num_static,
+        )
+
+    def static_pages(self) -> Iterator[tuple[str, bytes]]:
+        """`pages/1.html` and so on, with every line and every column."""
+        places = list(lines_of(self._matrix))
+        for page in range(self.num_pages):
+            first = page * _PAGE_LINES
+            lines = [
+                self._line(number, *place, root="../", num_columns=len(self._columns))
+                for number, place in enumerate(places[first : first + _PAGE_LINES], first)
+            ]
+            data = self._rendered(
+                "page.html.j2",
+                root="../",
+                lines=lines,
+                columns=self._columns,
+                num_static=self.num_pages,
+                page=page + 1,
+                num_pages=self.num_pages,
+            )
+            yield f"pages/{page + 1}.html", data
+
+    def _rendered(self, template: str, *, root: str, lines: list[Line], **values: Any) -> bytes:
+        items, matrix = self._items, self._matrix
+        num_failed = int(np.count_nonzero(_is_failed(items)))
+        title = items.facets[matrix.column].field.title
+        stream = self._environment.get_template(template).stream(
+            title=_TITLE,
+            num_items=len(items),
+            num_ok=len(items) - num_failed,
+            num_failed=num_failed,
+            num_lines=matrix.num_lines,
+            num_unmatched=matrix.num_unmatched,
+            run_names=self._run_names,
+            root=root,
+            column_title=title,
+            column_fields=title,
+            row_titles=[items.facets[name].field.title for name in matrix.row],
+            num_columns=len(self._columns),
+            lines=lines,
+            first_line=lines[0].number if lines else 0,
+            metadata=[
+                (name or output.METADATA, root + source.base + output.METADATA)
+                for name, source in zip(self._run_names or ("",), self._sources, strict=True)
+            ],
+            **{name: root + path for name, path in self._links.items()},
+            **values,
+        )
+        # Else every word of it is a string of its own for a moment, at four times the page's size.
+        stream.enable_buffering(_BUFFERED)
+        return "".join(stream).encode()
+
+    def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
+        matrix, items = self._matrix, self._items
+        first = int(matrix.starts[row])
+        cells = cells_of(matrix, row, within)
+        best = _best(items, [cell for cell in cells if cell is not None])
+        return Line(
+            number=number,
+            is_first=within == 0,
+            content=self._thumb("content", row, root),
+            style=self._thumb("style", row, root),
+            facts=tuple(
+                (items.facets[name].field.title, _text(items.facets[name].at(first)))
+                for name in matrix.row[2:]
+            ),
+            cells=tuple(
+                self._cell(cell, best, root) if cell is not None else None
+                for cell in cells[:num_columns]
+            ),
+        )
+
+    def _thumb(self, kind: str, row: int, root: str) -> Thumb:
+        """An input by what any item of its row knows of it."""
+        items, matrix = self._items, self._matrix
+        members = range(int(matrix.starts[row]), int(matrix.starts[row + 1]))
+        title = _text(items.facets[kind].at(members[0]))
+        found = (
+            (item, stem)
+            for item in members
+            if (stem := items.places[f"{kind}_preview"].at(item)) is not None
+        )
+        src = None
+        for item, stem in found:
+            end = "-256.webp" if items.has_small_previews else ".jpg"
+            src = f"{self._base(item, root)}{str(stem).split()[0]}{end}"
+            break
+        return Thumb(name=readable(title), title=title, src=src)
+
+    def _base(self, item: int, root: str) -> str:
+        return root + self._sources[int(self._items.run[item])].base
+
+    def _cell(self, item: int, best: Mapping[str, Value], root: str) -> Cell:
+        items = self._items
+        facts = {name: items.facets[name].at(item) for name in items.facets}
+        picture, stem = items.places["picture"].at(item), items.places["thumb"].at(item)
+        base = self._base(item, root)
+        width, height = int(items.width[item]) or None, int(items.height[item]) or None
+        href = f"{base}{picture}" if picture is not None else None
+        thumb = f"{base}{stem}" if stem is not None and picture is not None else None
+        return Cell(
+            index=item,
+            id=_text(facts["id"]),
+            href=href,
+            src=f"{thumb}-256.webp" if thumb else href,
+            srcset=_srcset(thumb, width, height) if thumb and width and height else None,
+            width=width,
+            height=height,
+            alt=self._alt(facts),
+            chips=tuple(
+                Chip(title=title, text=chip_text(value), is_best=best.get(name) == value)
+                for name, title in _CHIPS.items()
+                if isinstance(value := facts.get(name), int | float)
+            ),
+            reason=str(facts["reason"] or "failed").replace("_", " ")
+            if facts["status"] == "failed"
+            else None,
+            error=_text(facts["error"]) if facts["error"] is not None else None,
+        )
+
+    def _alt(self, facts: Mapping[str, Value | None]) -> str:
+        content, style = (readable(_text(facts[name])) for name in ("content", "style"))
+        column = self._items.facets[self._matrix.column].field
+        alt = f"{content} in the style of {style}, {_text(facts['backbone'])}"
+        if column.role == "backbone":
+            return alt
+        return f"{alt}, {column.title} {_text(facts[column.name])}"
+
+
+def _best(items: Items, cells: Sequence[int]) -> dict[str, Value]:
+    """The lowest of each measurement that at least two of the cells have."""
+    found = {}
+    for name in _CHIPS:
+        values = [value for cell in cells if (value := items.facets[name].at(cell)) is not None]
+        if len(values) > 1:
+            found[name] = min(values)
+    return found
+
+
+def _srcset(thumb: str, width: int, height: int) -> str:
+    """The thumbnails with the width that each really has."""
+
+    def scaled(edge_px: int) -> int:
+        longest = max(width, height)
+        return width if longest <= edge_px else max(1, round(width * edge_px / longest))
+
+    small = f"{thumb}-256.webp {scaled(_THUMB_PX)}w"
+    if max(width, height) <= _THUMB_PX:
+        return small
+    return f"{small}, {thumb}-512.webp {scaled(_LARGE_THUMB_PX)}w"
+
+
+def _text(value: Value | None) -> str:
     match value:
-        case float():
-            return f"{value:.{_DIGITS}g}"
-        case tuple():
-            return " ".join(_shown(each) for each in value)
+        case None:
+            return _NONE
+        case str():
+            return value
         case _:
-            return str(value)
+            return number_text(value)

@@ -43,6 +43,27 @@ def redacted(text: str) -> str:
     return _KEY_ID.sub(HIDDEN, text)
 
 
+# What may stand in no page, whoever hid what, by what it is called.
+_TRACES = (
+    ("a parameter of a signed URL", re.compile(r"(?i)x-amz-[a-z]|awsaccesskeyid")),
+    ("a signature", re.compile(r"(?i)\b(?:signature|sig)=|sharedaccesssignature")),
+    ("the id of an access key", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}")),
+    ("the user of a URL", _USER_INFO),
+    ("a token or a password", _SIGNATURES),
+    ("a token or a password", _PARAMETERS),
+)
+
+
+def secret_in(text: str) -> str | None:
+    """What kind of credential a text holds or names, or None.
+
+    Of texts apart by line breaks it tells whether any of them does.
+    """
+    if any(secret in text for secret in _secrets()):
+        return "a credential of the environment"
+    return next((kind for kind, pattern in _TRACES if pattern.search(text)), None)
+
+
 def _secrets() -> list[str]:
     """The forms in which the environment's credentials can stand in a text, the longest first."""
     values = [value for name in _VARIABLES if (value := os.environ.get(name))]

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 from urllib.request import url2pathname
 
 import fsspec
@@ -210,6 +211,31 @@ def is_same_anywhere(uri: str) -> bool:
 def browsable(uri: str) -> str:
     """`uri` as a link that a browser can open, where it can at all."""
     return uri if "://" in uri else Path(absolute(uri)).as_uri()
+
+
+def relative_link(folder: str, start: str) -> str:
+    """The URL of `folder` as a page in the folder `start` links it: nothing, or one that ends in /.
+
+    Raises ConfigError where they are not of one file system or one bucket.
+    """
+    here, there = (absolute(uri) for uri in (start, folder))
+    schemes = [uri.partition("://")[0] if "://" in uri else "" for uri in (here, there)]
+    if schemes[0] == schemes[1] and not schemes[0]:
+        found = os.path.relpath(there, here).replace(os.sep, "/")
+    elif schemes[0] == schemes[1] or all(map(_is_s3, (here, there))):
+        paths = [posixpath.normpath(f"/{uri.partition('://')[2]}") for uri in (here, there)]
+        if paths[0].split("/")[1] != paths[1].split("/")[1]:
+            found = None
+        else:
+            found = posixpath.relpath(paths[1], paths[0])
+    else:
+        found = None
+    if found is None:
+        raise ConfigError(
+            f"{redacted(folder)}: expected a place that {redacted(start)} can link to, on one disk "
+            "or in one bucket, found another; copy the outputs to one of them"
+        )
+    return "" if found == "." else f"{quote(found)}/"
 
 
 def _read(uri: str, max_bytes: int | None, patience: Patience) -> bytes:

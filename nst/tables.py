@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from nst.errors import NSTError
 
@@ -127,6 +130,145 @@ def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 _BATCH_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column as its distinct values and, for each row, which of them it has; -1 for none.
+
+    Values are texts or numbers. A truth value is the text yes or no, a time is ISO 8601 to the
+    second with Z, a list is its items as text apart by spaces. NaN counts as none.
+    """
+
+    values: list[str] | NDArray[np.float64] | NDArray[np.int64]
+    codes: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """A column of lists of records, flat: those of row i are `offsets[i]` to `offsets[i + 1]`."""
+
+    offsets: NDArray[np.int64]
+    items: Mapping[str, Coded | NDArray[Any]]
+
+
+def coded_columns(data: bytes, names: Sequence[str]) -> dict[str, Coded]:
+    """Those of the columns that the file has. Raises TableError for a file that is damaged."""
+    with _translated(data):
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        known = file.schema_arrow.names
+        # One by one, so that no more than one of them is there twice.
+        return {
+            name: _coded(file.read([name], use_threads=False).column(0).combine_chunks())
+            for name in names
+            if name in known
+        }
+
+
+def nested_texts(data: bytes, name: str, item: str) -> list[str]:
+    """The distinct texts that `item` of the records in a column has, in no order."""
+    with _translated(data):
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        if name not in file.schema_arrow.names:
+            return []
+        found: set[str] = set()
+        for batch in file.iter_batches(columns=[name], use_threads=False):
+            lists = batch.column(0)
+            found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
+        return [text for text in found if text is not None]
+
+
+def nested_columns(data: bytes, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Nested]]:
+    """The lists in those of the columns that the file has, of `num_rows` rows at a time.
+
+    Only these are held in memory. Raises TableError for a file that is damaged, once it gets there.
+    """
+    with _translated(data):
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        known = [name for name in names if name in file.schema_arrow.names]
+        # More than are asked for, since each batch has a cost of its own.
+        batches = file.iter_batches(max(num_rows, _NESTED_ROWS), columns=known, use_threads=False)
+        for table in _of_length(batches, num_rows):
+            yield {name: _nested(table.column(name).combine_chunks()) for name in known}
+
+
+_NESTED_ROWS = 1000
+
+
+def _of_length(batches: Iterable[Any], num_rows: int) -> Iterator[Any]:
+    """The rows of the batches as tables of `num_rows`, the last of what is left."""
+    rest: Any = None
+    for batch in batches:
+        table = pa.Table.from_batches([batch])
+        rest = table if rest is None else pa.concat_tables([rest, table])
+        while rest.num_rows >= num_rows:
+            yield rest.slice(0, num_rows)
+            rest = rest.slice(num_rows)
+    if rest is not None and rest.num_rows:
+        yield rest
+
+
+def _nested(lists: Any) -> Nested:
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    # A slice of lists keeps the records of all.
+    records = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
+    items = {
+        each.name: _flat(records.field(index)) for index, each in enumerate(records.type.fields)
+    }
+    return Nested(offsets - offsets[0], items)
+
+
+def _flat(values: Any) -> Coded | NDArray[Any]:
+    if pa.types.is_floating(values.type):
+        found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        return found
+    if pa.types.is_integer(values.type):
+        found = values.fill_null(0).to_numpy()
+        return found
+    return _coded(values)
+
+
+def _coded(column: Any) -> Coded:
+    found = column.type
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        column = _joined(column)
+    elif pa.types.is_timestamp(found):
+        column = column.cast(pa.timestamp("s", found.tz), safe=False)
+    encoded = column if pa.types.is_dictionary(found) else column.dictionary_encode()
+    codes = encoded.indices.cast(pa.int32()).fill_null(-1).to_numpy()
+    return Coded(_values(encoded.dictionary), codes)
+
+
+def _joined(lists: Any) -> Any:
+    """Lists as texts, each item as `_values` tells it."""
+    items = _coded(lists.flatten())
+    if isinstance(items.values, list):
+        shown = items.values
+    else:
+        shown = [f"{value:.4g}" for value in items.values.tolist()]
+    texts = pa.array([*shown, "none"], TEXT).take(pa.array(items.codes % (len(shown) + 1)))
+    offsets = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).cumsum()
+    rebuilt = pa.ListArray.from_arrays(
+        pa.array(np.concatenate([[0], offsets]), pa.int32()), texts, mask=lists.is_null()
+    )
+    return pc.binary_join(rebuilt, " ")
+
+
+def _values(distinct: Any) -> list[str] | NDArray[np.float64] | NDArray[np.int64]:
+    found = distinct.type
+    if pa.types.is_floating(found) or pa.types.is_decimal(found):
+        numbers: NDArray[np.float64] = distinct.cast(pa.float64()).to_numpy()
+        return numbers
+    if pa.types.is_integer(found):
+        whole: NDArray[np.int64] = distinct.cast(pa.int64()).to_numpy()
+        return whole
+    if pa.types.is_boolean(found):
+        return ["yes" if value else "no" for value in distinct.to_pylist()]
+    if pa.types.is_timestamp(found):
+        seconds = distinct.cast(pa.int64()).to_numpy().astype("datetime64[s]")
+        return [f"{text}Z" for text in np.datetime_as_string(seconds).tolist()]
+    texts: list[str] = distinct.cast(TEXT).to_pylist()
+    return texts
 
 
 def _kind(found: Type) -> Kind:

@@ -1,0 +1,406 @@
+"""Metadata tables of runs -> dictionary-coded columns of all items, with texts as a page shows them.
+
+An item is a picture or a failure: rows of one run that share an id are one.
+"""
+
+import re
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst import output
+from nst.errors import ConfigError
+from nst.fields import RUN, Field, fields_of
+from nst.tables import Coded, TableError, coded_columns, parquet_columns
+from nst.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
+
+# The details of each run begin at a multiple of this, in files of as many rows.
+DETAIL_ITEMS = 250
+# The run of an item is one byte.
+MAX_RUNS = 255
+
+Value: TypeAlias = str | int | float
+Codes: TypeAlias = NDArray[np.int32]
+
+# What JavaScript cannot tell from its neighbours.
+_MAX_EXACT = 2**53
+_DIGEST_LENGTH = 12
+_DIGEST = re.compile(r"[0-9a-zA-Z]+")
+_THUMBNAIL = re.compile(r"thumbs/[0-9a-f]{2}/[0-9a-f]{16}")
+_COLOR = re.compile(r"#[0-9a-f]{6}")
+_MAX_PX = 2**16 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A run whose metadata is read. `base` leads from the gallery to its files: "" or "…/".
+
+    `previews` are the names of the files among its inputs.
+    """
+
+    name: str
+    base: str
+    metadata: bytes
+    previews: Set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One field of all items: its distinct values, ascending, and which of them each item has.
+
+    The code of a missing value is `len(values)`.
+    """
+
+    field: Field
+    kind: Literal["number", "text"]
+    values: Sequence[Value]
+    codes: Codes
+
+    @property
+    def num_missing(self) -> int:
+        return int(np.count_nonzero(self.codes == len(self.values)))
+
+    @property
+    def varies(self) -> bool:
+        return len(self.values) > 1 or (len(self.values) == 1 and self.num_missing > 0)
+
+    def at(self, item: int) -> Value | None:
+        """The value of an item."""
+        code = self.codes[item]
+        return self.values[code] if code < len(self.values) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """All items of all runs: what is known of each, and where its files are.
+
+    `facets` and `places` are by name, and in an order. `run` is the number of an item's run, and
+    `source` its row among those of all runs, each run's first row a multiple of DETAIL_ITEMS.
+    """
+
+    facets: dict[str, Facet]
+    places: dict[str, Facet]
+    run: NDArray[np.uint8]
+    source: NDArray[np.uint32]
+    height: NDArray[np.uint16]
+    width: NDArray[np.uint16]
+    num_rows: int
+    has_small_previews: bool
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def in_order(self, order: NDArray[np.int64]) -> "Items":
+        """The items with these numbers, in their order."""
+
+        def taken(facets: dict[str, Facet]) -> dict[str, Facet]:
+            return {n: replace(each, codes=each.codes[order]) for n, each in facets.items()}
+
+        return replace(
+            self,
+            facets=taken(self.facets),
+            places=taken(self.places),
+            run=self.run[order],
+            source=self.source[order],
+            height=self.height[order],
+            width=self.width[order],
+        )
+
+
+_PLACES = ("picture", "thumbnail", "color", "content_digest", "style_digest")
+
+
+def read_items(sources: Sequence[Source]) -> Items:
+    """The items of all runs, in the order of their rows. Raises ConfigError for no metadata."""
+    if len(sources) > MAX_RUNS:
+        raise ConfigError(f"expected at most {MAX_RUNS} runs to compare, found {len(sources)}")
+    names = list(dict.fromkeys(name for each in sources for name in _column_names(each)))
+    fields = fields_of(names, has_runs=len(sources) > 1)
+    wanted = [*(field.column for field in fields), *_PLACES]
+    rows = [_columns(source, wanted) for source in sources]
+    lengths = [len(columns["id"].codes) for columns in rows]
+    run = np.repeat(np.arange(len(sources), dtype=np.uint8), lengths)
+    source = np.concatenate(
+        [
+            first + np.arange(length, dtype=np.uint32)
+            for first, length in zip(first_rows(lengths), lengths, strict=True)
+        ]
+        or [np.zeros(0, np.uint32)]
+    )
+
+    def column(name: str) -> Coded:
+        return _together([columns.get(name) for columns in rows], lengths)
+
+    items = _first_of_each(run, column("id").codes)
+    known = {field.column: _taken(column(field.column), items) for field in fields if field != RUN}
+    facets = {
+        field.name: _run_facet(sources, run[items])
+        if field == RUN
+        else _facet(field, known[field.column])
+        for field in fields
+    }
+    if len(sources) > 1:
+        facets["id"] = _identities(facets["run"], facets["id"])
+    places = {name: _taken(column(name), items) for name in _PLACES}
+    stems = {
+        f"{name}_preview": _stems(
+            sources, run[items], _filled(places[f"{name}_digest"], known[name], run[items])
+        )
+        for name in ("content", "style")
+    }
+    files = [
+        (sources[number].previews, stem) for each in stems.values() for number, stem in each.used
+    ]
+    return Items(
+        facets=facets,
+        places={
+            "picture": _place("picture", places["picture"], _picture),
+            "thumb": _place("thumb", places["thumbnail"], _matching(_THUMBNAIL)),
+            "color": _place("color", places["color"], _matching(_COLOR)),
+            **{name: each.facet(name) for name, each in stems.items()},
+        },
+        run=run[items],
+        source=source[items],
+        height=_pixels(known["height"]),
+        width=_pixels(known["width"]),
+        num_rows=sum(lengths),
+        has_small_previews=bool(files)
+        and all(f"{stem}-256.webp" in previews for previews, stem in files),
+    )
+
+
+def first_rows(lengths: Sequence[int]) -> list[int]:
+    """The number, among the rows of all runs, of the first row of each run of so many."""
+    firsts = [0]
+    for length in lengths:
+        firsts.append(firsts[-1] + -(-length // DETAIL_ITEMS) * DETAIL_ITEMS)
+    return firsts[:-1]
+
+
+def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each number to four significant digits, as `float(f"{value:.4g}")` has it."""
+    result = values.copy()
+    is_known = np.isfinite(values) & (values != 0)
+    known = values[is_known]
+    power = 3 - np.floor(np.log10(np.abs(known))).astype(np.int64)
+    scale = _POWERS[np.minimum(np.abs(power), len(_POWERS) - 1)]
+    scaled = np.where(power >= 0, known * scale, known / scale)
+    whole = np.rint(scaled)
+    # Both are exact, so that the quotient is the number next to the decimal one.
+    near = np.where(power >= 0, whole / scale, whole * scale)
+    is_unsure = np.abs(np.abs(scaled - whole) - 0.5) < 1e-6
+    for i in np.flatnonzero(is_unsure | (np.abs(power) >= len(_POWERS))):
+        near[i] = float(f"{known[i]:.4g}")
+    result[is_known] = near
+    # Without the sign of a zero.
+    return result + 0.0
+
+
+# Those powers of ten that a double holds exactly.
+_POWERS = np.array([float(f"1e{power}") for power in range(23)])
+
+
+def _column_names(source: Source) -> list[str]:
+    try:
+        return [column.name for column in parquet_columns(source.metadata)]
+    except TableError as exc:
+        raise ConfigError(f"{source.name}: expected the metadata of a run, found {exc}") from exc
+
+
+def _columns(source: Source, names: Sequence[str]) -> dict[str, Coded]:
+    try:
+        found = coded_columns(source.metadata, names)
+    except TableError as exc:
+        raise ConfigError(f"{source.name}: expected the metadata of a run, found {exc}") from exc
+    if "id" not in found or np.any(found["id"].codes < 0):
+        raise ConfigError(
+            f"{source.name}: expected the metadata of a run, with an id in every row, found none"
+        )
+    return found
+
+
+def _first_of_each(run: NDArray[np.uint8], ids: Codes) -> NDArray[np.int64]:
+    """The first row of each run and id, in the order of the rows."""
+    keys = run.astype(np.int64) * (int(ids.max(initial=0)) + 1) + ids
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def _together(columns: Sequence[Coded | None], lengths: Sequence[int]) -> Coded:
+    """The columns of several runs as one, whose values are texts where those of any are."""
+    parts = [
+        each if each is not None else Coded([], np.full(length, -1, np.int32))
+        for each, length in zip(columns, lengths, strict=True)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    filled = [part for part in parts if len(part.values)]
+    has_texts = any(isinstance(part.values, list) for part in filled)
+    place: dict[Any, int] = {}
+    codes = []
+    for part in parts:
+        values = part.values if isinstance(part.values, list) else part.values.tolist()
+        if has_texts:
+            values = [str(value) for value in values]
+        table = [place.setdefault(value, len(place)) for value in values]
+        codes.append(np.array([*table, -1], np.int32)[part.codes])
+    joined = np.concatenate(codes) if codes else np.zeros(0, np.int32)
+    return Coded(list(place) if has_texts or not place else np.array(list(place)), joined)
+
+
+def _taken(column: Coded, items: NDArray[np.int64]) -> Coded:
+    """The column of these rows alone, with those values that they have."""
+    used, codes = np.unique(column.codes[items], return_inverse=True)
+    codes = codes.astype(np.int32)
+    if len(used) and used[0] < 0:
+        used, codes = used[1:], codes - 1
+    values = column.values
+    kept = [values[i] for i in used.tolist()] if isinstance(values, list) else values[used]
+    return Coded(kept, codes)
+
+
+def _facet(field: Field, column: Coded) -> Facet:
+    if isinstance(column.values, list):
+        return _text_facet(field, column)
+    values = column.values
+    if values.dtype.kind == "i":
+        if np.any(np.abs(values) > _MAX_EXACT):
+            return _text_facet(field, Coded([str(each) for each in values.tolist()], column.codes))
+        numbers = values.astype(np.float64)
+    else:
+        numbers = rounded(values)
+    distinct, places = np.unique(numbers, return_inverse=True)
+    num_finite = int(np.count_nonzero(np.isfinite(distinct)))
+    # Sorted, with minus infinity before all numbers and infinity and NaN after them.
+    first = int(np.count_nonzero(distinct == -np.inf))
+    ranks = places - first
+    ranks[(ranks < 0) | (ranks >= num_finite)] = num_finite
+    shown = [int(each) if each.is_integer() and abs(each) < _MAX_EXACT else each
+             for each in distinct[first : first + num_finite].tolist()]  # fmt: skip
+    return Facet(field, "number", shown, _recoded(column.codes, ranks, num_finite))
+
+
+def _text_facet(field: Field, column: Coded) -> Facet:
+    assert isinstance(column.values, list)
+    if field.name == "weights_digest":
+        texts = [text[:_DIGEST_LENGTH] for text in column.values]
+    elif field.role == "input":
+        # In the order of the manifest, so that the first of two that look alike keeps its name.
+        texts = _in_order_of_first(column, lambda values: told_apart(map(shown_reference, values)))
+    elif field.name == "error":
+        texts = [shown_sentence(text) for text in column.values]
+    else:
+        texts = told_apart(map(shown_text, column.values))
+    return _ranked(field, texts, column.codes, key=natural_key)
+
+
+def _in_order_of_first(column: Coded, function: Callable[[list[str]], list[str]]) -> list[str]:
+    values = column.values
+    assert isinstance(values, list)
+    used, firsts = np.unique(column.codes[column.codes >= 0], return_index=True)
+    order = used[np.argsort(firsts)].tolist()
+    made = dict(zip(order, function([values[i] for i in order]), strict=True))
+    return [made[i] for i in range(len(values))]
+
+
+def _ranked(
+    field: Field,
+    texts: Sequence[str | None],
+    codes: Codes,
+    *,
+    key: Callable[[str], str] = str,
+) -> Facet:
+    """The facet of texts of which some may be alike, or None for those that are missing."""
+    distinct = sorted({text for text in texts if text is not None}, key=lambda t: (key(t), t))
+    rank = {text: number for number, text in enumerate(distinct)}
+    table = [rank[text] if text is not None else len(distinct) for text in texts]
+    return Facet(field, "text", distinct, _recoded(codes, np.array(table, np.int64), len(distinct)))
+
+
+def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> Codes:
+    return np.append(table, missing).astype(np.int32)[codes]
+
+
+def _run_facet(sources: Sequence[Source], run: NDArray[np.uint8]) -> Facet:
+    return _ranked(
+        RUN, told_apart(shown_text(source.name) for source in sources), run.astype(np.int32),
+        key=natural_key,
+    )  # fmt: skip
+
+
+def _identities(run: Facet, ids: Facet) -> Facet:
+    """The ids with the run before them, since two runs may each have a picture of one id."""
+    texts = [f"{run.at(item)}/{ids.at(item)}" for item in range(len(ids.codes))]
+    return _ranked(ids.field, texts, np.arange(len(texts), dtype=np.int32), key=natural_key)
+
+
+def _place(name: str, column: Coded, clean: Callable[[str], str | None]) -> Facet:
+    values = column.values if isinstance(column.values, list) else []
+    codes = column.codes if values else np.full(len(column.codes), -1, np.int32)
+    field = Field(column=name, name=name, title=name, role="identity")
+    return _ranked(field, [clean(value) for value in values], codes)
+
+
+def _picture(path: str) -> str | None:
+    """A relative path as a URL; None for what would lead out of the output."""
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return None
+    return quote(path)
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
+    return lambda text: text if pattern.fullmatch(text) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stems:
+    """Which previews there are of the inputs of each item, as stems of file names."""
+
+    texts: Sequence[str | None]
+    codes: Codes
+    used: Set[tuple[int, str]]
+
+    def facet(self, name: str) -> Facet:
+        field = Field(column=name, name=name, title=name, role="identity")
+        return _ranked(field, self.texts, self.codes)
+
+
+def _stems(sources: Sequence[Source], run: NDArray[np.uint8], digests: Coded) -> _Stems:
+    values = digests.values if isinstance(digests.values, list) else []
+    codes = run.astype(np.int64) * len(values) + digests.codes
+    codes[digests.codes < 0] = -1
+    texts: list[str | None] = []
+    used = set()
+    for number, source in enumerate(sources):
+        for value in values:
+            stems = [
+                digest[:16]
+                for digest in value.split()
+                if _DIGEST.fullmatch(digest) and output.preview_name(digest) in source.previews
+            ]
+            used.update((number, stem) for stem in stems)
+            texts.append(" ".join(f"{output.INPUTS}/{stem}" for stem in stems) or None)
+    return _Stems(texts, codes.astype(np.int32), used)
+
+
+def _filled(digests: Coded, references: Coded, run: NDArray[np.uint8]) -> Coded:
+    """With what other rows of the same run know of the same input, where a row knows nothing."""
+    keys = run.astype(np.int64) * (len(references.values) + 1) + references.codes
+    is_known = digests.codes >= 0
+    known, firsts = np.unique(keys[is_known], return_index=True)
+    if not len(known):
+        return digests
+    found = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    others = np.where(known[found] == keys, digests.codes[is_known][firsts][found], -1)
+    return Coded(digests.values, np.where(is_known, digests.codes, others).astype(np.int32))
+
+
+def _pixels(column: Coded) -> NDArray[np.uint16]:
+    """Sizes in pixels, 0 where there is none."""
+    if isinstance(column.values, list):
+        return np.zeros(len(column.codes), np.uint16)
+    values = np.nan_to_num(column.values.astype(np.float64), posinf=0, neginf=0)
+    return np.append(np.clip(values, 0, _MAX_PX), 0)[column.codes].astype(np.uint16)

@@ -1,0 +1,149 @@
+"""What a person wrote -> what a page may show of it: no folder of this machine, nothing invisible."""
+
+import re
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Context, Decimal
+from urllib.parse import unquote
+from urllib.request import url2pathname
+
+from nst.redaction import HIDDEN, redacted
+
+# Most texts are of these alone, and are told as they stand.
+_PLAIN = re.compile(r"[\w .,+()-]*")
+# What turns text round, breaks a line or takes no room. Joiners stay: Persian and emoji need them.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\U000e0000-\U000e007f]"
+)
+_SPACES = re.compile(r"[\t\n\r]+")
+_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s\"'<>]*)")
+# Folders may have spaces in their names, but none begins or ends with one.
+_FOLDER = r"[^/\s:\"'<>|](?:[^/:\"'<>|\n]*[^/\s:\"'<>|])?/"
+_POSIX_PATH = re.compile(rf"(?<![^\s\"'(\[=,;<>|])/(?:{_FOLDER})+[^/\s:\"'<>|]*")
+_WINDOWS_FOLDER = r"[^\\/\s:\"'<>|](?:[^\\/:\"'<>|\n]*[^\\/\s:\"'<>|])?[\\/]"
+_WINDOWS_PATH = re.compile(
+    rf"(?i)(?<![^\s\"'(\[=,;<>|])(?:[a-z]:[\\/]|\\\\)(?:{_WINDOWS_FOLDER})+[^\\/\s:\"'<>|]*"
+)
+_WINDOWS_START = re.compile(r"(?i)[a-z]:[\\/]|\\\\")
+_NAMED_HIDDEN = re.compile(rf"[\w.-]+={re.escape(HIDDEN)}")
+_DIGITS = re.compile(r"0*([0-9]+)")
+_HOMES = {"home", "users"}
+
+
+def shown_text(text: str) -> str:
+    """A text without folders of local paths, users and queries of URLs, and anything invisible."""
+    if _PLAIN.fullmatch(text):
+        return text
+    text = redacted(text)
+    text = _URL.sub(_shown_url, text)
+    text = _POSIX_PATH.sub(lambda found: _shortened(found[0], "/"), text)
+    text = _WINDOWS_PATH.sub(lambda found: _shortened(found[0], "\\"), text)
+    # The name alone of what was hidden is what a search for credentials would find.
+    return visible(_NAMED_HIDDEN.sub(HIDDEN, text))
+
+
+def shown_sentence(text: str) -> str:
+    """As `shown_text`, for one that may be of several lines."""
+    return shown_text(_SPACES.sub(" ", text))
+
+
+def shown_reference(text: str) -> str:
+    """As `shown_text`, for the path or URL of a picture, or several of them apart by `|`."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return " | ".join(_shown_place(part.strip()) for part in text.split("|"))
+
+
+def told_apart(shown: Iterable[str]) -> list[str]:
+    """The texts, those that look like an earlier one with a number after them."""
+    taken: set[str] = set()
+    result = []
+    for text in shown:
+        made, number = text, 1
+        while made in taken:
+            number += 1
+            made = f"{text} ({number})"
+        taken.add(made)
+        result.append(made)
+    return result
+
+
+def visible(text: str) -> str:
+    """`text` with a right-to-left override as `\\u202e`, and alike whatever else is not seen."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def readable(reference: str) -> str:
+    """`pictures/great-wave.jpg | b.png` -> `great wave + b`."""
+    return " + ".join(_readable(part.strip()) for part in reference.split("|")) or reference
+
+
+def natural_key(text: str) -> str:
+    """What texts are sorted by so that `a9` comes before `a10`, whatever their case."""
+    return _DIGITS.sub(lambda found: f"0{chr(len(found[1]))}{found[1]}", text.casefold())
+
+
+def number_text(value: float) -> str:
+    """A finite number as JavaScript's String() writes it."""
+    if value == int(value) and abs(value) < 1e16:
+        return str(int(value))
+    digits = repr(value)
+    mantissa, _, exponent = digits.partition("e")
+    if not exponent:
+        return digits
+    return f"{Decimal(digits):f}" if -7 < int(exponent) < 21 else f"{mantissa}e{int(exponent):+d}"
+
+
+def chip_text(value: float) -> str:
+    """A number to three digits: JavaScript's String(Number(value.toPrecision(3)))."""
+    rounded = Context(prec=3, rounding=ROUND_HALF_UP).create_decimal(Decimal(value))
+    return number_text(float(rounded))
+
+
+def _shown_place(text: str) -> str:
+    """A whole path or URL, whatever spaces are in it."""
+    if "://" not in text:
+        if text.startswith("/"):
+            return visible(_shortened(text, "/"))
+        if _WINDOWS_START.match(text):
+            return visible(_shortened(text, "\\"))
+        return visible(_NAMED_HIDDEN.sub(HIDDEN, redacted(text)))
+    scheme, _, rest = redacted(text).partition("://")
+    if scheme.lower() == "file":
+        return visible(_shortened(url2pathname(rest), "/"))
+    return visible(f"{scheme}://{_without_query(rest)}")
+
+
+def _shown_url(found: re.Match[str]) -> str:
+    url, rest = found[0], found["rest"]
+    end = rest[len(rest.rstrip(".,:;)]")) :]
+    body = rest[: len(rest) - len(end)]
+    if found["scheme"].lower() == "file":
+        return _shortened(url2pathname(body), "/") + end
+    return f"{url[: len(url) - len(rest)]}{_without_query(body)}{end}"
+
+
+def _without_query(rest: str) -> str:
+    return rest.removeprefix(f"{HIDDEN}@").partition("?")[0]
+
+
+def _shortened(path: str, separator: str) -> str:
+    """`/home/me/pics/a.jpg` -> `…/pics/a.jpg`; the folder that is somebody's home is left out."""
+    if separator == "\\":
+        path = path.replace("/", "\\")
+    name = path.rstrip(separator).rpartition(separator)[2]
+    tail = name + path[len(path.rstrip(separator)) :]
+    folders = [each for each in path.split(separator)[: -1 - len(tail) + len(name)] if each]
+    if not folders or folders == [name]:
+        return path
+    above = folders[-2].lower() if len(folders) > 1 else ""
+    is_home = above in _HOMES or folders in (["root"], ["home"])
+    is_drive = folders[-1].endswith(":")
+    shown = [] if is_home or is_drive else [folders[-1]]
+    return separator.join(["…", *shown, tail])
+
+
+def _readable(reference: str) -> str:
+    last = unquote(reference).rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
+    return visible(" ".join(stem.replace("-", " ").replace("_", " ").split())) or reference
