@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GALLERY_TESTS := tests/gallery
 DEMO_OUTPUT := output/demo
 
-.PHONY: help demo test test-long check docs bench clean
+.PHONY: help demo test test-long check check-gallery chromium docs bench clean
 
 help:
 	@echo "make demo    set up, run manifests/demo.csv, print where the gallery is"
-	@echo "make test    set up, run linters, types and all tests"
+	@echo "make test    set up, run linters, types and all tests, of the gallery in a browser too"
 	@echo "make test-long  set up, run the tests that take minutes, on an S3 server of their own"
 	@echo "make bench   compare with neural-style-pt, print the table and write bench/RESULTS.md"
 	@echo "make docs    rewrite the tables in the documentation from the code"
@@ -18,16 +19,32 @@ help:
 demo: $(VENV)/.run
 	PREFECT_HOME="$(CURDIR)/.prefect" DO_NOT_TRACK=1 $(BIN)/nst run manifests/demo.csv --output $(DEMO_OUTPUT) --prefect
 
-test: check
+test: check chromium
 	$(BIN)/pytest
 
 test-long: $(VENV)/.test
 	$(BIN)/pytest -m long
 
-check: $(VENV)/.test
+check: $(VENV)/.test check-gallery
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The gallery's scripts need Node to be checked, not to be used: who has none can work on all else.
+# In CI, where nobody reads what was skipped, it is an error.
+check-gallery:
+	@if node --version >/dev/null 2>&1 && npm --version >/dev/null 2>&1; then \
+		$(MAKE) --silent $(GALLERY_TESTS)/node_modules/.installed && \
+		npm --prefix $(GALLERY_TESTS) run --silent lint && \
+		npm --prefix $(GALLERY_TESTS) run --silent types && \
+		npm --prefix $(GALLERY_TESTS) run --silent test; \
+	else \
+		echo "found no Node with npm: install Node 20 or later; the checks of the gallery's scripts are skipped" >&2; \
+		test -z "$$CI"; \
+	fi
+
+chromium: $(VENV)/.test
+	@$(BIN)/python -m tests.browser.chromium
 
 bench: $(VENV)/.run
 	@mkdir -p output
@@ -37,7 +54,7 @@ docs: $(VENV)/.run
 	$(BIN)/python -m nst.reference manifests/README.md README.md
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) .prefect
+	rm -rf $(VENV) $(DEMO_OUTPUT) .prefect $(GALLERY_TESTS)/node_modules
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
@@ -51,3 +68,7 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/.run
+
+$(GALLERY_TESTS)/node_modules/.installed: $(GALLERY_TESTS)/package.json
+	npm --prefix $(GALLERY_TESTS) install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -49,6 +49,18 @@ def verify(url: str) -> Audit:
         if text is not None
     ]
     redone = tuple(o.id for o, text in zip(outcomes, said, strict=True) if text is not None)
+    findings += [
+        Finding(
+            path=path,
+            said=f"expected a thumbnail of {outcome.picture}, found none; run nst gallery "
+            "--thumbnails to make it",
+        )
+        for outcome, text in zip(outcomes, said, strict=True)
+        # One that is made again gets its thumbnails with that.
+        if text is None
+        for path in output.thumbnails_of(outcome).values()
+        if path not in tree
+    ]
     shown = shown_pictures(url)
     findings += [
         Finding(path=path, said="expected it in the gallery, found no link; rebuild the gallery")
@@ -135,18 +147,20 @@ def _unowned(
     # A row that failed this time may have a picture of an earlier run, which is its own still.
     outcomes = [row.outcome for row in rows.values()]
     outcomes += [ledger.made[job_id] for job_id in rows if job_id in ledger.made]
-    pictures = {outcome.picture for outcome in outcomes}
+    pictures = {outcome.picture for outcome in outcomes if outcome.picture}
+    thumbnails = {path for each in outcomes for path in output.thumbnails_of(each).values()}
     previews = {
-        f"{output.INPUTS}/{output.preview_name(digest)}"
+        f"{output.INPUTS}/{name(digest)}"
         for outcome in outcomes
         for digest in _input_digests(outcome)
+        for name in (output.preview_name, output.small_preview_name)
     }
+    owned = {output.IMAGES: pictures, output.THUMBS: thumbnails, output.INPUTS: previews}
     return sorted(
         path
         for path in tree
-        if (path.startswith(f"{output.IMAGES}/") and path not in pictures)
-        or (path.startswith(f"{output.INPUTS}/") and path not in previews)
-        or storage.is_leftover(path)
+        if storage.is_leftover(path)
+        or any(path.startswith(f"{folder}/") and path not in own for folder, own in owned.items())
     )
 
 

@@ -383,14 +383,26 @@ def _write_picture(painted: _Painted, workshop: _Workshop) -> Outcome:
     provenance = _provenance(planned, workshop.group)
     data = images.encode(painted.picture, settings.image_format, provenance)
     version = storage.write_bytes(storage.join(settings.output, path), data)
-    return replace(
+    outcome = replace(
         painted.outcome,
         picture=path,
         picture_version=version or None,
         picture_digest=hashlib.sha256(data).hexdigest(),
         picture_bytes=len(data),
-        finished_at=datetime.now(UTC),
     )
+    outcome = _with_thumbnails(outcome, painted.picture, settings)
+    return replace(outcome, finished_at=datetime.now(UTC))
+
+
+def _with_thumbnails(outcome: Outcome, picture: images.Picture, settings: RunSettings) -> Outcome:
+    """Write the thumbnails of a picture that is written itself by now; the outcome with them."""
+    assert outcome.picture_digest is not None
+    stem = output.thumbnail_stem(outcome.picture_digest)
+    paths = output.thumbnail_paths(stem, *picture.pixels.shape[1:])
+    made = images.thumbnails(picture, settings.image_format, paths)
+    for edge, path in paths.items():
+        storage.write_bytes(storage.join(settings.output, path), made.files[edge])
+    return replace(outcome, thumbnail=stem, color=made.color)
 
 
 def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:

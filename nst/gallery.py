@@ -13,9 +13,8 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import unquote
 
+import minify
 import numpy as np
-import rcssmin
-import rjsmin
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nst import __version__, datafiles, output, tables
@@ -40,6 +39,7 @@ _GRID = (
     "query.js",
     "pivot.js",
     "link.js",
+    "dom.js",
     "cells.js",
     "grid.js",
     "toolbar.js",
@@ -49,6 +49,7 @@ _LARGE = ("facts.js", "curve.js", "zoom.js", "modes.js", "large.js", "export.js"
 
 _TITLE = "Style transfers"
 _NUM_FIRST_LINES = 4
+_MAX_INDEX_BYTES = 10_240
 _MAX_FIRST_COLUMNS = 8
 _PAGE_LINES = 100
 # Beyond this many pictures, pages for readers without scripts are made only if asked for.
@@ -423,14 +424,14 @@ def _package_files() -> list[Any]:
 def _assets() -> dict[str, tuple[str, bytes]]:
     """The style sheet and the scripts of the page, each of one file."""
 
-    def text_of(names: Iterable[str], shrink: Any) -> bytes:
+    def text_of(kind: str, names: Iterable[str]) -> bytes:
         texts = [(files("nst") / "assets" / name).read_text(encoding="utf-8") for name in names]
-        return "\n".join(shrink(text) for text in texts).encode()
+        return minify.string(kind, "\n".join(texts)).encode()
 
     made = {
-        "css": ("gallery", "css", text_of(_CSS, rcssmin.cssmin)),
-        "js": ("gallery", "js", text_of(_GRID, rjsmin.jsmin)),
-        "large": ("large", "js", text_of(_LARGE, rjsmin.jsmin)),
+        "css": ("gallery", "css", text_of("text/css", _CSS)),
+        "js": ("gallery", "js", text_of("application/javascript", _GRID)),
+        "large": ("large", "js", text_of("application/javascript", _LARGE)),
     }
     return {
         kind: (f"assets/{name}.{datafiles.hash8(data)}.{suffix}", data)
@@ -468,19 +469,23 @@ class _Pages:
         return -(-self._matrix.num_lines // _PAGE_LINES)
 
     def first(self, *, num_static: int) -> bytes:
-        """`index.html`, with its first lines."""
-        numbered = enumerate(lines_of(self._matrix))
+        """`index.html`, with as many of its first lines as keep it small."""
+        places = [place for place, _ in zip(lines_of(self._matrix), range(_NUM_FIRST_LINES), strict=False)]
         lines = [
             self._line(number, *place, root="", num_columns=_MAX_FIRST_COLUMNS)
-            for (number, place), _ in zip(numbered, range(_NUM_FIRST_LINES), strict=False)
+            for number, place in enumerate(places)
         ]
-        return self._rendered(
-            "gallery.html.j2",
-            root="",
-            lines=lines,
-            columns=self._columns[:_MAX_FIRST_COLUMNS],
-            num_static=num_static,
-        )
+        while True:
+            page = self._rendered(
+                "gallery.html.j2",
+                root="",
+                lines=lines,
+                columns=self._columns[:_MAX_FIRST_COLUMNS],
+                num_static=num_static,
+            )
+            if len(page) <= _MAX_INDEX_BYTES or len(lines) <= 1:
+                return page
+            lines.pop()
 
     def static_pages(self) -> Iterator[tuple[str, bytes]]:
         """`pages/1.html` and so on, with every line and every column."""
@@ -512,6 +517,7 @@ class _Pages:
             num_ok=len(items) - num_failed,
             num_failed=num_failed,
             num_lines=matrix.num_lines,
+            num_rows=len(matrix.row_patterns),
             num_unmatched=matrix.num_unmatched,
             run_names=self._run_names,
             root=root,
@@ -530,7 +536,7 @@ class _Pages:
         )
         # Else every word of it is a string of its own for a moment, at four times the page's size.
         stream.enable_buffering(_BUFFERED)
-        return "".join(stream).encode()
+        return minify.string("text/html", "".join(stream)).encode()
 
     def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
         matrix, items = self._matrix, self._items

@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from PIL import (
     Image,
     ImageCms,
     ImageFile,
+    ImageStat,
     PngImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
@@ -126,15 +127,7 @@ def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str,
 
     PNG and WebP give the alpha back; JPEG has none and shows the picture on white.
     """
-    colour = _to_8_bit(picture.pixels.transpose(1, 2, 0))
-    if picture.alpha is None:
-        image = Image.fromarray(colour)
-    elif image_format == "jpeg":
-        alpha = picture.alpha[..., None]
-        flat = picture.pixels.transpose(1, 2, 0) * alpha + _WHITE * (1 - alpha)
-        image = Image.fromarray(_to_8_bit(flat))
-    else:
-        image = Image.fromarray(np.dstack([colour, _to_8_bit(picture.alpha)]))
+    image = _as_written(picture, image_format)
     text = json.dumps(parameters, sort_keys=True)
     sink = io.BytesIO()
     match image_format:
@@ -150,11 +143,74 @@ def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str,
     return sink.getvalue()
 
 
-def encode_preview(data: bytes, *, long_edge_px: int, name: str) -> bytes:
-    """An input as a JPEG of at most `long_edge_px`, for showing beside what was made of it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnails:
+    """A picture in small: WebP files by the long edge, in px, that they have at most.
+
+    `color` is the picture's mean colour, on white where it is transparent, as `#rrggbb`.
+    """
+
+    files: Mapping[int, bytes]
+    color: str
+
+
+def thumbnails(
+    picture: Picture, image_format: ImageFormat, long_edges_px: Collection[int]
+) -> Thumbnails:
+    """Of the very pixels that `encode` puts into a file of that format, and nothing else of it."""
+    return _thumbnails(_as_written(picture, image_format), long_edges_px)
+
+
+def thumbnails_of_file(data: bytes, long_edges_px: Collection[int], *, name: str) -> Thumbnails:
+    """As `thumbnails`, of a file that `encode` made; raises ImageError for another that is damaged.
+
+    What a lossy format changed of the pixels is in them too.
+    """
+    with _opened(data, name) as image:
+        image.load()
+        plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return _thumbnails(plain, long_edges_px)
+
+
+def decode_preview(data: bytes, *, long_edge_px: int, name: str) -> Picture:
+    """An input at `long_edge_px` or less, for showing beside what was made of it; on white."""
     decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False)
-    # It is on white already.
-    return encode(Picture(decoded.pixels, None), "jpeg", {})
+    return Picture(decoded.pixels, None)
+
+
+def _as_written(picture: Picture, image_format: ImageFormat) -> Image.Image:
+    """What a file of that format shows: RGB or, where there is alpha and it has such, RGBA."""
+    colour = picture.pixels.transpose(1, 2, 0)
+    if picture.alpha is None:
+        return Image.fromarray(_to_8_bit(colour))
+    if image_format == "jpeg":
+        alpha = picture.alpha[..., None]
+        return Image.fromarray(_to_8_bit(colour * alpha + _WHITE * (1 - alpha)))
+    return Image.fromarray(np.dstack([_to_8_bit(colour), _to_8_bit(picture.alpha)]))
+
+
+def _thumbnails(image: Image.Image, long_edges_px: Collection[int]) -> Thumbnails:
+    """Of an RGB or RGBA image."""
+    files = {edge: _thumbnail(image, edge) for edge in long_edges_px}
+    return Thumbnails(files=files, color=_mean_color(image))
+
+
+def _thumbnail(image: Image.Image, long_edge_px: int) -> bytes:
+    if max(image.size) > long_edge_px:
+        height, width = fitted_size(image.height, image.width, long_edge_px)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    # The empty ones keep out what the image may have brought along from a file of its own.
+    image.save(sink, "WEBP", quality=70, method=4, exif=b"", icc_profile=b"", xmp=b"")
+    return sink.getvalue()
+
+
+def _mean_color(image: Image.Image) -> str:
+    if image.mode == "RGBA":
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(image, mask=image.getchannel("A"))
+        image = flat
+    return "#" + "".join(f"{round(mean):02x}" for mean in ImageStat.Stat(image).mean)
 
 
 def _exif(text: str) -> Image.Exif:

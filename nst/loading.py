@@ -1,6 +1,7 @@
 """A planned job's files -> what the engine optimises, and what comes of it -> a picture."""
 
 import hashlib
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +80,9 @@ class Inputs:
         folder = storage.join(settings.output, output.INPUTS)
         there = storage.list_sizes(folder)
         for digest in new:
-            name = output.preview_name(digest)
-            if name not in there:
-                data = self._bytes[digest]
-                preview = images.encode_preview(data, long_edge_px=_PREVIEW_PX, name=name)
-                storage.write_bytes(storage.join(folder, name), preview)
+            names = (output.preview_name(digest), output.small_preview_name(digest))
+            for name, data in _previews(self._bytes[digest], *names, there=there).items():
+                storage.write_bytes(storage.join(folder, name), data)
         self._shown |= new
 
     def _content(self, planned: PlannedJob) -> images.Picture:
@@ -126,6 +125,20 @@ class Inputs:
                 )
             self._bytes[source.digest] = data
         return self._bytes[source.digest]
+
+
+def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> dict[str, bytes]:
+    """Those of the two previews of an input that are not there, by name; decoded once for both."""
+    if large in there and small in there:
+        return {}
+    shown = images.decode_preview(data, long_edge_px=_PREVIEW_PX, name=large)
+    made = {}
+    if large not in there:
+        made[large] = images.encode(shown, "jpeg", {})
+    if small not in there:
+        edge = output.SMALL_PREVIEW_PX
+        made[small] = images.thumbnails(shown, "webp", [edge]).files[edge]
+    return made
 
 
 def finished(loaded: Loaded, image: Tensor) -> images.Picture:

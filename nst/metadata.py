@@ -24,7 +24,7 @@ from nst.tables import (
     write_parquet,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
 MAX_ATTEMPTS = 2
@@ -66,6 +66,8 @@ class Outcome:
     picture_digest: str | None = None
     picture_bytes: int | None = None
     picture_version: str | None = None
+    thumbnail: str | None = None
+    color: str | None = None
     height: int | None = None
     width: int | None = None
     content_digest: str | None = None
@@ -134,6 +136,13 @@ OUTCOME_COLUMNS = (
         TEXT,
         "What the store tells of the file that changes when it is written: ETag or time in ns.",
     ),
+    Column(
+        "thumbnail",
+        TEXT,
+        "Path of its thumbnails, relative to the output, without their `-256.webp` and "
+        "`-512.webp`.",
+    ),
+    Column("color", TEXT, "Mean colour of the picture, as `#rrggbb`."),
     Column("height", INT32, "Height of the picture in pixels."),
     Column("width", INT32, "Width of the picture in pixels."),
     Column("content_digest", TEXT, "sha256 of the content file's bytes."),

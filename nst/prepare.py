@@ -215,7 +215,7 @@ def _parse_manifest(
 ) -> Parsed:
     folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
-    own = (output.IMAGES, output.INPUTS, output.LOCKS, records.FOLDER)
+    own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)
     return manifest.parse(
         name.rpartition("/")[2],
         data,

@@ -22,10 +22,14 @@ from nst import audit, batch, finish, output, pipeline, records, storage
 from nst.errors import ConfigError
 from nst.settings import RunSettings
 
+SHOWN = tuple(f"{folder}/" for folder in (output.IMAGES, output.THUMBS, output.INPUTS))
+
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What a run leaves: every row with its status, every picture's digest, and all files' names."""
+    """What a run leaves: every row with its status, the digests of all that shows a picture, and
+    all files' names.
+    """
 
     rows: Mapping[str, str]
     pictures: Mapping[str, str]
@@ -82,16 +86,17 @@ def run(manifest: str, url: str) -> None:
 
 def check_visible(url: str) -> None:
     """Nothing half-made has a name: pictures decode, records hold, the gallery shows what is there."""
-    folder = storage.join(url, output.IMAGES)
-    for name in storage.list_sizes(folder):
-        if not storage.is_leftover(name):
-            with Image.open(io.BytesIO(storage.read_bytes(storage.join(folder, name)))) as image:
+    tree = storage.list_tree(url)
+    for path in tree:
+        if path.startswith(SHOWN) and not storage.is_leftover(path):
+            with Image.open(io.BytesIO(storage.read_bytes(storage.join(url, path)))) as image:
                 image.load()
     ledger = records.read(url)
     for outcome in ledger.made.values():
         assert outcome.picture is not None
         data = storage.read_bytes(storage.join(url, outcome.picture))
         assert hashlib.sha256(data).hexdigest() == outcome.picture_digest, outcome.id
+        assert set(output.thumbnails_of(outcome).values()) <= tree.keys(), outcome.id
     try:
         shown = audit.shown_pictures(url)
         made = {row.outcome.picture for row in finish.read_metadata(url)}
@@ -108,7 +113,7 @@ def end_of(url: str) -> End:
     pictures = {
         path: hashlib.sha256(storage.read_bytes(storage.join(url, path))).hexdigest()
         for path in tree
-        if path.startswith(f"{output.IMAGES}/")
+        if path.startswith(SHOWN)
     }
     # Parts of records are numbered by how often a run ended.
     files = frozenset("records/part" if "/part-" in path else path for path in tree)

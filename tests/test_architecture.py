@@ -27,7 +27,7 @@ LAYERS = [
     {"tables", "devices", "ids", "access", "precision", "memory", "formats", "s3"},
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "targets", "metrics", "output", "manifest", "records"},
-    {"plan", "gallery", "objective", "lease"},
+    {"plan", "gallery", "objective", "lease", "thumbnails"},
     {"reports", "prepare", "loading", "engine"},
     {"batch", "finish", "progress", "runs"},
     {"audit", "worker"},

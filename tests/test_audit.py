@@ -94,6 +94,62 @@ def test_what_no_row_owns_is_found_and_removed_and_nothing_else(tmp_path: Path) 
     assert audit.clean(output) == ()
 
 
+def test_a_missing_thumbnail_is_found_and_costs_no_picture(tmp_path: Path) -> None:
+    output = run(tmp_path, [row(id="one", size=260, steps=1), *ROWS[1:]])
+    large, *_ = (tmp_path / "out/thumbs").glob("*/*-512.webp")
+    large.unlink()
+    found = audit.verify(output)
+    assert (found.num_good, found.redone) == (2, ())
+    (finding,) = found.findings
+    assert finding.path == large.relative_to(tmp_path / "out").as_posix()
+    assert finding.said == (
+        "expected a thumbnail of images/one.png, found none; run nst gallery --thumbnails to make "
+        "it"
+    )
+
+
+def test_a_picture_that_is_made_again_is_asked_for_no_thumbnails(tmp_path: Path) -> None:
+    output = run(tmp_path)
+    shutil.rmtree(tmp_path / "out/thumbs")
+    (tmp_path / "out/images/one.png").unlink()
+    paths = [finding.path for finding in audit.verify(output).findings]
+    assert len(paths) == 2
+    assert paths[0] == "images/one.png"
+    assert paths[1].startswith("thumbs/")
+
+
+def test_thumbnails_and_previews_that_no_row_owns_go_with_what_they_were_of(
+    tmp_path: Path,
+) -> None:
+    """Of a picture that was painted over with other parameters, and of one whose row is gone."""
+
+    def files() -> set[str]:
+        folder = tmp_path / "out"
+        return {
+            path.relative_to(folder).as_posix()
+            for name in ("thumbs", "inputs")
+            for path in (folder / name).rglob("*")
+            if path.is_file()
+        }
+
+    old = [row(id="one", size=48, steps=2, init="noise"), row("b.png", "t.png", id="old")]
+    run(tmp_path, old)
+    before = files()
+    output = run(tmp_path, [ROWS[0]])
+    unowned = {finding.path for finding in audit.verify(output).findings}
+    assert unowned == set(audit.clean(output, dry_run=True))
+    assert {path.partition("/")[0] for path in unowned} == {"images", "thumbs", "inputs"}
+    gone = unowned - {"images/old.png"}
+    assert gone <= before
+    # A thumbnail of each picture, and two previews of each of the two inputs.
+    assert len(gone) == 2 + 4
+    everything = files()
+    audit.clean(output)
+    assert files() == everything - gone
+    assert len(files()) == 1 + 4
+    assert audit.verify(output).findings == ()
+
+
 def test_a_row_that_fails_for_once_keeps_the_picture_that_it_has(tmp_path: Path) -> None:
     output = run(tmp_path)
     manifest = tmp_path / "in/manifest.csv"

@@ -444,11 +444,88 @@ def test_damaged_pictures_are_an_error_or_a_picture_and_never_half_of_one(tmp_pa
 
 def test_a_preview_of_a_half_transparent_picture_is_on_white_once() -> None:
     half = encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128)))
-    preview = images.encode_preview(half, long_edge_px=20, name="in.png")
-    assert mean_colour(decoded(preview)) == pytest.approx([255, 127, 127], abs=3)
+    preview = images.decode_preview(half, long_edge_px=20, name="in.png")
+    assert preview.alpha is None
+    assert mean_colour(preview) == pytest.approx([255, 127, 127], abs=1)
 
 
-def test_a_preview_is_a_small_jpeg() -> None:
-    data = images.encode_preview(picture_bytes(100, 200), long_edge_px=50, name="in.png")
-    with Image.open(io.BytesIO(data)) as image:
-        assert (image.format, image.size) == ("JPEG", (50, 25))
+def test_a_preview_is_no_larger_than_asked_and_than_its_input() -> None:
+    for edge, expected in ((50, (25, 50)), (500, (100, 200))):
+        made = images.decode_preview(picture_bytes(100, 200), long_edge_px=edge, name="in.png")
+        assert made.pixels.shape[1:] == expected
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def half_clear(height: int, width: int) -> Picture:
+    """A red picture whose left half is transparent."""
+    pixels = np.zeros((3, height, width), dtype=np.float32)
+    pixels[0] = 1
+    alpha = np.ones((height, width), dtype=np.float32)
+    alpha[:, : width // 2] = 0
+    return Picture(pixels, alpha)
+
+
+def test_thumbnails_are_small_and_never_larger_than_the_picture() -> None:
+    made = images.thumbnails(decoded(picture_bytes(300, 400), size=400), "png", [256, 512])
+    assert [opened(data).format for data in made.files.values()] == ["WEBP", "WEBP"]
+    sizes = {edge: opened(data).size for edge, data in made.files.items()}
+    assert sizes == {256: (256, 192), 512: (400, 300)}
+
+
+def test_a_thumbnail_looks_like_its_picture() -> None:
+    original = decoded(picture_bytes(300, 400), size=400)
+    data = images.thumbnails(original, "png", [128]).files[128]
+    expected = images.resized(original, 96, 128).pixels
+    assert np.abs(decoded(data, size=128).pixels - expected).mean() < 0.02
+
+
+def test_thumbnails_keep_the_alpha_where_the_format_has_it() -> None:
+    """Smaller, what is transparent does not bleed into what is not."""
+    picture = half_clear(64, 64)
+    image = opened(images.thumbnails(picture, "png", [32]).files[32])
+    assert image.mode == "RGBA"
+    assert [image.getpixel((x, 10))[3] for x in (3, 28)] == [0, 255]  # type: ignore[index]
+    flat = opened(images.thumbnails(picture, "jpeg", [32]).files[32])
+    assert flat.mode == "RGB"
+    assert min(flat.getpixel((3, 10))) > 240  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_the_colour_of_a_picture_is_its_mean_on_white(image_format: ImageFormat) -> None:
+    halves = np.zeros((3, 20, 20), dtype=np.float32)
+    halves[2, :10] = 1
+    assert images.thumbnails(Picture(halves, None), image_format, []).color == "#000080"
+    assert images.thumbnails(half_clear(20, 20), image_format, []).color == "#ff8080"
+
+
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_thumbnails_of_a_file_are_those_of_the_picture_that_it_was_made_of(
+    with_alpha: bool,
+) -> None:
+    alpha = np.linspace(0, 1, 100 * 80, dtype=np.float32).reshape(100, 80) if with_alpha else None
+    original = Picture(decoded(picture_bytes(100, 80), size=100).pixels, alpha)
+    data = images.encode(original, "png", {"steps": 3})
+    expected = images.thumbnails(original, "png", [50, 512])
+    assert images.thumbnails_of_file(data, [50, 512], name="one.png") == expected
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_nothing_that_a_file_tells_is_in_its_thumbnails(image_format: ImageFormat) -> None:
+    data = images.encode(half_clear(40, 40), image_format, {"content": "SECRET"})
+    assert b"SECRET" in data
+    made = images.thumbnails_of_file(data, [20, 512], name="one")
+    for thumbnail in made.files.values():
+        assert not {b"SECRET", b"EXIF", b"XMP ", b"ICCP"} & {
+            thumbnail[i : i + n] for n in (4, 6) for i in range(len(thumbnail))
+        }
+
+
+def test_a_damaged_file_has_no_thumbnails() -> None:
+    data = images.encode(half_clear(40, 40), "png", {})
+    with pytest.raises(ImageError, match=r"one\.png: expected a whole PNG"):
+        images.thumbnails_of_file(data[:-20], [20], name="one.png")

@@ -13,7 +13,7 @@ def sweep(folder: Path, output: str, kind: str, every: int) -> int:
     """Kill runs at every so many writes; how many were killed."""
     rows = [
         row(id="one", size=48, steps=1),
-        row("b.png", "t.png", id="two", size=48, steps=1),
+        row("b.png", id="two", size=48, steps=1),
         row("no.png", id="three"),
     ]
     manifest = write_project(folder / "in", rows)

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ OK = Outcome(
     key="k",
     status="ok",
     picture="images/one.png",
+    thumbnail="thumbs/01/0123456789abcdef",
+    color="#c0ffee",
     height=48,
     width=64,
     content_digest="c",
@@ -56,6 +58,16 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
         metadata.metadata_from_parquet(metadata.metadata_to_parquet(records, ["series", "note"]))
         == records
     )
+
+
+def test_the_metadata_of_earlier_releases_is_read() -> None:
+    """None was told of the columns that came with the fourth schema."""
+    data = metadata.metadata_to_parquet([metadata.record_of(job(), OK)], [])
+    table = pq.read_table(pa.BufferReader(data)).drop_columns(["thumbnail", "color"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    (record,) = metadata.metadata_from_parquet(sink.getvalue().to_pybytes())
+    assert record.outcome == replace(OK, thumbnail=None, color=None)
 
 
 def test_an_empty_table_has_all_its_columns() -> None:

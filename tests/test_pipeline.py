@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import shutil
+import threading
 import weakref
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def test_a_run_leaves_pictures_metadata_and_gallery(tmp_path: Path) -> None:
     assert 'href="images/one.png"' in html
     assert html.count('src="inputs/') == 4
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        "index.html", "metadata.parquet", "images", "inputs", "records", "assets",
+        "index.html", "metadata.parquet", "images", "inputs", "records", "assets", "thumbs",
     }  # fmt: skip
 
 
@@ -88,6 +90,76 @@ def test_pictures_carry_what_made_them_and_no_folder(tmp_path: Path) -> None:
     )
     assert made["key"] == records(tmp_path / "out")[0].outcome.key
     assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(64, {"256": (64, 48)}), (260, {"256": (256, 192), "512": (260, 195)})]
+)
+def test_a_picture_is_written_with_its_thumbnails(
+    tmp_path: Path, size: int, sizes: dict[str, tuple[int, int]]
+) -> None:
+    run(write_project(tmp_path / "in", [row(id="one", size=size, steps=1)]), tmp_path / "out")
+    (record,) = records(tmp_path / "out")
+    digest = record.outcome.picture_digest
+    assert digest is not None
+    assert record.outcome.thumbnail == f"thumbs/{digest[:2]}/{digest[:16]}"
+    found = {}
+    for path in (tmp_path / "out/thumbs").glob("*/*"):
+        with Image.open(path) as image:
+            assert image.format == "WEBP"
+            found[path.relative_to(tmp_path / "out").as_posix()] = image.size
+    assert found == {f"{record.outcome.thumbnail}-{n}.webp": s for n, s in sizes.items()}
+    mean = pixels(tmp_path / "out", "one").mean(axis=(0, 1))
+    assert record.outcome.color == "#" + "".join(f"{round(channel):02x}" for channel in mean)
+
+
+def test_thumbnails_are_written_between_the_picture_and_its_record_while_others_are_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record proves what went before it; the thread that paints waits for none of it."""
+    write, written = storage.write_bytes, []
+
+    def noted(uri: str, data: bytes) -> str:
+        path = uri.removeprefix(f"{tmp_path}/out/")
+        if path.startswith(("images", "thumbs", "records/new")):
+            written.append((path.partition("/")[0], threading.current_thread().name))
+        return write(uri, data)
+
+    monkeypatch.setattr(storage, "write_bytes", noted)
+    run(write_project(tmp_path / "in", [row(id="one", size=260, steps=1)]), tmp_path / "out")
+    folders = ["images", "thumbs", "thumbs", "records"]
+    assert written == [(folder, "write_0") for folder in folders]
+
+
+def test_thumbnails_prove_nothing(tmp_path: Path) -> None:
+    """Without them a picture is as done as before."""
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    run(manifest, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/thumbs")
+    report = run(manifest, tmp_path / "out")
+    assert (report.num_ok, report.num_done_before) == (1, 1)
+    assert not (tmp_path / "out/thumbs").exists()
+
+
+def test_inputs_have_two_previews_and_each_is_written_where_it_is_missing(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row("large.png", id="one", size=64, steps=1)])
+    data = encoded(Image.fromarray(picture(300, 400)))
+    (tmp_path / "in/large.png").write_bytes(data)
+    name = hashlib.sha256(data).hexdigest()[:16]
+    large, small = (tmp_path / f"out/inputs/{name}{end}" for end in (".jpg", "-256.webp"))
+    run(manifest, tmp_path / "out")
+    whole = large.read_bytes(), small.read_bytes()
+    for path, expected in ((large, ("JPEG", (400, 300))), (small, ("WEBP", (256, 192)))):
+        with Image.open(path) as image:
+            assert (image.format, image.size) == expected
+    assert len(list((tmp_path / "out/inputs").iterdir())) == 4
+    for missing, kept in ((large, small), (small, large)):
+        missing.unlink()
+        before = kept.stat().st_mtime_ns
+        (tmp_path / "out/images/one.png").unlink()
+        run(manifest, tmp_path / "out")
+        assert (large.read_bytes(), small.read_bytes()) == whole
+        assert kept.stat().st_mtime_ns == before
 
 
 def test_alone_and_in_a_batch_the_pictures_are_the_same(tmp_path: Path) -> None:
@@ -119,12 +191,15 @@ def test_s3_gives_the_same_pictures_as_a_local_disk_bit_for_bit(
     assert report.num_ok == 2
     assert report.gallery_url == f"{bucket}/out/index.html"
     assert storage.list_sizes(f"{bucket}/out").keys() == {"index.html", "metadata.parquet"}
-    for folder in ("images", "inputs", "assets"):
-        here = {p.name: p.read_bytes() for p in (tmp_path / "out" / folder).iterdir()}
-        there = {
-            name: storage.read_bytes(f"{bucket}/out/{folder}/{name}")
-            for name in storage.list_sizes(f"{bucket}/out/{folder}")
-        }
+    for folder in ("images", "inputs", "assets", "thumbs"):
+        here, there = (
+            {
+                name: storage.read_bytes(f"{output}/{folder}/{name}")
+                for name in storage.list_tree(f"{output}/{folder}")
+            }
+            for output in (tmp_path / "out", f"{bucket}/out")
+        )
+        assert here, folder
         assert here == there, folder
     for one, other in zip(records(tmp_path / "out"), records(f"{bucket}/out"), strict=True):
         assert (one.outcome.id, one.outcome.key) == (other.outcome.id, other.outcome.key)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nst.errors import ConfigError
-from nst.prepare import make_plan
+from nst.errors import ConfigError, ManifestError
+from nst.prepare import make_plan, read_manifest
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
 
@@ -61,3 +61,10 @@ def test_a_refused_row_is_in_the_plan_and_its_inputs_are_not_looked_at(tmp_path:
     assert "column 'backbone': expected one of vgg16" in str(plan.failed[0].error)
     assert [planned.job.id for group in plan.groups for planned in group.jobs] == ["one"]
     assert plan.manifest_digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("folder", ["images", "inputs", "thumbs/ab", "records/new", "locks"])
+def test_nothing_that_a_run_writes_is_an_input(tmp_path: Path, folder: str) -> None:
+    manifest = write_project(tmp_path / "in", [row(f"../out/{folder}/a.png")])
+    with pytest.raises(ManifestError, match="none of the pictures that this run writes"):
+        read_manifest(str(manifest), settings(tmp_path))

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -168,7 +170,19 @@ def test_records_of_the_first_release_are_still_read(tmp_path: Path) -> None:
     folder = tmp_path / "records"
     folder.mkdir()
     table = pq.read_table(pa.BufferReader(metadata.outcomes_to_parquet([OK])))
-    pq.write_table(table.drop_columns(["attempts"]), folder / "0123456789abcdef.parquet")
+    late = ["attempts", "thumbnail", "color"]
+    pq.write_table(table.drop_columns(late), folder / "0123456789abcdef.parquet")
     made = records.read(str(tmp_path)).made
     assert isinstance(made["one"], Outcome)
-    assert made["one"].attempts is None
+    assert [getattr(made["one"], name) for name in late] == [None, None, None]
+
+
+def test_single_records_of_earlier_releases_are_still_read(tmp_path: Path) -> None:
+    records.write(str(tmp_path), OK)
+    path = tmp_path / records.path("one", "ok")
+    outcome = json.loads(path.read_bytes())["outcome"]
+    del outcome["thumbnail"], outcome["color"]
+    digest = hashlib.sha256(json.dumps(outcome).encode()).hexdigest()
+    path.write_text(json.dumps({"schema_version": 1, "digest": digest, "outcome": outcome}))
+    made = records.read(str(tmp_path)).made["one"]
+    assert (made.key, made.thumbnail, made.color) == (OK.key, None, None)

@@ -1,0 +1,158 @@
+// @ts-check
+// The state of the page, what follows from it, and the history of both.
+(function () {
+  "use strict";
+
+  const FOR_VIEW = /** @type {const} */ (["x", "y", "q", "sort"]);
+
+  async function start() {
+    const root = document.documentElement;
+    const { spine: path, large } = root.dataset;
+    const store = await NST.store.open(String(path));
+    const { spine } = store;
+    /** @type {Map<string, Promise<void>>} */
+    const scripts = new Map();
+    let turn = 0;
+    let viewOf = "";
+    let ready = 0;
+
+    /** @type {App} */
+    const app = {
+      store,
+      state: NST.link.parse(location.hash, spine),
+      view: /** @type {any} */ (null),
+      problems: [],
+      go(patch, options = {}) {
+        const before = app.state;
+        app.state = { ...before, ...patch };
+        if (FOR_VIEW.some((name) => name in patch)) Object.assign(app.state, { page: 1, left: 0 }, patch);
+        const link = NST.link.write(app.state, spine);
+        const url = link || location.pathname + location.search;
+        if (link !== NST.link.write(before, spine)) {
+          history[options.replace ? "replaceState" : "pushState"](null, "", url);
+        }
+        return refresh();
+      },
+      open(index) {
+        return store.item(index).then((item) => app.go({ id: item.id }), app.fail);
+      },
+      whereIs(index) {
+        const { view } = app;
+        const at = view.items.indexOf(index);
+        return at < 0 ? null : { line: NST.pivot.rowOf(view.lines, at), column: view.places[at] };
+      },
+      columnTitle(value) {
+        const field = store.field(app.state.x);
+        const title = field?.title ?? app.state.x;
+        if (value === null) return "no " + title;
+        if (field?.role === "input") return NST.format.readable(String(value));
+        return field?.role === "backbone" || field?.role === "run" ? String(value) : title + " " + NST.format.short(value);
+      },
+      isUsual() {
+        const usual = NST.link.defaults(spine);
+        const { x, y, q, sort, page, left, size } = app.state;
+        return JSON.stringify([x, y, q, sort, page, left, size]) === JSON.stringify([usual.x, usual.y, "", "", 1, 0, usual.size]);
+      },
+      announce(text) {
+        const live = document.getElementById("live");
+        if (live) live.textContent = text;
+      },
+      fail(error) {
+        const note = document.getElementById("problem");
+        if (!note) return;
+        note.textContent = error.message;
+        note.hidden = false;
+      },
+      script(src) {
+        let loaded = scripts.get(src);
+        if (!loaded) {
+          loaded = new Promise((resolve, reject) => {
+            const script = document.createElement("script");
+            script.onload = () => resolve();
+            script.onerror = () => {
+              scripts.delete(src);
+              reject(new Error("expected the gallery's file " + src + ", found none; reload the page"));
+            };
+            script.src = src;
+            document.head.append(script);
+          });
+          scripts.set(src, loaded);
+        }
+        return loaded;
+      },
+      more: () => app.script(String(large)),
+      focus(index) {
+        const at = app.whereIs(index);
+        if (!at) return;
+        const page = Math.floor(at.line / grid.pageLines) + 1;
+        const isShown = grid.columns().includes(at.column);
+        if (page !== grid.page() || !isShown) {
+          app.go({ page, left: isShown ? app.state.left : at.column }, { replace: true }).then(() => grid.focus(at.line, at.column));
+        } else grid.focus(at.line, at.column);
+      },
+      grid: /** @type {any} */ (null),
+    };
+    NST.app = app;
+    const grid = (app.grid = NST.grid.open(app));
+    const toolbar = NST.toolbar.open(app);
+
+    /** Make the page show the state; a state that comes meanwhile takes over. */
+    async function refresh() {
+      const mine = ++turn;
+      try {
+        await lookAgain(mine);
+        if (mine !== turn) return;
+        grid.update();
+        toolbar.update();
+        if (app.state.id && !NST.large) await app.more();
+        if (mine === turn && NST.large) NST.large.update();
+      } catch (error) {
+        app.fail(/** @type {Error} */ (error));
+      }
+      root.dataset.ready = String(++ready);
+    }
+
+    /** @param {number} mine */
+    async function lookAgain(mine) {
+      const { x, y, q, sort } = app.state;
+      const wanted = JSON.stringify([x, y, q, sort]);
+      if (wanted === viewOf) return;
+      const query = NST.query.parse(q, store.fields);
+      const names = NST.query.fieldsOf(query, store.fields);
+      const isUsual = x === spine.column && String(y) === String(spine.row);
+      const axes = isUsual ? [] : [x, ...y];
+      const sortedBy = sort.replace("-", "");
+      const needed = [...new Set([...names, ...axes, ...(sortedBy ? [sortedBy] : [])])];
+      const loaded = await Promise.all(needed.map((name) => store.column(name)));
+      if (mine !== turn) return;
+      const columns = new Map(needed.map((name, i) => [name, loaded[i]]));
+      const column = (/** @type {string} */ name) => /** @type {Column} */ (columns.get(name));
+      const mask = query.terms.length ? NST.query.mask(query, columns, store.fields, spine.num_items) : null;
+      const order = x === spine.column ? /** @type {Value[]} */ (spine.columns.filter((value) => value !== null)) : undefined;
+      let view = isUsual ? NST.pivot.initial(spine, mask) : NST.pivot.pivot(y.map(column), column(x), mask, order);
+      if (sortedBy) view = NST.pivot.sorted(view, column(sortedBy), sort.startsWith("-"));
+      app.view = view;
+      app.problems = query.problems;
+      viewOf = wanted;
+    }
+
+    const follow = () => {
+      app.state = NST.link.parse(location.hash, spine);
+      refresh();
+    };
+    window.addEventListener("popstate", follow);
+    document.addEventListener("keydown", (event) => {
+      if (app.state.id && NST.large?.key(event)) event.preventDefault();
+      else if (!app.state.id) toolbar.key(event);
+    });
+    await refresh();
+  }
+
+  start().catch((error) => {
+    const note = document.getElementById("problem");
+    if (note) {
+      note.textContent = error.message;
+      note.hidden = false;
+    }
+  });
+})();

@@ -1,0 +1,307 @@
+// @ts-check
+// The table of pictures: only the lines on screen exist; one tab stop, moved by the arrow keys.
+(function () {
+  "use strict";
+
+  // Browsers cut elements off at some 18 million pixels.
+  const PAGE_LINES = 20000;
+  const MAX_CELLS_ELEMENTS = 1000;
+  const ELEMENTS_PER_CELL = 7;
+  const ELEMENTS_PER_HEAD = 12;
+  const SPARE_LINES = 1;
+  const LOAD_DELAY_MS = 40;
+
+  /** @param {App} app @returns {Grid} */
+  function open(app) {
+    const table = /** @type {HTMLTableElement} */ (document.getElementById("grid"));
+    const frame = /** @type {HTMLElement} */ (table.parentElement);
+    const head = /** @type {HTMLTableSectionElement} */ (table.tHead);
+    const body = table.tBodies[0];
+    /** @type {Map<number, HTMLTableRowElement>} */
+    const rows = new Map();
+    let drawn = "";
+    /** @type {View | null} */
+    let drawnView = null;
+    /** @type {number[]} */
+    let columns = [];
+    let current = { line: 0, column: 0 };
+    let rowHeight = 0;
+    let scheduled = 0;
+    let loading = 0;
+
+    const firstLine = () => (page() - 1) * PAGE_LINES;
+    const pages = () => Math.max(1, Math.ceil(app.view.numLines / PAGE_LINES));
+    const page = () => Math.min(app.state.page, pages());
+    const numLines = () => Math.min(PAGE_LINES, app.view.numLines - firstLine());
+
+    function update() {
+      const { state, view } = app;
+      measure();
+      const next = shownColumns();
+      const signature = JSON.stringify([state.x, state.y, state.sort, state.size, page(), next, rowHeight]);
+      if (signature !== drawn || view !== drawnView) {
+        const isFirst = !drawnView && app.isUsual() && adopt(next);
+        columns = next;
+        drawn = signature;
+        drawnView = view;
+        if (!isFirst) {
+          rows.forEach((row) => row.remove());
+          rows.clear();
+          body.replaceChildren();
+          drawHead();
+        }
+        current = { line: Math.min(Math.max(current.line, firstLine()), firstLine() + Math.max(0, numLines() - 1)), column: Math.min(current.column, Math.max(0, columns.length - 1)) };
+        table.setAttribute("aria-rowcount", String(view.numLines + 1));
+        table.setAttribute("aria-colcount", String(view.columns.length + 1));
+        table.style.setProperty("--columns", String(columns.length));
+        frame.style.height = head.offsetHeight + numLines() * rowHeight + "px";
+        table.hidden = !view.numLines;
+      }
+      draw();
+    }
+
+    function measure() {
+      table.dataset.size = app.state.size;
+      rowHeight = parseFloat(getComputedStyle(table).getPropertyValue("--row"));
+    }
+
+    /** As many columns as leave the page light enough, from the one that is asked for on. */
+    function shownColumns() {
+      const { view, state } = app;
+      const tall = Math.ceil(window.innerHeight / rowHeight) + 1 + 2 * SPARE_LINES;
+      const most = Math.floor((MAX_CELLS_ELEMENTS / tall - ELEMENTS_PER_HEAD) / ELEMENTS_PER_CELL);
+      const count = Math.min(12, Math.max(2, most), view.columns.length);
+      const from = Math.max(0, Math.min(state.left, view.columns.length - count));
+      return Array.from({ length: count }, (_, i) => from + i);
+    }
+
+    /** Take the rows that the page came with for what they are. @param {number[]} next */
+    function adopt(next) {
+      const found = Array.from(body.rows);
+      const heads = head.rows[0].cells.length - 1;
+      if (!found.length || heads !== next.length) return false;
+      for (const row of found) keep(Number(row.dataset.line), row);
+      return true;
+    }
+
+    /** @param {number} line @param {HTMLTableRowElement} row */
+    function keep(line, row) {
+      rows.set(line, row);
+      for (const cell of row.querySelectorAll("td")) cell.tabIndex = -1;
+      for (const link of row.querySelectorAll("a")) link.tabIndex = -1;
+    }
+
+    function drawHead() {
+      const { make } = NST.dom;
+      const { state, store, view } = app;
+      const titles = state.y.map((name) => store.field(name)?.title ?? name);
+      head.rows[0].replaceChildren(
+        make("th", { role: "columnheader", scope: "col", "aria-colindex": 1, class: "corner" }, titles.join(" × ")),
+        ...columns.map((column) =>
+          make(
+            "th",
+            { role: "columnheader", scope: "col", "aria-colindex": column + 2, dir: "auto" },
+            app.columnTitle(view.columns[column]),
+          ),
+        ),
+      );
+    }
+
+    /** The lines on screen and a few beside them, from and up to but not including. */
+    function wanted() {
+      const top = table.parentElement ? frame.getBoundingClientRect().top + head.offsetHeight : 0;
+      const from = Math.floor(-top / rowHeight) - SPARE_LINES;
+      const count = Math.ceil(window.innerHeight / rowHeight) + 1 + 2 * SPARE_LINES;
+      const low = Math.max(0, Math.min(from, numLines() - count));
+      return { from: firstLine() + low, to: firstLine() + Math.min(numLines(), Math.max(from, 0) + count) };
+    }
+
+    function draw() {
+      scheduled = 0;
+      if (!app.view.numLines) return;
+      const { from, to } = wanted();
+      for (const [line, row] of rows) {
+        if (line >= from && line < to) continue;
+        if (row.contains(document.activeElement)) table.focus({ preventScroll: true });
+        row.remove();
+        rows.delete(line);
+      }
+      let isPending = false;
+      for (let line = from; line < to; line++) {
+        let row = rows.get(line);
+        if (!row || (row.dataset.pending && isLoaded(line))) {
+          row = redraw(line, row);
+        }
+        if (row.dataset.pending) isPending = true;
+        const before = body.rows[line - from];
+        if (before !== row) body.insertBefore(row, before || null);
+      }
+      table.style.marginTop = (from - firstLine()) * rowHeight + "px";
+      mark();
+      clearTimeout(loading);
+      // Not what is only passed on the way to somewhere else.
+      if (isPending) loading = window.setTimeout(load, LOAD_DELAY_MS);
+    }
+
+    /** @param {number} line @param {HTMLTableRowElement} [old] */
+    function redraw(line, old) {
+      const hadFocus = old?.contains(document.activeElement);
+      const row = NST.cells.row(app, line, columns);
+      if (!isLoaded(line)) row.dataset.pending = "1";
+      keep(line, row);
+      if (old) {
+        old.replaceWith(row);
+        if (hadFocus) cellAt(line, current.column)?.focus({ preventScroll: true });
+      }
+      return row;
+    }
+
+    /** @param {number} line */
+    function itemsOf(line) {
+      const items = columns.map((column) => app.view.at(line, column)).filter((item) => item >= 0);
+      return items.length ? items : [app.view.items[app.view.lines[line]]];
+    }
+
+    /** @param {number} line */
+    const isLoaded = (line) => itemsOf(line).every((item) => app.store.peek(item));
+
+    async function load() {
+      const view = app.view;
+      const missing = Array.from(rows.keys()).flatMap(itemsOf).filter((item) => !app.store.peek(item));
+      const { chunk_items } = app.store.spine;
+      const firsts = new Set(missing.map((item) => Math.floor(item / chunk_items) * chunk_items));
+      try {
+        await Promise.all(Array.from(firsts, (item) => app.store.item(item)));
+      } catch (error) {
+        app.fail(/** @type {Error} */ (error));
+        return;
+      }
+      if (view === app.view) draw();
+    }
+
+    /** The tab stop. */
+    function mark() {
+      table.querySelector('td[tabindex="0"]')?.setAttribute("tabindex", "-1");
+      const cell = cellAt(current.line, current.column) || body.querySelector("td");
+      if (cell) /** @type {HTMLElement} */ (cell).tabIndex = 0;
+    }
+
+    /** @param {number} line @param {number} column @returns {HTMLElement | null} */
+    const cellAt = (line, column) => rows.get(line)?.querySelectorAll("td")[column] ?? null;
+
+    /** @param {number} line @param {number} column counted among those that are shown */
+    function focus(line, column) {
+      const last = firstLine() + numLines() - 1;
+      current = {
+        line: Math.min(Math.max(line, firstLine()), last),
+        column: Math.min(Math.max(column, 0), columns.length - 1),
+      };
+      reveal(current.line);
+      draw();
+      const cell = cellAt(current.line, current.column);
+      cell?.focus({ preventScroll: true });
+      cell?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+
+    /** Scroll as little as shows a whole line. @param {number} line */
+    function reveal(line) {
+      const top = frame.getBoundingClientRect().top + head.offsetHeight + (line - firstLine()) * rowHeight;
+      const low = head.offsetHeight;
+      if (top < low) window.scrollBy(0, top - low);
+      else if (top + rowHeight > window.innerHeight) window.scrollBy(0, Math.min(top - low, top + rowHeight - window.innerHeight));
+    }
+
+    /** @param {KeyboardEvent} event */
+    function move(event) {
+      if (event.altKey || event.metaKey) return;
+      const { line, column } = current;
+      const step = Math.max(1, Math.floor((window.innerHeight - head.offsetHeight) / rowHeight));
+      const last = firstLine() + numLines() - 1;
+      /** @type {Record<string, () => void>} */
+      const moves = {
+        ArrowUp: () => focus(line - 1, column),
+        ArrowDown: () => focus(line + 1, column),
+        ArrowLeft: () => sideways(-1),
+        ArrowRight: () => sideways(1),
+        PageUp: () => focus(line - step, column),
+        PageDown: () => focus(line + step, column),
+        Home: () => focus(event.ctrlKey ? firstLine() : line, event.ctrlKey ? column : 0),
+        End: () => focus(event.ctrlKey ? last : line, event.ctrlKey ? column : columns.length - 1),
+        Enter: () => openCurrent(),
+        " ": () => openCurrent(),
+      };
+      const action = moves[event.key];
+      if (!action) return;
+      event.preventDefault();
+      action();
+    }
+
+    /** @param {number} by */
+    function sideways(by) {
+      const { line, column } = current;
+      const next = columns[column] + by;
+      if (next < 0 || next >= app.view.columns.length) return;
+      if (!columns.includes(next)) {
+        app.go({ left: Math.max(0, columns[0] + by) }, { replace: true }).then(() => focus(line, columns.indexOf(next)));
+      } else focus(line, column + by);
+    }
+
+    function openCurrent() {
+      const item = cellAt(current.line, current.column)?.dataset.item;
+      if (item !== undefined) app.open(Number(item));
+    }
+
+    table.addEventListener("keydown", move);
+    table.addEventListener("focusin", (event) => {
+      const cell = /** @type {HTMLElement} */ (event.target).closest("td");
+      if (!cell) return;
+      const row = /** @type {HTMLTableRowElement} */ (cell.parentElement);
+      current = { line: Number(row.dataset.line), column: Array.from(row.querySelectorAll("td")).indexOf(cell) };
+      mark();
+    });
+    table.addEventListener("click", (event) => {
+      // A new tab is the browser's.
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+      const cell = /** @type {HTMLElement} */ (event.target).closest("td");
+      if (!cell || cell.dataset.item === undefined) return;
+      event.preventDefault();
+      app.open(Number(cell.dataset.item));
+    });
+    // A thumbnail that is gone gives way to the picture, and that to words.
+    table.addEventListener(
+      "error",
+      (event) => {
+        const image = /** @type {HTMLImageElement} */ (event.target);
+        if (image.tagName !== "IMG") return;
+        const link = image.closest("a");
+        const href = link?.getAttribute("href");
+        if (href && image.getAttribute("src") !== href) {
+          image.removeAttribute("srcset");
+          image.src = href;
+        } else {
+          image.replaceWith(NST.dom.make("span", { class: "missing" }, link ? "picture not found: " + image.alt : "not found"));
+        }
+      },
+      true,
+    );
+    // What stood for the picture until it came would show beside it.
+    table.addEventListener("load", (event) => /** @type {HTMLElement} */ (event.target).style.removeProperty("--tone"), true);
+    const schedule = () => {
+      if (!scheduled) scheduled = requestAnimationFrame(draw);
+    };
+    window.addEventListener("scroll", schedule, { passive: true });
+    window.addEventListener("resize", () => requestAnimationFrame(update));
+
+    return {
+      update,
+      focus: (line, column) => focus(line, columns.indexOf(column)),
+      pages,
+      page,
+      pageLines: PAGE_LINES,
+      columns: () => columns,
+      hasFocus: () => table.contains(document.activeElement),
+    };
+  }
+
+  NST.grid = { open };
+})();

@@ -1,0 +1,301 @@
+// @ts-check
+// The controls above the table: search, axes, order, filters, size, and what lies under the menu.
+(function () {
+  "use strict";
+
+  const AXES = new Set(["input", "backbone", "run", "setting", "label", "status", "provenance"]);
+  const FACETS = new Set(["backbone", "run", "label", "setting", "input", "status", "provenance"]);
+  const MAX_FACET_VALUES = 40;
+  const THEME = "nst-gallery-theme";
+
+  /** @param {App} app */
+  function open(app) {
+    const { make } = NST.dom;
+    const { store } = app;
+    const varied = store.fields.filter((field) => field.hash);
+    const search = /** @type {HTMLInputElement} */ (byId("search"));
+    const x = /** @type {HTMLSelectElement} */ (byId("x"));
+    const sort = /** @type {HTMLSelectElement} */ (byId("sort"));
+    const direction = byId("direction");
+    let said = "";
+
+    const axes = varied.filter((field) => AXES.has(field.role));
+    const main = store.field(store.spine.column);
+    if (main && !axes.includes(main)) axes.unshift(main);
+    x.replaceChildren(...axes.map((field) => make("option", { value: field.name }, field.title)));
+    sort.replaceChildren(
+      make("option", { value: "" }, "manifest order"),
+      ...varied.filter((field) => field.role !== "identity").map((field) => make("option", { value: field.name }, field.title)),
+    );
+
+    search.addEventListener("input", () => app.go({ q: search.value }, { replace: true }));
+    search.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown" || event.key === "Enter") {
+        event.preventDefault();
+        app.grid.focus(0, app.grid.columns()[0]);
+      }
+    });
+    x.addEventListener("change", () => {
+      // A field makes columns or rows; what it leaves takes its place.
+      const y = app.state.y.map((name) => (name === x.value ? app.state.x : name));
+      app.go({ x: x.value, y: app.state.y.includes(x.value) ? y : app.state.y });
+    });
+    sort.addEventListener("change", () => {
+      const better = store.field(sort.value)?.better;
+      app.go({ sort: sort.value && (better === 1 ? "-" : "") + sort.value });
+    });
+    direction.addEventListener("click", () => {
+      const name = app.state.sort.replace("-", "");
+      if (name) app.go({ sort: app.state.sort.startsWith("-") ? name : "-" + name });
+    });
+    for (const button of document.querySelectorAll('input[name="size"]')) {
+      button.addEventListener("change", () =>
+        app.go({ size: /** @type {any} */ (button).value }, { replace: true }),
+      );
+    }
+    byId("failures").addEventListener("click", () =>
+      app.go({ q: NST.query.toggled(app.state.q, "status", "failed") }),
+    );
+    byId("controls").addEventListener("submit", (event) => event.preventDefault());
+    byId("controls").addEventListener("reset", () => app.go({ q: "" }));
+    placed("rows", rowsPanel);
+    placed("filters", filtersPanel);
+    placed("menu", () => {});
+    on("csv", () => app.more().then(() => NST.export.csv(app)));
+    on("print", () => app.more().then(() => NST.export.print(app)));
+    on("help", () => app.more().then(() => NST.help.show()));
+    on("copy", copyLink);
+    on("clear", () => app.go({ q: "" }));
+    theme();
+
+    /** @param {string} id @param {() => unknown} action */
+    function on(id, action) {
+      byId(id).addEventListener("click", () => {
+        const menu = byId("menu");
+        if (menu.matches(":popover-open")) menu.hidePopover();
+        Promise.resolve(action()).catch(app.fail);
+      });
+    }
+
+    /** Fill a panel when it opens, below its button. @param {string} id @param {(panel: HTMLElement) => void} fill */
+    function placed(id, fill) {
+      const panel = byId(id);
+      const button = /** @type {HTMLElement} */ (document.querySelector('[popovertarget="' + id + '"]'));
+      panel.addEventListener("beforetoggle", (event) => {
+        if (/** @type {ToggleEvent} */ (event).newState !== "open") return;
+        fill(panel);
+        const box = button.getBoundingClientRect();
+        panel.style.top = box.bottom + 6 + "px";
+        panel.style.left = "0px";
+      });
+      panel.addEventListener("toggle", (event) => {
+        const isOpen = /** @type {ToggleEvent} */ (event).newState === "open";
+        button.setAttribute("aria-expanded", String(isOpen));
+        if (!isOpen) return;
+        const box = button.getBoundingClientRect();
+        const room = document.documentElement.clientWidth - panel.offsetWidth - 8;
+        panel.style.left = Math.max(8, Math.min(box.left, room)) + "px";
+        panel.style.maxHeight = "calc(100dvh - " + (box.bottom + 14) + "px)";
+        /** @type {HTMLElement | null} */ (panel.querySelector("input, button, summary"))?.focus();
+      });
+    }
+
+    /** @param {HTMLElement} panel */
+    function rowsPanel(panel) {
+      const chosen = new Set(app.state.y);
+      panel.replaceChildren(
+        make("p", { class: "note" }, "A row for each set of"),
+        ...varied
+          .filter((field) => AXES.has(field.role) && field.name !== app.state.x)
+          .map((field) => {
+            const box = make("input", { type: "checkbox", checked: chosen.has(field.name) });
+            box.addEventListener("change", () => {
+              if (box.checked) chosen.add(field.name);
+              else chosen.delete(field.name);
+              const y = store.fields.map((each) => each.name).filter((name) => chosen.has(name));
+              if (y.length) app.go({ y });
+              else box.checked = !!chosen.add(field.name);
+            });
+            return make("label", {}, box, field.title);
+          }),
+      );
+    }
+
+    /** @param {HTMLElement} panel */
+    function filtersPanel(panel) {
+      const fields = varied.filter((field) => FACETS.has(field.role) && field.size <= MAX_FACET_VALUES && field.name !== "error");
+      const metrics = varied.filter((field) => field.role === "metric" && field.kind === "number");
+      panel.replaceChildren(
+        ...fields.map((field) => facet(field, (body) => values(field, body))),
+        ...metrics.map((field) => facet(field, (body) => Promise.resolve(range(field, body)))),
+      );
+    }
+
+    /** @param {Field} field @param {(body: HTMLElement) => Promise<void>} fill */
+    function facet(field, fill) {
+      const body = make("div", {});
+      const details = make("details", { name: "facet" }, make("summary", {}, field.title), body);
+      details.addEventListener("toggle", () => {
+        body.replaceChildren();
+        if (details.open) fill(body).catch(app.fail);
+      });
+      return details;
+    }
+
+    /** @param {Field} field @param {HTMLElement} body */
+    async function values(field, body) {
+      const column = await store.column(field.name);
+      const counts = new Uint32Array(column.values.length + 1);
+      for (const code of column.codes) counts[code]++;
+      body.replaceChildren(
+        ...column.values.map((value, code) => {
+          const text = String(value);
+          const box = make("input", { type: "checkbox", checked: NST.query.has(app.state.q, field.name, text) });
+          box.addEventListener("change", () => app.go({ q: NST.query.toggled(app.state.q, field.name, text) }));
+          const name = field.role === "input" ? NST.format.readable(text) : text.replaceAll("_", " ");
+          return make("label", { title: text }, box, make("span", { dir: "auto" }, name), make("small", {}, counts[code].toLocaleString("en")));
+        }),
+      );
+    }
+
+    /** @param {Field} field @param {HTMLElement} body */
+    function range(field, body) {
+      for (const [op, word] of [[">=", "at least"], ["<=", "at most"]]) {
+        const start = field.name + op;
+        const given = app.state.q.split(/\s+/).find((token) => token.startsWith(start));
+        const box = make("input", { type: "number", step: "any", value: given?.slice(start.length) ?? "" });
+        box.addEventListener("change", () => {
+          const others = app.state.q.split(/\s+/).filter((token) => token && !token.startsWith(start));
+          app.go({ q: [...others, ...(box.value ? [start + box.value] : [])].join(" ") });
+        });
+        body.append(make("label", {}, word, box));
+      }
+    }
+
+    async function copyLink() {
+      try {
+        await navigator.clipboard.writeText(location.href);
+        app.announce("Link copied");
+      } catch {
+        // Not every browser lets a page from a disk write to the clipboard.
+        app.fail(new Error("this browser does not let the page copy; the link is the page's address"));
+      }
+    }
+
+    function theme() {
+      const root = document.documentElement;
+      /** @type {string | null} */
+      let chosen = null;
+      try {
+        chosen = localStorage.getItem(THEME);
+      } catch {
+        // A sandboxed page has no storage, and forgets.
+      }
+      if (chosen) root.dataset.theme = chosen;
+      for (const each of document.querySelectorAll('input[name="theme"]')) {
+        const box = /** @type {HTMLInputElement} */ (each);
+        box.checked = box.value === (chosen ?? "");
+        box.addEventListener("change", () => {
+          root.dataset.theme = box.value;
+          try {
+            localStorage.setItem(THEME, box.value);
+          } catch {
+            // As above.
+          }
+        });
+      }
+    }
+
+    function update() {
+      const { state, view } = app;
+      if (search.value !== state.q) search.value = state.q;
+      x.value = state.x;
+      sort.value = state.sort.replace("-", "");
+      direction.textContent = state.sort.startsWith("-") ? "↓" : "↑";
+      direction.title = state.sort.startsWith("-") ? "largest first" : "smallest first";
+      /** @type {any} */ (direction).disabled = !state.sort;
+      for (const each of document.querySelectorAll('input[name="size"]')) {
+        const box = /** @type {HTMLInputElement} */ (each);
+        box.checked = box.value === state.size;
+      }
+      const isOnlyFailures = NST.query.has(state.q, "status", "failed");
+      byId("failures").setAttribute("aria-pressed", String(isOnlyFailures));
+      byId("rows-button").textContent = state.y.map((name) => store.field(name)?.title ?? name).join(" × ");
+      counts();
+      byId("nothing").hidden = view.numLines > 0 || !view.total;
+      const problem = byId("query-problem");
+      problem.textContent = app.problems.join("; ");
+      problem.hidden = !app.problems.length;
+      pager();
+    }
+
+    function counts() {
+      const { view } = app;
+      const { count } = NST.format;
+      const hidden = view.total - view.shown;
+      const text =
+        "Showing " + view.shown.toLocaleString("en") + " of " + count(view.total, "result") + " in " + count(view.numRows, "row") +
+        (hidden ? ", " + hidden.toLocaleString("en") + " hidden by the search" : "");
+      byId("counts").textContent = text;
+      if (said && said !== text) app.announce(text);
+      said = text;
+    }
+
+    function pager() {
+      const { grid, view } = app;
+      const from = (grid.page() - 1) * grid.pageLines;
+      const columns = grid.columns();
+      const lines = turn("Rows", from, Math.min(view.numLines, from + grid.pageLines), view.numLines, grid.page() > 1 && { page: grid.page() - 1 }, grid.page() < grid.pages() && { page: grid.page() + 1 });
+      const { length } = columns;
+      const wide = turn("Columns", columns[0], columns[0] + length, view.columns.length, columns[0] > 0 && { left: Math.max(0, columns[0] - length) }, columns[0] + length < view.columns.length && { left: columns[0] + length });
+      byId("pager").replaceChildren(...lines, ...wide);
+    }
+
+    /**
+     * Buttons to what does not fit, nothing where all does.
+     * @param {string} what @param {number} from @param {number} to @param {number} total
+     * @param {Partial<State> | false} back @param {Partial<State> | false} on
+     */
+    function turn(what, from, to, total, back, on) {
+      if (!back && !on) return [];
+      const button = (/** @type {string} */ sign, /** @type {string} */ label, /** @type {Partial<State> | false} */ patch) => {
+        const made = make("button", { type: "button", "aria-label": label, disabled: !patch }, sign);
+        made.addEventListener("click", () => {
+          if (patch) app.go(patch);
+          if (patch && "page" in patch) window.scrollTo(0, 0);
+        });
+        return made;
+      };
+      const number = (/** @type {number} */ value) => value.toLocaleString("en");
+      return [
+        make(
+          "span",
+          { class: "turn" },
+          button("‹", "Earlier " + what.toLowerCase(), back),
+          make("span", {}, what + " " + number(from + 1) + "–" + number(to) + " of " + number(total)),
+          button("›", "Later " + what.toLowerCase(), on),
+        ),
+      ];
+    }
+
+    /** Keys that work anywhere but where one writes. @param {KeyboardEvent} event */
+    function key(event) {
+      const target = /** @type {HTMLElement} */ (event.target);
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog, [popover]")) return;
+      if (event.key === "/") {
+        event.preventDefault();
+        search.focus();
+        search.select();
+      } else if (event.key === "?") {
+        app.more().then(() => NST.help.show()).catch(app.fail);
+      }
+    }
+
+    return { update, key };
+  }
+
+  /** @param {string} id */
+  const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+  NST.toolbar = { open };
+})();

@@ -1,0 +1,273 @@
+// What the gallery's scripts are to each other: each puts one part on the namespace NST.
+
+type Value = string | number;
+type Codes = Uint8Array | Uint16Array | Uint32Array;
+
+/** A field of all items, or of a chunk's: item i has `values[codes[i]]`, nothing at `values.length`. */
+interface Column {
+  values: Value[];
+  codes: Codes;
+}
+
+interface Field {
+  name: string;
+  title: string;
+  role: string;
+  kind: "number" | "text";
+  better: -1 | 0 | 1;
+  size: number;
+  missing: number;
+  description?: string;
+  /** Of the file of its column; a field without one has the same `value` everywhere. */
+  hash?: string;
+  value?: Value | null;
+  index: number;
+}
+
+interface Spine {
+  version: number;
+  num_items: number;
+  num_failed: number;
+  num_manifest_rows: number;
+  num_lines: number;
+  chunk_items: number;
+  detail_items: number;
+  chunks: string[];
+  details: string[];
+  runs: { name: string; base: string }[];
+  metadata: string[];
+  small_previews: boolean;
+  fields: Field[];
+  row: string[];
+  column: string;
+  columns: Value[];
+  patterns: number[][];
+  row_patterns: Uint8Array | Uint16Array | Uint32Array;
+  run_diff: { name: string; values: (Value | null)[] }[];
+  num_unmatched: number;
+}
+
+/** A picture or what failed in its place. URLs are relative to the page. */
+interface Item {
+  index: number;
+  id: string;
+  /** The value of a field, null where it has none. */
+  get(name: string): Value | null;
+  failed: boolean;
+  picture: string | null;
+  /** `-256.webp` and `-512.webp` behind it; null where there are none. */
+  thumb: string | null;
+  color: string | null;
+  width: number;
+  height: number;
+  /** Of the content and of each style: the small and the larger preview. */
+  content: Preview;
+  styles: Preview[];
+  /** Source index of its detail. */
+  detail: number;
+}
+
+interface Preview {
+  name: string;
+  title: string;
+  small: string | null;
+  large: string | null;
+}
+
+interface CurvePoint {
+  evaluation: number;
+  total: number;
+  content: number;
+  style: number;
+  tv: number;
+  detail: number;
+}
+
+interface Detail {
+  curve: CurvePoint[];
+  layers: [string, number][];
+}
+
+/** What is looked at, and all that a link says. */
+interface State {
+  /** The field of the columns, the fields of the rows. */
+  x: string;
+  y: string[];
+  q: string;
+  /** A field's name, with a minus for the largest first; empty is the manifest's order. */
+  sort: string;
+  /** Page of at most 20,000 lines, from 1; first of the columns that are shown, from 0. */
+  page: number;
+  left: number;
+  size: "s" | "m" | "l";
+  /** The open picture's id, empty where none is; how it is compared, with which panes. */
+  id: string;
+  mode: "side" | "slider" | "flip" | "onion" | "difference";
+  /** Names of the two panes that the modes of two compare: `content`, `style`, or a column's value. */
+  a: string;
+  b: string;
+  /** Columns that are shown side by side, by value; empty is the first six. */
+  show: string[];
+  /** Zoom from 1 to 16 and the middle of what is seen, as shares of the picture. */
+  zoom: number;
+  cx: number;
+  cy: number;
+  all: boolean;
+}
+
+/** Rows and columns of items. A row has as many lines as its fullest column has items. */
+interface View {
+  /** Values of the columns' field, null for items that have none. */
+  columns: (Value | null)[];
+  numLines: number;
+  numRows: number;
+  /** Items that are in the view, of them failed ones, and all that there are. */
+  shown: number;
+  total: number;
+  /** Lines where rows start, and behind them the number of lines. */
+  rows: Int32Array;
+  /** Where a line's items start in `items` and `places`, and behind them their number. */
+  lines: Int32Array;
+  /** Items line by line, each with the number of its column beside it. */
+  items: Int32Array;
+  places: Int32Array;
+  /** The item at a line and a column, -1 where there is none. */
+  at(line: number, column: number): number;
+  /** Whether a line is the first of its row. */
+  starts(line: number): boolean;
+}
+
+interface Store {
+  spine: Spine;
+  fields: Field[];
+  field(name: string): Field | undefined;
+  column(name: string): Promise<Column>;
+  /** The item where its chunk is at hand, else null. */
+  peek(index: number): Item | null;
+  item(index: number): Promise<Item>;
+  detail(item: Item): Promise<Detail>;
+  /** The number of the item with this id, -1 where there is none. */
+  find(id: string): Promise<number>;
+}
+
+interface Query {
+  terms: Term[];
+  /** What of it cannot be understood, in words. */
+  problems: string[];
+}
+
+interface Term {
+  field: string;
+  not: boolean;
+  op: "has" | "any" | "<" | ">" | "<=" | ">=" | "none";
+  values: string[];
+}
+
+interface App {
+  store: Store;
+  state: State;
+  view: View;
+  grid: Grid;
+  /** What of the search cannot be understood. */
+  problems: string[];
+  /** Go on to another state; a new entry of the history unless `replace`. */
+  go(patch: Partial<State>, options?: { replace?: boolean }): Promise<void>;
+  /** Open an item large. */
+  open(index: number): Promise<void>;
+  /** The line and column of an item in the view, or null. */
+  whereIs(index: number): { line: number; column: number } | null;
+  /** What a column of the view is called. */
+  columnTitle(value: Value | null): string;
+  /** Whether the table is as the page comes. */
+  isUsual(): boolean;
+  announce(text: string): void;
+  fail(error: Error): void;
+  /** Load a further script of the page, once. */
+  script(src: string): Promise<void>;
+  /** Load what the large view needs. */
+  more(): Promise<void>;
+  /** Focus the cell of an item in the table. */
+  focus(index: number): void;
+}
+
+interface NSTNamespace {
+  codec: {
+    unpack(payload: string): Promise<any>;
+    revive(bytes: Uint8Array): any;
+    load(path: string): Promise<any>;
+  };
+  store: {
+    open(path: string): Promise<Store>;
+    decodeCurve(packed: any, index: number): CurvePoint[];
+  };
+  format: {
+    short(value: Value | null): string;
+    full(value: Value | null): string;
+    readable(reference: string): string;
+    count(number: number, one: string, many?: string): string;
+    csvCell(value: Value | null): string;
+  };
+  query: {
+    parse(text: string, fields: Field[]): Query;
+    fieldsOf(query: Query, fields: Field[]): string[];
+    mask(query: Query, columns: Map<string, Column>, fields: Field[], count: number): Uint8Array;
+    toggled(text: string, field: string, value: string): string;
+    has(text: string, field: string, value: string): boolean;
+  };
+  pivot: {
+    initial(spine: Spine, mask: Uint8Array | null): View;
+    pivot(rows: Column[], column: Column, mask: Uint8Array | null, order?: Value[]): View;
+    sorted(view: View, column: Column, descending: boolean): View;
+    /** The last of the sorted starts that is not above a value. */
+    rowOf(starts: Int32Array, value: number): number;
+  };
+  link: {
+    defaults(spine: Spine): State;
+    parse(hash: string, spine: Spine): State;
+    write(state: State, spine: Spine): string;
+  };
+  dom: {
+    make<K extends keyof HTMLElementTagNameMap>(
+      tag: K,
+      attributes?: Record<string, string | number | boolean | null | undefined>,
+      ...children: (Node | string | null | undefined | false)[]
+    ): HTMLElementTagNameMap[K];
+  };
+  cells: {
+    row(app: App, line: number, columns: number[]): HTMLTableRowElement;
+    alt(app: App, item: Item): string;
+    bestOf(values: (Value | null)[], better: number): number | null;
+    sources(item: Item): { src: string | null; srcset?: string };
+  };
+  grid: { open(app: App): Grid };
+  toolbar: { open(app: App): { update(): void; key(event: KeyboardEvent): void } };
+  app: App;
+  facts: { panel(app: App, items: Item[], names: string[], showAll: boolean): HTMLElement };
+  curve: { figure(curves: { name: string; points: CurvePoint[] }[]): Element };
+  zoom: { attach(stage: HTMLElement, app: App): { update(): void } };
+  modes: any;
+  large: { update(): void; key(event: KeyboardEvent): boolean };
+  export: { csv(app: App): Promise<void>; print(app: App): Promise<void> };
+  help: { show(): void };
+}
+
+interface Chip {
+  title: string;
+  text: string;
+  best: boolean;
+}
+
+interface Grid {
+  update(): void;
+  /** Focus the cell at a line and a column of the view, scrolled to. */
+  focus(line: number, column: number): void;
+  page(): number;
+  pages(): number;
+  pageLines: number;
+  /** Numbers of the columns that are shown. */
+  columns(): number[];
+  hasFocus(): boolean;
+}
+
+declare var NST: NSTNamespace;
+declare var nstGallery: (key: string, payload: string) => void;
