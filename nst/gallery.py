@@ -135,8 +135,9 @@ def build(
         return path, data
 
     shown = [facet for facet in items.facets.values() if _is_shown(facet)]
-    for number, first in enumerate(range(0, len(items), datafiles.CHUNK_ITEMS)):
-        yield data_file(f"rows-{number:04d}", _rows_content(items, shown, first))
+    chunks = _chunks(items, shown)
+    for number, content in enumerate(chunks):
+        yield data_file(f"rows-{number:04d}", content)
     for number, content in enumerate(_details(sources)):
         yield data_file(f"detail-{number:04d}", content)
     for index, facet in enumerate(shown):
@@ -215,25 +216,32 @@ def _is_shown(facet: Facet) -> bool:
     return len(facet.values) > 0 or facet.field.name in ALWAYS
 
 
-def _rows_content(items: Items, shown: Sequence[Facet], first: int) -> dict[str, Any]:
-    part = slice(first, first + datafiles.CHUNK_ITEMS)
-    return {
-        "first": first,
-        "count": len(items.run[part]),
-        "fields": {
-            str(index): datafiles.part_of_column(facet.values, facet.codes[part])
-            for index, facet in enumerate(shown)
-            if facet.varies
-        },
-        **{
-            name: datafiles.part_of_column(facet.values, facet.codes[part])
-            for name, facet in items.places.items()
-        },
-        "height": items.height[part],
-        "width": items.width[part],
-        "run": items.run[part],
-        "detail": items.source[part],
-    }
+def _chunks(items: Items, shown: Sequence[Facet]) -> Iterator[dict[str, Any]]:
+    """What is known of each CHUNK_ITEMS items, but for what is the same for all."""
+
+    def columns(facets: Iterable[tuple[str, Facet]]) -> dict[str, tuple[Any, Any]]:
+        return {name: (np.array(each.values, object), each.codes) for name, each in facets}
+
+    varying = columns((str(i), facet) for i, facet in enumerate(shown) if facet.varies)
+    places = columns(items.places.items())
+    for first in range(0, len(items), datafiles.CHUNK_ITEMS):
+        part = slice(first, first + datafiles.CHUNK_ITEMS)
+        yield {
+            "first": first,
+            "count": len(items.run[part]),
+            "fields": {
+                name: datafiles.part_of_column(values, codes[part])
+                for name, (values, codes) in varying.items()
+            },
+            **{
+                name: datafiles.part_of_column(values, codes[part])
+                for name, (values, codes) in places.items()
+            },
+            "height": items.height[part],
+            "width": items.width[part],
+            "run": items.run[part],
+            "detail": items.source[part],
+        }
 
 
 def _details(sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
@@ -356,7 +364,7 @@ def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
     for facet in (*items.facets.values(), *items.places.values()):
         texts = [value for value in facet.values if isinstance(value, str)]
         # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
-        if facet.kind == "number" or secret_in("\n".join(map(unquote, texts))) is None:
+        if facet.kind == "number" or secret_in(unquote("\n".join(texts))) is None:
             continue
         for code, text in enumerate(texts):
             kind = secret_in(text) or secret_in(unquote(text))
