@@ -46,7 +46,17 @@ _GRID = (
     "toolbar.js",
     "app.js",
 )
-_LARGE = ("facts.js", "curve.js", "zoom.js", "modes.js", "large.js", "export.js", "help.js")
+_LARGE = (
+    "facts.js",
+    "curve.js",
+    "zoom.js",
+    "picture.js",
+    "bar.js",
+    "modes.js",
+    "large.js",
+    "export.js",
+    "help.js",
+)
 
 _TITLE = "Style transfers"
 _NUM_FIRST_LINES = 4
