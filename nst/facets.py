@@ -137,7 +137,7 @@ def _items(
     # One at a time, since the texts of a column are most of what it takes while they are both
     # as written and as shown.
     def column(name: str) -> Coded:
-        found = [table[name] if name in table else None for table in tables]
+        found = [table.get(name) for table in tables]
         return _taken(_together(found, lengths), rows)
 
     names = dict.fromkeys(name for table in tables for name in table)
@@ -254,34 +254,36 @@ def _together(columns: Sequence[Coded | None], lengths: Sequence[int]) -> Coded:
 
 def _taken(column: Coded, items: NDArray[np.int64]) -> Coded:
     """The column of these rows alone, with those values that they have."""
-    used, codes = np.unique(column.codes[items], return_inverse=True)
-    codes = codes.astype(np.int32)
+    used, places = np.unique(column.codes[items], return_inverse=True)
     if len(used) and used[0] < 0:
-        used, codes = used[1:], codes - 1
+        used, places = used[1:], places - 1
     values = column.values
     kept = [values[i] for i in used.tolist()] if isinstance(values, list) else values[used]
-    return Coded(kept, codes)
+    return Coded(kept, places.astype(np.int32))
 
 
 def _facet(field: Field, column: Coded) -> Facet:
     if isinstance(column.values, list):
         return _text_facet(field, column)
-    values = column.values
-    if values.dtype.kind == "i":
-        if np.any(np.abs(values) > _MAX_EXACT):
-            return _text_facet(field, Coded([str(each) for each in values.tolist()], column.codes))
-        numbers = values.astype(np.float64)
-    else:
-        numbers = rounded(values)
+    numbers = column.values.astype(np.float64)
+    if column.values.dtype.kind != "i":
+        numbers = rounded(numbers)
+    elif np.any(np.abs(numbers) >= _MAX_EXACT):
+        texts = [str(each) for each in column.values.tolist()]
+        return _text_facet(field, Coded(texts, column.codes))
     distinct, places = np.unique(numbers, return_inverse=True)
     num_finite = int(np.count_nonzero(np.isfinite(distinct)))
     # Sorted, with minus infinity before all numbers and infinity and NaN after them.
     first = int(np.count_nonzero(distinct == -np.inf))
     ranks = places - first
     ranks[(ranks < 0) | (ranks >= num_finite)] = num_finite
-    shown = [int(each) if each.is_integer() and abs(each) < _MAX_EXACT else each
-             for each in distinct[first : first + num_finite].tolist()]  # fmt: skip
+    shown = [_plain(each) for each in distinct[first : first + num_finite].tolist()]
     return Facet(field, "number", shown, _recoded(column.codes, ranks, num_finite))
+
+
+def _plain(number: float) -> int | float:
+    """A whole number as one, which is shorter to write."""
+    return int(number) if number.is_integer() and abs(number) < _MAX_EXACT else number
 
 
 def _text_facet(field: Field, column: Coded) -> Facet:
@@ -380,7 +382,7 @@ def _stems(sources: Sequence[Source], run: NDArray[np.uint8], digests: Coded) ->
     codes = run.astype(np.int64) * len(values) + digests.codes
     codes[digests.codes < 0] = -1
     texts: list[str | None] = []
-    used = set()
+    used: set[tuple[int, str]] = set()
     for number, source in enumerate(sources):
         for value in values:
             stems = [

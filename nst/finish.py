@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nst import gallery, metadata, output, records, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
-from nst.gallery import Source
+from nst.facets import Source
 from nst.job import Job
 from nst.metadata import Outcome, Record
 from nst.output import failure
