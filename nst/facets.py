@@ -41,13 +41,15 @@ _MAX_PX = 2**16 - 1
 class Source:
     """A run whose metadata is read. `base` leads from the gallery to its files: "" or "…/".
 
-    `previews` are the names of the files among its inputs.
+    `previews` are the names of the files among its inputs. `thumbnails` are the paths of those that
+    it has, where pictures may have some that the metadata does not name.
     """
 
     name: str
     base: str
     metadata: bytes
     previews: Set[str]
+    thumbnails: Set[str] = frozenset()
 
 
 # Without slots, for what is counted once.
@@ -157,7 +159,7 @@ def _items(
         facets=facets,
         places={
             "picture": _place("picture", column("picture"), _picture),
-            "thumb": _place("thumb", column("thumbnail"), _matching(_THUMBNAIL)),
+            "thumb": _thumbnails(sources, run, column("thumbnail"), column("picture_digest")),
             "color": _place("color", column("color"), _matching(_COLOR)),
             **{f"{name}_preview": each.facet(f"{name}_preview") for name, each in previews.items()},
         },
@@ -191,6 +193,17 @@ def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
     """Whether there is a small one of every preview that is used, and any is."""
     used = {(run, stem) for each in previews for run, stem in each.used}
     return bool(used) and all(f"{stem}-256.webp" in sources[run].previews for run, stem in used)
+
+
+def lacks_thumbnails(table: bytes) -> bool:
+    """Whether the metadata has a picture for which it names no thumbnail. Raises ConfigError."""
+    with _explained():
+        columns = CodedColumns(table)
+        pictures, thumbnails = columns.get("picture"), columns.get("thumbnail")
+        if pictures is None:
+            return False
+        is_named = thumbnails.codes >= 0 if thumbnails is not None else np.bool_(False)
+        return bool(np.any((pictures.codes >= 0) & ~is_named))
 
 
 def first_rows(lengths: Sequence[int]) -> list[int]:
@@ -362,6 +375,33 @@ def _picture(path: str) -> str | None:
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
     return lambda text: text if pattern.fullmatch(text) else None
+
+
+def _thumbnails(
+    sources: Sequence[Source], run: NDArray[np.uint8], named: Coded, digests: Coded
+) -> Facet:
+    """The stems of the thumbnails as the metadata names them, or else those that there are."""
+    if not any(source.thumbnails for source in sources):
+        return _place("thumb", named, _matching(_THUMBNAIL))
+    texts = [*named.values, None]
+    stems = [output.thumbnail_stem(str(digest)) for digest in digests.values]
+    found = [
+        text if text is not None or digest < 0 else _present(sources[number], stems[digest])
+        for number, text, digest in zip(
+            run.tolist(),
+            (texts[code] for code in named.codes.tolist()),
+            digests.codes.tolist(),
+            strict=True,
+        )
+    ]
+    known = [text for text in dict.fromkeys(found) if text is not None]
+    place = {text: number for number, text in enumerate(known)} | {None: -1}
+    codes = np.array([place[text] for text in found], np.int32)
+    return _place("thumb", Coded(list(map(str, known)), codes), _matching(_THUMBNAIL))
+
+
+def _present(source: Source, stem: str) -> str | None:
+    return stem if f"{stem}-{output.THUMBNAILS_PX[0]}.webp" in source.thumbnails else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,13 @@ def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) ->
         __version__,
         static_pages,
         [
-            [each.name, each.base, hashlib.sha256(each.metadata).hexdigest(), sorted(each.previews)]
+            [
+                each.name,
+                each.base,
+                hashlib.sha256(each.metadata).hexdigest(),
+                sorted(each.previews),
+                sorted(each.thumbnails),
+            ]
             for each in sources
         ],
         [hashlib.sha256(each.read_bytes()).hexdigest() for each in _package_files()],
