@@ -230,7 +230,7 @@ def write(
             _once(folder / output.INPUTS / output.preview_name(digest), encoded(image, "JPEG"))
             _once(folder / output.INPUTS / f"{digest[:16]}-256.webp", _webp(image, 256))
     write_metadata(folder, records)
-    pipeline.rebuild_gallery(str(folder))
+    pipeline.rebuild_gallery([str(folder)])
     return folder / output.GALLERY
 
 

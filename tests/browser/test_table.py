@@ -128,6 +128,7 @@ def test_failures_show_their_reason_and_are_found_by_a_button(table: Page) -> No
     with updated(table):
         button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
+    expect(table.locator("#grid tr[data-pending]")).to_have_count(0)
     text = " ".join(cell for line in rows(table) for cell in line)
     assert "diverged" in text
     assert "there is no such file" in text
@@ -136,7 +137,15 @@ def test_failures_show_their_reason_and_are_found_by_a_button(table: Page) -> No
     expect(table.locator("#counts")).to_contain_text("Showing 108 of 108")
 
 
-def test_a_missing_picture_is_a_placeholder_with_its_name(table: Page) -> None:
+def test_a_thumbnail_that_is_gone_gives_way_to_the_picture_and_that_to_words(
+    table: Page, watched: Pages
+) -> None:
+    watched.expect("ERR_FAILED")
+    table.route("**/thumbs/**", lambda route: route.abort())
+    search(table, "id=p00012")
+    expect(table.locator("#grid a.open img")).to_have_js_property("naturalWidth", 96)
+    assert table.locator("#grid a.open img").get_attribute("src") == "images/p00012.png"
+    # Of this one the folder has no picture either.
     search(table, "id=p00010")
     expect(table.locator("#grid .missing")).to_contain_text("picture not found: great hall")
 
@@ -145,13 +154,13 @@ def test_any_field_makes_columns_and_any_fields_make_rows(table: Page) -> None:
     assert headings(table)[1:] == ["vgg16", "vgg19", "resnet50"]
     choose(table, "#x", "style_weight")
     assert headings(table) == [
-        "content × style × backbone × series × note",
+        "content × style × backbone",
         "style weight 0.5",
         "style weight 1",
         "style weight 2",
     ]
     choose(table, "#x", "content")
-    assert headings(table)[1:] == ["great hall", "old harbour", "portrait 2", "portrait 10"]
+    assert headings(table)[1:] == ["great hall", "old harbour", "portrait 10", "portrait 2"]
     table.click("#rows-button")
     with updated(table):
         table.get_by_label("backbone", exact=True).uncheck()
