@@ -10,6 +10,7 @@
   const MIN_STAGE_PX = 260;
   const GAP_PX = 20;
   const CAPTION_PX = 40;
+  const WHOLE = { zoom: 1, cx: 0.5, cy: 0.5 };
   const NARROW = "(max-width: 40rem)";
 
   /** @type {LargeView | null} */
@@ -23,7 +24,7 @@
     if (!app.state.id) return close();
     opened ||= open(app);
     opened.zoom.update();
-    show(opened, app, turn);
+    show(opened, app, turn).catch(app.fail);
   }
 
   /** @param {App} app @returns {LargeView} */
@@ -58,7 +59,7 @@
       ahead: [],
     };
     dialog.addEventListener("close", () => {
-      if (app.state.id) app.go({ id: "", zoom: 1, cx: 0.5, cy: 0.5 });
+      if (app.state.id) app.go({ id: "", ...WHOLE });
     });
     dialog.showModal();
     dialog.focus();
@@ -70,11 +71,10 @@
   /** Pictures without a source are the only ones that a browser frees. */
   function close() {
     if (!opened) return;
-    const { dialog, pictures, ahead, observer, scene, app, title } = opened;
+    const { dialog, pictures, observer, scene, app, title } = opened;
     opened = null;
     observer.disconnect();
     pictures.forEach((picture) => picture.drop());
-    ahead.forEach((image) => image.removeAttribute("src"));
     dialog.close();
     dialog.remove();
     document.title = title;
@@ -87,26 +87,33 @@
    * @param {number} ticket
    */
   async function show(view, app, ticket) {
-    const isLate = () => ticket !== turn || view !== opened;
-    try {
-      const scene = await sceneOf(app);
-      if (isLate()) return;
-      if (!scene) {
-        app.announce("This picture is not in the gallery.");
-        app.go({ id: "", zoom: 1, cx: 0.5, cy: 0.5 }, { replace: true });
-        return;
-      }
-      const names = scene.mode === "side" ? scene.shown : [scene.a, scene.b];
-      const items = new Map([[scene.current, scene.item]]);
-      await Promise.all(names.map(async (name) => {
-        const number = numberOf(scene, name);
-        if (number >= 0) items.set(name, await app.store.item(number));
-      }));
-      if (!isLate()) render(view, scene, items);
-    } catch {
-      if (!isLate()) excuse(view);
+    const loaded = await load(app).catch((error) => /** @type {Error} */ (error));
+    if (ticket !== turn || view !== opened) return;
+    if (loaded instanceof Error) excuse(view, loaded);
+    else if (loaded) render(view, loaded.scene, loaded.items);
+    else {
+      app.announce("This picture is not in the gallery.");
+      app.go({ id: "", ...WHOLE }, { replace: true });
     }
   }
+
+  /** The scene with the items that it shows. @param {App} app */
+  async function load(app) {
+    const scene = await sceneOf(app);
+    if (!scene) return null;
+    const items = new Map([[scene.current, scene.item]]);
+    await Promise.all(
+      panes(scene).map(async (name) => {
+        const number = numberOf(scene, name);
+        if (number >= 0) items.set(name, await app.store.item(number));
+      }),
+    );
+    const { width = 3, height = 2 } = [...items.values()].find((item) => item.width && item.height) ?? {};
+    return { scene: { ...scene, ratio: width / height }, items };
+  }
+
+  /** @param {Scene} scene */
+  const panes = (scene) => (scene.mode === "side" ? scene.shown : [scene.a, scene.b]);
 
   /** @param {Scene} scene @param {string} name of a column */
   const numberOf = ({ names, numbers }, name) => numbers[names.indexOf(name)] ?? -1;
@@ -142,6 +149,7 @@
       shown: NST.modes.shown(state.show, names, present, current),
       ...NST.modes.pair(state, names, current),
       all: state.all,
+      ratio: 0,
       columnTitle: store.field(state.x)?.title ?? state.x,
       content: item.content.name,
       style: item.styles.map((style) => style.name).join(" + "),
@@ -203,6 +211,7 @@
    * @param {Map<string, Item>} items
    */
   function pictures(view, scene, items) {
+    const { app } = view;
     /** @type {Map<string, Picture>} */
     const used = new Map();
     /** @param {string} key @param {() => Picture} make */
@@ -224,7 +233,7 @@
       if (name === "style" && !scene.names.includes(name)) return input(name, scene.item.styles[0], slot);
       const item = items.get(name);
       return {
-        picture: item ? take("item" + slot + item.index, () => NST.picture.ofItem(item)) : NST.picture.none("No picture in this row."),
+        picture: item ? take("item" + slot + item.index, () => NST.picture.ofItem(app, item)) : NST.picture.none("No picture in this row."),
         caption: result(view, name, item, scene),
         isStyle: false,
         current: name === scene.current && scene.names.length > 1,
@@ -270,8 +279,9 @@
     const steered = controls.node.hidden ? 0 : controls.node.offsetHeight;
     const height = Math.max(MIN_STAGE_PX, dialog.clientHeight - bar.node.offsetHeight - steered - PEEK_PX);
     const set = (/** @type {string} */ name, /** @type {string} */ value) => stage.style.setProperty(name, value);
+    const { ratio } = scene;
+    set("--ratio", String(ratio));
     if (scene.mode !== "side") return set("--h", height - CAPTION_PX + "px");
-    const ratio = scene.item.width / scene.item.height || 1.5;
     // One picture a swipe, with the next one's edge in sight.
     if (matchMedia(NARROW).matches) return set("--h", Math.floor(Math.min(height, (width * 0.88) / ratio)) + "px");
     const rail = /** @type {HTMLElement | null} */ (stage.querySelector(".rail"));
@@ -286,10 +296,10 @@
     set("--rail-h", Math.floor((Math.max(used, MIN_STAGE_PX) - GAP_PX * (inputs - 1)) / inputs - CAPTION_PX) + "px");
   }
 
-  /** @param {LargeView} view */
-  function excuse(view) {
+  /** @param {LargeView} view @param {Error} error */
+  function excuse(view, error) {
     view.told = "";
-    view.stage.replaceChildren(make("div", { class: "failure", role: "alert" }, make("p", {}, "The data of this picture could not be loaded."), NST.bar.button("Try again", update)));
+    view.stage.replaceChildren(make("div", { class: "failure", role: "alert" }, make("p", {}, error.message), NST.bar.button("Try again", update)));
   }
 
   /**
@@ -328,11 +338,10 @@
     wait(async () => {
       const line = nextLine(app, scene, 1);
       if (view !== opened || view.scene !== scene || line < 0) return;
-      const names = scene.mode === "side" ? scene.shown : [scene.a, scene.b];
-      const numbers = names.map((name) => scene.names.indexOf(name)).filter((column) => column >= 0).map((column) => app.view.at(line, column));
-      const items = await Promise.all(numbers.filter((number) => number >= 0).map((number) => app.store.item(number))).catch(() => []);
+      const columns = panes(scene).map((name) => scene.names.indexOf(name)).filter((column) => column >= 0);
+      const numbers = columns.map((column) => app.view.at(line, column)).filter((number) => number >= 0);
+      const items = await Promise.all(numbers.map((number) => app.store.item(number))).catch(() => []);
       if (view !== opened || view.scene !== scene) return;
-      view.ahead.forEach((image) => image.removeAttribute("src"));
       view.ahead = items.filter((item) => item.picture && !item.failed).map((item) => {
         const image = new Image();
         image.src = String(item.picture);

@@ -65,6 +65,8 @@ interface Scene {
   a: string;
   b: string;
   all: boolean;
+  /** Width by height of the row's pictures. */
+  ratio: number;
   columnTitle: string;
   content: string;
   style: string;
@@ -130,7 +132,7 @@ interface NSTNamespace {
   };
   picture: {
     ofInput(preview: Preview, kind: string): Picture;
-    ofItem(item: Item): Picture;
+    ofItem(app: App, item: Item): Picture;
     none(text: string): Picture;
   };
   modes: {
