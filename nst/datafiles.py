@@ -23,7 +23,7 @@ CHUNK_ITEMS = 250
 _TYPES = {"u1": "|u1", "u2": "<u2", "u4": "<u4", "i2": "<i2"}
 _ALIGNMENT = 8
 # Higher ones take several times as long for a hundredth of the size.
-_LEVEL = 5
+_LEVEL = 4
 _GZIP = 31
 _FILE = re.compile(rb'nstGallery\("([a-z0-9-]+)","([A-Za-z0-9+/=]*)"\);\n?')
 
@@ -70,11 +70,12 @@ def column(values: Sequence[Any], codes: Array) -> dict[str, Any]:
     return {"values": values, "codes": smallest(codes, len(values))}
 
 
-def part_of_column(values: Sequence[Any], codes: Array) -> dict[str, Any]:
-    """A part of a dictionary-coded column, with those values alone that it has."""
-    used, inverse = np.unique(codes, return_inverse=True)
-    known = [values[code] for code in used.tolist() if code < len(values)]
-    return column(known, inverse)
+def part_of_column(values: Array, codes: Array) -> dict[str, Any]:
+    """A part of a dictionary-coded column, with those of the values, an array, that it has."""
+    ordered = np.sort(codes)
+    used = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    known = used[: np.searchsorted(used, len(values))]
+    return column(values[known].tolist(), np.searchsorted(used, codes))
 
 
 def smallest(values: Array, largest: int) -> Array:

@@ -4,8 +4,10 @@ An item is a picture or a failure: rows of one run that share an id are one.
 """
 
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from nst import output
 from nst.errors import ConfigError
 from nst.fields import RUN, Field, fields_of
-from nst.tables import Coded, TableError, coded_columns, parquet_columns
+from nst.tables import Coded, CodedColumns, TableError
 from nst.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
 
 # The details of each run begin at a multiple of this, in files of as many rows.
@@ -48,7 +50,8 @@ class Source:
     previews: Set[str]
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, for what is counted once.
+@dataclass(frozen=True)
 class Facet:
     """One field of all items: its distinct values, ascending, and which of them each item has.
 
@@ -60,11 +63,11 @@ class Facet:
     values: Sequence[Value]
     codes: Codes
 
-    @property
+    @cached_property
     def num_missing(self) -> int:
         return int(np.count_nonzero(self.codes == len(self.values)))
 
-    @property
+    @cached_property
     def varies(self) -> bool:
         return len(self.values) > 1 or (len(self.values) == 1 and self.num_missing > 0)
 
@@ -111,66 +114,83 @@ class Items:
         )
 
 
-_PLACES = ("picture", "thumbnail", "color", "content_digest", "style_digest")
-
-
 def read_items(sources: Sequence[Source]) -> Items:
     """The items of all runs, in the order of their rows. Raises ConfigError for no metadata."""
     if len(sources) > MAX_RUNS:
         raise ConfigError(f"expected at most {MAX_RUNS} runs to compare, found {len(sources)}")
-    names = list(dict.fromkeys(name for each in sources for name in _column_names(each)))
-    fields = fields_of(names, has_runs=len(sources) > 1)
-    wanted = [*(field.column for field in fields), *_PLACES]
-    rows = [_columns(source, wanted) for source in sources]
-    lengths = [len(columns["id"].codes) for columns in rows]
+    with _explained():
+        tables = [CodedColumns(source.metadata) for source in sources]
+        lengths = [len(table["id"].codes) for table in tables]
+        return _items(sources, tables, lengths)
+
+
+def _items(
+    sources: Sequence[Source], tables: Sequence[Mapping[str, Coded]], lengths: Sequence[int]
+) -> Items:
     run = np.repeat(np.arange(len(sources), dtype=np.uint8), lengths)
-    source = np.concatenate(
-        [
-            first + np.arange(length, dtype=np.uint32)
-            for first, length in zip(first_rows(lengths), lengths, strict=True)
-        ]
-        or [np.zeros(0, np.uint32)]
-    )
+    ids = _together([table["id"] for table in tables], lengths).codes
+    if np.any(ids < 0):
+        raise ConfigError("expected an id in every row of the metadata, found a row without")
+    rows = _first_of_each(run, ids)
+    run = run[rows]
 
+    # One at a time, since the texts of a column are most of what it takes while they are both
+    # as written and as shown.
     def column(name: str) -> Coded:
-        return _together([columns.get(name) for columns in rows], lengths)
+        found = [table[name] if name in table else None for table in tables]
+        return _taken(_together(found, lengths), rows)
 
-    items = _first_of_each(run, column("id").codes)
-    known = {field.column: _taken(column(field.column), items) for field in fields if field != RUN}
+    names = dict.fromkeys(name for table in tables for name in table)
     facets = {
-        field.name: _run_facet(sources, run[items])
+        field.name: _run_facet(sources, run)
         if field == RUN
-        else _facet(field, known[field.column])
-        for field in fields
+        else _facet(field, column(field.column))
+        for field in fields_of(names, has_runs=len(sources) > 1)
     }
-    if len(sources) > 1:
-        facets["id"] = _identities(facets["run"], facets["id"])
-    places = {name: _taken(column(name), items) for name in _PLACES}
-    stems = {
-        f"{name}_preview": _stems(
-            sources, run[items], _filled(places[f"{name}_digest"], known[name], run[items])
-        )
+    if RUN.name in facets:
+        facets["id"] = _identities(facets[RUN.name], facets["id"])
+    previews = {
+        name: _stems(sources, run, _filled(column(f"{name}_digest"), column(name), run))
         for name in ("content", "style")
     }
-    files = [
-        (sources[number].previews, stem) for each in stems.values() for number, stem in each.used
-    ]
     return Items(
         facets=facets,
         places={
-            "picture": _place("picture", places["picture"], _picture),
-            "thumb": _place("thumb", places["thumbnail"], _matching(_THUMBNAIL)),
-            "color": _place("color", places["color"], _matching(_COLOR)),
-            **{name: each.facet(name) for name, each in stems.items()},
+            "picture": _place("picture", column("picture"), _picture),
+            "thumb": _place("thumb", column("thumbnail"), _matching(_THUMBNAIL)),
+            "color": _place("color", column("color"), _matching(_COLOR)),
+            **{f"{name}_preview": each.facet(f"{name}_preview") for name, each in previews.items()},
         },
-        run=run[items],
-        source=source[items],
-        height=_pixels(known["height"]),
-        width=_pixels(known["width"]),
+        run=run,
+        source=_source_rows(lengths)[rows],
+        height=_pixels(facets["height"]),
+        width=_pixels(facets["width"]),
         num_rows=sum(lengths),
-        has_small_previews=bool(files)
-        and all(f"{stem}-256.webp" in previews for previews, stem in files),
+        has_small_previews=_has_small(sources, previews.values()),
     )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (TableError, KeyError) as exc:
+        raise ConfigError(f"expected the metadata of a run, found {exc}") from exc
+
+
+def _source_rows(lengths: Sequence[int]) -> NDArray[np.uint32]:
+    """The number of each row of all runs, as `first_rows` numbers them."""
+    parts = [
+        np.arange(first, first + length, dtype=np.uint32)
+        for first, length in zip(first_rows(lengths), lengths, strict=True)
+    ]
+    return np.concatenate(parts or [np.zeros(0, np.uint32)])
+
+
+def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
+    """Whether there is a small one of every preview that is used, and any is."""
+    used = {(run, stem) for each in previews for run, stem in each.used}
+    return bool(used) and all(f"{stem}-256.webp" in sources[run].previews for run, stem in used)
 
 
 def first_rows(lengths: Sequence[int]) -> list[int]:
@@ -202,25 +222,6 @@ def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 # Those powers of ten that a double holds exactly.
 _POWERS = np.array([float(f"1e{power}") for power in range(23)])
-
-
-def _column_names(source: Source) -> list[str]:
-    try:
-        return [column.name for column in parquet_columns(source.metadata)]
-    except TableError as exc:
-        raise ConfigError(f"{source.name}: expected the metadata of a run, found {exc}") from exc
-
-
-def _columns(source: Source, names: Sequence[str]) -> dict[str, Coded]:
-    try:
-        found = coded_columns(source.metadata, names)
-    except TableError as exc:
-        raise ConfigError(f"{source.name}: expected the metadata of a run, found {exc}") from exc
-    if "id" not in found or np.any(found["id"].codes < 0):
-        raise ConfigError(
-            f"{source.name}: expected the metadata of a run, with an id in every row, found none"
-        )
-    return found
 
 
 def _first_of_each(run: NDArray[np.uint8], ids: Codes) -> NDArray[np.int64]:
@@ -294,7 +295,10 @@ def _text_facet(field: Field, column: Coded) -> Facet:
         texts = [shown_sentence(text) for text in column.values]
     else:
         texts = told_apart(map(shown_text, column.values))
-    return _ranked(field, texts, column.codes, key=natural_key)
+    # Times sort as they are written.
+    return _ranked(
+        field, texts, column.codes, key=natural_key if field.name != "finished_at" else None
+    )
 
 
 def _in_order_of_first(column: Coded, function: Callable[[list[str]], list[str]]) -> list[str]:
@@ -311,10 +315,13 @@ def _ranked(
     texts: Sequence[str | None],
     codes: Codes,
     *,
-    key: Callable[[str], str] = str,
+    key: Callable[[str], str] | None = None,
 ) -> Facet:
     """The facet of texts of which some may be alike, or None for those that are missing."""
-    distinct = sorted({text for text in texts if text is not None}, key=lambda t: (key(t), t))
+    distinct = sorted({text for text in texts if text is not None})
+    if key is not None:
+        # Stable, so that of two that are alike but for case the order does not hang on chance.
+        distinct.sort(key=key)
     rank = {text: number for number, text in enumerate(distinct)}
     table = [rank[text] if text is not None else len(distinct) for text in texts]
     return Facet(field, "text", distinct, _recoded(codes, np.array(table, np.int64), len(distinct)))
@@ -398,9 +405,9 @@ def _filled(digests: Coded, references: Coded, run: NDArray[np.uint8]) -> Coded:
     return Coded(digests.values, np.where(is_known, digests.codes, others).astype(np.int32))
 
 
-def _pixels(column: Coded) -> NDArray[np.uint16]:
+def _pixels(facet: Facet) -> NDArray[np.uint16]:
     """Sizes in pixels, 0 where there is none."""
-    if isinstance(column.values, list):
-        return np.zeros(len(column.codes), np.uint16)
-    values = np.nan_to_num(column.values.astype(np.float64), posinf=0, neginf=0)
-    return np.append(np.clip(values, 0, _MAX_PX), 0)[column.codes].astype(np.uint16)
+    if facet.kind == "text":
+        return np.zeros(len(facet.codes), np.uint16)
+    sizes = np.clip(np.array([*facet.values, 0], np.float64), 0, _MAX_PX)
+    return sizes[facet.codes].astype(np.uint16)

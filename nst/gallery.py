@@ -13,9 +13,8 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import unquote
 
+import minify
 import numpy as np
-import rcssmin
-import rjsmin
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nst import __version__, datafiles, output, tables
@@ -33,6 +32,7 @@ RECEIPT = "data/build.json"
 FOLDERS = ("data", "assets", "pages")
 
 _CSS = ("gallery.css",)
+_LARGE_CSS = ("large.css",)
 _GRID = (
     "codec.js",
     "store.js",
@@ -40,15 +40,27 @@ _GRID = (
     "query.js",
     "pivot.js",
     "link.js",
+    "dom.js",
     "cells.js",
     "grid.js",
     "toolbar.js",
     "app.js",
 )
-_LARGE = ("facts.js", "curve.js", "zoom.js", "modes.js", "large.js", "export.js", "help.js")
+_LARGE = (
+    "facts.js",
+    "curve.js",
+    "zoom.js",
+    "picture.js",
+    "bar.js",
+    "modes.js",
+    "large.js",
+    "export.js",
+    "help.js",
+)
 
 _TITLE = "Style transfers"
 _NUM_FIRST_LINES = 4
+_MAX_INDEX_BYTES = 10_240
 _MAX_FIRST_COLUMNS = 8
 _PAGE_LINES = 100
 # Beyond this many pictures, pages for readers without scripts are made only if asked for.
@@ -133,8 +145,9 @@ def build(
         return path, data
 
     shown = [facet for facet in items.facets.values() if _is_shown(facet)]
-    for number, first in enumerate(range(0, len(items), datafiles.CHUNK_ITEMS)):
-        yield data_file(f"rows-{number:04d}", _rows_content(items, shown, first))
+    chunks = _chunks(items, shown)
+    for number, content in enumerate(chunks):
+        yield data_file(f"rows-{number:04d}", content)
     for number, content in enumerate(_details(sources)):
         yield data_file(f"detail-{number:04d}", content)
     for index, facet in enumerate(shown):
@@ -213,25 +226,32 @@ def _is_shown(facet: Facet) -> bool:
     return len(facet.values) > 0 or facet.field.name in ALWAYS
 
 
-def _rows_content(items: Items, shown: Sequence[Facet], first: int) -> dict[str, Any]:
-    part = slice(first, first + datafiles.CHUNK_ITEMS)
-    return {
-        "first": first,
-        "count": len(items.run[part]),
-        "fields": {
-            str(index): datafiles.part_of_column(facet.values, facet.codes[part])
-            for index, facet in enumerate(shown)
-            if facet.varies
-        },
-        **{
-            name: datafiles.part_of_column(facet.values, facet.codes[part])
-            for name, facet in items.places.items()
-        },
-        "height": items.height[part],
-        "width": items.width[part],
-        "run": items.run[part],
-        "detail": items.source[part],
-    }
+def _chunks(items: Items, shown: Sequence[Facet]) -> Iterator[dict[str, Any]]:
+    """What is known of each CHUNK_ITEMS items, but for what is the same for all."""
+
+    def columns(facets: Iterable[tuple[str, Facet]]) -> dict[str, tuple[Any, Any]]:
+        return {name: (np.array(each.values, object), each.codes) for name, each in facets}
+
+    varying = columns((str(i), facet) for i, facet in enumerate(shown) if facet.varies)
+    places = columns(items.places.items())
+    for first in range(0, len(items), datafiles.CHUNK_ITEMS):
+        part = slice(first, first + datafiles.CHUNK_ITEMS)
+        yield {
+            "first": first,
+            "count": len(items.run[part]),
+            "fields": {
+                name: datafiles.part_of_column(values, codes[part])
+                for name, (values, codes) in varying.items()
+            },
+            **{
+                name: datafiles.part_of_column(values, codes[part])
+                for name, (values, codes) in places.items()
+            },
+            "height": items.height[part],
+            "width": items.width[part],
+            "run": items.run[part],
+            "detail": items.source[part],
+        }
 
 
 def _details(sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
@@ -354,7 +374,7 @@ def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
     for facet in (*items.facets.values(), *items.places.values()):
         texts = [value for value in facet.values if isinstance(value, str)]
         # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
-        if facet.kind == "number" or secret_in("\n".join(map(unquote, texts))) is None:
+        if facet.kind == "number" or secret_in(unquote("\n".join(texts))) is None:
             continue
         for code, text in enumerate(texts):
             kind = secret_in(text) or secret_in(unquote(text))
@@ -415,14 +435,15 @@ def _package_files() -> list[Any]:
 def _assets() -> dict[str, tuple[str, bytes]]:
     """The style sheet and the scripts of the page, each of one file."""
 
-    def text_of(names: Iterable[str], shrink: Any) -> bytes:
+    def text_of(kind: str, names: Iterable[str]) -> bytes:
         texts = [(files("nst") / "assets" / name).read_text(encoding="utf-8") for name in names]
-        return "\n".join(shrink(text) for text in texts).encode()
+        return minify.string(kind, "\n".join(texts)).encode()
 
     made = {
-        "css": ("gallery", "css", text_of(_CSS, rcssmin.cssmin)),
-        "js": ("gallery", "js", text_of(_GRID, rjsmin.jsmin)),
-        "large": ("large", "js", text_of(_LARGE, rjsmin.jsmin)),
+        "css": ("gallery", "css", text_of("text/css", _CSS)),
+        "js": ("gallery", "js", text_of("application/javascript", _GRID)),
+        "large": ("large", "js", text_of("application/javascript", _LARGE)),
+        "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
     }
     return {
         kind: (f"assets/{name}.{datafiles.hash8(data)}.{suffix}", data)
@@ -460,19 +481,23 @@ class _Pages:
         return -(-self._matrix.num_lines // _PAGE_LINES)
 
     def first(self, *, num_static: int) -> bytes:
-        """`index.html`, with its first lines."""
-        numbered = enumerate(lines_of(self._matrix))
+        """`index.html`, with as many of its first lines as keep it small."""
+        places = [place for place, _ in zip(lines_of(self._matrix), range(_NUM_FIRST_LINES), strict=False)]
         lines = [
             self._line(number, *place, root="", num_columns=_MAX_FIRST_COLUMNS)
-            for (number, place), _ in zip(numbered, range(_NUM_FIRST_LINES), strict=False)
+            for number, place in enumerate(places)
         ]
-        return self._rendered(
-            "gallery.html.j2",
-            root="",
-            lines=lines,
-            columns=self._columns[:_MAX_FIRST_COLUMNS],
-            num_static=num_static,
-        )
+        while True:
+            page = self._rendered(
+                "gallery.html.j2",
+                root="",
+                lines=lines,
+                columns=self._columns[:_MAX_FIRST_COLUMNS],
+                num_static=num_static,
+            )
+            if len(page) <= _MAX_INDEX_BYTES or len(lines) <= 1:
+                return page
+            lines.pop()
 
     def static_pages(self) -> Iterator[tuple[str, bytes]]:
         """`pages/1.html` and so on, with every line and every column."""
@@ -504,6 +529,7 @@ class _Pages:
             num_ok=len(items) - num_failed,
             num_failed=num_failed,
             num_lines=matrix.num_lines,
+            num_rows=len(matrix.row_patterns),
             num_unmatched=matrix.num_unmatched,
             run_names=self._run_names,
             root=root,
@@ -522,7 +548,7 @@ class _Pages:
         )
         # Else every word of it is a string of its own for a moment, at four times the page's size.
         stream.enable_buffering(_BUFFERED)
-        return "".join(stream).encode()
+        return minify.string("text/html", "".join(stream)).encode()
 
     def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
         matrix, items = self._matrix, self._items

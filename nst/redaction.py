@@ -52,6 +52,8 @@ _TRACES = (
     ("a token or a password", _SIGNATURES),
     ("a token or a password", _PARAMETERS),
 )
+# One of these stands in any text in which a trace is found, and they are found much faster.
+_HINTS = ("=", "@", "akia", "asia", "x-amz-", "awsaccesskeyid", "sharedaccesssignature")
 
 
 def secret_in(text: str) -> str | None:
@@ -61,6 +63,9 @@ def secret_in(text: str) -> str | None:
     """
     if any(secret in text for secret in _secrets()):
         return "a credential of the environment"
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
+        return None
     return next((kind for kind, pattern in _TRACES if pattern.search(text)), None)
 
 

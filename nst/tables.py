@@ -152,17 +152,37 @@ class Nested:
     items: Mapping[str, Coded | NDArray[Any]]
 
 
-def coded_columns(data: bytes, names: Sequence[str]) -> dict[str, Coded]:
-    """Those of the columns that the file has. Raises TableError for a file that is damaged."""
-    with _translated(data):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        known = file.schema_arrow.names
-        # One by one, so that no more than one of them is there twice.
-        return {
-            name: _coded(file.read([name], use_threads=False).column(0).combine_chunks())
-            for name in names
-            if name in known
-        }
+class CodedColumns(Mapping[str, Coded]):
+    """The columns of a file by name, each read when it is asked for, and then not held.
+
+    Raises TableError for a file that is damaged, also when a column is read.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        with _translated(data):
+            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            self._names = dict.fromkeys(self._file.schema_arrow.names)
+
+    def __getitem__(self, name: str) -> Coded:
+        if name not in self._names:
+            raise KeyError(name)
+        with _translated(self._data):
+            column = self._file.read([name], use_threads=False).column(0)
+            coded = _coded(column.combine_chunks())
+        del column
+        # Else it is kept for the next column, which is of another size.
+        pa.default_memory_pool().release_unused()
+        return coded
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def nested_texts(data: bytes, name: str, item: str) -> list[str]:

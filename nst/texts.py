@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 from nst.redaction import HIDDEN, redacted
 
 # Most texts are of these alone, and are told as they stand.
-_PLAIN = re.compile(r"[\w .,+()-]*")
+_PLAIN = re.compile(r"[\w .,:+()-]*")
 # What turns text round, breaks a line or takes no room. Joiners stay: Persian and emoji need them.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
@@ -80,7 +80,9 @@ def readable(reference: str) -> str:
 
 def natural_key(text: str) -> str:
     """What texts are sorted by so that `a9` comes before `a10`, whatever their case."""
-    return _DIGITS.sub(lambda found: f"0{chr(len(found[1]))}{found[1]}", text.casefold())
+    parts = _DIGITS.split(text.casefold())
+    parts[1::2] = [f"0{chr(len(digits))}{digits}" for digits in parts[1::2]]
+    return "".join(parts)
 
 
 def number_text(value: float) -> str:

@@ -48,7 +48,7 @@
           "p",
           { class: "facts" },
           ...facts.map((name) =>
-            make("span", { dir: "auto" }, (store.field(name)?.title ?? name) + " " + NST.format.short(item.get(name))),
+            make("span", { dir: "auto" }, (store.field(name)?.title ?? name) + ": " + NST.format.short(item.get(name))),
           ),
         ),
       );
@@ -109,28 +109,30 @@
       sizes: item.thumb ? WIDTHS[app.state.size] : null,
       width: item.width,
       height: item.height,
-      alt: alt(item),
+      alt: alt(app, item),
       decoding: "async",
     });
     if (item.color) image.style.setProperty("--tone", item.color);
     return make("a", { class: "open", href: item.picture }, image);
   }
 
-  /** @param {Item} item */
+  /** Thumbnails with the widths that they really have. @param {Item} item */
   function sources(item) {
     const { thumb, width, height } = item;
     if (!thumb) return { src: item.picture };
     const long = Math.max(width, height);
-    if (long <= 256) return { src: thumb + "-256.webp" };
     const wide = (/** @type {number} */ px) => Math.max(1, Math.round((width * Math.min(px, long)) / long));
-    const srcset = thumb + "-256.webp " + wide(256) + "w, " + thumb + "-512.webp " + wide(512) + "w";
-    return { src: thumb + "-256.webp", srcset };
+    const small = thumb + "-256.webp";
+    const large = long > 256 ? ", " + thumb + "-512.webp " + wide(512) + "w" : "";
+    return { src: small, srcset: small + " " + wide(256) + "w" + large };
   }
 
-  /** @param {Item} item */
-  function alt(item) {
+  /** @param {App} app @param {Item} item */
+  function alt(app, item) {
     const style = item.styles.map((each) => each.name).join(" + ");
-    return item.content.name + " in the style of " + style + ", " + item.get("backbone");
+    const { column } = app.store.spine;
+    const more = column === "backbone" ? "" : ", " + app.store.field(column)?.title + " " + item.get(column);
+    return item.content.name + " in the style of " + style + ", " + item.get("backbone") + more;
   }
 
   /** @param {Chip[]} marks */

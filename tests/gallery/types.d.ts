@@ -182,8 +182,6 @@ interface App {
   isUsual(): boolean;
   announce(text: string): void;
   fail(error: Error): void;
-  /** Load a further script of the page, once. */
-  script(src: string): Promise<void>;
   /** Load what the large view needs. */
   more(): Promise<void>;
   /** Focus the cell of an item in the table. */
@@ -235,7 +233,7 @@ interface NSTNamespace {
   };
   cells: {
     row(app: App, line: number, columns: number[]): HTMLTableRowElement;
-    alt(item: Item): string;
+    alt(app: App, item: Item): string;
     bestOf(values: (Value | null)[], better: number): number | null;
     sources(item: Item): { src: string | null; srcset?: string };
   };
