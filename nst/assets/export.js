@@ -148,7 +148,8 @@
   }
 
   globalThis.addEventListener?.("beforeprint", () => {
-    if (NST.app && !sheet) lay(NST.app, numPrinted(NST.app.view));
+    // A picture that is open is printed as it stands.
+    if (NST.app && !NST.app.state.id && !sheet) lay(NST.app, numPrinted(NST.app.view));
   });
   globalThis.addEventListener?.("afterprint", () => {
     sheet?.remove();

@@ -163,7 +163,20 @@ interface NSTNamespace {
       ): void;
     };
   };
+  scene: {
+    /** Null where the picture of the state is not there. */
+    load(app: App): Promise<{ scene: Scene; items: Map<string, Item> } | null>;
+    nextLine(app: App, scene: Scene, direction: number): number;
+    numberOf(scene: Scene, name: string): number;
+    panes(scene: Scene): string[];
+    titleOf(scene: Scene, name: string): string;
+  };
+  stage: {
+    pictures(view: LargeView, scene: Scene, items: Map<string, Item>, choose: (name: string) => void): HTMLElement;
+    fit(view: LargeView): void;
+  };
   bar: {
+    placeOf(scene: Scene): string;
     build(act: BarActions): {
       node: HTMLElement;
       zoom(value: number): void;
