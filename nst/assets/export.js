@@ -133,7 +133,8 @@
   function figure(app, item) {
     const name = app.columnTitle(item.get(app.state.x));
     if (item.failed || !item.picture) {
-      const why = [item.get("reason"), item.get("error")].filter((text) => text).join(": ");
+      const reason = String(item.get("reason") ?? "").replaceAll("_", " ");
+      const why = [reason, item.get("error")].filter((text) => text).join(": ");
       return make("figure", {}, make("p", { dir: "auto" }, why || "no picture"), make("figcaption", { dir: "auto" }, name));
     }
     const { src, srcset } = NST.cells.sources(item);
