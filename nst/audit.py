@@ -1,18 +1,17 @@
 """Whether an output is what its records say it is, and what in it nobody owns any more."""
 
 import hashlib
-import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
-from nst import lease, output, records, runs, storage
+from nst import gallery, lease, output, records, runs, storage
 from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
 from nst.finish import read_metadata
 from nst.metadata import Outcome, Record
 
-_LINK = re.compile(rf'(?:href|src)="({output.IMAGES}/[^"]+)"')
+_SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
+_NO_GALLERY = "expected a file of the gallery, found none that can be read; rebuild the gallery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +60,18 @@ def verify(url: str) -> Audit:
         for path in output.thumbnails_of(outcome).values()
         if path not in tree
     ]
-    shown = shown_pictures(url)
+    shown, unreadable = _shown(url)
+    findings += unreadable
     findings += [
-        Finding(path=path, said="expected it in the gallery, found no link; rebuild the gallery")
+        Finding(path=path, said="expected it as the gallery was built; rebuild the gallery")
+        for path, size in sorted(_built_files(url).items())
+        if tree.get(path) != size
+    ]
+    findings += [
+        Finding(
+            path=path,
+            said="expected it in the gallery, found it in no file of its data; rebuild the gallery",
+        )
         for path in sorted({o.picture for o in outcomes if o.picture} - shown)
     ]
     findings += [
@@ -75,7 +83,7 @@ def verify(url: str) -> Audit:
     else:
         findings += [
             Finding(path=path, said="expected a row that owns it, found none; nst clean removes it")
-            for path in _unowned(tree, rows, ledger)
+            for path in [*_unowned(tree, rows, ledger), *_stale(url, tree)]
         ]
     return Audit(num_good=len(outcomes) - len(redone), findings=tuple(findings), redone=redone)
 
@@ -94,7 +102,8 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
             )
         rows = _by_id(read_metadata(url))
         ledger = records.read(url)
-        unowned = _unowned(storage.list_tree(url), rows, ledger)
+        tree = storage.list_tree(url)
+        unowned = [*_unowned(tree, rows, ledger), *_stale(url, tree)]
         forgotten = sorted((ledger.made.keys() | ledger.failed.keys()) - rows.keys())
         if not dry_run:
             # Records first: one without its picture proves nothing, but would be looked for.
@@ -133,12 +142,53 @@ def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None
 
 
 def shown_pictures(url: str) -> set[str]:
-    """The pictures that the gallery of an output links, by their paths in it; none without one."""
+    """The pictures that the gallery of an output shows, by their paths in it; none without one."""
+    return _shown(url)[0]
+
+
+def _shown(url: str) -> tuple[set[str], list[Finding]]:
+    """What the gallery shows, and which of its files cannot be told from."""
     try:
-        page = storage.read_bytes(storage.join(url, output.GALLERY)).decode(errors="replace")
+        page = storage.read_bytes(storage.join(url, output.GALLERY))
     except NotFoundError:
-        return set()
-    return {unquote(html.unescape(link)) for link in _LINK.findall(page)}
+        return set(), []
+    found = _SPINE.search(page)
+    if found is None:
+        return set(), [Finding(path=output.GALLERY, said=_NO_GALLERY)]
+    spine = found[1].decode()
+    try:
+        paths = gallery.chunk_paths(storage.read_bytes(storage.join(url, spine)))
+    except (NotFoundError, ValueError):
+        return set(), [Finding(path=spine, said=_NO_GALLERY)]
+    read = storage.in_parallel(lambda path: _shown_by(url, path), paths)
+    pictures = {path for each in read if each is not None for path in each}
+    return pictures, [
+        Finding(path=path, said=_NO_GALLERY)
+        for path, each in zip(paths, read, strict=True)
+        if each is None
+    ]
+
+
+def _shown_by(url: str, path: str) -> set[str] | None:
+    try:
+        return gallery.shown_pictures(storage.read_bytes(storage.join(url, path)))
+    except (NotFoundError, ValueError):
+        return None
+
+
+def _built_files(url: str) -> Mapping[str, int]:
+    """The files of the gallery and their bytes, as it was built."""
+    try:
+        return gallery.read_receipt(storage.read_bytes(storage.join(url, gallery.RECEIPT)))[1]
+    except NotFoundError:
+        return {}
+
+
+def _stale(url: str, tree: Mapping[str, int]) -> list[str]:
+    """The files of earlier galleries, where it is known which are those of this one."""
+    built = _built_files(url)
+    own = [path for path in tree if gallery.is_own(path) and path != gallery.RECEIPT]
+    return sorted(path for path in own if path not in built) if built else []
 
 
 def _unowned(

@@ -3,14 +3,16 @@
 import logging
 import signal
 import sys
+import webbrowser
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from nst import __version__, pipeline, storage
+from nst import serve as serving
 from nst.errors import ConfigError, ManifestError, NSTError
 from nst.metadata import Record
 from nst.plan import Plan
@@ -260,14 +262,73 @@ def plan(
 
 @app.command()
 def gallery(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    outputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OUTPUT...", help="Folder or URL of a run; of several, to compare them."
+        ),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the gallery goes; if not given, the output, or `compare` in the first of "
+            "several.",
+        ),
+    ] = None,
+    static_pages: Annotated[
+        bool | None,
+        typer.Option(
+            "--static-pages/--no-static-pages",
+            help="Pages of all pictures for readers without scripts; if not given, for 2,000 "
+            "pictures or fewer.",
+            show_default=False,
+        ),
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Make the thumbnails that pictures lack first.")
+    ] = False,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Then serve it on this machine until Ctrl-C, and open it."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(help="Where to serve it; 0 for any free port.", min=0, max=65535)
+    ] = 8765,
+    open_: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open a browser on what is served.")
+    ] = True,
 ) -> None:
-    """Rebuild the gallery of an output from its metadata.
+    """Rebuild the gallery of an output from its metadata, or make one of several outputs.
+
+    Served, a private bucket can be looked at too: what is asked for is read with the credentials
+    at hand, and nobody but this machine can ask.
 
     Example: nst gallery output/demo
+
+    Example: nst gallery output/first output/second --to output/both --serve
     """
     with _errors():
-        print(f"Gallery: {pipeline.rebuild_gallery(storage.absolute(output))}")
+        urls = [storage.absolute(each) for each in outputs]
+        place = storage.absolute(to) if to else None
+        if thumbnails:
+            for url in urls:
+                made = pipeline.make_thumbnails(url)
+                print(f"Thumbnails: made for {_count(made, 'picture')} of {url}")
+        print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
+        if serve:
+            _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_)
+
+
+def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None:
+    """Until a signal, which is how it ends: it has done then what it was asked for."""
+    site = serving.site_of(folder, urls)
+    with serving.open_server(site, port) as server, suppress(KeyboardInterrupt, Interrupted):
+        url = serving.url_of(server, site)
+        print(f"Serving: {url}\nCtrl-C ends it", flush=True)
+        if opened:
+            webbrowser.open(url)
+        server.serve_forever()
 
 
 @app.command()

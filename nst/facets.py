@@ -41,13 +41,15 @@ _MAX_PX = 2**16 - 1
 class Source:
     """A run whose metadata is read. `base` leads from the gallery to its files: "" or "…/".
 
-    `previews` are the names of the files among its inputs.
+    `previews` are the names of the files among its inputs. `thumbnails` are the paths of those that
+    it has, where pictures may have some that the metadata does not name.
     """
 
     name: str
     base: str
     metadata: bytes
     previews: Set[str]
+    thumbnails: Set[str] = frozenset()
 
 
 # Without slots, for what is counted once.
@@ -137,7 +139,7 @@ def _items(
     # One at a time, since the texts of a column are most of what it takes while they are both
     # as written and as shown.
     def column(name: str) -> Coded:
-        found = [table[name] if name in table else None for table in tables]
+        found = [table.get(name) for table in tables]
         return _taken(_together(found, lengths), rows)
 
     names = dict.fromkeys(name for table in tables for name in table)
@@ -157,7 +159,7 @@ def _items(
         facets=facets,
         places={
             "picture": _place("picture", column("picture"), _picture),
-            "thumb": _place("thumb", column("thumbnail"), _matching(_THUMBNAIL)),
+            "thumb": _thumbnails(sources, run, column("thumbnail"), column("picture_digest")),
             "color": _place("color", column("color"), _matching(_COLOR)),
             **{f"{name}_preview": each.facet(f"{name}_preview") for name, each in previews.items()},
         },
@@ -191,6 +193,17 @@ def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
     """Whether there is a small one of every preview that is used, and any is."""
     used = {(run, stem) for each in previews for run, stem in each.used}
     return bool(used) and all(f"{stem}-256.webp" in sources[run].previews for run, stem in used)
+
+
+def lacks_thumbnails(table: bytes) -> bool:
+    """Whether the metadata has a picture for which it names no thumbnail. Raises ConfigError."""
+    with _explained():
+        columns = CodedColumns(table)
+        pictures, thumbnails = columns.get("picture"), columns.get("thumbnail")
+        if pictures is None:
+            return False
+        is_named = thumbnails.codes >= 0 if thumbnails is not None else np.bool_(False)
+        return bool(np.any((pictures.codes >= 0) & ~is_named))
 
 
 def first_rows(lengths: Sequence[int]) -> list[int]:
@@ -254,34 +267,36 @@ def _together(columns: Sequence[Coded | None], lengths: Sequence[int]) -> Coded:
 
 def _taken(column: Coded, items: NDArray[np.int64]) -> Coded:
     """The column of these rows alone, with those values that they have."""
-    used, codes = np.unique(column.codes[items], return_inverse=True)
-    codes = codes.astype(np.int32)
+    used, places = np.unique(column.codes[items], return_inverse=True)
     if len(used) and used[0] < 0:
-        used, codes = used[1:], codes - 1
+        used, places = used[1:], places - 1
     values = column.values
     kept = [values[i] for i in used.tolist()] if isinstance(values, list) else values[used]
-    return Coded(kept, codes)
+    return Coded(kept, places.astype(np.int32))
 
 
 def _facet(field: Field, column: Coded) -> Facet:
     if isinstance(column.values, list):
         return _text_facet(field, column)
-    values = column.values
-    if values.dtype.kind == "i":
-        if np.any(np.abs(values) > _MAX_EXACT):
-            return _text_facet(field, Coded([str(each) for each in values.tolist()], column.codes))
-        numbers = values.astype(np.float64)
-    else:
-        numbers = rounded(values)
+    numbers = column.values.astype(np.float64)
+    if column.values.dtype.kind != "i":
+        numbers = rounded(numbers)
+    elif np.any(np.abs(numbers) >= _MAX_EXACT):
+        texts = [str(each) for each in column.values.tolist()]
+        return _text_facet(field, Coded(texts, column.codes))
     distinct, places = np.unique(numbers, return_inverse=True)
     num_finite = int(np.count_nonzero(np.isfinite(distinct)))
     # Sorted, with minus infinity before all numbers and infinity and NaN after them.
     first = int(np.count_nonzero(distinct == -np.inf))
     ranks = places - first
     ranks[(ranks < 0) | (ranks >= num_finite)] = num_finite
-    shown = [int(each) if each.is_integer() and abs(each) < _MAX_EXACT else each
-             for each in distinct[first : first + num_finite].tolist()]  # fmt: skip
+    shown = [_plain(each) for each in distinct[first : first + num_finite].tolist()]
     return Facet(field, "number", shown, _recoded(column.codes, ranks, num_finite))
+
+
+def _plain(number: float) -> int | float:
+    """A whole number as one, which is shorter to write."""
+    return int(number) if number.is_integer() and abs(number) < _MAX_EXACT else number
 
 
 def _text_facet(field: Field, column: Coded) -> Facet:
@@ -362,6 +377,33 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
     return lambda text: text if pattern.fullmatch(text) else None
 
 
+def _thumbnails(
+    sources: Sequence[Source], run: NDArray[np.uint8], named: Coded, digests: Coded
+) -> Facet:
+    """The stems of the thumbnails as the metadata names them, or else those that there are."""
+    if not any(source.thumbnails for source in sources):
+        return _place("thumb", named, _matching(_THUMBNAIL))
+    texts = [*named.values, None]
+    stems = [output.thumbnail_stem(str(digest)) for digest in digests.values]
+    found = [
+        text if text is not None or digest < 0 else _present(sources[number], stems[digest])
+        for number, text, digest in zip(
+            run.tolist(),
+            (texts[code] for code in named.codes.tolist()),
+            digests.codes.tolist(),
+            strict=True,
+        )
+    ]
+    known = [text for text in dict.fromkeys(found) if text is not None]
+    place = {text: number for number, text in enumerate(known)} | {None: -1}
+    codes = np.array([place[text] for text in found], np.int32)
+    return _place("thumb", Coded(list(map(str, known)), codes), _matching(_THUMBNAIL))
+
+
+def _present(source: Source, stem: str) -> str | None:
+    return stem if f"{stem}-{output.THUMBNAILS_PX[0]}.webp" in source.thumbnails else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Stems:
     """Which previews there are of the inputs of each item, as stems of file names."""
@@ -380,7 +422,7 @@ def _stems(sources: Sequence[Source], run: NDArray[np.uint8], digests: Coded) ->
     codes = run.astype(np.int64) * len(values) + digests.codes
     codes[digests.codes < 0] = -1
     texts: list[str | None] = []
-    used = set()
+    used: set[tuple[int, str]] = set()
     for number, source in enumerate(sources):
         for value in values:
             stems = [

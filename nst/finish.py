@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nst import gallery, metadata, output, records, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
-from nst.gallery import Source
+from nst.facets import Source, lacks_thumbnails
 from nst.job import Job
 from nst.metadata import Outcome, Record
 from nst.output import failure
@@ -102,7 +102,7 @@ def rebuild_gallery(
     """
     if len(set(urls)) < len(urls):
         raise ConfigError("expected each output once, found one of them again")
-    place = to or (urls[0] if len(urls) == 1 else storage.join(urls[0], COMPARE))
+    place = gallery_folder(urls, to)
     if place not in urls and output.METADATA in storage.list_sizes(place):
         raise ConfigError(
             f"{place}: expected a folder of the gallery's own, found the output of a run; choose "
@@ -113,6 +113,11 @@ def rebuild_gallery(
         for name, url in zip(_run_names(urls), urls, strict=True)
     ]
     return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
+
+
+def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
+    """Where the gallery of these outputs goes."""
+    return to or (urls[0] if len(urls) == 1 else storage.join(urls[0], COMPARE))
 
 
 def read_metadata(url: str) -> list[Record]:
@@ -132,8 +137,18 @@ def _read_table(url: str) -> bytes:
 
 
 def _source(name: str, url: str, base: str, table: bytes) -> Source:
-    previews = storage.list_sizes(storage.join(url, output.INPUTS)).keys()
-    return Source(name=name, base=base, metadata=table, previews=frozenset(previews))
+    previews = storage.list_sizes(storage.join(url, output.INPUTS))
+    # A release that made none did not name any; they may have been made since.
+    thumbnails = (
+        storage.list_tree(storage.join(url, output.THUMBS)) if lacks_thumbnails(table) else ()
+    )
+    return Source(
+        name=name,
+        base=base,
+        metadata=table,
+        previews=frozenset(previews),
+        thumbnails=frozenset(f"{output.THUMBS}/{path}" for path in thumbnails),
+    )
 
 
 def _run_names(urls: Sequence[str]) -> list[str]:

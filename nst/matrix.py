@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,10 +170,7 @@ def _patterns(column_of: Order, starts: Order) -> tuple[tuple[tuple[int, ...], .
     data = column_of.astype(np.uint32).tobytes()
     place: dict[bytes, int] = {}
     bounds = (starts * 4).tolist()
-    which = [
-        place.setdefault(data[start:stop], len(place))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    which = [place.setdefault(data[start:stop], len(place)) for start, stop in pairwise(bounds)]
     patterns = tuple(tuple(np.frombuffer(each, np.uint32).tolist()) for each in place)
     return patterns, np.array(which, np.int64)
 

@@ -9,7 +9,7 @@ from typing import Any
 from nst import records, runs, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
-from nst.finish import finish, rebuild_gallery
+from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
 from nst.plan import Group, Plan, PlannedJob
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, RunReport
@@ -20,7 +20,9 @@ __all__ = [
     "check",
     "clean",
     "finish",
+    "gallery_folder",
     "make_plan",
+    "make_thumbnails",
     "painter",
     "plan_rows",
     "read_manifest",
@@ -60,6 +62,13 @@ def check(manifest: str, settings: RunSettings) -> None:
         from nst.devices import resolve_device
 
         resolve_device(settings.device)
+
+
+def make_thumbnails(url: str) -> int:
+    """Make the thumbnails that the pictures of an output lack; of how many they were made."""
+    from nst.thumbnails import make_missing
+
+    return make_missing(url, read_metadata(url))
 
 
 def run_group(group: Group, settings: RunSettings, listener: Listener | None = None) -> GroupReport:
