@@ -37,6 +37,8 @@ _LARGE = (
     "picture.js",
     "bar.js",
     "modes.js",
+    "scene.js",
+    "stage.js",
     "large.js",
     "export.js",
     "help.js",

@@ -49,7 +49,7 @@
       update(scene) {
         title.replaceChildren(...headline(scene));
         facts.replaceChildren(...scene.facts.map((fact) => make("bdi", {}, fact)));
-        place.textContent = scene.line < 0 ? "not in this selection" : scene.line + 1 + " of " + scene.numLines.toLocaleString("en");
+        place.textContent = placeOf(scene);
         previous.disabled = next.disabled = scene.line < 0;
         modes.forEach((made, i) => made.setAttribute("aria-pressed", String(NST.modes.LIST[i].name === scene.mode)));
         choose(columns, scene, act.toggle);
@@ -66,6 +66,10 @@
     made.addEventListener("click", action);
     return made;
   }
+
+  /** @param {Scene} scene */
+  const placeOf = ({ line, numLines }) =>
+    line < 0 ? "not in this selection" : (line + 1).toLocaleString("en") + " of " + numLines.toLocaleString("en");
 
   /** @param {Scene} scene */
   function headline({ content, style }) {
@@ -95,5 +99,5 @@
     [...columns.children].forEach((made, i) => made.setAttribute("aria-pressed", String(scene.shown.includes(scene.names[i]))));
   }
 
-  NST.bar = { build, button };
+  NST.bar = { build, button, placeOf };
 })();

@@ -108,7 +108,8 @@
    * @param {App} app
    * @param {number} line
    */
-  function row({ view, store, state }, line) {
+  function row(app, line) {
+    const { view, store, state } = app;
     const items = [...view.items.subarray(view.lines[line], view.lines[line + 1])].map((number) => store.peek(number));
     const first = items.find((item) => item);
     if (!first) return null;
@@ -119,7 +120,7 @@
       {},
       make("h2", {}, make("bdi", {}, content.name), " × ", make("bdi", {}, styles.map((style) => style.name).join(" + "))),
       facts.length > 0 && make("p", { dir: "auto" }, facts.map((name) => (store.field(name)?.title ?? name) + " " + NST.format.short(first.get(name))).join(" · ")),
-      make("div", {}, input("content", content), ...styles.map((style) => input("style", style)), ...items.map((item) => item && figure(item, state.x))),
+      make("div", {}, input("content", content), ...styles.map((style) => input("style", style)), ...items.map((item) => item && figure(app, item))),
     );
   }
 
@@ -128,11 +129,12 @@
     return make("figure", {}, small && make("img", { src: small, alt: kind + ": " + name }), make("figcaption", {}, kind + " ", make("bdi", {}, name)));
   }
 
-  /** @param {Item} item @param {string} x */
-  function figure(item, x) {
-    const name = NST.format.full(item.get(x));
+  /** @param {App} app @param {Item} item */
+  function figure(app, item) {
+    const name = app.columnTitle(item.get(app.state.x));
     if (item.failed || !item.picture) {
-      const why = [item.get("reason"), item.get("error")].filter((text) => text).join(": ");
+      const reason = String(item.get("reason") ?? "").replaceAll("_", " ");
+      const why = [reason, item.get("error")].filter((text) => text).join(": ");
       return make("figure", {}, make("p", { dir: "auto" }, why || "no picture"), make("figcaption", { dir: "auto" }, name));
     }
     const { src, srcset } = NST.cells.sources(item);
@@ -141,13 +143,14 @@
     return make(
       "figure",
       {},
-      make("img", { src, srcset, sizes: "320px", width: item.width, height: item.height, alt: NST.cells.alt(item) }),
+      make("img", { src, srcset, sizes: "320px", width: item.width, height: item.height, alt: NST.cells.alt(app, item) }),
       make("figcaption", { dir: "auto" }, [name, ...told].join(" · ")),
     );
   }
 
   globalThis.addEventListener?.("beforeprint", () => {
-    if (NST.app && !sheet) lay(NST.app, numPrinted(NST.app.view));
+    // A picture that is open is printed as it stands.
+    if (NST.app && !NST.app.state.id && !sheet) lay(NST.app, numPrinted(NST.app.view));
   });
   globalThis.addEventListener?.("afterprint", () => {
     sheet?.remove();

@@ -77,7 +77,7 @@
   /** @param {App} app @param {Item[]} items */
   function failures(app, items) {
     if (!items.some((item) => item.failed)) return null;
-    return section("Failure", ofRoles(app, ["status"]).map((field) => row(field, items)), items.length);
+    return section("Failure", ofRoles(app, ["status"]).filter((field) => field.name !== "status").map((field) => row(field, items)), items.length);
   }
 
   /** @param {App} app @param {Item[]} items */

@@ -41,7 +41,7 @@
   function show() {
     const dialog = make(
       "dialog",
-      { class: "help", "aria-labelledby": "help-title" },
+      { class: "help", "aria-labelledby": "help-title", tabindex: -1 },
       make("div", { class: "large-head" }, make("h2", { id: "help-title" }, "Keys and search"), NST.bar.button("×", () => dialog.close(), "Close (Esc)")),
       ...SECTIONS.map(([title, rows]) =>
         make("section", {}, make("h3", {}, title), make("dl", {}, ...rows.map(([key, text]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, text))))),
@@ -52,6 +52,7 @@
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     document.body.append(dialog);
     dialog.showModal();
+    dialog.focus();
   }
 
   NST.help = { show };

@@ -5,12 +5,7 @@
 
   const { make } = NST.dom;
 
-  // Of the figures, so that it is seen that there are some.
-  const PEEK_PX = 88;
-  const MIN_STAGE_PX = 260;
-  const GAP_PX = 20;
-  const CAPTION_PX = 40;
-  const NARROW = "(max-width: 40rem)";
+  const WHOLE = { zoom: 1, cx: 0.5, cy: 0.5 };
 
   /** @type {LargeView | null} */
   let opened = null;
@@ -23,7 +18,7 @@
     if (!app.state.id) return close();
     opened ||= open(app);
     opened.zoom.update();
-    show(opened, app, turn);
+    show(opened, app, turn).catch(app.fail);
   }
 
   /** @param {App} app @returns {LargeView} */
@@ -46,7 +41,7 @@
     const dialog = make("dialog", { class: "large", "aria-labelledby": "large-title", tabindex: -1 }, bar.node, stage, controls.node, facts, status);
     document.body.append(dialog);
     const zoom = NST.zoom.attach(stage, app, bar.zoom);
-    const observer = new ResizeObserver(() => fit(view));
+    const observer = new ResizeObserver(() => NST.stage.fit(view));
     /** @type {LargeView} */
     const view = {
       app, dialog, stage, facts, bar, controls, zoom, say, go, observer,
@@ -58,7 +53,7 @@
       ahead: [],
     };
     dialog.addEventListener("close", () => {
-      if (app.state.id) app.go({ id: "", zoom: 1, cx: 0.5, cy: 0.5 });
+      if (view === opened && app.state.id) app.go({ id: "", ...WHOLE });
     });
     dialog.showModal();
     dialog.focus();
@@ -70,11 +65,10 @@
   /** Pictures without a source are the only ones that a browser frees. */
   function close() {
     if (!opened) return;
-    const { dialog, pictures, ahead, observer, scene, app, title } = opened;
+    const { dialog, pictures, observer, scene, app, title } = opened;
     opened = null;
     observer.disconnect();
     pictures.forEach((picture) => picture.drop());
-    ahead.forEach((image) => image.removeAttribute("src"));
     dialog.close();
     dialog.remove();
     document.title = title;
@@ -87,68 +81,14 @@
    * @param {number} ticket
    */
   async function show(view, app, ticket) {
-    const isLate = () => ticket !== turn || view !== opened;
-    try {
-      const scene = await sceneOf(app);
-      if (isLate()) return;
-      if (!scene) {
-        app.announce("This picture is not in the gallery.");
-        app.go({ id: "", zoom: 1, cx: 0.5, cy: 0.5 }, { replace: true });
-        return;
-      }
-      const names = scene.mode === "side" ? scene.shown : [scene.a, scene.b];
-      const items = new Map([[scene.current, scene.item]]);
-      await Promise.all(names.map(async (name) => {
-        const number = numberOf(scene, name);
-        if (number >= 0) items.set(name, await app.store.item(number));
-      }));
-      if (!isLate()) render(view, scene, items);
-    } catch {
-      if (!isLate()) excuse(view);
+    const loaded = await NST.scene.load(app).catch((error) => /** @type {Error} */ (error));
+    if (ticket !== turn || view !== opened) return;
+    if (loaded instanceof Error) excuse(view, loaded);
+    else if (loaded) render(view, loaded.scene, loaded.items);
+    else {
+      app.announce("This picture is not in the gallery.");
+      app.go({ id: "", ...WHOLE }, { replace: true });
     }
-  }
-
-  /** @param {Scene} scene @param {string} name of a column */
-  const numberOf = ({ names, numbers }, name) => numbers[names.indexOf(name)] ?? -1;
-
-  /** @param {Scene} scene @param {string} name of a column */
-  const titleOf = ({ names, titles }, name) => titles[names.indexOf(name)] ?? name;
-
-  /**
-   * What the state asks for; null where its picture is not there.
-   * @param {App} app
-   * @returns {Promise<Scene | null>}
-   */
-  async function sceneOf(app) {
-    const { state, store, view } = app;
-    const index = await store.find(state.id);
-    if (index < 0) return null;
-    const item = await store.item(index);
-    const where = app.whereIs(index);
-    const { full, short } = NST.format;
-    // A picture that the selection leaves out stands alone.
-    const values = where ? view.columns : [item.get(state.x)];
-    const names = values.map(full);
-    const numbers = where ? names.map((_, column) => view.at(where.line, column)) : [index];
-    const current = where ? names[where.column] : names[0];
-    const present = names.filter((_, column) => numbers[column] >= 0);
-    return {
-      index, item, names, numbers, current,
-      titles: values.map(app.columnTitle),
-      line: where ? where.line : -1,
-      column: where ? where.column : 0,
-      numLines: view.numLines,
-      mode: state.mode,
-      shown: NST.modes.shown(state.show, names, present, current),
-      ...NST.modes.pair(state, names, current),
-      all: state.all,
-      columnTitle: store.field(state.x)?.title ?? state.x,
-      content: item.content.name,
-      style: item.styles.map((style) => style.name).join(" + "),
-      facts: state.y
-        .filter((name) => !NST.modes.INPUTS.includes(name))
-        .map((name) => (store.field(name)?.title ?? name) + " " + short(item.get(name))),
-    };
   }
 
   /**
@@ -165,20 +105,20 @@
     if (told === view.told) return;
     view.told = told;
     bar.update(scene);
-    const choices = [...NST.modes.INPUTS, ...scene.names].map((value) => ({ value, title: titleOf(scene, value) }));
+    const choices = [...NST.modes.INPUTS, ...scene.names].map((value) => ({ value, title: NST.scene.titleOf(scene, value) }));
     controls.update(scene.mode, choices, scene);
     keepingFocus(view, () => {
-      stage.replaceChildren(pictures(view, scene, items));
+      stage.replaceChildren(NST.stage.pictures(view, scene, items, choose));
       const shown = [...items].filter(([name]) => scene.mode !== "side" || scene.shown.includes(name));
       const toldFacts = JSON.stringify([shown.map(([, each]) => each.index), scene.all]);
       if (toldFacts === view.toldFacts) return;
       view.toldFacts = toldFacts;
       const order = shown.sort(([a], [b]) => scene.names.indexOf(a) - scene.names.indexOf(b));
-      facts.replaceChildren(NST.facts.panel(app, order.map(([, each]) => each), order.map(([name]) => titleOf(scene, name)), scene.all));
+      facts.replaceChildren(NST.facts.panel(app, order.map(([, each]) => each), order.map(([name]) => NST.scene.titleOf(scene, name)), scene.all));
     });
-    fit(view);
-    document.title = scene.content + " × " + scene.style + ", " + titleOf(scene, scene.current) + " – " + view.title;
-    if (before && before.index !== scene.index) view.say(scene.content + " in the style of " + scene.style + ", " + titleOf(scene, scene.current) + (item.failed ? ", failed" : ""));
+    NST.stage.fit(view);
+    document.title = scene.content + " × " + scene.style + ", " + NST.scene.titleOf(scene, scene.current) + " – " + view.title;
+    if (before && before.index !== scene.index) view.say(scene.content + " in the style of " + scene.style + ", " + NST.scene.titleOf(scene, scene.current) + ", " + NST.bar.placeOf(scene) + (item.failed ? ", failed" : ""));
     if (!before || before.current !== scene.current) stage.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     prefetch(view, scene);
   }
@@ -197,110 +137,10 @@
     (/** @type {HTMLElement} */ (next ?? dialog)).focus({ preventScroll: true });
   }
 
-  /**
-   * @param {LargeView} view
-   * @param {Scene} scene
-   * @param {Map<string, Item>} items
-   */
-  function pictures(view, scene, items) {
-    /** @type {Map<string, Picture>} */
-    const used = new Map();
-    /** @param {string} key @param {() => Picture} make */
-    const take = (key, make) => {
-      const picture = view.pictures.get(key) ?? make();
-      used.set(key, picture);
-      return picture;
-    };
-    /** @param {string} kind @param {Preview} preview @param {string} slot @returns {Pane} */
-    const input = (kind, preview, slot) => ({
-      picture: take(kind + slot + preview.large + preview.title, () => NST.picture.ofInput(preview, kind)),
-      caption: caption(kind, preview),
-      isStyle: kind === "style",
-      current: false,
-    });
-    /** @param {string} name @param {string} slot @returns {Pane} */
-    const pane = (name, slot) => {
-      if (name === "content" && !scene.names.includes(name)) return input(name, scene.item.content, slot);
-      if (name === "style" && !scene.names.includes(name)) return input(name, scene.item.styles[0], slot);
-      const item = items.get(name);
-      return {
-        picture: item ? take("item" + slot + item.index, () => NST.picture.ofItem(item)) : NST.picture.none("No picture in this row."),
-        caption: result(view, name, item, scene),
-        isStyle: false,
-        current: name === scene.current && scene.names.length > 1,
-      };
-    };
-    const made =
-      scene.mode === "side"
-        ? NST.modes.side(
-            [input("content", scene.item.content, ""), ...scene.item.styles.map((style) => input("style", style, ""))],
-            scene.shown.map((name) => pane(name, "")),
-          )
-        : NST.modes.over(scene.mode, pane(scene.a, ""), pane(scene.b, scene.a === scene.b ? "2" : ""));
-    view.pictures.forEach((picture, key) => used.has(key) || picture.drop());
-    view.pictures = used;
-    return made;
-  }
-
-  /** @param {string} kind @param {Preview} preview */
-  function caption(kind, preview) {
-    return make("figcaption", { title: preview.title }, make("span", {}, kind + " "), make("bdi", {}, preview.name));
-  }
-
-  /**
-   * @param {LargeView} view
-   * @param {string} name @param {Item | undefined} item @param {Scene} scene
-   */
-  function result(view, name, item, scene) {
-    const title = titleOf(scene, name);
-    const label = make(scene.names.length > 1 && item ? "button" : "span", { class: "plain", "data-focus": "column " + name }, make("bdi", {}, title));
-    if (label.matches("button")) label.addEventListener("click", () => choose(name));
-    const made = make("figcaption", {}, label);
-    if (!item?.picture || item.failed) return made;
-    const size = item.width + " × " + item.height;
-    made.append(make("span", {}, size), make("a", { href: item.picture, download: true, "aria-label": "Download " + title + ", " + size }, "Download"));
-    return made;
-  }
-
-  /** As large as the window allows: told to the style sheet. @param {LargeView} view */
-  function fit({ dialog, stage, bar, controls, scene }) {
-    if (!scene) return;
-    const style = getComputedStyle(stage);
-    const width = stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    const steered = controls.node.hidden ? 0 : controls.node.offsetHeight;
-    const height = Math.max(MIN_STAGE_PX, dialog.clientHeight - bar.node.offsetHeight - steered - PEEK_PX);
-    const set = (/** @type {string} */ name, /** @type {string} */ value) => stage.style.setProperty(name, value);
-    if (scene.mode !== "side") return set("--h", height - CAPTION_PX + "px");
-    const ratio = scene.item.width / scene.item.height || 1.5;
-    // One picture a swipe, with the next one's edge in sight.
-    if (matchMedia(NARROW).matches) return set("--h", Math.floor(Math.min(height, (width * 0.88) / ratio)) + "px");
-    const rail = /** @type {HTMLElement | null} */ (stage.querySelector(".rail"));
-    const count = scene.shown.length;
-    const room = { width: width - (rail ? rail.offsetWidth + GAP_PX : 0), height, gap: GAP_PX, caption: CAPTION_PX };
-    const best = NST.modes.layout(count, ratio, room);
-    const rows = Math.ceil(count / best.columns);
-    const used = rows * (best.height + CAPTION_PX) + (rows - 1) * GAP_PX;
-    const inputs = rail ? rail.children.length : 1;
-    set("--columns", String(best.columns));
-    set("--h", best.height + "px");
-    set("--rail-h", Math.floor((Math.max(used, MIN_STAGE_PX) - GAP_PX * (inputs - 1)) / inputs - CAPTION_PX) + "px");
-  }
-
-  /** @param {LargeView} view */
-  function excuse(view) {
+  /** @param {LargeView} view @param {Error} error */
+  function excuse(view, error) {
     view.told = "";
-    view.stage.replaceChildren(make("div", { class: "failure", role: "alert" }, make("p", {}, "The data of this picture could not be loaded."), NST.bar.button("Try again", update)));
-  }
-
-  /**
-   * The number of the item that is next in the current column, -1 where there is none.
-   * @param {App} app @param {Scene} scene @param {number} direction
-   */
-  function nextLine({ view }, { line, column }, direction) {
-    for (let next = line + direction; line >= 0 && next >= 0 && next < view.numLines; next += direction) {
-      if (view.at(next, column) >= 0) return next;
-    }
-    return -1;
+    view.stage.replaceChildren(make("div", { class: "failure", role: "alert" }, make("p", {}, error.message), NST.bar.button("Try again", update)));
   }
 
   /** @param {number} direction */
@@ -308,7 +148,7 @@
     const view = opened;
     if (!view?.scene) return;
     const { app, scene, say, go } = view;
-    const line = nextLine(app, scene, direction);
+    const line = NST.scene.nextLine(app, scene, direction);
     if (line < 0) return say(direction > 0 ? "This is the last row." : "This is the first row.");
     const ticket = ++turn;
     const item = await app.store.item(app.view.at(line, scene.column)).catch(() => null);
@@ -326,13 +166,12 @@
     const { app } = view;
     const wait = window.requestIdleCallback ?? ((/** @type {() => void} */ call) => setTimeout(call, 500));
     wait(async () => {
-      const line = nextLine(app, scene, 1);
+      const line = NST.scene.nextLine(app, scene, 1);
       if (view !== opened || view.scene !== scene || line < 0) return;
-      const names = scene.mode === "side" ? scene.shown : [scene.a, scene.b];
-      const numbers = names.map((name) => scene.names.indexOf(name)).filter((column) => column >= 0).map((column) => app.view.at(line, column));
-      const items = await Promise.all(numbers.filter((number) => number >= 0).map((number) => app.store.item(number))).catch(() => []);
+      const columns = NST.scene.panes(scene).map((name) => scene.names.indexOf(name)).filter((column) => column >= 0);
+      const numbers = columns.map((column) => app.view.at(line, column)).filter((number) => number >= 0);
+      const items = await Promise.all(numbers.map((number) => app.store.item(number))).catch(() => []);
       if (view !== opened || view.scene !== scene) return;
-      view.ahead.forEach((image) => image.removeAttribute("src"));
       view.ahead = items.filter((item) => item.picture && !item.failed).map((item) => {
         const image = new Image();
         image.src = String(item.picture);
@@ -354,7 +193,7 @@
     const view = opened;
     if (!view?.scene) return;
     const { app, scene, say, go } = view;
-    const number = numberOf(scene, name);
+    const number = NST.scene.numberOf(scene, name);
     if (number < 0) return say("No picture of " + name + " in this row.");
     const ticket = ++turn;
     const item = await app.store.item(number).catch(() => null);
@@ -371,9 +210,9 @@
     /** @type {Partial<State>} */
     const patch = { show };
     if (name === scene.current) {
-      const other = show.find((each) => numberOf(scene, each) >= 0);
+      const other = show.find((each) => NST.scene.numberOf(scene, each) >= 0);
       if (!other) return say("The only picture of this row stays.");
-      const item = await app.store.item(numberOf(scene, other)).catch(() => null);
+      const item = await app.store.item(NST.scene.numberOf(scene, other)).catch(() => null);
       if (!item) return;
       patch.id = item.id;
     }
@@ -407,7 +246,7 @@
       return true;
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return false;
-    const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
+    const digit = /^Digit([1-9])$/.exec(event.code) ?? /^([1-9])$/.exec(event.key);
     if (digit) {
       const name = scene.names[Number(digit[1]) - 1];
       if (name !== undefined) (event.shiftKey ? toggle : choose)(name);

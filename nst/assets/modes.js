@@ -108,7 +108,7 @@
     const made = make("figure", { class: "pane pair " + mode }, frame);
     // A result's or the content's shape; a style's only where there is no other.
     const first = a.isStyle ? b : a;
-    const size = () => made.style.setProperty("--ratio", String(first.picture.ratio || b.picture.ratio || 1.5));
+    const size = () => first.picture.ratio && made.style.setProperty("--ratio", String(first.picture.ratio));
     a.picture.sized = b.picture.sized = size;
     size();
     return make("div", { class: "panes" }, made);

@@ -12,12 +12,12 @@
   const ofInput = (preview, kind) =>
     picture({ alt: kind + ": " + preview.name, small: preview.small, full: preview.large, ratio: 0, tone: null });
 
-  /** @param {Item} item */
-  const ofItem = (item) =>
+  /** @param {App} app @param {Item} item */
+  const ofItem = (app, item) =>
     item.failed || !item.picture
       ? failure(item)
       : picture({
-          alt: NST.cells.alt(item),
+          alt: NST.cells.alt(app, item),
           small: item.thumb && item.thumb + (Math.max(item.width, item.height) > 256 ? "-512.webp" : "-256.webp"),
           full: item.picture,
           ratio: item.width / item.height || 0,

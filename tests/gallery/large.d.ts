@@ -65,6 +65,8 @@ interface Scene {
   a: string;
   b: string;
   all: boolean;
+  /** Width by height of the row's pictures. */
+  ratio: number;
   columnTitle: string;
   content: string;
   style: string;
@@ -130,7 +132,7 @@ interface NSTNamespace {
   };
   picture: {
     ofInput(preview: Preview, kind: string): Picture;
-    ofItem(item: Item): Picture;
+    ofItem(app: App, item: Item): Picture;
     none(text: string): Picture;
   };
   modes: {
@@ -161,7 +163,20 @@ interface NSTNamespace {
       ): void;
     };
   };
+  scene: {
+    /** Null where the picture of the state is not there. */
+    load(app: App): Promise<{ scene: Scene; items: Map<string, Item> } | null>;
+    nextLine(app: App, scene: Scene, direction: number): number;
+    numberOf(scene: Scene, name: string): number;
+    panes(scene: Scene): string[];
+    titleOf(scene: Scene, name: string): string;
+  };
+  stage: {
+    pictures(view: LargeView, scene: Scene, items: Map<string, Item>, choose: (name: string) => void): HTMLElement;
+    fit(view: LargeView): void;
+  };
   bar: {
+    placeOf(scene: Scene): string;
     build(act: BarActions): {
       node: HTMLElement;
       zoom(value: number): void;
