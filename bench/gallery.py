@@ -10,10 +10,8 @@ import hashlib
 import io
 import json
 import os
-import resource
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
