@@ -62,7 +62,7 @@ def find() -> str | None:
 
 @dataclass(slots=True)
 class Firefox:
-    """One tab. `problems` are errors and warnings that its pages logged or threw."""
+    """One tab. It tells of no request for a file."""
 
     connection: Connection
     tab: str = ""
@@ -85,18 +85,9 @@ class Firefox:
         assert answer["type"] == "success", answer["exceptionDetails"]["text"]
         return json.loads(answer["result"]["value"])
 
-    def wait_for(self, expression: str, *, timeout_s: float = 15) -> Any:
-        """The value of an expression as soon as it is true."""
-        end = monotonic() + timeout_s
-        while not (value := self.evaluate(expression)):
-            assert monotonic() < end, f"not true in {timeout_s:g} s: {expression}"
-            sleep(0.02)
-        return value
-
-    def violations(self) -> list[str]:
-        """What the policy of the page had to stop."""
-        found = self.evaluate("globalThis.nstTestViolations")
-        return [str(each) for each in found]
+    def faults(self) -> list[str]:
+        """Errors and warnings of its pages, and what the policy of the present one had to stop."""
+        return [*self.problems, *self.evaluate("globalThis.nstTestViolations")]
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The answer to a command. What Firefox tells in the meantime is put down."""

@@ -1,17 +1,18 @@
 """WebKitGTK, the nearest to Safari that Linux has, by WebDriver: webkit2gtk-driver and xvfb of Debian."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 _DRIVER = "WebKitWebDriver"
@@ -31,16 +32,9 @@ def find() -> str | None:
 
 @dataclass(slots=True)
 class WebKit:
-    """One tab."""
+    """One tab. What its pages log it keeps to itself."""
 
     session: str
-    log: Path
-
-    @property
-    def problems(self) -> list[str]:
-        """Errors and warnings that its pages logged, threw, or had stopped by their policy."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [line for line in lines if line.startswith("CONSOLE") and "ERROR" in line]
 
     def open(self, url: str) -> None:
         """Go to a page, and wait until it is loaded."""
@@ -58,15 +52,12 @@ class WebKit:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[WebKit]:
-    """A WebKitGTK on a screen of its own that keeps its log in a folder of its own."""
+    """A WebKitGTK on a screen of its own that keeps what it remembers in `folder`."""
     browser = find()
     assert browser is not None, MISSING
-    folder.mkdir(parents=True)
-    log = folder / "log.txt"
     with ExitStack() as stack:
         display = stack.enter_context(_screen())
         port = _free_port()
-        output = stack.enter_context(log.open("wb"))
         environment = {
             "DISPLAY": display,
             "HOME": str(folder),
@@ -75,39 +66,36 @@ def opened(folder: Path) -> Iterator[WebKit]:
             "NO_AT_BRIDGE": "1",
         }
         command = [_DRIVER, f"--port={port}"]
-        stack.enter_context(
-            _running(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
-        )
+        stack.enter_context(_running(command, environment))
         session = stack.enter_context(_session(f"http://127.0.0.1:{port}", browser))
-        yield WebKit(session, log)
+        yield WebKit(session)
 
 
 @contextmanager
 def _screen() -> Iterator[str]:
     """The name of a screen that nobody sees."""
     command = [_SCREEN, "-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    with _running(process):
+    with _running(command, os.environ) as process:
         assert process.stdout is not None
         yield f":{process.stdout.readline().decode().strip()}"
-        process.stdout.close()
 
 
 @contextmanager
-def _running(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def _running(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 @contextmanager
 def _session(driver: str, browser: str) -> Iterator[str]:
-    options = {
-        "binary": browser,
-        "args": ["--automation", "--enable-write-console-messages-to-stdout=true"],
-    }
+    options = {"binary": browser, "args": ["--automation"]}
     wanted = {"capabilities": {"alwaysMatch": {"webkitgtk:browserOptions": options}}}
     end = monotonic() + _TIMEOUT_S
     while True:
@@ -127,8 +115,11 @@ def _session(driver: str, browser: str) -> Iterator[str]:
 
 def _post(url: str, values: dict[str, Any]) -> dict[str, Any]:
     request = Request(url, json.dumps(values).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=_TIMEOUT_S) as response:
-        answer: dict[str, Any] = json.load(response)
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as response:
+            answer: dict[str, Any] = json.load(response)
+    except HTTPError as error:
+        raise AssertionError(error.read().decode()) from error
     return answer
 
 
