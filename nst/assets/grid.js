@@ -90,6 +90,7 @@
       const href = image.closest("a")?.getAttribute("href");
       if (href && image.getAttribute("src") !== href) {
         image.removeAttribute("srcset");
+        image.removeAttribute("sizes");
         image.src = href;
       } else {
         const text = href ? "picture not found: " + image.alt : "not found";
