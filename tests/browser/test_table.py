@@ -128,6 +128,7 @@ def test_failures_show_their_reason_and_are_found_by_a_button(table: Page) -> No
     with updated(table):
         button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
+    expect(table.locator("#grid tr[data-pending]")).to_have_count(0)
     text = " ".join(cell for line in rows(table) for cell in line)
     assert "diverged" in text
     assert "there is no such file" in text
@@ -136,22 +137,37 @@ def test_failures_show_their_reason_and_are_found_by_a_button(table: Page) -> No
     expect(table.locator("#counts")).to_contain_text("Showing 108 of 108")
 
 
-def test_a_missing_picture_is_a_placeholder_with_its_name(table: Page) -> None:
-    search(table, "id=p00010")
-    expect(table.locator("#grid .missing")).to_contain_text("picture not found: great hall")
+def test_a_thumbnail_that_is_gone_gives_way_to_the_picture_and_that_to_words(
+    watched: Pages, tmp_path: Path
+) -> None:
+    made = [Sample(number=n, backbone=backbone) for n, backbone in enumerate(samples.BACKBONES)]
+    page_path = samples.write(tmp_path, made, without_picture=[1])
+    for path in (tmp_path / "thumbs").rglob("*.webp"):
+        path.unlink()
+    watched.expect("ERR_FILE_NOT_FOUND")
+    page = watched.open()
+    page.goto(page_path.as_uri())
+    wait_ready(page)
+    images = page.locator("#grid a.open img")
+    expect(images).to_have_count(2)
+    expect(images.first).to_have_attribute("src", "images/p00000.png")
+    expect(images.first).to_have_js_property("naturalWidth", 96)
+    expect(page.locator("#grid .missing")).to_have_text(
+        "picture not found: great hall in the style of wave, vgg19"
+    )
 
 
 def test_any_field_makes_columns_and_any_fields_make_rows(table: Page) -> None:
     assert headings(table)[1:] == ["vgg16", "vgg19", "resnet50"]
     choose(table, "#x", "style_weight")
     assert headings(table) == [
-        "content × style × backbone × series × note",
+        "content × style × backbone",
         "style weight 0.5",
         "style weight 1",
         "style weight 2",
     ]
     choose(table, "#x", "content")
-    assert headings(table)[1:] == ["great hall", "old harbour", "portrait 2", "portrait 10"]
+    assert headings(table)[1:] == ["great hall", "old harbour", "portrait 10", "portrait 2"]
     table.click("#rows-button")
     with updated(table):
         table.get_by_label("backbone", exact=True).uncheck()
@@ -307,7 +323,7 @@ def test_only_lines_on_screen_are_there_however_many_there_are(watched: Pages, m
 
 def test_every_picture_stands_somewhere(watched: Pages, many: Path) -> None:
     page = watched.open()
-    page.goto((many / "index.html").as_uri())
+    page.goto((many / "index.html").as_uri() + "#size=s")
     wait_ready(page)
     seen: set[int] = set()
     while True:
@@ -316,7 +332,7 @@ def test_every_picture_stands_somewhere(watched: Pages, many: Path) -> None:
             map(int, page.locator(_CELLS).evaluate_all("cells => cells.map(c => c.dataset.item)"))
         )
         before = page.evaluate("scrollY")
-        page.evaluate("scrollBy(0, innerHeight / 2)")
+        page.evaluate("scrollBy(0, innerHeight * 0.8)")
         if page.evaluate("scrollY") == before:
             break
         page.evaluate("new Promise(requestAnimationFrame)")
