@@ -1,5 +1,6 @@
 """The large view: what it shows follows from the link, and all of it can be done by keys."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ def test_a_picture_opens_closes_and_gives_the_focus_back(opened: Open) -> None:
     press(page, "Enter")
     expect(dialog(page)).to_be_visible()
     expect(results(page)).to_have_count(3)
-    expect(page.get_by_role("dialog")).to_have_accessible_name("great hall × great wave")
-    assert page.title().startswith("great hall × great wave, vgg16")
+    expect(page.get_by_role("dialog")).to_have_accessible_name("great hall × wave")
+    assert page.title().startswith("great hall × wave, vgg16")
     press(page, "]", "Escape")
     expect(dialog(page)).to_have_count(0)
     assert page.title() == title
@@ -91,7 +92,9 @@ def test_columns_are_shown_and_hidden_but_for_two(opened: Open) -> None:
     assert state(page, "show") == ["vgg19", "resnet50"]
     expect(results(page)).to_have_count(2)
     page.keyboard.press("Shift+Digit3")
-    expect(dialog(page).get_by_role("status")).to_have_text("Two to six pictures stand side by side.")
+    expect(dialog(page).locator("p[role=status]")).to_have_text(
+        "Two to six pictures stand side by side."
+    )
     with updated(page):
         page.get_by_role("button", name="vgg16", exact=True).first.click()
     expect(results(page)).to_have_count(3)
@@ -117,7 +120,7 @@ def test_modes_of_two_are_chosen_and_steered_by_keys(opened: Open) -> None:
     press(page, "d")
     expect(page.locator(".difference .picture").nth(1)).to_have_css("mix-blend-mode", "difference")
     with updated(page):
-        page.get_by_label("A", exact=True).select_option("resnet50")
+        page.get_by_label("Picture A").select_option("resnet50")
     assert state(page, "a") == "resnet50"
     press(page, "c")
     expect(results(page)).to_have_count(3)
@@ -173,7 +176,9 @@ def test_figures_mark_the_best_and_tell_only_what_differs(opened: Open) -> None:
     expect(table.get_by_role("row", name="optimizer")).to_have_count(1)
     expect(page.get_by_role("button", name="Show only what differs")).to_be_focused()
     curve = page.locator(".plot").get_by_role("img")
-    expect(curve).to_have_accessible_name(r"vgg16: first [\d.]+ at evaluation 1, last .*, lowest .*")
+    expect(curve).to_have_accessible_name(
+        re.compile(r"vgg16: first [\d.]+ at evaluation 1, last .*, lowest ")
+    )
 
 
 def test_a_picture_that_is_not_there_says_so(opened: Open) -> None:
@@ -208,7 +213,9 @@ def test_opening_and_closing_leaves_nothing_behind(opened: Open) -> None:
 @pytest.mark.parametrize("mode", _MODES)
 def test_nothing_is_amiss_in_any_mode(opened: Open, mode: str) -> None:
     for width, scheme in ((1280, "light"), (320, "dark")):
-        page = opened(f"id={_ID}&m={mode}", viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page = opened(
+            f"id={_ID}&m={mode}", viewport={"width": width, "height": 800}, color_scheme=scheme
+        )
         expect(page.locator(".curve")).to_be_visible()
         assert violations(page) == []
         assert page.evaluate("document.querySelector('.large').scrollWidth") <= width
