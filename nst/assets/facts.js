@@ -26,7 +26,7 @@
   function best(values, better) {
     const most = NST.cells.bestOf(values, better);
     const isSame = values.every((value) => value === most || value === null);
-    return values.map((value) => !isSame && value === most);
+    return values.map((value) => most !== null && !isSame && value === most);
   }
 
   /**
