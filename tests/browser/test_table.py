@@ -141,7 +141,7 @@ def test_a_thumbnail_that_is_gone_gives_way_to_the_picture_and_that_to_words(
     watched: Pages, tmp_path: Path
 ) -> None:
     made = [Sample(number=n, backbone=backbone) for n, backbone in enumerate(samples.BACKBONES)]
-    page_path = samples.write(tmp_path, made, without_picture=[1])
+    page_path = samples.write(tmp_path, made, gone=[1])
     for path in (tmp_path / "thumbs").rglob("*.webp"):
         path.unlink()
     watched.expect("ERR_FILE_NOT_FOUND")
