@@ -1,8 +1,8 @@
 // What the browser benchmark measures within a page; evaluated before the page's own scripts.
 globalThis.nstProbe = (function () {
   const seen = { lcp_ms: 0, cls: 0, ready_ms: 0, answer_ms: 0, answerOnReady: false };
-  /** Longest duration of each kind of interaction, in ms. */
-  const interactions = {};
+  /** Longest duration of each kind of interaction since they were taken, in ms. */
+  let interactions = {};
 
   function watch(type, options, heard) {
     new PerformanceObserver((list) => list.getEntries().forEach(heard)).observe({
@@ -35,6 +35,19 @@ globalThis.nstProbe = (function () {
   const frame = () => new Promise(requestAnimationFrame);
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const elements = () => document.getElementsByTagName("*").length;
+
+  function takeInteractions() {
+    const taken = interactions;
+    interactions = {};
+    return taken;
+  }
+
+  function nodes() {
+    const walker = document.createTreeWalker(document);
+    let count = 1;
+    while (walker.nextNode()) count++;
+    return count;
+  }
 
   /** Rows, or parts of them, that are on screen. */
   function onScreen(selector) {
@@ -117,5 +130,16 @@ globalThis.nstProbe = (function () {
     }
   }
 
-  return { seen, interactions, updates, elements, jump, scrolling, going, field, cycles, isPainted };
+  return {
+    seen,
+    takeInteractions,
+    nodes,
+    elements,
+    jump,
+    scrolling,
+    going,
+    field,
+    cycles,
+    isPainted,
+  };
 })();
