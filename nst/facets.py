@@ -221,11 +221,12 @@ def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = values[is_known]
     power = 3 - np.floor(np.log10(np.abs(known))).astype(np.int64)
     scale = _POWERS[np.minimum(np.abs(power), len(_POWERS) - 1)]
-    scaled = np.where(power >= 0, known * scale, known / scale)
-    whole = np.rint(scaled)
-    # Both are exact, so that the quotient is the number next to the decimal one.
-    near = np.where(power >= 0, whole / scale, whole * scale)
-    is_unsure = np.abs(np.abs(scaled - whole) - 0.5) < 1e-6
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.where(power >= 0, known * scale, known / scale)
+        whole = np.rint(scaled)
+        # Both are exact, so that the quotient is the number next to the decimal one.
+        near = np.where(power >= 0, whole / scale, whole * scale)
+        is_unsure = np.abs(np.abs(scaled - whole) - 0.5) < 1e-6
     for i in np.flatnonzero(is_unsure | (np.abs(power) >= len(_POWERS))):
         near[i] = float(f"{known[i]:.4g}")
     result[is_known] = near
@@ -347,10 +348,10 @@ def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> Codes:
 
 
 def _run_facet(sources: Sequence[Source], run: NDArray[np.uint8]) -> Facet:
-    return _ranked(
-        RUN, told_apart(shown_text(source.name) for source in sources), run.astype(np.int32),
-        key=natural_key,
-    )  # fmt: skip
+    names = told_apart(shown_text(source.name) for source in sources)
+    used = _taken(Coded(names, run.astype(np.int32)), np.arange(len(run)))
+    assert isinstance(used.values, list)
+    return _ranked(RUN, used.values, used.codes, key=natural_key)
 
 
 def _identities(run: Facet, ids: Facet) -> Facet:

@@ -324,11 +324,11 @@ def _reason(facts: Mapping[str, Value | None]) -> str | None:
 
 
 def _best(items: Items, cells: Sequence[int]) -> dict[str, Value]:
-    """The lowest of each measurement that at least two of the cells have."""
+    """The lowest of each measurement that the cells do not all share."""
     found = {}
     for name in _CHIPS:
         values = [value for cell in cells if (value := items.facets[name].at(cell)) is not None]
-        if len(values) > 1:
+        if len(set(values)) > 1:
             found[name] = min(values)
     return found
 

@@ -34,8 +34,8 @@ def shown_text(text: str) -> str:
     """A text without folders of local paths, users and queries of URLs, and anything invisible."""
     if _PLAIN.fullmatch(text):
         return text
-    text = redacted(text)
-    text = _URL.sub(_shown_url, text)
+    # URLs first, since of what is hidden in one the query goes with its name and what follows stays.
+    text = redacted(_URL.sub(_shown_url, text))
     text = _POSIX_PATH.sub(lambda found: _shortened(found[0], "/"), text)
     text = _WINDOWS_PATH.sub(lambda found: _shortened(found[0], "\\"), text)
     # The name alone of what was hidden is what a search for credentials would find.
@@ -117,12 +117,13 @@ def _shown_place(text: str) -> str:
 
 
 def _shown_url(found: re.Match[str]) -> str:
-    url, rest = found[0], found["rest"]
-    end = rest[len(rest.rstrip(".,:;)]")) :]
-    body = rest[: len(rest) - len(end)]
-    if found["scheme"].lower() == "file":
+    scheme, rest = found["scheme"], found["rest"]
+    body = rest.rstrip(".,:;)]")
+    end = rest[len(body) :]
+    if scheme.lower() == "file":
         return _shortened(url2pathname(body), "/") + end
-    return f"{url[: len(url) - len(rest)]}{_without_query(body)}{end}"
+    safe = redacted(f"{scheme}://{body}").partition("://")[2]
+    return f"{scheme}://{_without_query(safe)}{end}"
 
 
 def _without_query(rest: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,30 @@ def picture_bytes(height: int, width: int, *, seed: int = 0) -> bytes:
 def picture_tensor(height: int, width: int, *, seed: int = 0) -> Tensor:
     """`picture` as float32 [3,H,W] in [0, 1]."""
     return torch.from_numpy(picture(height, width, seed=seed)).permute(2, 0, 1).float() / 255
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(word for word in self.words if word)
 
 
 def csv_bytes(rows: Sequence[Mapping[str, object]]) -> bytes:

@@ -9,6 +9,7 @@ this process, which has done the slow imports.
 import hashlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from nst import audit, batch, finish, output, pipeline, records, storage
 from nst.errors import ConfigError
 from nst.settings import RunSettings
 
+_HASH = re.compile(r"\.[0-9a-f]{8}(?=\.js$)")
 SHOWN = tuple(f"{folder}/" for folder in (output.IMAGES, output.THUMBS, output.INPUTS))
 
 
@@ -115,8 +117,9 @@ def end_of(url: str) -> End:
         for path in tree
         if path.startswith(SHOWN)
     }
-    # Parts of records are numbered by how often a run ended.
-    files = frozenset("records/part" if "/part-" in path else path for path in tree)
+    # Parts of records are numbered by how often a run ended, and a gallery's files named by what is
+    # in them, which is also how long a picture took.
+    files = frozenset("records/part" if "/part-" in path else _HASH.sub("", path) for path in tree)
     return End(rows, pictures, files)
 
 

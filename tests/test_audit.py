@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nst import audit, pipeline
+from nst import audit, datafiles, pipeline
 from nst.errors import ConfigError
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
@@ -66,11 +66,57 @@ def test_an_output_that_was_moved_is_as_done_as_before(tmp_path: Path) -> None:
 
 def test_a_gallery_that_shows_something_else_is_found(tmp_path: Path) -> None:
     output = run(tmp_path)
-    page = tmp_path / "out/index.html"
-    page.write_text(page.read_text().replace("images/one.png", "images/other.png"))
+    (path,) = (tmp_path / "out/data").glob("rows-0000.*.js")
+    key, content = datafiles.decoded(path.read_bytes())
+    values = content["picture"]["values"]
+    assert values == ["images/one.png", "images/two.png"]
+    content["picture"]["values"] = ["images/other.png", "images/two.png"]
+    path.write_bytes(datafiles.encoded(key, content))
     said = {finding.path: finding.said for finding in audit.verify(output).findings}
-    assert "found no link" in said["images/one.png"]
+    assert "in no file of its data" in said["images/one.png"]
     assert "record of what the gallery shows" in said["images/other.png"]
+    pipeline.rebuild_gallery([output])
+    assert audit.verify(output).findings == ()
+
+
+@pytest.mark.parametrize("name", ["rows-0000", "spine", "detail-0000", "col-"])
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_file_of_the_gallery_that_is_gone_or_damaged_is_found_and_made_again(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    output = run(tmp_path)
+    path = min((tmp_path / "out/data").glob(f"{name}*"))
+    before = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(before[:-5])
+    findings = audit.verify(output).findings
+    assert f"data/{path.name}" in {finding.path for finding in findings}
+    assert all("rebuild the gallery" in finding.said for finding in findings)
+    pipeline.rebuild_gallery([output])
+    assert path.read_bytes() == before
+    assert audit.verify(output).findings == ()
+
+
+def test_files_of_earlier_galleries_are_found_and_removed_and_no_others(tmp_path: Path) -> None:
+    output = run(tmp_path)
+    stale = ["data/rows-0007.0123abcd.js", "pages/9.html", "assets/gallery.js"]
+    for name in [*stale, "data/mine.csv", "assets/logo.png"]:
+        (tmp_path / "out" / name).write_text("x")
+    assert [finding.path for finding in audit.verify(output).findings] == sorted(stale)
+    assert audit.clean(output) == tuple(sorted(stale))
+    assert audit.verify(output).findings == ()
+    assert (tmp_path / "out/data/mine.csv").exists()
+    assert (tmp_path / "out/assets/logo.png").exists()
+
+
+def test_a_comparison_in_an_output_is_no_stray_of_it(tmp_path: Path) -> None:
+    outputs = [run(tmp_path / name) for name in ("first", "second")]
+    pipeline.rebuild_gallery(outputs)
+    assert (tmp_path / "first/out/compare/index.html").exists()
+    assert [audit.verify(output).findings for output in outputs] == [(), ()]
+    assert audit.clean(outputs[0]) == ()
 
 
 def test_what_no_row_owns_is_found_and_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -185,7 +231,8 @@ def test_inputs_in_a_folder_called_images_are_no_pictures_of_ours(tmp_path: Path
 def test_a_gallery_that_is_no_text_is_found_and_no_reason_to_stop(tmp_path: Path) -> None:
     output = run(tmp_path)
     (tmp_path / "out/index.html").write_bytes(b"\xff\xfe\x00")
-    assert len(audit.verify(output).findings) == 2
+    found = {finding.path for finding in audit.verify(output).findings}
+    assert found == {"index.html", "images/one.png", "images/two.png"}
 
 
 def test_an_output_of_nothing_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from nst.metadata import Record
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
-from tests.helpers import ROOT, encoded, picture, random_state, row, write_project
+from tests.helpers import Page, ROOT, encoded, picture, random_state, row, write_project
 
 
 def settings(output: Path | str, **values: object) -> RunSettings:
@@ -68,11 +68,15 @@ def test_a_run_leaves_pictures_metadata_and_gallery(tmp_path: Path) -> None:
     assert outcome.total_loss == min(p.total for p in outcome.loss_curve)
     with Image.open(tmp_path / "out/images/one.png") as image:
         assert image.size == (64, 48)
-    html = (tmp_path / "out/index.html").read_text()
-    assert 'href="images/one.png"' in html
-    assert html.count('src="inputs/') == 4
+    page = Page((tmp_path / "out/index.html").read_text())
+    links = [link.get("href") for link in page.all("a")]
+    assert links[:2] == ["images/one.png", "images/two.png"]
+    sources = [str(image["src"]) for image in page.all("img")]
+    assert [source.split("/")[0] for source in sources] == ["inputs", "inputs", "thumbs"] * 2
+    assert all((tmp_path / "out" / source).exists() for source in sources)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "index.html", "metadata.parquet", "images", "inputs", "records", "assets", "thumbs",
+        "data", "pages",
     }  # fmt: skip
 
 
@@ -771,7 +775,7 @@ def test_the_gallery_is_rebuilt_from_the_metadata_alone(tmp_path: Path) -> None:
     page = tmp_path / "out/index.html"
     before = page.read_bytes()
     page.unlink()
-    assert pipeline.rebuild_gallery(str(tmp_path / "out")) == page.as_uri()
+    assert pipeline.rebuild_gallery([str(tmp_path / "out")]) == page.as_uri()
     assert page.read_bytes() == before
 
 

@@ -174,14 +174,14 @@
   }
 
   /**
-   * The best of at least two values, null where there is none.
+   * The best of several values, null where they are alike.
    * @param {(Value | null)[]} values
    * @param {number} better -1 where the least is best, 1 where the largest is
    */
   function bestOf(values, better) {
     const numbers = values.filter((value) => typeof value === "number");
-    if (numbers.length < 2 || !better) return null;
-    return better < 0 ? Math.min(...numbers) : Math.max(...numbers);
+    const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+    return low === high || !better ? null : better < 0 ? low : high;
   }
 
   NST.cells = { row, alt, bestOf, sources };

@@ -19,13 +19,14 @@
   }
 
   /**
-   * Which values are the best of at least two.
+   * Which values are the best of at least two that are not all the same.
    * @param {(Value | null)[]} values
    * @param {number} better -1 where the least is best, 1 where the largest is, else 0
    */
   function best(values, better) {
     const most = NST.cells.bestOf(values, better);
-    return values.map((value) => most !== null && value === most);
+    const isSame = values.every((value) => value === most || value === null);
+    return values.map((value) => most !== null && !isSame && value === most);
   }
 
   /**

@@ -85,11 +85,26 @@
       return true;
     }
 
+    /** A thumbnail that is gone gives way to the picture, and that to words. @param {HTMLImageElement} image */
+    function missed(image) {
+      const href = image.closest("a")?.getAttribute("href");
+      if (href && image.getAttribute("src") !== href) {
+        image.removeAttribute("srcset");
+        image.removeAttribute("sizes");
+        image.src = href;
+      } else {
+        const text = href ? "picture not found: " + image.alt : "not found";
+        image.replaceWith(NST.dom.make("span", { class: "missing" }, text));
+      }
+    }
+
     /** @param {number} line @param {HTMLTableRowElement} row */
     function keep(line, row) {
       rows.set(line, row);
       for (const cell of row.querySelectorAll("td")) cell.tabIndex = -1;
       for (const link of row.querySelectorAll("a")) link.tabIndex = -1;
+      // Those that the page came with may have been missed before anybody listened.
+      for (const image of row.querySelectorAll("img")) if (image.complete && !image.naturalWidth) missed(image);
     }
 
     function drawHead() {
@@ -268,20 +283,10 @@
       event.preventDefault();
       app.open(Number(cell.dataset.item));
     });
-    // A thumbnail that is gone gives way to the picture, and that to words.
     table.addEventListener(
       "error",
       (event) => {
-        const image = /** @type {HTMLImageElement} */ (event.target);
-        if (image.tagName !== "IMG") return;
-        const link = image.closest("a");
-        const href = link?.getAttribute("href");
-        if (href && image.getAttribute("src") !== href) {
-          image.removeAttribute("srcset");
-          image.src = href;
-        } else {
-          image.replaceWith(NST.dom.make("span", { class: "missing" }, link ? "picture not found: " + image.alt : "not found"));
-        }
+        if (event.target instanceof HTMLImageElement) missed(event.target);
       },
       true,
     );

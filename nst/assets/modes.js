@@ -121,8 +121,8 @@
    * @param {(text: string) => void} say
    */
   function controls(stage, go, say) {
-    const a = make("select");
-    const b = make("select");
+    const a = make("select", { "aria-label": "Picture A" });
+    const b = make("select", { "aria-label": "Picture B" });
     const range = make("input", { type: "range", step: 1 });
     const flip = NST.bar.button("", turn);
     const swap = NST.bar.button("⇄", exchange, "Swap the two pictures (X)");

@@ -19,7 +19,8 @@ test("of one picture that is told which others have otherwise", () => {
   assert.deepEqual(differing(FIELDS, [item({})]).map((each) => each.name), ["steps", "seed", "mask"]);
 });
 
-test("the best is the least or the largest, of at least two, ties all", () => {
+test("the best is the least or the largest, of at least two that differ, ties all", () => {
+  assert.deepEqual(best([2, 2, null], -1), [false, false, false]);
   assert.deepEqual(best([3, 1, null, 1], -1), [false, true, false, true]);
   assert.deepEqual(best([3, 1, null], 1), [true, false, false]);
   assert.deepEqual(best([3, 1], 0), [false, false]);

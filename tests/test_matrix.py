@@ -1,0 +1,176 @@
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nst.facets import Items, read_items
+from nst.job import PictureParams
+from nst.matrix import Matrix, arrange, cells_of, lines_of
+from nst.metadata import Record
+from tests.galleries import RECORDS, record, source
+from tests.test_metadata import OK
+
+
+def arranged(*runs: list[Record]) -> tuple[Items, Matrix]:
+    sources = [source(rows, name=f"r{n}") for n, rows in enumerate(runs)]
+    items = read_items(sources)
+    return items, arrange(items, num_runs=len(runs))
+
+
+def made(**values: Any) -> Record:
+    """A record whose id is what it says, with these parameters."""
+    own = {n: values.pop(n) for n in list(values) if n in ("style_weight", "tv_weight", "seed")}
+    known = record(params=PictureParams(**own), **values)
+    return replace(known, outcome=replace(OK, id=repr((sorted(values.items()), own))))
+
+
+@settings(deadline=None, database=None, max_examples=20)
+@given(st.lists(RECORDS, min_size=1, max_size=3))
+def test_the_matrix_is_that_of_a_slow_one(runs: list[list[Record]]) -> None:
+    items, matrix = arranged(*runs)
+    column = [items.facets[matrix.column].at(i) for i in range(len(items))]
+    assert {repr(value) for value in column} == {repr(value) for value in matrix.columns}
+    rows: dict[tuple[Any, ...], list[int]] = {}
+    for i in range(len(items)):
+        rows.setdefault(tuple(items.facets[name].at(i) for name in matrix.row), []).append(i)
+    members = [
+        sorted(each, key=lambda i: (matrix.columns.index(column[i]), i)) for each in rows.values()
+    ]
+    assert matrix.order.tolist() == [i for row in members for i in row]
+    assert matrix.column_of.tolist() == [
+        matrix.columns.index(column[i]) for i in matrix.order.tolist()
+    ]
+    assert matrix.num_rows == len(rows)
+    starts = matrix.starts.tolist()
+    assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == [*map(len, members)]
+    heights = [max(Counter(matrix.columns.index(column[i]) for i in row).values())
+               for row in members]  # fmt: skip
+    assert matrix.num_lines == sum(heights)
+    # Every item stands in exactly one cell, and in its own column.
+    places = [
+        (cell, number)
+        for row, within in lines_of(matrix)
+        for number, cell in enumerate(cells_of(matrix, row, within))
+        if cell is not None
+    ]
+    assert sorted(cell for cell, _ in places) == list(range(len(items)))
+    assert all(matrix.column_of[cell] == number for cell, number in places)
+    assert len(list(lines_of(matrix))) == matrix.num_lines
+
+
+def test_columns_are_backbones_in_the_order_of_the_profiles() -> None:
+    backbones = ["resnet50", "vgg19", "unknown", "vgg16"]
+    _, matrix = arranged([made(backbone=name) for name in backbones])
+    assert (matrix.row, matrix.column) == (("content", "style"), "backbone")
+    assert matrix.columns == ("vgg16", "vgg19", "resnet50", "unknown")
+    assert matrix.patterns == ((0, 1, 2, 3),)
+    assert matrix.order.tolist() == [3, 1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "column", "columns"),
+    [
+        ([{}], (), "backbone", ("vgg16",)),
+        ([{"style_weight": 2}, {"style_weight": 1}], (), "style_weight", (1, 2)),
+        (
+            [{"labels": {"a": "10"}}, {"labels": {"a": "9"}}, {}],
+            (),
+            "label_a",
+            ("9", "10", None),
+        ),
+        (
+            [{"labels": {"a": "x"}, "seed": 1}, {"labels": {"a": "y"}, "seed": 2}],
+            ("label_a",),
+            "seed",
+            (1, 2),
+        ),
+        (
+            [{"backbone": "vgg19", "mask": "m"}, {"tv_weight": 1}],
+            ("mask", "tv_weight"),
+            "backbone",
+            ("vgg16", "vgg19"),
+        ),
+    ],
+)
+def test_the_axes_are_what_varies(
+    rows: list[dict[str, Any]], row: tuple[str, ...], column: str, columns: tuple[Any, ...]
+) -> None:
+    _, matrix = arranged([made(**values) for values in rows])
+    assert matrix.row == ("content", "style", *row)
+    assert (matrix.column, matrix.columns) == (column, columns)
+
+
+def test_rows_come_as_the_manifest_first_names_them() -> None:
+    _, matrix = arranged(
+        [
+            made(content="b"),
+            made(content="a"),
+            made(content="b", backbone="vgg19"),
+            made(content="b", labels={"x": "1"}),
+        ]
+    )
+    assert matrix.row == ("content", "style", "label_x")
+    assert matrix.order.tolist() == [0, 2, 1, 3]
+    assert matrix.patterns == ((0, 1), (0,))
+    assert matrix.row_patterns.tolist() == [0, 1, 1]
+
+
+def test_pictures_of_one_cell_take_lines_of_their_own() -> None:
+    rows = [record(id=name) for name in "abc"] + [record(id="d", backbone="vgg19")]
+    _, matrix = arranged(rows)
+    assert matrix.patterns == ((0, 0, 0, 1),)
+    assert matrix.num_lines == 3
+    assert [cells_of(matrix, 0, line) for line in range(3)] == [[0, 3], [1, None], [2, None]]
+
+
+@pytest.mark.parametrize("num_runs", [2, 5])
+def test_runs_are_columns_matched_by_what_their_rows_say(num_runs: int) -> None:
+    """A setting that is constant within every run tells the run, not the row."""
+    runs = [
+        [
+            made(content=content, style_weight=weight, tv_weight=float(run), backbone="vgg16")
+            for content in ("a", "b")
+            for weight in (1.0, 2.0)
+            if not (run == 1 and (content, weight) == ("b", 2.0))
+        ]
+        for run in range(num_runs)
+    ]
+    items, matrix = arranged(*runs)
+    names = tuple(f"r{n}" for n in range(num_runs))
+    assert (matrix.column, matrix.columns) == ("run", names)
+    assert matrix.row == ("content", "style", "style_weight")
+    assert matrix.run_diff == {"tv_weight": tuple(range(num_runs))}
+    assert matrix.num_rows == 4
+    assert matrix.num_unmatched == 1
+    whole, lacking = matrix.patterns
+    assert whole == tuple(range(num_runs))
+    assert lacking == tuple(n for n in range(num_runs) if n != 1)
+    assert matrix.row_patterns.tolist() == [0, 0, 0, 1]
+    for start, stop in zip(matrix.starts[:-1], matrix.starts[1:], strict=True):
+        members = matrix.order[start:stop].tolist()
+        for name in ("content", "style_weight"):
+            assert len({items.facets[name].at(i) for i in members}) == 1
+
+
+def test_a_backbone_for_each_run_is_told_of_the_run() -> None:
+    _, matrix = arranged([made(backbone="vgg16")], [made(backbone="vgg19")])
+    assert matrix.run_diff == {"backbone": ("vgg16", "vgg19")}
+    assert matrix.num_rows == 1
+    assert matrix.num_unmatched == 0
+
+
+def test_a_run_of_nothing_matches_nothing() -> None:
+    _, matrix = arranged([made(content="a"), made(content="b")], [])
+    assert matrix.num_unmatched == 2
+    assert matrix.num_rows == 2
+
+
+def test_nothing_at_all_is_a_matrix_too() -> None:
+    items, matrix = arranged([])
+    assert len(items) == 0
+    assert (matrix.num_rows, matrix.num_lines, matrix.columns, matrix.patterns) == (0, 0, (), ())
+    assert matrix.column == "backbone"
+    assert list(lines_of(matrix)) == []
