@@ -117,12 +117,18 @@ globalThis.nstProbe = (function () {
     return found ? found.name : null;
   }
 
-  /** Open and close the large view so many times. */
-  async function cycles(count) {
+  /** Open and close the large view so many times, once its pictures are there or, in haste, before. */
+  async function cycles(count, isHasty) {
+    const images = () => Array.from(document.querySelectorAll("dialog.large[open] img"));
     for (let i = 0; i < count; i++) {
       const cells = document.querySelectorAll('[role="gridcell"] a');
       cells[i % cells.length].click();
       while (!document.querySelector("dialog.large[open]")) await pause(5);
+      const end = performance.now() + 2000;
+      while (!isHasty && performance.now() < end) {
+        await frame();
+        if (images().length && images().every((image) => image.complete)) break;
+      }
       await frame();
       await NST.app.go({ id: "" });
       while (document.querySelector("dialog.large[open]")) await pause(5);
