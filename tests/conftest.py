@@ -1,6 +1,7 @@
 """Fixtures: a Prefect home of the tests' own, an S3 server, and pictures to work on."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -11,6 +12,10 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nst-tests-prefect-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ.pop("PREFECT_API_URL", None)
+
+# A shell that starts the tests in the background has them ignore it, and all that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
