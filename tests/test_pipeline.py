@@ -90,6 +90,7 @@ def test_pictures_carry_what_made_them_and_no_folder(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_alone_and_in_a_batch_the_pictures_are_the_same(tmp_path: Path) -> None:
     rows = [
         row(id="one", steps=30),
