@@ -1,6 +1,7 @@
 import io
 import math
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: i
         assert not isinstance(losses, tables.Coded)
         flat = list(zip(numbers.tolist(), losses.tolist(), told(layers), strict=True))
         bounds = nested.offsets.tolist()
-        seen += [flat[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        seen += [flat[a:b] for a, b in pairwise(bounds)]
     assert all(length == num_rows for length in lengths[:-1])
     assert sum(lengths) == 20
     expected = [[(p["n"], p["loss"], p["layer"]) for p in curve or ()] for curve in CURVES]
