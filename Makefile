@@ -19,8 +19,9 @@ help:
 demo: $(VENV)/.run
 	PREFECT_HOME="$(CURDIR)/.prefect" DO_NOT_TRACK=1 $(BIN)/nst run manifests/demo.csv --output $(DEMO_OUTPUT) --prefect
 
+# More processes than four would want more memory than most machines have: each loads the weights.
 test: check chromium
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 test-long: $(VENV)/.test
 	$(BIN)/pytest -m long

@@ -5,18 +5,22 @@ Pictures come in as sRGB in [0, 1]; the backbone normalises them itself.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision import models
-from torchvision.models.resnet import Bottleneck
 
 from nst.errors import WeightsError
 from nst.job import Pooling
 from nst.precision import DTYPES, frozen_conv
 from nst.profiles import PROFILES, BackboneProfile
 from nst.settings import Precision
+
+# torchvision imports torch's compiler, which takes longer than torch itself, in every process that
+# paints. A VGG needs none of it.
+if TYPE_CHECKING:
+    from torchvision.models.resnet import Bottleneck
 
 # Told a layer's name and features; what it returns goes on to the next layer.
 Tap = Callable[[str, Tensor], Tensor]
@@ -151,13 +155,13 @@ def _folded(stages: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
             folded[before] = _fused(folded[before], stage)
             folded[name] = nn.Identity()
         else:
-            if isinstance(stage, Bottleneck):
+            if hasattr(stage, "downsample"):
                 _fold_block(stage)
             folded[name] = stage
     return folded
 
 
-def _fold_block(block: Bottleneck) -> None:
+def _fold_block(block: "Bottleneck") -> None:
     for number in ("1", "2", "3"):
         conv, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
         setattr(block, f"conv{number}", _fused(conv, norm))
@@ -227,18 +231,29 @@ def _some_keys(state: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Architecture:
-    """How torchvision builds a network, and its modules in order under our layer names."""
+    """How a network is built with torchvision's keys, and its modules in order under our names."""
 
     build: Callable[[], nn.Module]
     stages: Callable[[nn.Module], dict[str, nn.Module]]
 
 
+def _vgg(num_convs: Sequence[int]) -> nn.Module:
+    """The features of one that has so many convolutions in each block."""
+    modules: list[nn.Module] = []
+    before = 3
+    for channels, number in zip((64, 128, 256, 512, 512), num_convs, strict=True):
+        for _ in range(number):
+            modules += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            before = channels
+        modules.append(nn.MaxPool2d(2, 2))
+    return nn.ModuleDict({"features": nn.Sequential(*modules)})
+
+
 def _vgg_stages(model: nn.Module) -> dict[str, nn.Module]:
     """conv1_1, relu1_1, conv1_2, ..., pool1, conv2_1, ..., as Simonyan and Zisserman count them."""
-    assert isinstance(model, models.VGG)
     stages: dict[str, nn.Module] = {}
     block, conv = 1, 0
-    for module in model.features:
+    for module in model.get_submodule("features").children():
         match module:
             case nn.Conv2d():
                 conv += 1
@@ -251,9 +266,15 @@ def _vgg_stages(model: nn.Module) -> dict[str, nn.Module]:
     return stages
 
 
-def _resnet_stages(model: nn.Module) -> dict[str, nn.Module]:
+def _resnet50() -> nn.Module:
+    from torchvision import models
+
+    network: nn.Module = models.resnet50()
+    return network
+
+
+def _resnet_stages(model: Any) -> dict[str, nn.Module]:
     """conv1, bn1, relu1, pool1, then each residual block as layer<stage>.<block>."""
-    assert isinstance(model, models.ResNet)
     stages: dict[str, nn.Module] = {
         "conv1": model.conv1,
         "bn1": model.bn1,
@@ -267,7 +288,7 @@ def _resnet_stages(model: nn.Module) -> dict[str, nn.Module]:
 
 
 _ARCHITECTURES: dict[str, _Architecture] = {
-    "vgg16": _Architecture(models.vgg16, _vgg_stages),
-    "vgg19": _Architecture(models.vgg19, _vgg_stages),
-    "resnet50": _Architecture(models.resnet50, _resnet_stages),
+    "vgg16": _Architecture(lambda: _vgg((2, 2, 3, 3, 3)), _vgg_stages),
+    "vgg19": _Architecture(lambda: _vgg((2, 2, 4, 4, 4)), _vgg_stages),
+    "resnet50": _Architecture(_resnet50, _resnet_stages),
 }

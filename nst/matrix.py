@@ -15,7 +15,8 @@ Order = NDArray[np.int64]
 
 # What may make up the columns, the first of them that varies.
 _COLUMN_ROLES: tuple[Role, ...] = ("run", "backbone", "setting", "label")
-_ROW_ROLES: tuple[Role, ...] = ("input", "backbone", "label", "setting")
+# Not labels: one that goes with the column would leave a row for each picture.
+_ROW_ROLES: tuple[Role, ...] = ("input", "backbone", "setting")
 _ALWAYS_IN_ROWS = ("content", "style")
 # What two runs are compared by. Where its inputs lie and how a run went is each picture's own.
 _RUN_ROLES: tuple[Role, ...] = ("input", "backbone", "label", "setting", "provenance")

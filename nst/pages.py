@@ -11,11 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from nst import datafiles, output
-from nst.facets import Items, Source, Value
+from nst.facets import Facet, Items, Source, Value
 from nst.matrix import Matrix, cells_of, lines_of
 from nst.texts import chip_text, number_text, readable, shown_text, told_apart
 
 _CSS = ("gallery.css",)
+_LARGE_CSS = ("large.css",)
 _GRID = (
     "codec.js",
     "store.js",
@@ -29,7 +30,19 @@ _GRID = (
     "toolbar.js",
     "app.js",
 )
-_LARGE = ("facts.js", "curve.js", "zoom.js", "modes.js", "large.js", "export.js", "help.js")
+_LARGE = (
+    "facts.js",
+    "curve.js",
+    "zoom.js",
+    "picture.js",
+    "bar.js",
+    "modes.js",
+    "scene.js",
+    "stage.js",
+    "large.js",
+    "export.js",
+    "help.js",
+)
 
 _TITLE = "Style transfers"
 _NUM_FIRST_LINES = 4
@@ -39,6 +52,7 @@ _PAGE_LINES = 100
 _BUFFERED = 1000
 _NONE = "none"
 _CHIPS = {"style_loss": "style", "content_loss": "content", "lpips": "LPIPS"}
+_APART_ROLES = ("input", "backbone", "run", "label", "setting")
 _THUMB_PX = 256
 _LARGE_THUMB_PX = 512
 
@@ -63,7 +77,10 @@ class Chip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One picture, or why there is none. `href` and `src` are URLs from where the page lies."""
+    """One picture, or why there is none. `href` and `src` are URLs from where the page lies.
+
+    `apart` tells it from others of its row that are in the same column.
+    """
 
     index: int
     id: str
@@ -73,6 +90,7 @@ class Cell:
     width: int | None
     height: int | None
     alt: str
+    apart: str | None
     chips: tuple[Chip, ...]
     reason: str | None
     error: str | None
@@ -113,6 +131,7 @@ def assets_of_pages() -> dict[str, tuple[str, bytes]]:
         "css": ("gallery", "css", text_of("text/css", _CSS)),
         "js": ("gallery", "js", text_of("application/javascript", _GRID)),
         "large": ("large", "js", text_of("application/javascript", _LARGE)),
+        "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
     }
     return {
         kind: (f"assets/{name}.{datafiles.hash8(data)}.{suffix}", data)
@@ -231,6 +250,7 @@ class Pages:
         first = int(matrix.starts[row])
         cells = cells_of(matrix, row, within)
         best = _best(items, [cell for cell in cells if cell is not None])
+        apart = self._apart(row)
         return Line(
             number=number,
             is_first=within == 0,
@@ -241,7 +261,7 @@ class Pages:
                 for name in matrix.row[2:]
             ),
             cells=tuple(
-                self._cell(cell, best, root) if cell is not None else None
+                self._cell(cell, best, apart, root) if cell is not None else None
                 for cell in cells[:num_columns]
             ),
         )
@@ -266,7 +286,23 @@ class Pages:
     def _base(self, item: int, root: str) -> str:
         return root + self._sources[int(self._items.run[item])].base
 
-    def _cell(self, item: int, best: Mapping[str, Value], root: str) -> Cell:
+    def _apart(self, row: int) -> list[Facet]:
+        """The fields in which pictures of a row differ that share a column."""
+        matrix = self._matrix
+        if matrix.heights[matrix.row_patterns[row]] == 1:
+            return []
+        members = slice(int(matrix.starts[row]), int(matrix.starts[row + 1]))
+        return [
+            facet
+            for name, facet in self._items.facets.items()
+            if facet.field.role in _APART_ROLES
+            and name not in (*matrix.row, matrix.column)
+            and len(set(facet.codes[members].tolist())) > 1
+        ]
+
+    def _cell(
+        self, item: int, best: Mapping[str, Value], apart: Sequence[Facet], root: str
+    ) -> Cell:
         items = self._items
         known = {**items.facets, "picture": items.places["picture"]}
         facts = {name: facet.at(item) for name, facet in known.items()}
@@ -284,6 +320,7 @@ class Pages:
             width=width,
             height=height,
             alt=self._alt(facts),
+            apart=", ".join(_apart_text(facet, item) for facet in apart) or None,
             chips=tuple(
                 Chip(title=title, text=chip_text(value), is_best=best.get(name) == value)
                 for name, title in _CHIPS.items()
@@ -302,6 +339,20 @@ class Pages:
         return f"{alt}, {column.title} {_text(facts[column.name])}"
 
 
+def _apart_text(facet: Facet, item: int) -> str:
+    value = facet.at(item)
+    if value is None:
+        return f"{facet.field.title}: {_NONE}"
+    match facet.field.role:
+        case "input":
+            return readable(_text(value))
+        case "backbone" | "run":
+            return _text(value)
+        case _:
+            text = chip_text(value) if isinstance(value, int | float) else _text(value)
+            return f"{facet.field.title}: {text}"
+
+
 def _reason(facts: Mapping[str, Value | None]) -> str | None:
     """Why there is no picture, or None."""
     if facts["status"] == "failed":
@@ -310,11 +361,11 @@ def _reason(facts: Mapping[str, Value | None]) -> str | None:
 
 
 def _best(items: Items, cells: Sequence[int]) -> dict[str, Value]:
-    """The lowest of each measurement that at least two of the cells have."""
+    """The lowest of each measurement that the cells do not all share."""
     found = {}
     for name in _CHIPS:
         values = [value for cell in cells if (value := items.facets[name].at(cell)) is not None]
-        if len(values) > 1:
+        if len(set(values)) > 1:
             found[name] = min(values)
     return found
 

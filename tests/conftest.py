@@ -1,6 +1,7 @@
 """Fixtures: a Prefect home of the tests' own, an S3 server, and pictures to work on."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -11,6 +12,17 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nst-tests-prefect-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ.pop("PREFECT_API_URL", None)
+
+# Before anything imports torch, and for all processes that tests start. Threads that spin while they
+# wait for each other take six times as long where another process has the core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# As many processes as cores: a second thread would only be in the way of the next one.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the tests in the background has them ignore it, and all that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +54,17 @@ def bucket(s3_server: str, request: pytest.FixtureRequest) -> str:
     name = f"bucket-{abs(hash(request.node.nodeid)) % 10**12}"
     s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True).mkdir(name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Shared out among threads, a long sum could come out another in a batch, or in tiles."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,6 +26,23 @@ from nst.weights import load_state, obtain
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "manifests/samples"
+
+
+# What is started ends, or has got somewhere, by then on a machine that has other work to do.
+PATIENCE_S = 300
+
+
+@contextmanager
+def started(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """`nst` as a user types it, in a process that does not outlive the test, however that ends."""
+    command = [sys.executable, "-m", "nst", *map(str, arguments)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def picture(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:

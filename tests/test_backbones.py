@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ from nst.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
 from nst.errors import WeightsError
 from nst.profiles import PROFILES
 from nst.winograd import WinogradConv2d
-from tests.helpers import picture_tensor, random_state, vgg16, with_random_norms
+from tests.helpers import ROOT, picture_tensor, random_state, vgg16, with_random_norms
 
 CPU = torch.device("cpu")
 
@@ -265,3 +267,11 @@ def test_variances_below_zero_are_refused() -> None:
 def test_another_networks_weights_are_refused() -> None:
     with pytest.raises(WeightsError, match=r"features\.0\.weight"):
         load_backbone("vgg19", random_state("resnet50"), ("relu1_1",), device=CPU)
+
+
+def test_a_vgg_waits_for_no_torchvision() -> None:
+    code = (
+        "import sys, nst.batch; from tests.helpers import vgg16; vgg16(); "
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

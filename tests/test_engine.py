@@ -15,6 +15,8 @@ from tests import helpers
 from tests.helpers import mask_tensor, picture_tensor, vgg16
 from tests.slow import slow_losses
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 # The loop is the same whichever the layers, and these are quick to reach.
 LAYERS: dict[str, Any] = {
     "content_layers": "relu3_1",

@@ -30,11 +30,11 @@ def sweep(folder: Path, output: str, kind: str, every: int) -> int:
 
 @pytest.mark.parametrize("kind", ["before", "during", "after"])
 def test_some_writes_on_a_disk(tmp_path: Path, kind: str) -> None:
-    assert sweep(tmp_path, str(tmp_path / "out"), kind, every=5) >= 3
+    assert sweep(tmp_path, str(tmp_path / "out"), kind, every=7) >= 3
 
 
 def test_some_writes_on_s3(tmp_path: Path, bucket: str) -> None:
-    assert sweep(tmp_path, f"{bucket}/out", "after", every=6) >= 2
+    assert sweep(tmp_path, f"{bucket}/out", "after", every=7) >= 3
 
 
 @pytest.mark.long

@@ -12,6 +12,8 @@ from nst.targets import LOSS_NAMES, Item, StyleMemo
 from tests.helpers import item, mask_tensor, picture_tensor, random_state, vgg16
 from tests.slow import slow_gradient, slow_losses
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 WEIGHTS: dict[str, Any] = {"content_weight": 0.3, "style_weight": 2.0}
 
 

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -156,16 +154,7 @@ def test_the_filter_saves_evaluations_of_a_real_objective(
     assert filtered < 0.8 * best_loss(one, 20)
 
 
-@pytest.fixture
-def _two_threads() -> Iterator[None]:
-    """Among which long sums are shared out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("size", SIZES)
 def test_items_of_a_batch_move_as_if_alone_to_the_bit(name: str, size: tuple[int, int]) -> None:

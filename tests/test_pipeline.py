@@ -166,6 +166,7 @@ def test_inputs_have_two_previews_and_each_is_written_where_it_is_missing(tmp_pa
         assert kept.stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_alone_and_in_a_batch_the_pictures_are_the_same(tmp_path: Path) -> None:
     rows = [
         row(id="one", steps=30),
@@ -470,7 +471,8 @@ def test_a_picture_that_cannot_fit_is_refused_with_the_memory_it_needs(
     found = memory.Memory(total=10_000_000, free=10_000_000)
     monkeypatch.setattr(memory, "memory_of", lambda _: found)
     manifest = write_project(tmp_path / "in", [row(id="big", size=96), row(id="small")])
-    (failed,) = run(manifest, tmp_path / "out").failed
+    # The other precision takes less, and is what some machines choose.
+    (failed,) = run(manifest, tmp_path / "out", precision="float32").failed
     assert (failed.outcome.id, failed.outcome.reason) == ("big", "out_of_memory")
     assert "72 x 96 pixels (height x width) with vgg16 need about 15.9 MB, " in str(
         failed.outcome.error
@@ -493,7 +495,7 @@ def test_a_batch_is_as_large_as_the_memory_that_is_forecast_for_it(
     monkeypatch.setattr("nst.batch.stylize", counted)
     rows = [row(id=f"n{i}", seed=i, init="noise") for i in range(7)]
     manifest = write_project(tmp_path / "in", rows)
-    assert run(manifest, tmp_path / "out").num_ok == 7
+    assert run(manifest, tmp_path / "out", precision="float32").num_ok == 7
     assert sizes == [3, 3, 1]
 
 

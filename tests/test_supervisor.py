@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.supervisor import Supervisor
 from tests import poison
-from tests.helpers import ROOT, row, write_project
+from tests.helpers import PATIENCE_S, ROOT, row, started, write_project
 
 
 @pytest.fixture
@@ -186,30 +187,15 @@ def test_errors_of_a_group_leave_the_process_and_come_as_they_are(
     assert supervisor._worker is worker
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def running_in(folder: Path, *arguments: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     """A run that lasts long enough to be stopped in the middle."""
     rows = [row(id=f"n{n}", steps=150, seed=n, init="noise") for n in range(30)]
     manifest = write_project(folder / "in", rows)
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "nst",
-            "run",
-            str(manifest),
-            "--output",
-            str(folder / "out"),
-            *arguments,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return started("run", manifest, "--output", folder / "out", *arguments)
 
 
 def wait_for_pictures(folder: Path, number: int) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_S
     while len(list((folder / "out/records/new").glob("*.json"))) < number:
         assert time.monotonic() < until, "no pictures"
         time.sleep(0.05)
@@ -234,11 +220,11 @@ def is_running(pid: int) -> bool:
 def test_a_signal_stops_a_run_which_the_next_one_goes_on_with(
     tmp_path: Path, number: int, arguments: list[str]
 ) -> None:
-    running = start(tmp_path, *arguments)
-    wait_for_pictures(tmp_path, 2)
-    painters = children(running.pid)
-    running.send_signal(number)
-    _, said = running.communicate(timeout=30)
+    with running_in(tmp_path, *arguments) as running:
+        wait_for_pictures(tmp_path, 2)
+        painters = children(running.pid)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 128 + number
     assert "what is finished is kept" in said
     assert not any(map(is_running, painters))
@@ -252,13 +238,13 @@ def test_a_signal_stops_a_run_which_the_next_one_goes_on_with(
 
 
 def test_killed_it_leaves_no_process_and_the_next_run_need_not_wait(tmp_path: Path) -> None:
-    running = start(tmp_path)
-    wait_for_pictures(tmp_path, 1)
-    painters = children(running.pid)
-    assert painters
-    running.kill()
-    running.communicate()
-    until = time.monotonic() + 20
+    with running_in(tmp_path) as running:
+        wait_for_pictures(tmp_path, 1)
+        painters = children(running.pid)
+        assert painters
+        running.kill()
+        running.communicate()
+    until = time.monotonic() + PATIENCE_S
     while any(map(is_running, painters)):
         assert time.monotonic() < until, "the painting process outlives the run"
         time.sleep(0.05)

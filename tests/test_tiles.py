@@ -14,6 +14,8 @@ from nst.targets import LOSS_NAMES, Item
 from nst.tiles import cut
 from tests.helpers import item, mask_tensor, picture_tensor, vgg16
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 MARGIN = 32
 # Of the whole VGG-16, which a tile cannot be smaller than.
 FULL_MARGIN = PROFILES["vgg16"].margin_px or 0

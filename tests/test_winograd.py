@@ -7,6 +7,8 @@ from torch.nn import functional
 
 from nst.winograd import WinogradConv2d, suits
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -7,11 +7,10 @@
 
   async function start() {
     const root = document.documentElement;
-    const { spine: path, large } = root.dataset;
-    const store = await NST.store.open(String(path));
+    const store = await NST.store.open(String(root.dataset.spine));
     const { spine } = store;
-    /** @type {Map<string, Promise<void>>} */
-    const scripts = new Map();
+    /** @type {Promise<void> | null} */
+    let large = null;
     let turn = 0;
     let viewOf = "";
     let ready = 0;
@@ -63,24 +62,18 @@
         note.textContent = error.message;
         note.hidden = false;
       },
-      script(src) {
-        let loaded = scripts.get(src);
-        if (!loaded) {
-          loaded = new Promise((resolve, reject) => {
-            const script = document.createElement("script");
-            script.onload = () => resolve();
-            script.onerror = () => {
-              scripts.delete(src);
-              reject(new Error("expected the gallery's file " + src + ", found none; reload the page"));
-            };
-            script.src = src;
-            document.head.append(script);
-          });
-          scripts.set(src, loaded);
-        }
-        return loaded;
+      more() {
+        return (large ||= Promise.all([
+          arrived(NST.dom.make("link", { rel: "stylesheet", href: root.dataset.largeCss })),
+          arrived(NST.dom.make("script", { src: root.dataset.large })),
+        ]).then(
+          () => {},
+          (error) => {
+            large = null;
+            throw error;
+          },
+        ));
       },
-      more: () => app.script(String(large)),
       focus(index) {
         const at = app.whereIs(index);
         if (!at) return;
@@ -146,6 +139,18 @@
       else if (!app.state.id) toolbar.key(event);
     });
     await refresh();
+  }
+
+  /** Put a part of the page into it. @param {HTMLScriptElement | HTMLLinkElement} element @returns {Promise<void>} */
+  function arrived(element) {
+    return new Promise((resolve, reject) => {
+      element.onload = () => resolve();
+      element.onerror = () => {
+        element.remove();
+        reject(new Error("expected a file of the gallery beside the page, found none; reload the page"));
+      };
+      document.head.append(element);
+    });
   }
 
   start().catch((error) => {

@@ -3,6 +3,7 @@
 (function () {
   "use strict";
 
+  const APART = new Set(["input", "backbone", "run", "label", "setting"]);
   const CHIPS = ["style_loss", "content_loss", "lpips"];
   /** @type {Record<string, string>} */
   const CHIP_TITLES = { style_loss: "style", content_loss: "content" };
@@ -20,6 +21,7 @@
     const items = numbers.map((number) => (number < 0 ? null : store.peek(number)));
     const any = items.find((item) => item) || store.peek(view.items[view.lines[line]]);
     const marks = chips(app, items);
+    const apart = fieldsApart(app, line);
     return make(
       "tr",
       {
@@ -29,7 +31,7 @@
         "aria-rowindex": line + 2,
       },
       head(app, any),
-      ...numbers.map((number, i) => cell(app, number, items[i], columns[i], marks[i])),
+      ...numbers.map((number, i) => cell(app, number, items[i], columns[i], marks[i], apart)),
     );
   }
 
@@ -75,8 +77,9 @@
    * @param {Item | null} item null where it is not loaded yet
    * @param {number} column
    * @param {Chip[]} marks
+   * @param {Field[]} apart
    */
-  function cell(app, number, item, column, marks) {
+  function cell(app, number, item, column, marks, apart) {
     const { make } = NST.dom;
     const td = make("td", { role: "gridcell", class: "cell", "aria-colindex": column + 2 });
     if (number < 0) {
@@ -95,8 +98,9 @@
           make("span", { dir: "auto" }, String(item.get("error") ?? "")),
         ),
       );
+      if (apart.length) td.append(captions([], item, apart));
     } else {
-      td.append(picture(app, item), captions(marks));
+      td.append(picture(app, item), captions(marks, item, apart));
     }
     return td;
   }
@@ -135,12 +139,40 @@
     return item.content.name + " in the style of " + style + ", " + item.get("backbone") + more;
   }
 
-  /** @param {Chip[]} marks */
-  function captions(marks) {
+  /**
+   * The fields in which pictures of a line's row differ that share a column.
+   * @param {App} app
+   * @param {number} line
+   */
+  function fieldsApart(app, line) {
+    const { state, store, view } = app;
+    const row = NST.pivot.rowOf(view.rows, line);
+    const [from, to] = [view.rows[row], view.rows[row + 1]];
+    if (to - from < 2) return [];
+    const known = Array.from(view.items.subarray(view.lines[from], view.lines[to]), (item) => store.peek(item));
+    return store.fields.filter((field) => {
+      if (!field.hash || !APART.has(field.role) || field.name === state.x || state.y.includes(field.name)) return false;
+      return new Set(known.map((item) => item && item.get(field.name))).size > 1;
+    });
+  }
+
+  /** @param {Field} field @param {Item} item */
+  function textApart(field, item) {
+    const value = item.get(field.name);
+    if (value === null) return field.title + ": none";
+    if (field.role === "input") return NST.format.readable(String(value));
+    const text = NST.format.short(value);
+    return field.role === "backbone" || field.role === "run" ? text : field.title + ": " + text;
+  }
+
+  /** @param {Chip[]} marks @param {Item} item @param {Field[]} apart */
+  function captions(marks, item, apart) {
     const { make } = NST.dom;
+    const differs = apart.map((field) => textApart(field, item)).join(", ");
     return make(
       "p",
       { class: "chips" },
+      differs ? make("span", { class: "apart", dir: "auto" }, differs) : null,
       ...marks.map(({ title, text, best }) =>
         best
           ? make("b", { title: "best of its row" }, "★ " + title + " " + text)
@@ -174,14 +206,14 @@
   }
 
   /**
-   * The best of at least two values, null where there is none.
+   * The best of several values, null where they are alike.
    * @param {(Value | null)[]} values
    * @param {number} better -1 where the least is best, 1 where the largest is
    */
   function bestOf(values, better) {
     const numbers = values.filter((value) => typeof value === "number");
-    if (numbers.length < 2 || !better) return null;
-    return better < 0 ? Math.min(...numbers) : Math.max(...numbers);
+    const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+    return low === high || !better ? null : better < 0 ? low : high;
   }
 
   NST.cells = { row, alt, bestOf, sources };

@@ -8,7 +8,6 @@
   const MAX_CELLS_ELEMENTS = 1000;
   const ELEMENTS_PER_CELL = 7;
   const ELEMENTS_PER_HEAD = 12;
-  const SPARE_LINES = 1;
   const LOAD_DELAY_MS = 40;
 
   /** @param {App} app @returns {Grid} */
@@ -28,6 +27,8 @@
     let rowHeight = 0;
     let scheduled = 0;
     let loading = 0;
+    // Lines beside those on screen; none until somebody is there to look at them.
+    let spare = 0;
 
     const firstLine = () => (page() - 1) * PAGE_LINES;
     const pages = () => Math.max(1, Math.ceil(app.view.numLines / PAGE_LINES));
@@ -68,7 +69,7 @@
     /** As many columns as leave the page light enough, from the one that is asked for on. */
     function shownColumns() {
       const { view, state } = app;
-      const tall = Math.ceil(window.innerHeight / rowHeight) + 1 + 2 * SPARE_LINES;
+      const tall = Math.ceil(window.innerHeight / rowHeight) + 3;
       const most = Math.floor((MAX_CELLS_ELEMENTS / tall - ELEMENTS_PER_HEAD) / ELEMENTS_PER_CELL);
       const count = Math.min(12, Math.max(2, most), view.columns.length);
       const from = Math.max(0, Math.min(state.left, view.columns.length - count));
@@ -84,11 +85,26 @@
       return true;
     }
 
+    /** A thumbnail that is gone gives way to the picture, and that to words. @param {HTMLImageElement} image */
+    function missed(image) {
+      const href = image.closest("a")?.getAttribute("href");
+      if (href && image.getAttribute("src") !== href) {
+        image.removeAttribute("srcset");
+        image.removeAttribute("sizes");
+        image.src = href;
+      } else {
+        const text = href ? "picture not found: " + image.alt : "not found";
+        image.replaceWith(NST.dom.make("span", { class: "missing" }, text));
+      }
+    }
+
     /** @param {number} line @param {HTMLTableRowElement} row */
     function keep(line, row) {
       rows.set(line, row);
       for (const cell of row.querySelectorAll("td")) cell.tabIndex = -1;
       for (const link of row.querySelectorAll("a")) link.tabIndex = -1;
+      // Those that the page came with may have been missed before anybody listened.
+      for (const image of row.querySelectorAll("img")) if (image.complete && !image.naturalWidth) missed(image);
     }
 
     function drawHead() {
@@ -110,10 +126,10 @@
     /** The lines on screen and a few beside them, from and up to but not including. */
     function wanted() {
       const top = table.parentElement ? frame.getBoundingClientRect().top + head.offsetHeight : 0;
-      const from = Math.floor(-top / rowHeight) - SPARE_LINES;
-      const count = Math.ceil(window.innerHeight / rowHeight) + 1 + 2 * SPARE_LINES;
-      const low = Math.max(0, Math.min(from, numLines() - count));
-      return { from: firstLine() + low, to: firstLine() + Math.min(numLines(), Math.max(from, 0) + count) };
+      const from = Math.floor(-top / rowHeight) - spare;
+      const to = Math.ceil((window.innerHeight - top) / rowHeight) + spare;
+      const low = Math.max(0, Math.min(from, numLines() - 1));
+      return { from: firstLine() + low, to: firstLine() + Math.min(numLines(), Math.max(to, low + 1)) };
     }
 
     function draw() {
@@ -267,20 +283,10 @@
       event.preventDefault();
       app.open(Number(cell.dataset.item));
     });
-    // A thumbnail that is gone gives way to the picture, and that to words.
     table.addEventListener(
       "error",
       (event) => {
-        const image = /** @type {HTMLImageElement} */ (event.target);
-        if (image.tagName !== "IMG") return;
-        const link = image.closest("a");
-        const href = link?.getAttribute("href");
-        if (href && image.getAttribute("src") !== href) {
-          image.removeAttribute("srcset");
-          image.src = href;
-        } else {
-          image.replaceWith(NST.dom.make("span", { class: "missing" }, link ? "picture not found: " + image.alt : "not found"));
-        }
+        if (event.target instanceof HTMLImageElement) missed(event.target);
       },
       true,
     );
@@ -290,6 +296,13 @@
       if (!scheduled) scheduled = requestAnimationFrame(draw);
     };
     window.addEventListener("scroll", schedule, { passive: true });
+    const awake = () => {
+      spare = 1;
+      schedule();
+    };
+    for (const sign of ["pointermove", "touchstart", "keydown", "scroll"]) {
+      window.addEventListener(sign, awake, { once: true, passive: true });
+    }
     window.addEventListener("resize", () => requestAnimationFrame(update));
 
     return {

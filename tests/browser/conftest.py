@@ -44,7 +44,7 @@ def page(watched: Pages) -> Page:
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a gallery of 108, some of which failed or lack their files: not to be changed."""
     folder = tmp_path_factory.mktemp("usual")
-    samples.write(folder, samples.usual(), without_picture=samples.WITHOUT_PICTURE)
+    samples.write(folder, samples.usual(), gone=samples.GONE)
     return folder
 
 

@@ -112,8 +112,14 @@ def wait_ready(page: Page, *, after: int = 0, timeout_s: float = 10) -> None:
     # Playwright's own wait_for_function makes a function of a text, which the page's policy forbids.
     end = monotonic() + timeout_s
     while updates(page) <= after:
-        assert monotonic() < end, f"no update after {after} in {timeout_s:g} s"
+        assert monotonic() < end, f"no update after {after} in {timeout_s:g} s; {problem(page)!r}"
         sleep(0.01)
+
+
+def problem(page: Page) -> str:
+    """What the gallery says went wrong, empty where nothing did."""
+    note = page.locator("#problem:not([hidden])")
+    return note.inner_text() if note.count() else ""
 
 
 @contextmanager

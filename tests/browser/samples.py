@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import product
@@ -27,8 +27,6 @@ STYLE_WEIGHTS = (0.5, 1.0, 2.0)
 _LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 _START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _NUM_PICTURES = 12
-# Names of the fields of a thumbnail, of a release that has them.
-_FIELDS = {each.name for each in fields(Outcome)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,31 +58,23 @@ class Sample:
     def failed(self, reason: str, error: str) -> "Sample":
         """The same row, with no picture."""
         nothing = {name: None for name in self._made() if name not in ("id", "finished_at")}
-        why = {"status": "failed", "reason": reason, "error": error, "loss_curve": ()}
-        return Sample(
-            number=self.number,
-            content=self.content,
-            style=self.style,
-            backbone=self.backbone,
-            id=self.id,
-            labels=self.labels,
-            params=self.params,
-            outcome=nothing | why | {"style_layer_losses": ()},
-        )
+        empty = {"loss_curve": (), "style_layer_losses": ()}
+        why = {"status": "failed", "reason": reason, "error": error}
+        return replace(self, outcome=nothing | empty | why)
 
     def _made(self) -> dict[str, Any]:
         job_id = self.id or f"p{self.number:05}"
         one = painted(self.number % _NUM_PICTURES)
         random = np.random.default_rng(self.number)
         content, style, ssim = (float(each) for each in random.uniform(0.05, 0.95, 3))
-        values = {
+        return {
             "id": job_id,
             "key": hashlib.sha256(job_id.encode()).hexdigest(),
             "status": "ok",
             "picture": f"{output.IMAGES}/{job_id}.png",
             "picture_digest": one.digest,
             "picture_bytes": len(one.png),
-            "thumbnail": f"thumbs/{one.digest[:2]}/{one.digest[:16]}",
+            "thumbnail": output.thumbnail_stem(one.digest),
             "color": one.color,
             "height": one.height,
             "width": one.width,
@@ -114,7 +104,6 @@ class Sample:
             ),
             "loss_curve": tuple(_curve(content, style, self.curve)),
         }
-        return {name: value for name, value in values.items() if name in _FIELDS}
 
 
 def _curve(content: float, style: float, count: int) -> Iterator[CurvePoint]:
@@ -133,7 +122,7 @@ def _curve(content: float, style: float, count: int) -> Iterator[CurvePoint]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Painted:
-    """A picture as the files that an output has of it, by what is added to their stem."""
+    """A picture as the files that an output has of it; the thumbnails by their paths in it."""
 
     png: bytes
     thumbs: dict[str, bytes]
@@ -150,15 +139,15 @@ def painted(number: int, *, long_edge: int = 96) -> Painted:
     array = picture(*sides, seed=number)
     image = Image.fromarray(array)
     png = encoded(image)
+    digest = hashlib.sha256(png).hexdigest()
     red, green, blue = (int(each) for each in array.reshape(-1, 3).mean(axis=0))
     return Painted(
         png=png,
         thumbs={
-            f"-{edge}.webp": _webp(image, edge)
-            for edge in (256, 512)
-            if edge == 256 or max(sides) > 256
+            path: _webp(image, edge)
+            for edge, path in output.thumbnail_paths(output.thumbnail_stem(digest), *sides).items()
         },
-        digest=hashlib.sha256(png).hexdigest(),
+        digest=digest,
         color=f"#{red:02x}{green:02x}{blue:02x}",
         height=sides[0],
         width=sides[1],
@@ -195,32 +184,36 @@ def usual() -> list[Sample]:
         "diverged", "the loss became nan at evaluation 7; try a smaller weight"
     )
     made[40] = made[40].failed("input_not_found", "styles/nested/wave.jpg: there is no such file")
+    gone = {"thumbnail": "thumbs/00/0000000000000000"}
+    made[10] = replace(made[10], outcome=gone)
+    made[11] = replace(made[11], outcome=gone)
+    made[12] = replace(made[12], outcome={"thumbnail": None, "color": None})
     return made
 
 
-# Of the pictures of `usual`, those that are not in its folder: the file, and the thumbnails.
-WITHOUT_PICTURE = (10,)
-WITHOUT_THUMBNAIL = (11,)
+# Of `usual`, the pictures whose files are gone, thumbnails and all or not, and those whose
+# thumbnails alone are gone, or were never made.
+GONE = (10,)
+WITHOUT_THUMBNAIL = (11, 12)
 
 
 def write(
     folder: Path,
     samples: Sequence[Sample],
     *,
-    without_picture: Iterable[int] = (),
+    gone: Iterable[int] = (),
     previews: bool = True,
 ) -> Path:
     """An output in `folder` with the pictures, metadata and gallery of the samples; its page."""
     records = [sample.record() for sample in samples]
-    missing = {f"p{number:05}" for number in without_picture}
+    missing = {f"p{number:05}" for number in gone}
     for sample, record in zip(samples, records, strict=True):
         outcome = record.outcome
         if outcome.picture is not None and outcome.id not in missing:
             one = painted(sample.number % _NUM_PICTURES)
             _link(folder / outcome.picture, one.png, folder / f".pool/{one.digest}.png")
-            for suffix, data in one.thumbs.items():
-                stem = folder / "thumbs" / one.digest[:2] / one.digest[:16]
-                _once(stem.with_name(stem.name + suffix), data)
+            for path, data in one.thumbs.items():
+                _once(folder / path, data)
     if previews:
         for place, reference in enumerate(
             dict.fromkeys(name for record in records for name in (record.content, record.style))
@@ -228,9 +221,9 @@ def write(
             image = Image.fromarray(picture(96, 128, seed=100 + place))
             digest = hashlib.sha256(reference.encode()).hexdigest()
             _once(folder / output.INPUTS / output.preview_name(digest), encoded(image, "JPEG"))
-            _once(folder / output.INPUTS / f"{digest[:16]}-256.webp", _webp(image, 256))
+            _once(folder / output.INPUTS / output.small_preview_name(digest), _webp(image, 256))
     write_metadata(folder, records)
-    pipeline.rebuild_gallery(str(folder))
+    pipeline.rebuild_gallery([str(folder)])
     return folder / output.GALLERY
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from nst import lease, pipeline
@@ -13,26 +14,20 @@ from nst.settings import RunSettings
 from nst.supervisor import Supervisor
 from tests import poison
 from tests.catalogue import Bench, Case, Letter, bad, good
-from tests.helpers import ROOT, csv_bytes, row, write_project
+from tests.helpers import PATIENCE_S, ROOT, csv_bytes, row, started, write_project
 
 _LETTER_OF: Mapping[int, Letter] = {0: "OK", 1: "S", 2: "A", 3: "R"}
 
 
-def _start(bench: Bench) -> subprocess.Popen[str]:
+def _started(bench: Bench) -> AbstractContextManager["subprocess.Popen[str]"]:
     """`nst run` as a user types it, with rows enough to be met half-way."""
     rows = [row(id=f"n{n}", size=48, steps=40, seed=n, init="noise") for n in range(8)]
     manifest = write_project(bench.inputs, rows)
-    return subprocess.Popen(
-        [sys.executable, "-m", "nst", "run", str(manifest), "--output", bench.output],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return started("run", manifest, "--output", bench.output)
 
 
 def _wait_for_a_picture(bench: Bench) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_S
     while not list((bench.output / "records/new").glob("*.json")):
         assert time.monotonic() < until, "no picture"
         time.sleep(0.05)
@@ -47,21 +42,21 @@ def _again(bench: Bench) -> Letter:
 
 def _killed(bench: Bench) -> Letter:
     """Every write is in tests/test_kill_sweep.py; here the command itself, half-way."""
-    running = _start(bench)
-    _wait_for_a_picture(bench)
-    running.kill()
-    running.communicate()
+    with _started(bench) as running:
+        _wait_for_a_picture(bench)
+        running.kill()
+        running.communicate()
     return _again(bench)
 
 
 def _signalled(number: int, times: int) -> "Case":
     def observe(bench: Bench) -> Letter:
-        running = _start(bench)
-        _wait_for_a_picture(bench)
-        for _ in range(times):
-            running.send_signal(number)
-            time.sleep(0.05)
-        running.communicate(timeout=30)
+        with _started(bench) as running:
+            _wait_for_a_picture(bench)
+            for _ in range(times):
+                running.send_signal(number)
+                time.sleep(0.05)
+            running.communicate(timeout=PATIENCE_S)
         assert running.returncode in (128 + number, -number)
         return _again(bench)
 

@@ -70,6 +70,7 @@ export default [
       ),
     },
     rules: {
+      strict: ["error", "safe"],
       "no-console": "error",
       "no-alert": "error",
       "no-eval": "error",
@@ -90,6 +91,10 @@ export default [
       ],
       "no-restricted-syntax": ["error", ...rules(SYNTAX, "selector")],
     },
+  },
+  {
+    files: ["bench/**/*.js"],
+    languageOptions: { ecmaVersion: 2023, sourceType: "script" },
   },
   {
     files: ["tests/gallery/**/*.js"],

@@ -56,7 +56,7 @@ const ALLOWED = [
 
 /** @param {string} body @param {string} [file] */
 async function complaints(body, file = "nst/assets/sample.js") {
-  const code = `"use strict";\n(function () {\n${body}\n})();\n`;
+  const code = `(function () {\n"use strict";\n${body}\n})();\n`;
   const results = await linter.lintText(code, { filePath: `${ROOT}/${file}` });
   return results.flatMap((result) => result.messages.map((message) => message.message));
 }
@@ -74,7 +74,7 @@ for (const body of ALLOWED) {
 }
 
 test("names that a script gives to every other are reported", async () => {
-  const results = await linter.lintText('"use strict";\nfunction f() {}\nf();\n', {
+  const results = await linter.lintText('function f() {\n"use strict";\n}\nf();\n', {
     filePath: `${ROOT}/nst/assets/sample.js`,
   });
   assert.equal(results[0].messages.length, 1);

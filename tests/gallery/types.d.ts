@@ -182,8 +182,6 @@ interface App {
   isUsual(): boolean;
   announce(text: string): void;
   fail(error: Error): void;
-  /** Load a further script of the page, once. */
-  script(src: string): Promise<void>;
   /** Load what the large view needs. */
   more(): Promise<void>;
   /** Focus the cell of an item in the table. */
@@ -242,12 +240,7 @@ interface NSTNamespace {
   grid: { open(app: App): Grid };
   toolbar: { open(app: App): { update(): void; key(event: KeyboardEvent): void } };
   app: App;
-  facts: { panel(app: App, items: Item[], names: string[], showAll: boolean): HTMLElement };
-  curve: { figure(curves: { name: string; points: CurvePoint[] }[]): Element };
-  zoom: { attach(stage: HTMLElement, app: App): { update(): void } };
-  modes: any;
   large: { update(): void; key(event: KeyboardEvent): boolean };
-  export: { csv(app: App): Promise<void>; print(app: App): Promise<void> };
   help: { show(): void };
 }
 

@@ -1,0 +1,80 @@
+// @ts-check
+// What the large view shows: follows from the state, and from nothing else.
+(function () {
+  "use strict";
+
+  /** The scene with the items that it shows. @param {App} app */
+  async function load(app) {
+    const scene = await sceneOf(app);
+    if (!scene) return null;
+    const items = new Map([[scene.current, scene.item]]);
+    await Promise.all(
+      panes(scene).map(async (name) => {
+        const number = numberOf(scene, name);
+        if (number >= 0) items.set(name, await app.store.item(number));
+      }),
+    );
+    const { width = 3, height = 2 } = [...items.values()].find((item) => item.width && item.height) ?? {};
+    return { scene: { ...scene, ratio: width / height }, items };
+  }
+
+  /** @param {Scene} scene */
+  const panes = (scene) => (scene.mode === "side" ? scene.shown : [scene.a, scene.b]);
+
+  /** @param {Scene} scene @param {string} name of a column */
+  const numberOf = ({ names, numbers }, name) => numbers[names.indexOf(name)] ?? -1;
+
+  /** @param {Scene} scene @param {string} name of a column */
+  const titleOf = ({ names, titles }, name) => titles[names.indexOf(name)] ?? name;
+
+  /**
+   * What the state asks for; null where its picture is not there.
+   * @param {App} app
+   * @returns {Promise<Scene | null>}
+   */
+  async function sceneOf(app) {
+    const { state, store, view } = app;
+    const index = await store.find(state.id);
+    if (index < 0) return null;
+    const item = await store.item(index);
+    const where = app.whereIs(index);
+    const { full, short } = NST.format;
+    // A picture that the selection leaves out stands alone.
+    const values = where ? view.columns : [item.get(state.x)];
+    const names = values.map(full);
+    const numbers = where ? names.map((_, column) => view.at(where.line, column)) : [index];
+    const current = where ? names[where.column] : names[0];
+    const present = names.filter((_, column) => numbers[column] >= 0);
+    return {
+      index, item, names, numbers, current,
+      titles: values.map(app.columnTitle),
+      line: where ? where.line : -1,
+      column: where ? where.column : 0,
+      numLines: view.numLines,
+      mode: state.mode,
+      shown: NST.modes.shown(state.show, names, present, current),
+      ...NST.modes.pair(state, names, current),
+      all: state.all,
+      ratio: 0,
+      columnTitle: store.field(state.x)?.title ?? state.x,
+      content: item.content.name,
+      style: item.styles.map((style) => style.name).join(" + "),
+      facts: state.y
+        .filter((name) => !NST.modes.INPUTS.includes(name))
+        .map((name) => (store.field(name)?.title ?? name) + " " + short(item.get(name))),
+    };
+  }
+
+  /**
+   * The next line that has an item in the current column, -1 where there is none.
+   * @param {App} app @param {Scene} scene @param {number} direction
+   */
+  function nextLine({ view }, { line, column }, direction) {
+    for (let next = line + direction; line >= 0 && next >= 0 && next < view.numLines; next += direction) {
+      if (view.at(next, column) >= 0) return next;
+    }
+    return -1;
+  }
+
+  NST.scene = { load, nextLine, numberOf, panes, titleOf };
+})();
