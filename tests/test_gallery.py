@@ -395,7 +395,7 @@ PAYLOADS = [
 
 
 def hostile_rows(text: str) -> list[Record]:
-    hidden = {name: text for name in ("picture", "thumbnail", "color", "content_digest",
+    hidden: dict[str, Any] = {name: text for name in ("picture", "thumbnail", "color", "content_digest",
                                       "style_digest", "weights_digest", "weights_origin",
                                       "nst_version", "torch_version", "device", "precision",
                                       "picture_digest", "key")}  # fmt: skip

@@ -84,7 +84,7 @@ def test_columns_are_backbones_in_the_order_of_the_profiles() -> None:
         ),
         (
             [{"labels": {"a": "x"}, "seed": 1}, {"labels": {"a": "y"}, "seed": 2}],
-            ("label_a",),
+            (),
             "seed",
             (1, 2),
         ),
@@ -110,10 +110,10 @@ def test_rows_come_as_the_manifest_first_names_them() -> None:
             made(content="b"),
             made(content="a"),
             made(content="b", backbone="vgg19"),
-            made(content="b", labels={"x": "1"}),
+            made(content="b", mask="m", labels={"x": "1"}),
         ]
     )
-    assert matrix.row == ("content", "style", "label_x")
+    assert matrix.row == ("content", "style", "mask")
     assert matrix.order.tolist() == [0, 2, 1, 3]
     assert matrix.patterns == ((0, 1), (0,))
     assert matrix.row_patterns.tolist() == [0, 1, 1]

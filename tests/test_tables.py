@@ -63,7 +63,7 @@ def test_columns_of_several_row_groups_are_one() -> None:
     assert columns.get("z") is None
 
 
-CURVES = [
+CURVES: list[list[dict[str, Any]] | None] = [
     [{"n": 1, "loss": 0.5, "layer": "a"}, {"n": 2, "loss": None, "layer": None}],
     None,
     [],
