@@ -11,7 +11,10 @@ from nst.finish import read_metadata
 from nst.metadata import Outcome, Record
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
-_NO_GALLERY = "expected a file of the gallery, found none that can be read; rebuild the gallery"
+_NO_GALLERY = (
+    "expected a file of the gallery as it was written, found another or none; remove it and run nst "
+    "gallery"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +63,18 @@ def verify(url: str) -> Audit:
         for path in output.thumbnails_of(outcome).values()
         if path not in tree
     ]
-    shown, unreadable = _shown(url)
-    findings += unreadable
+    shown = shown_pictures(url)
+    built = _built_files(url)
+    damaged = storage.in_parallel(lambda path: _is_damaged(url, path, built[path]), sorted(built))
     findings += [
-        Finding(path=path, said="expected it as the gallery was built; rebuild the gallery")
-        for path, size in sorted(_built_files(url).items())
-        if tree.get(path) != size
+        Finding(path=path, said=_NO_GALLERY)
+        for path, is_damaged in zip(sorted(built), damaged, strict=True)
+        if is_damaged
     ]
     findings += [
         Finding(
             path=path,
-            said="expected it in the gallery, found it in no file of its data; rebuild the gallery",
+            said="expected it in the gallery, found it in no file of its data; run nst gallery",
         )
         for path in sorted({o.picture for o in outcomes if o.picture} - shown)
     ]
@@ -143,45 +147,42 @@ def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None
 
 def shown_pictures(url: str) -> set[str]:
     """The pictures that the gallery of an output shows, by their paths in it; none without one."""
-    return _shown(url)[0]
-
-
-def _shown(url: str) -> tuple[set[str], list[Finding]]:
-    """What the gallery shows, and which of its files cannot be told from."""
-    try:
-        page = storage.read_bytes(storage.join(url, output.GALLERY))
-    except NotFoundError:
-        return set(), []
-    found = _SPINE.search(page)
+    page = _read(url, output.GALLERY)
+    found = _SPINE.search(page or b"")
     if found is None:
-        return set(), [Finding(path=output.GALLERY, said=_NO_GALLERY)]
-    spine = found[1].decode()
+        return set()
     try:
-        paths = gallery.chunk_paths(storage.read_bytes(storage.join(url, spine)))
-    except (NotFoundError, ValueError):
-        return set(), [Finding(path=spine, said=_NO_GALLERY)]
-    read = storage.in_parallel(lambda path: _shown_by(url, path), paths)
-    pictures = {path for each in read if each is not None for path in each}
-    return pictures, [
-        Finding(path=path, said=_NO_GALLERY)
-        for path, each in zip(paths, read, strict=True)
-        if each is None
-    ]
+        paths = gallery.chunk_paths(_read(url, found[1].decode()) or b"")
+    except ValueError:
+        return set()
+    return {
+        path for each in storage.in_parallel(lambda p: _shown_by(url, p), paths) for path in each
+    }
 
 
-def _shown_by(url: str, path: str) -> set[str] | None:
+def _shown_by(url: str, path: str) -> set[str]:
     try:
-        return gallery.shown_pictures(storage.read_bytes(storage.join(url, path)))
-    except (NotFoundError, ValueError):
+        return gallery.shown_pictures(_read(url, path) or b"")
+    except ValueError:
+        return set()
+
+
+def _read(url: str, path: str) -> bytes | None:
+    try:
+        return storage.read_bytes(storage.join(url, path))
+    except NotFoundError:
         return None
+
+
+def _is_damaged(url: str, path: str, size: int) -> bool:
+    """Whether a file of the gallery is not what was written, or not there."""
+    data = _read(url, path)
+    return data is None or len(data) != size or not gallery.is_whole(path, data)
 
 
 def _built_files(url: str) -> Mapping[str, int]:
     """The files of the gallery and their bytes, as it was built."""
-    try:
-        return gallery.read_receipt(storage.read_bytes(storage.join(url, gallery.RECEIPT)))[1]
-    except NotFoundError:
-        return {}
+    return gallery.read_receipt(_read(url, gallery.RECEIPT) or b"")[1]
 
 
 def _stale(url: str, tree: Mapping[str, int]) -> list[str]:

@@ -33,7 +33,8 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
     """
     metadata_url = storage.join(settings.output, output.METADATA)
     table, failed = _write_metadata(metadata_url, plan, settings, errors or {})
-    gallery_url = _write_gallery(settings.output, [_source("", settings.output, "", table)])
+    (name,) = _run_names([settings.output])
+    gallery_url = _write_gallery(settings.output, [_source(name, settings.output, "", table)])
     done = set(plan.done)
     return RunReport(
         num_rows=len(plan.jobs),
@@ -152,7 +153,8 @@ def _source(name: str, url: str, base: str, table: bytes) -> Source:
 
 
 def _run_names(urls: Sequence[str]) -> list[str]:
-    return told_apart(url.rstrip("/").rpartition("/")[2] for url in urls)
+    places = (storage.absolute(url).replace("\\", "/") for url in urls)
+    return told_apart(place.rstrip("/").rpartition("/")[2] for place in places)
 
 
 def _write_gallery(url: str, sources: Sequence[Source], *, static_pages: bool | None = None) -> str:

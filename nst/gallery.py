@@ -117,6 +117,11 @@ def is_hashed(path: str) -> bool:
     return path.startswith(("data/", "assets/")) and path != RECEIPT
 
 
+def is_whole(path: str, data: bytes) -> bool:
+    """Whether a file is the one of its name, as far as its name tells."""
+    return not is_hashed(path) or path.split(".")[-2] == datafiles.hash8(data)
+
+
 def is_own(path: str) -> bool:
     """Whether a path in a gallery is that of a file which only a gallery's builder writes."""
     return bool(_OWN.fullmatch(path))

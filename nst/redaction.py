@@ -43,6 +43,11 @@ def redacted(text: str) -> str:
     return _KEY_ID.sub(HIDDEN, text)
 
 
+def without_user(url: str) -> str:
+    """A URL without what stands before its @."""
+    return _USER_INFO.sub("", url)
+
+
 # What may stand in no page, whoever hid what, by what it is called.
 _TRACES = (
     ("a parameter of a signed URL", re.compile(r"(?i)x-amz-[a-z]|awsaccesskeyid")),

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
-from nst.redaction import HIDDEN, redacted
+from nst.redaction import HIDDEN, without_user
 
 # Most texts are of these alone, and are told as they stand.
 _PLAIN = re.compile(r"[\w .,:+()-]*")
@@ -31,11 +31,13 @@ _HOMES = {"home", "users"}
 
 
 def shown_text(text: str) -> str:
-    """A text without folders of local paths, users and queries of URLs, and anything invisible."""
+    """A text without folders of local paths, users and queries of URLs, and anything invisible.
+
+    What else in it may be a credential stays, to be found and refused.
+    """
     if _PLAIN.fullmatch(text):
         return text
-    # URLs first, since of what is hidden in one the query goes with its name and what follows stays.
-    text = redacted(_URL.sub(_shown_url, text))
+    text = _URL.sub(_shown_url, without_user(text))
     text = _POSIX_PATH.sub(lambda found: _shortened(found[0], "/"), text)
     text = _WINDOWS_PATH.sub(lambda found: _shortened(found[0], "\\"), text)
     # The name alone of what was hidden is what a search for credentials would find.
@@ -75,7 +77,7 @@ def visible(text: str) -> str:
 
 def readable(reference: str) -> str:
     """`pictures/great-wave.jpg | b.png` -> `great wave + b`."""
-    return " + ".join(_readable(part.strip()) for part in reference.split("|")) or reference
+    return " + ".join(_readable(part.strip()) for part in reference.split("|"))
 
 
 def natural_key(text: str) -> str:
@@ -109,8 +111,8 @@ def _shown_place(text: str) -> str:
             return visible(_shortened(text, "/"))
         if _WINDOWS_START.match(text):
             return visible(_shortened(text, "\\"))
-        return visible(_NAMED_HIDDEN.sub(HIDDEN, redacted(text)))
-    scheme, _, rest = redacted(text).partition("://")
+        return visible(_NAMED_HIDDEN.sub(HIDDEN, text))
+    scheme, _, rest = without_user(text).partition("://")
     if scheme.lower() == "file":
         return visible(_shortened(url2pathname(rest), "/"))
     return visible(f"{scheme}://{_without_query(rest)}")
@@ -122,11 +124,11 @@ def _shown_url(found: re.Match[str]) -> str:
     end = rest[len(body) :]
     if scheme.lower() == "file":
         return _shortened(url2pathname(body), "/") + end
-    safe = redacted(f"{scheme}://{body}").partition("://")[2]
-    return f"{scheme}://{_without_query(safe)}{end}"
+    return f"{scheme}://{_without_query(body)}{end}"
 
 
 def _without_query(rest: str) -> str:
+    # The user of a URL in a message may have been hidden already.
     return rest.removeprefix(f"{HIDDEN}@").partition("?")[0]
 
 
@@ -149,4 +151,5 @@ def _shortened(path: str, separator: str) -> str:
 def _readable(reference: str) -> str:
     last = unquote(reference).rstrip("/").rpartition("/")[2]
     stem = last.rpartition(".")[0] or last
-    return visible(" ".join(stem.replace("-", " ").replace("_", " ").split())) or reference
+    words = " ".join(stem.replace("-", " ").replace("_", " ").split())
+    return visible(words or reference)

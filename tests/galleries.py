@@ -208,6 +208,10 @@ def expected_items(sources: Sequence[Source]) -> list[dict[str, Any]]:
             if row.outcome.id not in seen:
                 seen.add(row.outcome.id)
                 found.append(_expected(row, run if len(sources) > 1 else None))
+    # Where one of a field's numbers has to be a text, all are.
+    for item in found:
+        if any(isinstance(other.get("seed"), str) for other in found):
+            item["seed"] = str(item["seed"])
     return found
 
 

@@ -73,27 +73,33 @@ def test_a_gallery_that_shows_something_else_is_found(tmp_path: Path) -> None:
     content["picture"]["values"] = ["images/other.png", "images/two.png"]
     path.write_bytes(datafiles.encoded(key, content))
     said = {finding.path: finding.said for finding in audit.verify(output).findings}
+    assert "remove it and run nst gallery" in said[f"data/{path.name}"]
     assert "in no file of its data" in said["images/one.png"]
     assert "record of what the gallery shows" in said["images/other.png"]
+    path.unlink()
     pipeline.rebuild_gallery([output])
     assert audit.verify(output).findings == ()
 
 
 @pytest.mark.parametrize("name", ["rows-0000", "spine", "detail-0000", "col-"])
-@pytest.mark.parametrize("damage", ["gone", "cut"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
 def test_a_file_of_the_gallery_that_is_gone_or_damaged_is_found_and_made_again(
     tmp_path: Path, name: str, damage: str
 ) -> None:
     output = run(tmp_path)
     path = min((tmp_path / "out/data").glob(f"{name}*"))
     before = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(before[:-5])
+    match damage:
+        case "gone":
+            path.unlink()
+        case "cut":
+            path.write_bytes(before[:-5])
+        case "flipped":
+            path.write_bytes(before.replace(b'","', b'","A', 1)[:-1])
     findings = audit.verify(output).findings
     assert f"data/{path.name}" in {finding.path for finding in findings}
-    assert all("rebuild the gallery" in finding.said for finding in findings)
+    assert all("nst gallery" in finding.said for finding in findings)
+    path.unlink(missing_ok=True)
     pipeline.rebuild_gallery([output])
     assert path.read_bytes() == before
     assert audit.verify(output).findings == ()

@@ -1,13 +1,18 @@
 """The command as a user types it, in a process of its own: output, errors, exit status."""
 
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.galleries import record
 from tests.helpers import ROOT, row, write_project
+from tests.test_finish import write_output
 
 
 def nst(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -149,6 +154,72 @@ def test_gallery_is_rebuilt(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert f"Gallery: {(tmp_path / 'out/index.html').as_uri()}" in done.stdout
     assert (tmp_path / "out/index.html").exists()
+
+
+def test_a_gallery_of_several_outputs_with_thumbnails_and_plain_pages(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    for name in ("first", "second"):
+        nst("run", manifest, "--output", tmp_path / name, "--set", f"seed={len(name)}")
+    (thumbnail,) = (tmp_path / "first/thumbs").rglob("*-256.webp")
+    thumbnail.unlink()
+    # As typed: with relative paths.
+    done = nst(
+        "gallery", "first", "second", "--to", "both", "--no-static-pages", "--thumbnails",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"Gallery: {(tmp_path / 'both/index.html').as_uri()}" in done.stdout
+    assert f"Thumbnails: made for 1 picture of {tmp_path}/first\n" in done.stdout
+    assert f"Thumbnails: made for 0 pictures of {tmp_path}/second\n" in done.stdout
+    assert thumbnail.exists()
+    assert sorted(p.name for p in (tmp_path / "both").iterdir()) == ["assets", "data", "index.html"]
+    again = nst("gallery", "first", "second", "--to", "second", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "choose another with --to" in again.stderr or "expected" in again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_gallery_is_served_until_a_signal_and_exits_0(tmp_path: Path, number: int) -> None:
+    output = write_output(tmp_path / "out", [record(id="one")])
+    command = [
+        sys.executable,
+        "-m",
+        "nst",
+        "gallery",
+        output,
+        "--serve",
+        "--no-open",
+        "--port",
+        "0",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(2)]
+        url = lines[1].removeprefix("Serving: ").strip()
+        assert url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(url, timeout=30) as page:
+            assert page.read() == (tmp_path / "out/index.html").read_bytes()
+        process.send_signal(number)
+        assert process.wait(60) == 0
+
+
+def test_a_port_that_is_taken_exits_2(tmp_path: Path) -> None:
+    output = write_output(tmp_path / "out", [record(id="one")])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = nst("gallery", output, "--serve", "--no-open", "--port", port)
+    assert done.returncode == 2
+    assert f"--port {port}: expected one that is free" in done.stderr
+
+
+def test_a_gallery_with_a_credential_in_it_exits_2_and_does_not_say_it(tmp_path: Path) -> None:
+    secret = "AKIAIOSFODNN7EXAMPLE"
+    output = write_output(tmp_path / "out", [record(id="one", labels={"note": secret})])
+    done = nst("gallery", output)
+    assert done.returncode == 2
+    assert "row 1, label_note: expected no credentials" in done.stderr
+    assert secret not in done.stdout + done.stderr
+    assert not (tmp_path / "out/index.html").exists()
 
 
 def test_a_gallery_of_nothing_exits_2(tmp_path: Path) -> None:

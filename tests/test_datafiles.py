@@ -16,10 +16,11 @@ SCALARS = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]))
 )
-ARRAYS = st.sampled_from([np.uint8, np.uint16, np.uint32, np.int16]).flatmap(
-    lambda kind: st.lists(
-        st.integers(int(np.iinfo(kind).min), int(np.iinfo(kind).max)), max_size=20
-    ).map(lambda values: np.array(values, kind))
+BOUNDS = {"u1": (0, 2**8), "u2": (0, 2**16), "u4": (0, 2**32), "i2": (-(2**15), 2**15)}
+ARRAYS = st.sampled_from(sorted(BOUNDS)).flatmap(
+    lambda kind: st.lists(st.integers(BOUNDS[kind][0], BOUNDS[kind][1] - 1), max_size=20).map(
+        lambda values: np.array(values, kind)
+    )
 )
 CONTENTS = st.dictionaries(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=5).filter(lambda name: name != "$"),

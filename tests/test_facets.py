@@ -39,7 +39,7 @@ def test_all_runs_are_told_as_their_metadata_tells_them(runs: list[list[Record]]
         assert facet.num_missing == sum(facet.at(i) is None for i in range(len(items)))
         assert set(facet.codes.tolist()) - {len(facet.values)} == set(range(len(facet.values)))
         if facet.kind == "number":
-            assert list(facet.values) == sorted(facet.values)  # type: ignore[type-var]
+            assert list(facet.values) == sorted(facet.values)
 
 
 @settings(deadline=None, database=None)

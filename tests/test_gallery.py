@@ -1,158 +1,600 @@
+import json
+import math
 import re
-from dataclasses import replace
-from html.parser import HTMLParser
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from nst import gallery
+from nst.errors import ConfigError
+from nst.facets import Source
 from nst.job import PictureParams
-from nst.metadata import Outcome, Record
-from nst.output import preview_name
+from nst.metadata import CurvePoint, LayerLoss, Outcome, Record
+from nst.output import preview_name, small_preview_name
+from tests.galleries import Read, expected_items, read_gallery, record, source, unpacked
+from tests.helpers import Page
 from tests.test_metadata import FAILED, OK
 
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(word for word in self.words if word)
+CONTENT, STYLE = "c" * 64, "d" * 64
+PREVIEWS = {
+    name(digest) for name in (preview_name, small_preview_name) for digest in (CONTENT, STYLE)
+}
 
 
-def record(**values: Any) -> Record:
-    defaults: dict[str, Any] = {
-        "row": 1,
-        "content": "in/summer-palace.jpg",
-        "style": "in/great_wave.jpg",
-        "backbone": "vgg16",
-        "labels": {},
-        "params": PictureParams(),
-        "outcome": OK,
-    }
-    return Record(**defaults | values)
+def built(*sources: Source, static_pages: bool | None = None) -> dict[str, bytes]:
+    files = list(gallery.build(sources, static_pages=static_pages))
+    assert files[-1][0] == "index.html"
+    assert len({path for path, _ in files}) == len(files)
+    return dict(files)
 
 
-def page(*records: Record, previews: set[str] | None = None) -> Page:
-    return Page(gallery.render(records, previews=previews or set())["index.html"])
+def page(*records: Record, **options: Any) -> Page:
+    return Page(built(source(records, **options))["index.html"].decode())
 
 
-def test_rows_are_pairs_and_columns_are_backbones() -> None:
-    made = page(
-        record(backbone="vgg19", outcome=replace(OK, id="a", picture="images/a.png")),
-        record(backbone="vgg16", outcome=replace(OK, id="b", picture="images/b.png")),
-        record(style="in/other.jpg", outcome=replace(OK, id="c", picture="images/c.png")),
-    )
-    assert len(made.all("tr")) == 3
-    assert [w for w in made.words if w in ("content", "style", "vgg16", "vgg19")][:4] == [
-        "content",
-        "style",
-        "vgg16",
-        "vgg19",
-    ]
-    links = [a["href"] for a in made.all("a") if a.get("class") == "open"]
-    assert links == ["images/b.png", "images/a.png", "images/c.png"]
-    assert "not in the manifest" in made.text
-    assert "2 pairs, 3 pictures" in made.text
-    assert "summer palace" in made.text
-    assert "great wave" in made.text
-
-
-def test_inputs_are_shown_where_there_are_previews() -> None:
-    sources = [i.get("src") for i in page(record(), previews={preview_name("c")}).all("img")]
-    assert f"inputs/{preview_name('c')}" in sources
-    assert f"inputs/{preview_name('s')}" not in sources
-
-
-def test_losses_of_each_picture_are_shown() -> None:
-    text = page(record()).text
-    assert "content 0.500 · style 0.250" in text
-    assert "1.5 s on cpu" in text
-
-
-def test_labels_may_be_called_as_measurements_are() -> None:
-    text = page(record(labels={"content_loss": "mine", "id": "also mine"})).text
-    assert "content loss 0.5" in text
-    assert "label content_loss mine" in text
-    assert "label id also mine" in text
-
-
-def test_rows_that_share_a_picture_show_it_once() -> None:
-    made = page(record(row=1), record(row=2))
-    assert len([a for a in made.all("a") if a.get("class") == "open"]) == 1
-    assert "1 pair, 1 picture." in made.text
-
-
-def test_a_failed_row_shows_its_reason() -> None:
-    made = page(record(), record(backbone="vgg19", outcome=FAILED))
-    assert "input not found" in made.text
-    assert "no such file" in made.text
-    assert "1 failed" in made.text
-
-
-def test_pictures_of_one_cell_are_told_apart_by_what_differs() -> None:
-    records = [
-        record(
-            params=PictureParams(style_weight=weight),
-            labels={"series": "x"},
-            outcome=replace(OK, id=f"with-{weight}"),
-        )
-        for weight in (0.5, 2.0)
-    ]
-    html = gallery.render(records, previews=set())["index.html"]
-    captions = re.findall(r'<span class="differs" dir="auto">([^<]*)<', html)
-    assert captions == ["style weight 0.5", "style weight 2"]
-
-
-def test_hostile_text_stays_text() -> None:
-    hostile = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>{{7*7}}"
-    made = page(
-        record(content=hostile, style=hostile, labels={hostile: hostile}),
-        record(
-            content=hostile,
-            outcome=Outcome(id="x", status="failed", reason="image_unreadable", error=hostile),
+def made(number: int, **values: Any) -> Record:
+    """The n-th of many unlike records."""
+    backbone, weight = ("vgg19", "vgg16")[number % 2], (0.5, 2.0)[number // 2 % 2]
+    outcome = replace(
+        OK,
+        height=200 + number % 7,
+        width=300,
+        content_loss=number / 7,
+        style_loss=None if number % 11 == 0 else 1 / (number + 1),
+        lpips=math.nan if number % 5 == 0 else number,
+        seconds=number * 1.0001,
+        finished_at=datetime(2026, 1, 2, 3, number % 60, tzinfo=UTC),
+        loss_curve=tuple(
+            CurvePoint(evaluation=n + 1, content=n, style=1 / (n + 1), tv=0, detail=0, total=number)
+            for n in range(number % 4)
         ),
+        style_layer_losses=(LayerLoss(layer="relu1_1", loss=number / 3),) * (number % 3),
     )
-    assert len(made.all("script")) == 1
-    assert not any(name.startswith("on") for _, attrs in made.tags for name in attrs)
-    assert "alert(2)" in made.text
-    assert "{{7*7}}" in made.text
+    if number % 13 == 5:
+        outcome = replace(FAILED, error=f"no file {number}")
+    return record(
+        id=f"item-{number}",
+        row=number + 1,
+        content=f"c{number // 4 % 9}.png",
+        style=f"s{number // 36}.png",
+        backbone=backbone,
+        params=PictureParams(style_weight=weight),
+        outcome=outcome,
+        **values,
+    )
 
 
-def test_runs_nothing_and_loads_nothing_from_elsewhere() -> None:
-    files = gallery.render([record()], previews={preview_name("c")})
-    made = Page(files["index.html"])
-    (policy,) = [m["content"] for m in made.all("meta") if "http-equiv" in m]
+def test_items_columns_and_details_are_the_metadata_row_by_row() -> None:
+    rows = [made(number) for number in range(600)]
+    run = source([*rows, rows[3]])
+    read = read_gallery(built(run))
+    expected = {item["id"]: item for item in expected_items([run])}
+    assert read.spine["num_manifest_rows"] == 601
+    assert read.spine["num_items"] == len(read.items) == len(expected) == 600
+    assert sorted(read.ids()) == sorted(expected)
+    failed = sum(item["status"] == "failed" for item in expected.values())
+    assert read.spine["num_failed"] == failed > 10
+    for item, (number, outcome) in zip(
+        read.items,
+        ((int(i.removeprefix("item-")), rows[int(i.removeprefix("item-"))].outcome) for i in read.ids()),
+        strict=True,
+    ):  # fmt: skip
+        told = {n: v for n, v in item.items() if not n.startswith("@") and v is not None}
+        assert told == {n: v for n, v in expected[item["id"]].items() if n in item}
+        assert set(expected[item["id"]]) <= {field["name"] for field in read.spine["fields"]}
+        assert item["@picture"] == outcome.picture
+        assert (item["@height"], item["@width"]) == (outcome.height or 0, outcome.width or 0)
+        assert item["@detail"] == number
+        detail = read.details[number]
+        assert detail.evaluations == [point.evaluation for point in outcome.loss_curve]
+        for name in ("total", "content", "style"):
+            for kept, point in zip(detail.curves[name], outcome.loss_curve, strict=True):
+                loss = getattr(point, name)
+                assert kept == (-32768 if loss == 0 else round(256 * math.log2(loss)))
+        assert detail.layers == [
+            [each.layer, float(f"{each.loss:.4g}")] for each in outcome.style_layer_losses
+        ]
+    for name, values in read.columns.items():
+        assert values == [item[name] for item in read.items], name
+
+
+def test_the_spine_says_how_the_items_are_laid_out() -> None:
+    read = read_gallery(built(source([made(number) for number in range(80)])))
+    spine = read.spine
+    assert (spine["row"], spine["column"]) == (["content", "style", "style_weight"], "backbone")
+    assert spine["columns"] == ["vgg16", "vgg19"]
+    rows = [spine["patterns"][pattern] for pattern in spine["row_patterns"]]
+    laid = [spine["columns"][column] for row in rows for column in row]
+    assert laid == [item["backbone"] for item in read.items]
+    assert spine["num_lines"] == sum(max(map(row.count, row)) for row in rows)
+    assert (spine["chunk_items"], spine["detail_items"]) == (250, 250)
+    assert spine["runs"] == [{"name": "", "base": ""}]
+    assert spine["metadata"] == ["metadata.parquet"]
+    kinds = {field["name"]: (field["kind"], field["better"]) for field in spine["fields"]}
+    assert kinds["style_loss"] == ("number", -1)
+    assert kinds["finished_at"] == ("text", 0)
+    by_name = {field["name"]: field for field in spine["fields"]}
+    assert by_name["size"]["value"] == 512
+    assert by_name["style_loss"]["missing"] == 80 - sum(
+        item["style_loss"] is not None for item in read.items
+    )
+    assert by_name["content"]["size"] == 9
+    assert "mask" not in by_name
+
+
+def test_every_row_stands_in_one_item_and_every_item_in_one_line() -> None:
+    rows = [made(number) for number in range(120)]
+    run = source([*rows, *rows[:30]])
+    files = built(run, static_pages=True)
+    read = read_gallery(files)
+    assert sorted(read.ids()) == sorted({each.outcome.id for each in rows})
+    pages = [Page(files[f"pages/{n + 1}.html"].decode()) for n in range(len(read.spine["row_patterns"]))
+             if f"pages/{n + 1}.html" in files]  # fmt: skip
+    shown = [int(str(cell["data-item"])) for each in pages for cell in each.all("td")
+             if "data-item" in cell]  # fmt: skip
+    assert sorted(shown) == list(range(len(read.items)))
+
+
+def test_the_same_runs_give_the_same_files_and_others_another_digest() -> None:
+    runs = [source([made(n) for n in range(300)], name=name, base=f"../{name}/") for name in "ab"]
+    assert built(*runs) == built(*runs)
+    digest = gallery.digest_of(runs)
+    assert gallery.digest_of(runs) == digest
+    others = [
+        gallery.digest_of(runs[::-1]),
+        gallery.digest_of(runs, static_pages=True),
+        gallery.digest_of([runs[0], replace(runs[1], previews={"x.jpg"})]),
+        gallery.digest_of([runs[0], replace(runs[1], base="b/")]),
+        gallery.digest_of([runs[0], source([made(1)], name="b", base="../b/")]),
+    ]
+    assert len({digest, *others}) == 6
+
+
+def test_a_receipt_says_what_a_gallery_is_of() -> None:
+    written = gallery.receipt("abc", {"index.html": 3, "data/spine.0.js": 2})
+    assert gallery.read_receipt(written) == ("abc", {"index.html": 3, "data/spine.0.js": 2})
+    for other in (b"", b"[]", b"{}", b'{"digest": 1, "files": [2]}', b"\xff"):
+        assert gallery.read_receipt(other) == ("", {})
+
+
+def test_a_gallerys_own_files_are_known_by_their_names() -> None:
+    files = built(source([made(n) for n in range(3)]))
+    own = {path for path in files if gallery.is_own(path)}
+    assert own == set(files) - {"index.html"}
+    assert gallery.is_own(gallery.RECEIPT)
+    for path in ("data/mine.csv", "data/spine.js", "pages/x.html", "images/a.png", "index.html"):
+        assert not gallery.is_own(path)
+
+
+def test_the_page_is_small_and_asks_for_nothing_from_elsewhere() -> None:
+    outcome = replace(OK, content_digest=CONTENT, style_digest=STYLE, height=300, width=400,
+                      thumbnail="thumbs/ab/abcdef0123456789")  # fmt: skip
+    rows = [
+        record(id=f"p{n}", content=f"c{n}.png", backbone=backbone, outcome=outcome)
+        for n in range(400)
+        for backbone in ("vgg16", "vgg19", "resnet50")
+    ]
+    files = built(source(rows, previews=PREVIEWS))
+    assert len(files["index.html"]) <= 10_240
+    texts = [files[path].decode() for path in files if path.endswith((".html", ".css"))]
+    for text in texts:
+        assert not re.search(r"https?://", text)
+    index = Page(files["index.html"].decode())
+    (policy,) = [m["content"] for m in index.all("meta") if "http-equiv" in m]
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'self'")
-    assert not any("style" in attrs for _, attrs in made.tags)
-    urls = [a.get("src") or a.get("href") for _, a in made.tags if a.get("src") or a.get("href")]
-    assert urls
-    assert all(
-        re.fullmatch(r"(assets|images|inputs)/[\w.-]+|metadata\.parquet|data:,", u or "")
-        for u in urls
-    )
-    local = {u for u in urls if u and u.startswith("assets/")}
-    assert local == set(files) - {"index.html"}
-    assert not re.search(r"https?://", files["assets/gallery.css"] + files["assets/gallery.js"])
+    (head,) = index.all("html")
+    urls = [head["data-spine"], head["data-large"]]
+    urls += [a.get("src") or a.get("href") for _, a in index.tags]
+    local = {url for url in urls if url and url.startswith(("data/", "assets/", "pages/"))}
+    assert local <= set(files)
+    assert {url.split("/")[0] for url in local} >= {"data", "assets"}
+    assert not any("style" in attributes for _, attributes in index.tags)
+    for image in index.all("img"):
+        assert str(image["src"]).startswith(("inputs/", "thumbs/"))
+
+
+def test_cells_show_thumbnails_as_wide_as_they_are_and_link_the_picture() -> None:
+    outcome = replace(OK, height=300, width=400, thumbnail="thumbs/ab/abcdef0123456789",
+                      content_digest=CONTENT, style_digest=STYLE)  # fmt: skip
+    index = page(record(outcome=outcome), previews=PREVIEWS)
+    content, style, picture = index.all("img")
+    assert content["src"] == f"inputs/{CONTENT[:16]}-256.webp"
+    assert style["src"] == f"inputs/{STYLE[:16]}-256.webp"
+    stem = "thumbs/ab/abcdef0123456789"
+    assert picture["src"] == f"{stem}-256.webp"
+    assert picture["srcset"] == f"{stem}-256.webp 256w, {stem}-512.webp 400w"
+    assert (picture["width"], picture["height"]) == ("400", "300")
+    assert picture["alt"] == "summer palace in the style of great wave, vgg16"
+    (link,) = [a["href"] for a in index.all("a") if a.get("class") == "open"]
+    assert link == "images/one.png"
+    small = page(record(outcome=replace(outcome, height=256, width=100)), previews=PREVIEWS)
+    assert small.all("img")[2]["srcset"] == f"{stem}-256.webp 100w"
+
+
+def test_without_thumbnails_the_picture_itself_is_shown() -> None:
+    outcome = replace(OK, thumbnail=None, picture="images/a b#1.png", content_digest=CONTENT)
+    index = page(record(outcome=outcome), previews={preview_name(CONTENT)})
+    assert [image["src"] for image in index.all("img")] == [
+        f"inputs/{CONTENT[:16]}.jpg",
+        "images/a%20b%231.png",
+    ]
+
+
+def test_the_best_of_a_line_is_marked_where_there_is_a_choice() -> None:
+    losses = {"vgg16": 0.25, "vgg19": 0.125, "resnet50": 0.125}
+    rows = [
+        record(id=name, backbone=name, outcome=replace(OK, style_loss=loss, lpips=None))
+        for name, loss in losses.items()
+    ]
+    index = page(*rows, record(id="alone", content="other.png"))
+    assert re.findall(r"★ style [\d.]+", index.text) == ["★ style 0.125", "★ style 0.125"]
+
+
+def test_a_failed_row_says_why() -> None:
+    index = page(record(), record(id="x", backbone="vgg19", outcome=FAILED))
+    assert "input not found" in index.text
+    assert "no such file" in index.text
+    assert "1 failed" in index.text
 
 
 def test_no_rows_say_so() -> None:
-    assert "The manifest has no rows" in page().text
+    files = built(source([]))
+    assert "The manifest has no rows" in Page(files["index.html"].decode()).text
+    read = read_gallery(files)
+    assert (read.items, read.spine["num_lines"], read.spine["chunks"]) == ((), 0, [])
+    names = [field["name"] for field in read.spine["fields"]]
+    assert names == ["content", "style", "backbone", "status"]
 
 
-def test_the_same_records_give_the_same_files() -> None:
-    assert gallery.render([record()], previews=set()) == gallery.render([record()], previews=set())
+@pytest.mark.parametrize(("number", "asked", "expected"), [
+    (101, None, 2), (101, False, 0), (100, True, 1), (2001, None, 0), (2001, True, 21),
+])  # fmt: skip
+def test_plain_pages_are_made_of_few_pictures_or_if_asked_for(
+    number: int, asked: bool | None, expected: int
+) -> None:
+    run = source([record(id=f"{n}", content=f"{n}.png") for n in range(number)])
+    files = built(run, static_pages=asked)
+    pages = [path for path in files if path.startswith("pages/")]
+    assert sorted(pages) == sorted(f"pages/{n + 1}.html" for n in range(expected))
+    links = [a.get("href") for a in Page(files["index.html"].decode()).all("a")]
+    assert ("pages/1.html" in links) == bool(expected)
+    if expected > 1:
+        hrefs = [a.get("href") for a in Page(files["pages/2.html"].decode()).all("a")]
+        assert {"../index.html", "1.html", "../images/100.png"} <= set(hrefs)
+
+
+@pytest.mark.parametrize("num_runs", [2, 5])
+def test_runs_side_by_side_are_matched_and_told_apart(num_runs: int) -> None:
+    runs = [
+        source(
+            [
+                record(
+                    id=f"{content}-{weight}",
+                    content=content,
+                    params=PictureParams(style_weight=weight, tv_weight=float(run)),
+                    outcome=replace(OK, nst_version=f"0.{run}"),
+                )
+                for content in ("a.png", "b.png")
+                for weight in (1.0, 2.0)
+                if (run, content, weight) != (0, "a.png", 1.0)
+            ],
+            name=f"run/{run}",
+            base=f"../run%20{run}/",
+        )
+        for run in range(num_runs)
+    ]
+    files = built(*runs)
+    read = read_gallery(files)
+    spine = read.spine
+    names = [f"run/{run}" for run in range(num_runs)]
+    assert (spine["column"], spine["columns"]) == ("run", names)
+    assert spine["row"] == ["content", "style", "style_weight"]
+    assert spine["num_unmatched"] == 1
+    diff = {each["name"]: each["values"] for each in spine["run_diff"]}
+    assert diff["tv_weight"] == list(range(num_runs))
+    assert diff["nst_version"] == [f"0.{run}" for run in range(num_runs)]
+    assert spine["runs"] == [
+        {"name": name, "base": f"../run%20{run}/"} for run, name in enumerate(names)
+    ]
+    assert spine["metadata"][1] == "../run%201/metadata.parquet"
+    assert len(read.items) == 4 * num_runs - 1
+    assert sorted(read.ids()) == sorted(each["id"] for each in expected_items(runs))
+    for item in read.items:
+        assert item["id"].startswith(f"{item['run']}/")
+        assert names[item["@run"]] == item["run"]
+    index = Page(files["index.html"].decode())
+    hrefs = [str(a["href"]) for a in index.all("a") if a.get("class") == "open"]
+    assert {href.split("/")[1] for href in hrefs} == {f"run%20{run}" for run in range(num_runs)}
+    plain = Page(files["pages/1.html"].decode())
+    assert all(str(a["href"]).startswith("../../run%20") for a in plain.all("a")
+               if a.get("class") == "open")  # fmt: skip
+
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    '"><svg/onload=alert(1)>',
+    "'><svg onload=alert(1)>",
+    "\" onmouseover=\"alert(1)",
+    "' onfocus='alert(1)' autofocus='",
+    "` onclick=alert(1) `",
+    "x onerror=alert(1)",
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java\tscript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "vbscript:msgbox(1)",
+    "<a href=javascript:alert(1)>x</a>",
+    "<iframe src=//evil.example></iframe>",
+    "<base href=//evil.example/>",
+    "<meta http-equiv=refresh content=0;url=//evil.example>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<style>*{background:url(//evil.example)}</style>",
+    "<object data=x>",
+    "<embed src=x>",
+    "<form action=//evil.example><input name=x>",
+    "<math><mtext></mtext><mglyph><svg><mtext><style><img src onerror=alert(1)>",
+    "<!--",
+    "-->",
+    "<!--><script>alert(1)</script>-->",
+    "]]>",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "<?xml version='1.0'?>",
+    "</title><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</textarea><script>alert(1)</script>",
+    "</noscript><script>alert(1)</script>",
+    "</table><td>",
+    "</html>",
+    "&lt;script&gt;",
+    "&#60;script&#62;",
+    "&amp;quot;",
+    "&#x6a;avascript:alert(1)",
+    "{{7*7}}",
+    "{% for x in y %}",
+    "${alert(1)}",
+    "#{7*7}",
+    "<%= 7*7 %>",
+    "{{constructor.constructor('alert(1)')()}}",
+    "\\u003cscript\\u003e",
+    "\\x3cscript\\x3e",
+    "');alert(1)//",
+    '");alert(1)//',
+    "\\",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+    "%00%0d%0aSet-Cookie:x",
+    "%2e%2e%2f%2e%2e%2f",
+    "../../../etc/passwd",
+    "..\\..\\windows\\system32",
+    "C:evil",
+    "CON",
+    "nul.png",
+    "a\u202egpj.exe",
+    "\u2066\u2067\u2068\u2069x",
+    "\ufeffx",
+    "a\x00b",
+    "a\x1b[31mred",
+    "a\u2028b\u2029c",
+    "a\r\nb",
+    "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"),
+    "\u0301\u0301\u0301\u0301",
+    "ﷺ" * 40,
+    "x" * 5000,
+    "<" * 300,
+    "=HYPERLINK('http://evil.example')",
+    "@SUM(1+1)",
+    "__proto__",
+    "constructor",
+    " ",
+    ".",
+]  # fmt: skip
+
+
+def hostile_rows(text: str) -> list[Record]:
+    hidden: dict[str, Any] = {name: text for name in ("picture", "thumbnail", "color", "content_digest",
+                                      "style_digest", "weights_digest", "weights_origin",
+                                      "nst_version", "torch_version", "device", "precision",
+                                      "picture_digest", "key")}  # fmt: skip
+    params = PictureParams()
+    params = replace(params, style_layers=(text,), content_layers=(text, "relu"))
+    shared: dict[str, Any] = {
+        "content": text,
+        "style": f"{text} | {text}",
+        "mask": text,
+        "start": text,
+        "backbone": text,
+        "labels": {text: text},
+        "params": params,
+    }
+    ok = replace(OK, id=text, style_layer_losses=(LayerLoss(layer=text, loss=0.5),), **hidden)
+    failed = Outcome(id=f"{text}2", status="failed", reason=text, error=text)  # type: ignore[arg-type]
+    other = record(id="plain", labels={text: "other"})
+    return [Record(row=1, **shared, outcome=ok), Record(row=2, **shared, outcome=failed), other]
+
+
+ALLOWED = {"class", "id", "role", "tabindex", "dir", "lang", "title", "alt", "src", "href"}
+
+
+@pytest.mark.parametrize("text", PAYLOADS, ids=lambda text: ascii(text)[1:25])
+def test_hostile_text_is_text_wherever_it_stands(text: str) -> None:
+    files = built(source(hostile_rows(text), name=text, base=""))
+    plain = built(source(hostile_rows("harmless")))
+    read = read_gallery(files)
+    for path in ("index.html", "pages/1.html"):
+        found, expected = (Page(each[path].decode()) for each in (files, plain))
+        # Of a text no tag comes, and no attribute of one.
+        assert {tag for tag, _ in found.tags} <= {tag for tag, _ in expected.tags}, path
+        assert len(found.all("script")) == len(expected.all("script"))
+        attributes = {(tag, name) for tag, own in found.tags for name in own}
+        known = {(tag, name) for tag, own in expected.tags for name in own}
+        assert attributes <= known | {("figcaption", "title")}
+        for tag, own in found.tags:
+            for name in ("href", "src", "srcset"):
+                url = str(own.get(name) or "")
+                if tag != "link" or not url.startswith("data:,"):
+                    assert re.fullmatch(r"[A-Za-z0-9/._~%!$&'()*+,;=@ -]*", url), url
+                    assert not url.startswith(("/", "%2F"))
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\x00]", files[path].decode())
+    item = next(each for each in read.items if each["status"] == "ok" and each["id"] != "plain")
+    error = next(each for each in read.items if each["status"] == "failed")
+    for shown in (item["content"], item["backbone"], item["mask"], item["device"], error["reason"]):
+        assert spelt_out(shown) == spelt_out(text) or "…" in shown
+    (label,) = [field for field in read.spine["fields"] if field["role"] == "label"]
+    assert spelt_out(label["title"]) == spelt_out(text) or "…" in label["title"]
+    assert item[label["name"]] is not None
+    (layers,) = [each.layers for each in read.details.values() if each.layers]
+    assert layers[0][1] == 0.5
+    assert spelt_out(layers[0][0]) == spelt_out(text) or "…" in layers[0][0]
+
+
+def spelt_out(text: str) -> str:
+    """What of a text is shown whatever is done about the invisible: the rest of it."""
+    text = re.sub(r"\\u[0-9a-f]{4}", "", text)
+    text = re.sub("[\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2066-\u2069\ufeff]", "", text)
+    return re.sub(r"[\s|]+", "", text)
+
+
+SECRETS = [
+    "AKIAIOSFODNN7EXAMPLE",
+    "ASIAIOSFODNN7EXAMPLE",
+    "X-Amz-Signature=0123abcd",
+    "x-amz-credential: AK/2026",
+    "AWSAccessKeyId=abc",
+    "Signature=0123abcd",
+    "sv=2020&sig=abc%3D",
+    "SharedAccessSignature sr=x",
+    "?token=abcdef",
+]
+
+
+def told(read: Read) -> str:
+    return json.dumps([read.spine, read.items, read.columns], default=vars, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"labels": {"note": "{}"}}, "row 7, label_note"),
+        ({"labels": {"{}": "x"}}, "the title of label"),
+        ({"backbone": "{}"}, "row 7, backbone"),
+        ({"outcome": replace(FAILED, error="cannot: {}")}, "row 7, error"),
+        ({"outcome": replace(OK, picture="images/{}.png")}, "row 7, picture"),
+        (
+            {"outcome": replace(OK, style_layer_losses=(LayerLoss(layer="{}", loss=1),))},
+            "style_layer_losses",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_credentials_are_refused_before_anything_is_made(
+    secret: str, values: Mapping[str, Any], place: str
+) -> None:
+    rows = [record(id="a", row=3), replace(record(row=7), **filled(values, secret))]
+    with pytest.raises(ConfigError) as caught:
+        next(gallery.build([source(rows)]))
+    said = str(caught.value)
+    assert said.startswith(place)
+    assert secret not in said
+    assert "take it out of the manifest" in said
+
+
+def filled(values: Any, secret: str) -> Any:
+    """The values with the secret where it belongs."""
+    match values:
+        case str():
+            return values.replace("{}", secret)
+        case Mapping():
+            return {filled(n, secret): filled(v, secret) for n, v in values.items()}
+        case tuple():
+            return tuple(filled(each, secret) for each in values)
+        case Outcome() | LayerLoss():
+            return replace(
+                values, **{f.name: filled(getattr(values, f.name), secret) for f in fields(values)}
+            )
+        case _:
+            return values
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+)
+def test_the_environments_credentials_are_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "canary secret")
+    with pytest.raises(ConfigError, match=r"row 1, label_a: .* a credential of the env"):
+        next(gallery.build([source([record(labels={"a": "the canary secret of it"})])]))
+
+
+def test_of_several_runs_it_is_said_which() -> None:
+    runs = [source([record()], name="a"), source([record(labels={"x": SECRETS[0]})], name="b")]
+    with pytest.raises(ConfigError, match="row 1 of run 2, label_x"):
+        next(gallery.build(runs))
+    with pytest.raises(ConfigError, match="the place of run 2"):
+        next(gallery.build([runs[0], replace(runs[0], base=f"../{SECRETS[0]}/")]))
+
+
+def test_signed_urls_and_folders_of_this_machine_are_told_without_what_is_secret() -> None:
+    signed = "https://me:pw12345678@host/in/a.png?X-Amz-Signature=0f&token=abc"
+    rows = [
+        record(id="a", content=signed, style="/home/me/pics/s.png"),
+        record(
+            id="b",
+            outcome=replace(
+                FAILED, error=f"cannot read {signed.replace('0f', '***')}: no /home/me/x/y.png"
+            ),
+        ),
+    ]
+    files = built(source(rows))
+    for text in (told(read_gallery(files)), files["index.html"].decode()):
+        assert "https://host/in/a.png" in text
+        assert "…/pics/s.png" in text
+        for hidden in ("Amz", "pw12345678", "token", "/home"):
+            assert hidden not in text
+
+
+def test_ids_and_labels_may_look_like_hashes_and_assignments() -> None:
+    texts: Sequence[str] = ("sigma=3", "key=value", "a=b&c=d", "Asia", "me@home", "AKIA-x")
+    read = read_gallery(built(source([record(labels={"x": t}, id=str(n))
+                                      for n, t in enumerate(texts)])))  # fmt: skip
+    assert {item["label_x"] for item in read.items} == set(texts)
+
+
+def test_metadata_of_earlier_releases_is_shown_too() -> None:
+    """Without the columns that they did not have."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    run = source([made(n) for n in range(5)])
+    table = pq.read_table(io.BytesIO(run.metadata))
+    old = table.drop_columns(
+        ["thumbnail", "color", "style_layer_losses", "lpips", "ssim", "attempts"]
+    )
+    sink = io.BytesIO()
+    pq.write_table(old, sink)
+    files = built(replace(run, metadata=sink.getvalue()))
+    assert len(read_gallery(files).items) == 5
+    key, detail = unpacked(files[next(path for path in files if "detail-0000" in path)])
+    assert (key, detail["layers"]) == ("detail-0000", [])
+    bare = io.BytesIO()
+    pq.write_table(table.select(["id", "row", "content", "style", "backbone", "status"]), bare)
+    assert len(read_gallery(built(replace(run, metadata=bare.getvalue()))).items) == 5
+
+
+def test_pictures_and_chunks_are_found_by_the_data_alone() -> None:
+    files = built(source([made(n) for n in range(260)]))
+    spine = next(data for path, data in files.items() if "spine" in path)
+    paths = gallery.chunk_paths(spine)
+    assert [path in files for path in paths] == [True, True]
+    shown = {picture for path in paths for picture in gallery.shown_pictures(files[path])}
+    read = read_gallery(files)
+    assert shown == {item["@picture"] for item in read.items if item["@picture"]}
+    for function in (gallery.chunk_paths, gallery.shown_pictures):
+        with pytest.raises(ValueError, match="expected"):
+            function(next(data for path, data in files.items() if "col-" in path))

@@ -22,7 +22,7 @@ from nst.metadata import Record
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
-from tests.helpers import Page, ROOT, encoded, picture, random_state, row, write_project
+from tests.helpers import ROOT, Page, encoded, picture, random_state, row, write_project
 
 
 def settings(output: Path | str, **values: object) -> RunSettings:

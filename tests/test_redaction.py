@@ -1,6 +1,6 @@
 import pytest
 
-from nst.redaction import redacted
+from nst.redaction import redacted, secret_in
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,33 @@ def test_the_environments_credentials_are_hidden_anywhere(
     assert redacted("a?b=canary%2Fsecret%2B1") == "a?b=***"
     monkeypatch.setenv(name, "test")
     assert redacted("/tmp/test/a.png") == "/tmp/test/a.png"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AKIAIOSFODNN7EXAMPLE",
+        "x ASIAIOSFODNN7EXAMPLE.",
+        "X-Amz-Signature",
+        "x-amz-date: 1",
+        "AWSAccessKeyId",
+        "Signature=abc",
+        "sig=abc",
+        "SharedAccessSignature=abc",
+        "s3://me:secret@bucket",
+        "a?token=abc",
+        "Credential=AK/2026",
+        "X-Goog-Signature=12",
+        "a?api_key=x",
+    ],
+)
+def test_credentials_are_found_alone_and_among_others(text: str) -> None:
+    assert secret_in(text) is not None
+    assert secret_in(f"a\n{text}\nb") == secret_in(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a=b", "me@home", "Asia", "http://127.0.0.1:9000\na@b", "signature", "design=1"]
+)
+def test_what_is_none_is_not_found(text: str) -> None:
+    assert secret_in(text) is None

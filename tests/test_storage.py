@@ -211,3 +211,28 @@ def test_what_cannot_be_written_to_ends_the_run(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(StorageError, match="cannot write https://") as caught:
         storage.write_bytes("https://127.0.0.1:9/a", b"x")
     assert caught.value.ends_the_run
+
+
+@pytest.mark.parametrize(
+    ("folder", "start", "expected"),
+    [
+        ("/a/run", "/a/run", ""),
+        ("/a/run", "/a/run/compare", "../"),
+        ("/a/one #1", "/a/both", "../one%20%231/"),
+        ("/a/run/deep", "/a/run", "deep/"),
+        ("s3://b/x/one", "s3://b/x/both", "../one/"),
+        ("s3a://b/x", "s3://b/x", ""),
+        ("memory://x/one", "memory://x/two", "../one/"),
+    ],
+)
+def test_a_page_links_a_folder_by_a_relative_url(folder: str, start: str, expected: str) -> None:
+    assert storage.relative_link(folder, start) == expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "start"),
+    [("s3://a/x", "s3://b/x"), ("/x", "s3://b/x"), ("gs://a/x", "s3://a/x")],
+)
+def test_what_no_relative_url_reaches_is_refused(folder: str, start: str) -> None:
+    with pytest.raises(ConfigError, match="one disk or in one bucket"):
+        storage.relative_link(folder, start)

@@ -1,6 +1,7 @@
 import io
 import math
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_columns_of_several_row_groups_are_one() -> None:
     assert columns.get("z") is None
 
 
-CURVES = [
+CURVES: list[list[dict[str, Any]] | None] = [
     [{"n": 1, "loss": 0.5, "layer": "a"}, {"n": 2, "loss": None, "layer": None}],
     None,
     [],
@@ -86,7 +87,7 @@ def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: i
         assert not isinstance(losses, tables.Coded)
         flat = list(zip(numbers.tolist(), losses.tolist(), told(layers), strict=True))
         bounds = nested.offsets.tolist()
-        seen += [flat[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        seen += [flat[a:b] for a, b in pairwise(bounds)]
     assert all(length == num_rows for length in lengths[:-1])
     assert sum(lengths) == 20
     expected = [[(p["n"], p["loss"], p["layer"]) for p in curve or ()] for curve in CURVES]

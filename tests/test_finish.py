@@ -1,0 +1,223 @@
+"""What a run's end, and a rebuilding, leave of a gallery in an output."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nst import finish, gallery, metadata, storage
+from nst.errors import ConfigError, StorageError
+from nst.metadata import Record
+from tests.galleries import files_in, read_gallery, record
+from tests.helpers import Page
+
+
+def write_output(folder: Path | str, records: list[Record]) -> str:
+    """An output of a run as far as a gallery needs one."""
+    labels = list(dict.fromkeys(label for each in records for label in each.labels))
+    table = metadata.metadata_to_parquet(records, labels)
+    storage.write_bytes(storage.join(str(folder), "metadata.parquet"), table)
+    return str(folder)
+
+
+def rows(number: int = 3, **values: object) -> list[Record]:
+    return [record(id=f"p{n}", content=f"{n}.png", **values) for n in range(number)]
+
+
+@contextmanager
+def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the files that are written and removed meanwhile, in that order."""
+    seen: list[str] = []
+    write, delete = storage.write_bytes, storage.delete
+
+    def written(uri: str, data: bytes) -> str:
+        seen.append(uri)
+        return write(uri, data)
+
+    def deleted(uri: str) -> None:
+        seen.append(f"-{uri}")
+        delete(uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", written)
+        patch.setattr(storage, "delete", deleted)
+        yield seen
+
+
+def test_a_gallery_is_built_in_its_output(tmp_path: Path) -> None:
+    output = write_output(tmp_path, rows())
+    assert finish.rebuild_gallery([output]) == (tmp_path / "index.html").as_uri()
+    assert len(read_gallery(files_in(tmp_path)).items) == 3
+
+
+def test_the_page_is_written_when_all_that_it_loads_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = write_output(tmp_path, rows())
+    finish.rebuild_gallery([output])
+    write_output(tmp_path, rows(4))
+    with writes(monkeypatch) as seen:
+        finish.rebuild_gallery([output])
+    names = [name.removeprefix("-").removeprefix(f"{tmp_path}/") for name in seen]
+    page = names.index("index.html")
+    assert names.index("data/build.json") < page
+    assert names[page + 1] == "data/build.json"
+    assert all(name.startswith("-") for name in seen[page + 2 :])
+    assert seen[page + 2 :]
+    assert not any(name.startswith("-") for name in seen[1:page])
+
+
+def test_what_is_there_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = write_output(tmp_path, rows(300))
+    finish.rebuild_gallery([output])
+    before = files_in(tmp_path)
+    with writes(monkeypatch) as seen:
+        finish.rebuild_gallery([output])
+    assert seen == []
+    # Another first chunk, the second the same.
+    write_output(tmp_path, [record(id="other", content="0.png"), *rows(300)[1:]])
+    with writes(monkeypatch) as seen:
+        finish.rebuild_gallery([output])
+    names = {name.removeprefix(f"{tmp_path}/").split(".")[0] for name in seen if name[0] != "-"}
+    assert "data/rows-0000" in names
+    assert not names & {"data/rows-0001", "data/detail-0001", "assets/gallery", "assets/large"}
+    after = files_in(tmp_path)
+    assert {path for path in after if "rows-0001" in path} <= set(before)
+    assert set(after) == {*gallery.read_receipt(after[gallery.RECEIPT])[1], gallery.RECEIPT}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+@pytest.mark.parametrize("path", ["index.html", "data/spine.*", "assets/gallery.*.css", "pages/1.html"])
+def test_a_file_that_is_gone_or_cut_is_no_reason_to_do_nothing(
+    tmp_path: Path, path: str, damage: str
+) -> None:
+    output = write_output(tmp_path, rows())
+    finish.rebuild_gallery([output])
+    before = files_in(tmp_path)
+    (file,) = tmp_path.glob(path)
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    finish.rebuild_gallery([output])
+    assert files_in(tmp_path) == before
+
+
+def test_other_options_previews_and_metadata_make_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = write_output(tmp_path, rows())
+    finish.rebuild_gallery([output])
+    assert (tmp_path / "pages/1.html").exists()
+    finish.rebuild_gallery([output], static_pages=False)
+    assert not (tmp_path / "pages/1.html").exists()
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs/x.jpg").write_bytes(b"")
+    with writes(monkeypatch) as seen:
+        finish.rebuild_gallery([output], static_pages=False)
+    assert seen
+
+
+def test_a_gallery_that_is_refused_leaves_the_one_before(tmp_path: Path) -> None:
+    output = write_output(tmp_path, rows())
+    finish.rebuild_gallery([output])
+    before = files_in(tmp_path)
+    write_output(tmp_path, rows(labels={"note": "AKIAIOSFODNN7EXAMPLE"}))
+    with pytest.raises(ConfigError, match="label_note: expected no credentials"):
+        finish.rebuild_gallery([output])
+    assert files_in(tmp_path) == before
+
+
+def test_a_store_that_fails_half_way_leaves_a_page_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = write_output(tmp_path, rows())
+    finish.rebuild_gallery([output])
+    before = read_gallery(files_in(tmp_path))
+    write_output(tmp_path, rows(4))
+    write = storage.write_bytes
+
+    def full(uri: str, data: bytes) -> str:
+        if uri.endswith("index.html"):
+            raise StorageError("no space left")
+        return write(uri, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", full)
+        with pytest.raises(StorageError):
+            finish.rebuild_gallery([output])
+    (head,) = Page((tmp_path / "index.html").read_text()).all("html")
+    files = files_in(tmp_path)
+    files = {
+        p: d for p, d in files.items() if not p.startswith("data/spine") or p == head["data-spine"]
+    }
+    assert read_gallery(files).items == before.items
+    finish.rebuild_gallery([output])
+    assert len(read_gallery(files_in(tmp_path)).items) == 4
+
+
+def test_files_of_an_earlier_release_go_and_those_of_the_user_stay(tmp_path: Path) -> None:
+    output = write_output(tmp_path, rows())
+    for name in ("assets/gallery.js", "assets/gallery.css", "data/mine.csv", "pages/notes.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    finish.rebuild_gallery([output])
+    assert not (tmp_path / "assets/gallery.js").exists()
+    assert not (tmp_path / "assets/gallery.css").exists()
+    assert (tmp_path / "data/mine.csv").exists()
+    assert (tmp_path / "pages/notes.html").exists()
+
+
+def test_several_outputs_are_compared_below_the_first_or_where_it_is_said(tmp_path: Path) -> None:
+    outputs = [write_output(tmp_path / name / "run #1", rows()) for name in ("a", "b")]
+    finish.rebuild_gallery(outputs)
+    place = tmp_path / "a/run #1/compare"
+    read = read_gallery(files_in(place))
+    assert [each["name"] for each in read.spine["runs"]] == ["run #1", "run #1 (2)"]
+    assert [each["base"] for each in read.spine["runs"]] == ["../", "../../../b/run%20%231/"]
+    page = Page((place / "index.html").read_text())
+    links = [str(a["href"]) for a in page.all("a") if a.get("class") == "open"]
+    assert links[:2] == ["../images/p0.png", "../../../b/run%20%231/images/p0.png"]
+    finish.rebuild_gallery(outputs, to=str(tmp_path / "both"))
+    bases = [each["base"] for each in read_gallery(files_in(tmp_path / "both")).spine["runs"]]
+    assert bases == ["../a/run%20%231/", "../b/run%20%231/"]
+    assert not (tmp_path / "b/run #1/data").exists()
+
+
+def test_the_gallery_of_one_output_may_lie_elsewhere(tmp_path: Path) -> None:
+    output = write_output(tmp_path / "run", rows())
+    finish.rebuild_gallery([output], to=str(tmp_path / "shown"))
+    spine = read_gallery(files_in(tmp_path / "shown")).spine
+    assert spine["runs"] == [{"name": "run", "base": "../run/"}]
+    assert not (tmp_path / "run/index.html").exists()
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    one, other = (write_output(tmp_path / name, rows()) for name in ("one", "other"))
+    before = sorted(os.listdir(tmp_path / "other"))
+    with pytest.raises(ConfigError, match="expected each output once"):
+        finish.rebuild_gallery([one, one])
+    with pytest.raises(ConfigError, match="a folder of the gallery's own"):
+        finish.rebuild_gallery([one], to=other)
+    with pytest.raises(ConfigError, match="expected the output of a run"):
+        finish.rebuild_gallery([one, str(tmp_path / "none")])
+    with pytest.raises(ConfigError, match="one disk or in one bucket"):
+        finish.rebuild_gallery([one], to="memory://elsewhere")
+    assert sorted(os.listdir(tmp_path / "other")) == before
+    assert sorted(os.listdir(tmp_path / "one")) == before
+
+
+def test_in_a_bucket_all_is_as_on_a_disk(tmp_path: Path, bucket: str) -> None:
+    here = [write_output(tmp_path / name, rows()) for name in ("a", "b")]
+    there = [write_output(f"{bucket}/{name}", rows()) for name in ("a", "b")]
+    finish.rebuild_gallery(here)
+    assert finish.rebuild_gallery(there) == f"{bucket}/a/compare/index.html"
+    listed = storage.list_tree(f"{bucket}/a/compare")
+    found = {path: storage.read_bytes(f"{bucket}/a/compare/{path}") for path in listed}
+    assert found == files_in(tmp_path / "a/compare")
+    with pytest.raises(ConfigError, match="one disk or in one bucket"):
+        finish.rebuild_gallery([there[0], "s3://another-bucket/b"])
