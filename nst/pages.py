@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nst import datafiles, output
 from nst.facets import Facet, Items, Source, Value
+from nst.fields import Field
 from nst.matrix import Matrix, cells_of, lines_of
 from nst.texts import chip_text, number_text, readable, shown_text, told_apart
 
@@ -160,7 +161,8 @@ class Pages:
         self._matrix = matrix
         self._links = {**assets, "spine": spine}
         self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
-        self._columns = [_text(value) for value in matrix.columns]
+        column = items.facets[matrix.column].field
+        self._columns = [_column_text(column, value) for value in matrix.columns]
         self._environment = Environment(
             loader=PackageLoader("nst"),
             autoescape=True,
@@ -351,6 +353,18 @@ class Pages:
         if column.role == "backbone":
             return alt
         return f"{alt}, {column.title} {_text(facts[column.name])}"
+
+
+def _column_text(field: Field, value: Value | None) -> str:
+    if value is None:
+        return f"no {field.title}"
+    match field.role:
+        case "input":
+            return readable(_text(value))
+        case "backbone" | "run":
+            return _text(value)
+        case _:
+            return f"{field.title} {chip_text(value) if isinstance(value, float) else _text(value)}"
 
 
 def _apart_text(facet: Facet, item: int) -> str:
