@@ -101,17 +101,18 @@ def rebuild_gallery(
     That is `to`, or else the output itself, or of several a folder below the first. Raises
     ConfigError for an output without metadata, and one that a relative link cannot reach from there.
     """
-    if len(set(urls)) < len(urls):
+    if len({storage.absolute(url).rstrip("/") for url in urls}) < len(urls):
         raise ConfigError("expected each output once, found one of them again")
     place = gallery_folder(urls, to)
-    if place not in urls and output.METADATA in storage.list_sizes(place):
+    links = [storage.relative_link(url, place) for url in urls]
+    if links != [""] and output.METADATA in storage.list_sizes(place):
         raise ConfigError(
             f"{place}: expected a folder of the gallery's own, found the output of a run; choose "
             "another with --to"
         )
     sources = [
-        _source(name, url, storage.relative_link(url, place), _read_table(url))
-        for name, url in zip(_run_names(urls), urls, strict=True)
+        _source(name, url, link, _read_table(url))
+        for name, url, link in zip(_run_names(urls), urls, links, strict=True)
     ]
     return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
 

@@ -175,7 +175,7 @@ def test_a_gallery_of_several_outputs_with_thumbnails_and_plain_pages(tmp_path: 
     assert sorted(p.name for p in (tmp_path / "both").iterdir()) == ["assets", "data", "index.html"]
     again = nst("gallery", "first", "second", "--to", "second", cwd=tmp_path)
     assert again.returncode == 2
-    assert "choose another with --to" in again.stderr or "expected" in again.stderr
+    assert "choose another with --to" in again.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -202,9 +202,11 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one, other = (write_output(tmp_path / name, rows()) for name in ("one", "other"))
     before = sorted(os.listdir(tmp_path / "other"))
     with pytest.raises(ConfigError, match="expected each output once"):
-        finish.rebuild_gallery([one, one])
+        finish.rebuild_gallery([one, f"{one}/"])
     with pytest.raises(ConfigError, match="a folder of the gallery's own"):
         finish.rebuild_gallery([one], to=other)
+    with pytest.raises(ConfigError, match="a folder of the gallery's own"):
+        finish.rebuild_gallery([one, other], to=other)
     with pytest.raises(ConfigError, match="expected the output of a run"):
         finish.rebuild_gallery([one, str(tmp_path / "none")])
     with pytest.raises(ConfigError, match="one disk or in one bucket"):
