@@ -159,7 +159,8 @@ def test_gallery_is_rebuilt(tmp_path: Path) -> None:
 def test_a_gallery_of_several_outputs_with_thumbnails_and_plain_pages(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
     for name in ("first", "second"):
-        nst("run", manifest, "--output", tmp_path / name, "--set", f"seed={len(name)}")
+        run = nst("run", manifest, "--output", tmp_path / name, "--set", f"seed={len(name)}")
+        assert run.returncode == 0, run.stderr
     (thumbnail,) = (tmp_path / "first/thumbs").rglob("*-256.webp")
     thumbnail.unlink()
     # As typed: with relative paths.
