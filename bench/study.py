@@ -1,12 +1,14 @@
-"""One default for every pair: a contact sheet and a table of a run of the study.
+"""What a run of the study says: its pairs in a table and on a sheet, or its means by one field.
 
 nst run manifests/study.yaml --output output/study
 python -m bench.study output/study --sheet docs/study.jpg
+python -m bench.study output/weights --by style_weight
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,13 +25,14 @@ def main() -> None:
     parser.add_argument("--manifest-folder", type=Path, default=Path("manifests"))
     parser.add_argument("--backbone", default="vgg16")
     parser.add_argument("--sheet", type=Path, help="write the contact sheet here")
+    parser.add_argument("--by", metavar="FIELD", help="means for each value of it instead")
     arguments = parser.parse_args()
     records = [
         record
         for record in metadata_from_parquet((arguments.output / "metadata.parquet").read_bytes())
         if record.backbone == arguments.backbone and record.outcome.status == "ok"
     ]
-    sys.stdout.write(table(records))
+    sys.stdout.write(means(records, arguments.by) if arguments.by else table(records))
     if arguments.sheet:
         sheet(records, arguments.output, arguments.manifest_folder).save(
             arguments.sheet, quality=88
@@ -53,6 +56,27 @@ def table(records: list[Record]) -> str:
             f"\n{name} loss: 10th percentile {low:.3f}, median {middle:.3f}, 90th {high:.3f}, "
             f"which is {high / low:.2f} times the 10th"
         )
+    return "\n".join(lines) + "\n"
+
+
+_MEASURES = ("content_loss", "style_loss", "loss_ratio", "ssim", "lpips", "seconds")
+
+
+def means(records: list[Record], field: str) -> str:
+    """The mean of each measure, over the pictures of each value of a field, least value first."""
+    groups: dict[Any, list[Record]] = {}
+    for record in records:
+        of = record if hasattr(record, field) else record.params
+        groups.setdefault(getattr(of, field), []).append(record)
+    lines = [f"| {field} | pictures | " + " | ".join(_MEASURES) + " |"]
+    lines.append("| --- " * (len(_MEASURES) + 2) + "|")
+    for value, members in sorted(groups.items()):
+        found = (
+            np.array([getattr(each.outcome, name) for each in members], dtype=float)
+            for name in _MEASURES
+        )
+        cells = " | ".join(f"{np.nanmean(column):.3g}" for column in found)
+        lines.append(f"| {value} | {len(members)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
