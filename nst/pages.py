@@ -227,6 +227,7 @@ class Pages:
             num_rows=len(matrix.row_patterns),
             num_unmatched=matrix.num_unmatched,
             run_names=self._run_names,
+            run_diff=self._run_diff(),
             root=root,
             column_title=title,
             column_fields=title,
@@ -244,6 +245,19 @@ class Pages:
         # Else every word of it is a string of its own for a moment, at four times the page's size.
         stream.enable_buffering(_BUFFERED)
         return _shrunk("text/html", "".join(stream))
+
+    def _run_diff(self) -> list[tuple[str, str]]:
+        """What each run has throughout and another has otherwise: the field, and each run's."""
+        return [
+            (
+                self._items.facets[name].field.title,
+                ", ".join(
+                    f"{run} {_text(value)}"
+                    for run, value in zip(self._run_names, values, strict=True)
+                ),
+            )
+            for name, values in self._matrix.run_diff.items()
+        ]
 
     def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
         matrix, items = self._matrix, self._items

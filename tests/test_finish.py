@@ -91,7 +91,9 @@ def test_what_is_there_is_not_written_again(
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-@pytest.mark.parametrize("path", ["index.html", "data/spine.*", "assets/gallery.*.css", "pages/1.html"])
+@pytest.mark.parametrize(
+    "path", ["index.html", "data/spine.*", "assets/gallery.*.css", "pages/1.html"]
+)
 def test_a_file_that_is_gone_or_cut_is_no_reason_to_do_nothing(
     tmp_path: Path, path: str, damage: str
 ) -> None:

@@ -93,6 +93,9 @@
     async function refresh() {
       const mine = ++turn;
       try {
+        // What was typed or chosen is on screen first.
+        if (app.view) await painted();
+        if (mine !== turn) return;
         await lookAgain(mine);
         if (mine !== turn) return;
         grid.update();
@@ -140,6 +143,13 @@
     });
     await refresh();
   }
+
+  /** When the browser has painted, or would not, as in a hidden tab. @returns {Promise<void>} */
+  const painted = () =>
+    new Promise((resolve) => {
+      requestAnimationFrame(() => setTimeout(resolve));
+      setTimeout(resolve, 100);
+    });
 
   /** Put a part of the page into it. @param {HTMLScriptElement | HTMLLinkElement} element @returns {Promise<void>} */
   function arrived(element) {

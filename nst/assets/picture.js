@@ -1,5 +1,5 @@
 // @ts-check
-// One picture of the stage: small at once, in full when it is decoded, and a way to try again.
+// One picture of the stage: small at once, in full when it is there, and a way to try again.
 (function () {
   "use strict";
 
@@ -49,23 +49,24 @@
     }
 
     /**
-     * The image on top of what is there, at once or when it is decoded; null where it cannot be.
+     * The image on top of what is there, at once or when it has come; null where it cannot be.
      * @param {string | null} src
      * @param {boolean} atOnce
      */
     async function add(src, atOnce) {
       if (!src || dropped) return null;
-      const image = make("img", { alt, draggable: "false", decoding: "async" });
+      // What takes the place of another is not to leave it empty while it is decoded.
+      const image = make("img", { alt, draggable: "false", decoding: atOnce ? "async" : "sync" });
       loading.push(image);
       if (atOnce) node.append(image);
-      image.src = src;
-      try {
-        await image.decode();
-      } catch {
-        forget(image);
-        return null;
-      }
-      if (dropped) return null;
+      // Not decode(): what waits for that is never let go of where it is left in the middle.
+      const hasCome = await new Promise((resolve) => {
+        image.onload = () => resolve(true);
+        image.onerror = () => resolve(false);
+        image.src = src;
+      });
+      if (!hasCome) forget(image);
+      if (!hasCome || dropped) return null;
       if (!atOnce) node.append(image);
       made.ratio ||= image.naturalWidth / image.naturalHeight || 1;
       made.sized();
@@ -75,6 +76,7 @@
     /** @param {HTMLImageElement} image */
     function forget(image) {
       loading = loading.filter((each) => each !== image);
+      image.onload = image.onerror = null;
       image.removeAttribute("src");
       image.remove();
     }

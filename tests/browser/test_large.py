@@ -201,6 +201,10 @@ def test_opening_and_closing_leaves_nothing_behind(opened: Open) -> None:
             page.wait_for_timeout(60)
             with updated(page):
                 page.evaluate("void NST.app.go({ id: '' })")
+            # And once so soon that its pictures are still on their way.
+            for hasty in (_ID, ""):
+                with updated(page):
+                    page.evaluate(f"void NST.app.go({{ id: '{hasty}' }})")
         page.wait_for_timeout(600)
         session.send("HeapProfiler.collectGarbage")
         return int(session.send("Memory.getDOMCounters")["nodes"])
