@@ -334,13 +334,22 @@ def _ranked(
     key: Callable[[str], str] | None = None,
 ) -> Facet:
     """The facet of texts of which some may be alike, or None for those that are missing."""
-    distinct = sorted({text for text in texts if text is not None})
+    order = [i for i, text in enumerate(texts) if text is not None]
+    order.sort(key=lambda i: texts[i] or "")
     if key is not None:
-        # Stable, so that of two that are alike but for case the order does not hang on chance.
-        distinct.sort(key=key)
-    rank = {text: number for number, text in enumerate(distinct)}
-    table = [rank[text] if text is not None else len(distinct) for text in texts]
-    return Facet(field, "text", distinct, _recoded(codes, np.array(table, np.int64), len(distinct)))
+        keys = [key(text) if text is not None else "" for text in texts]
+        # Stable, so that those which are alike but for case or zeros do not stand by chance.
+        order.sort(key=keys.__getitem__)
+    distinct: list[str] = []
+    ranks = [-1] * len(texts)
+    for i in order:
+        text = texts[i]
+        if text is not None and (not distinct or distinct[-1] != text):
+            distinct.append(text)
+        ranks[i] = len(distinct) - 1
+    table = np.array(ranks, np.int64)
+    table[table < 0] = len(distinct)
+    return Facet(field, "text", distinct, _recoded(codes, table, len(distinct)))
 
 
 def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> Codes:

@@ -19,7 +19,7 @@ from nst.texts import told_apart
 
 # Of a gallery's files so many are written at a time, and as few as hold so many bytes.
 _FILES_AT_ONCE = 64
-_BYTES_AT_ONCE = 16 << 20
+_BYTES_AT_ONCE = 8 << 20
 
 # Below the first of several outputs, where their gallery goes unless told otherwise.
 COMPARE = "compare"

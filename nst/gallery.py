@@ -31,6 +31,8 @@ FOLDERS = ("data", "assets", "pages")
 # Beyond this many pictures, pages for readers without scripts are made only if asked for.
 _MAX_STATIC_ITEMS = 2000
 
+_TEXTS_AT_ONCE = 10_000
+
 _OWN = re.compile(
     r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+)\.[0-9a-f]{8}\.js)"
     r"|assets/((gallery|large)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
@@ -284,11 +286,8 @@ def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
     """Raises ConfigError where a text that goes into the gallery holds what opens a store."""
     row = items.facets["row"]
     for facet in (*items.facets.values(), *items.places.values()):
-        texts = [value for value in facet.values if isinstance(value, str)]
-        # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
-        if facet.kind == "number" or secret_in(unquote("\n".join(texts))) is None:
-            continue
-        for code, text in enumerate(texts):
+        for code in _suspects(facet):
+            text = str(facet.values[code])
             kind = secret_in(text) or secret_in(unquote(text))
             if kind is not None:
                 item = int(np.flatnonzero(facet.codes == code)[0])
@@ -309,6 +308,18 @@ def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
         kind = secret_in(text)
         if kind is not None:
             raise _refusal(place, kind)
+
+
+def _suspects(facet: Facet) -> Iterator[int]:
+    """The codes of texts among which a credential is, if any."""
+    if facet.kind == "number":
+        return
+    for first in range(0, len(facet.values), _TEXTS_AT_ONCE):
+        texts = [str(value) for value in facet.values[first : first + _TEXTS_AT_ONCE]]
+        # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
+        together = "\n".join(texts)
+        if secret_in(together) is not None or secret_in(unquote(together)) is not None:
+            yield from range(first, first + len(texts))
 
 
 def _field_place(items: Items, facet: Facet) -> str:

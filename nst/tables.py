@@ -168,9 +168,7 @@ class CodedColumns(Mapping[str, Coded]):
         if name not in self._names:
             raise KeyError(name)
         with _translated(self._data):
-            column = self._file.read([name], use_threads=False).column(0)
-            coded = _coded(column.combine_chunks())
-        del column
+            coded = _coded(self._file.read([name], use_threads=False).column(0).combine_chunks())
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
         return coded
@@ -192,7 +190,7 @@ def nested_texts(data: bytes, name: str, item: str) -> list[str]:
         if name not in file.schema_arrow.names:
             return []
         found: set[str] = set()
-        for batch in file.iter_batches(columns=[name], use_threads=False):
+        for batch in file.iter_batches(_NESTED_ROWS, columns=[name], use_threads=False):
             lists = batch.column(0)
             found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
         return [text for text in found if text is not None]
@@ -256,7 +254,10 @@ def _coded(column: Any) -> Coded:
         column = column.cast(pa.timestamp("s", found.tz), safe=False)
     encoded = column if pa.types.is_dictionary(found) else column.dictionary_encode()
     codes = encoded.indices.cast(pa.int32()).fill_null(-1).to_numpy()
-    return Coded(_values(encoded.dictionary), codes)
+    distinct = encoded.dictionary
+    # The values are there twice for a moment, and need not be three times.
+    del column, encoded
+    return Coded(_values(distinct), codes)
 
 
 def _joined(lists: Any) -> Any:
