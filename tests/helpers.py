@@ -30,6 +30,8 @@ SAMPLES = ROOT / "manifests/samples"
 
 # What is started ends, or has got somewhere, by then on a machine that has other work to do.
 PATIENCE_S = 300
+# A picture that is painted gives a sign of life by then, on such a machine too.
+SILENCE_S = 10
 
 
 @contextmanager

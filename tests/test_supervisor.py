@@ -18,7 +18,7 @@ from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.supervisor import Supervisor
 from tests import poison
-from tests.helpers import PATIENCE_S, ROOT, row, started, write_project
+from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
 
 
 @pytest.fixture
@@ -67,11 +67,11 @@ def test_a_picture_that_hangs_is_ended_and_quarantined(
 ) -> None:
     # A process that has its modules answers at once; the first group is for that.
     assert run(tmp_path / "warm", [0], supervisor).num_ok == 1
-    report = run(tmp_path, [0, poison.HANGS, 1], supervisor, timeout_s=4)
+    report = run(tmp_path, [0, poison.HANGS, 1], supervisor, timeout_s=SILENCE_S)
     assert report.num_ok == 2
     (failed,) = report.failed
     assert (failed.outcome.id, failed.outcome.reason) == ("n1", "timed_out")
-    assert "no sign of life for 4" in str(failed.outcome.error)
+    assert f"no sign of life for {SILENCE_S} s" in str(failed.outcome.error)
 
 
 def test_a_picture_that_makes_a_surprising_error_fails_alone_and_is_tried_by_every_run(

@@ -14,7 +14,7 @@ from nst.settings import RunSettings
 from nst.supervisor import Supervisor
 from tests import poison
 from tests.catalogue import Bench, Case, Letter, bad, good
-from tests.helpers import PATIENCE_S, ROOT, csv_bytes, row, started, write_project
+from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, csv_bytes, row, started, write_project
 
 _LETTER_OF: Mapping[int, Letter] = {0: "OK", 1: "S", 2: "A", 3: "R"}
 
@@ -175,7 +175,7 @@ CASES: tuple[Case, ...] = (
     Case(89, "A", "the Prefect server is not there", _server_gone),
     Case(90, "A", "a second run while one goes on", _two_at_once),
     Case(90, "OK", "a lock of a machine that is gone", _stale_lock),
-    _poison(poison.HANGS, "timed_out", timeout_s=4),
+    _poison(poison.HANGS, "timed_out", timeout_s=SILENCE_S),
     Case(92, "OK", "painting in a process of its own", _forked),
     Case(93, "OK", "a narrow umask", _umask),
     Case(93, "OK", "no home, no temporary folder, another clock", _no_home),
