@@ -7,6 +7,7 @@ NSTError
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture does not fit the device
 ├── WorkerError        what painted a picture died of it or hung
+├── CredentialError    a gallery would show what opens a store; all else is written
 ├── TableError         bytes that are not a Parquet table; lives in tables.py
 ├── WeightsError       a backbone's weights cannot be had or do not fit
 └── StorageError       a store refused or did not answer; `scope` says whose fault it is
@@ -83,6 +84,10 @@ class AccessError(NSTError):
     """A URL is not among those that this run may read; only the rows that name it fail."""
 
     reason: Reason = "path_not_allowed"
+
+
+class CredentialError(NSTError):
+    """What everybody is to read holds a credential; the message does not quote it."""
 
 
 class ImageError(NSTError):

@@ -29,7 +29,7 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
     """Write the metadata and the gallery of what is there, and report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
-    Raises ConfigError where the gallery is refused, by when all else is written.
+    Raises CredentialError where the gallery is refused, by when all else is written.
     """
     metadata_url = storage.join(settings.output, output.METADATA)
     table, failed = _write_metadata(metadata_url, plan, settings, errors or {})

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from nst import __version__, datafiles, output, tables
-from nst.errors import ConfigError
+from nst.errors import ConfigError, CredentialError
 from nst.facets import DETAIL_ITEMS, Facet, Items, Source, read_items, rounded
 from nst.fields import ALWAYS
 from nst.matrix import Matrix, arrange
@@ -45,8 +45,8 @@ def build(
 ) -> Iterator[tuple[str, bytes]]:
     """The files of the gallery of these runs by their paths in it, `index.html` the last of them.
 
-    The same runs give the same files. Raises ConfigError, before the first of them, for bytes that
-    are no metadata and for a text that holds a credential.
+    The same runs give the same files. Raises, before the first of them, ConfigError for bytes that
+    are no metadata and CredentialError for a text that holds a credential.
     """
     found = read_items(sources)
     matrix = arrange(found, num_runs=len(sources))
@@ -283,7 +283,7 @@ def _field_content(index: int, facet: Facet, named: Mapping[str, str]) -> dict[s
 
 
 def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
-    """Raises ConfigError where a text that goes into the gallery holds what opens a store."""
+    """Raises CredentialError where a text that goes into the gallery holds what opens a store."""
     row = items.facets["row"]
     for facet in (*items.facets.values(), *items.places.values()):
         for code in _suspects(facet):
@@ -329,8 +329,8 @@ def _field_place(items: Items, facet: Facet) -> str:
     return f"field {list(items.facets).index(name) + 1}"
 
 
-def _refusal(place: str, kind: str) -> ConfigError:
-    return ConfigError(
+def _refusal(place: str, kind: str) -> CredentialError:
+    return CredentialError(
         f"{place}: expected no credentials in what a gallery shows, found {kind}; take it out of "
         "the manifest, run it again, and change whatever it opens. The gallery is as it was"
     )

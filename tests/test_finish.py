@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nst import finish, gallery, metadata, storage
-from nst.errors import ConfigError, StorageError
+from nst.errors import ConfigError, CredentialError, StorageError
 from nst.metadata import Record
 from tests.galleries import files_in, read_gallery, record
 from tests.helpers import Page
@@ -129,7 +129,7 @@ def test_a_gallery_that_is_refused_leaves_the_one_before(tmp_path: Path) -> None
     finish.rebuild_gallery([output])
     before = files_in(tmp_path)
     write_output(tmp_path, rows(labels={"note": "AKIAIOSFODNN7EXAMPLE"}))
-    with pytest.raises(ConfigError, match="label_note: expected no credentials"):
+    with pytest.raises(CredentialError, match="label_note: expected no credentials"):
         finish.rebuild_gallery([output])
     assert files_in(tmp_path) == before
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nst import gallery
-from nst.errors import ConfigError
+from nst.errors import CredentialError
 from nst.facets import Source
 from nst.job import PictureParams
 from nst.metadata import CurvePoint, LayerLoss, Outcome, Record
@@ -495,7 +495,7 @@ def test_credentials_are_refused_before_anything_is_made(
     secret: str, values: Mapping[str, Any], place: str
 ) -> None:
     rows = [record(id="a", row=3), replace(record(row=7), **filled(values, secret))]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(CredentialError) as caught:
         next(gallery.build([source(rows)]))
     said = str(caught.value)
     assert said.startswith(place)
@@ -527,15 +527,15 @@ def test_the_environments_credentials_are_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "canary secret")
-    with pytest.raises(ConfigError, match=r"row 1, label_a: .* a credential of the env"):
+    with pytest.raises(CredentialError, match=r"row 1, label_a: .* a credential of the env"):
         next(gallery.build([source([record(labels={"a": "the canary secret of it"})])]))
 
 
 def test_of_several_runs_it_is_said_which() -> None:
     runs = [source([record()], name="a"), source([record(labels={"x": SECRETS[0]})], name="b")]
-    with pytest.raises(ConfigError, match="row 1 of run 2, label_x"):
+    with pytest.raises(CredentialError, match="row 1 of run 2, label_x"):
         next(gallery.build(runs))
-    with pytest.raises(ConfigError, match="the place of run 2"):
+    with pytest.raises(CredentialError, match="the place of run 2"):
         next(gallery.build([runs[0], replace(runs[0], base=f"../{SECRETS[0]}/")]))
 
 
