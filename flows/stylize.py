@@ -13,7 +13,16 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from flows import summary
-from flows.parameters import Device, PictureOverrides, Pixels, Reference, Seconds, WebAddress
+from flows.credentials import credentials_of
+from flows.parameters import (
+    BlockName,
+    Device,
+    PictureOverrides,
+    Pixels,
+    Reference,
+    Seconds,
+    WebAddress,
+)
 from flows.progress import ProgressArtifact
 from flows.watching import current_listener, current_painter, listening, painting
 from nst import pipeline, runs
@@ -111,6 +120,7 @@ def stylize_manifest(
     output: Reference,
     overrides: PictureOverrides | None = None,
     gallery_base_url: WebAddress | None = None,
+    credentials_block: BlockName | None = None,
     device: Device = _DEFAULTS.device,
     precision: PrecisionChoice = _DEFAULTS.precision,
     image_format: ImageFormat = _DEFAULTS.image_format,
@@ -137,6 +147,7 @@ def stylize_manifest(
         output: Folder or URL to write to, absolute. Runs on one output go on from one another.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
+        credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
         device: auto, cpu, mps, cuda or cuda:N; auto takes the first of cuda, mps, cpu there is.
         precision: What the network computes in; auto takes what a short trial finds faster.
         image_format: Format of the pictures.
@@ -169,7 +180,7 @@ def stylize_manifest(
     )
     pipeline.check(manifest, settings)
     progress = ProgressArtifact(current_listener())
-    with listening(progress):
+    with credentials_of(credentials_block), listening(progress):
         report = _stylize(manifest, settings, overrides.given() if overrides else {})
     _show(report, progress, settings, gallery_base_url)
     if report.failed:
