@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
 from prefect.tasks import Task
 
@@ -180,8 +181,15 @@ def stylize_manifest(
     )
     pipeline.check(manifest, settings)
     progress = ProgressArtifact(current_listener())
-    with credentials_of(credentials_block), listening(progress):
-        report = _stylize(manifest, settings, overrides.given() if overrides else {})
+    try:
+        with credentials_of(credentials_block), listening(progress):
+            report = _stylize(manifest, settings, overrides.given() if overrides else {})
+    except TerminationSignal:
+        # The process that paints is ended by now, whatever it was at.
+        line = summary.stopped_line(progress.num_made, progress.num_pictures)
+        get_run_logger().warning(line)
+        progress.ended(line)
+        raise
     _show(report, progress, settings, gallery_base_url)
     if report.failed:
         message = f"{len(report.failed)} of {report.num_rows} rows failed"
