@@ -1,0 +1,192 @@
+"""The files of deploy/ against the schemas and linters of what reads them: none of it can be built
+or started where the tests run."""
+
+import asyncio
+import importlib
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from compose_spec.models import ComposeSpecification
+from prefect.settings import PREFECT_API_URL, Settings, temporary_settings
+from prefect.workers.base import BaseJobConfiguration
+from pydantic import Field, ValidationError
+
+from tests.helpers import ROOT
+
+DEPLOY = ROOT / "deploy"
+COMPOSE = DEPLOY / "compose.yaml"
+DOCKERFILE = DEPLOY / "Dockerfile"
+JOB_TEMPLATE = DEPLOY / "kubernetes/job-template.json"
+# What a secret is called, where it is not said where it comes from.
+SECRET = re.compile(r"(?i)(password|secret|auth|token|access_key)")
+FROM_OUTSIDE = re.compile(r"\$\{(?P<name>\w+)(?P<default>:-[^}]*|:\?[^}]*)?\}")
+UID = 10001
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
+    return found
+
+
+def instructions() -> list[list[str]]:
+    """The lines of the Dockerfile, put together where they go on, each in words."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+def last(instruction: str) -> list[str]:
+    return [words[1:] for words in instructions() if words[0] == instruction][-1]
+
+
+def example() -> dict[str, str]:
+    lines = (DEPLOY / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_is_pinned_runs_as_a_number_and_copies_what_is_there() -> None:
+    stages = {words[3] for words in instructions() if words[0] == "FROM" and len(words) > 2}
+    for base in (words[1] for words in instructions() if words[0] == "FROM"):
+        assert base in stages or is_pinned(base), base
+    assert last("USER") == [str(UID)]
+    assert not any(words[0] == "VOLUME" for words in instructions())
+    kept = [
+        line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line
+    ]
+    for words in instructions():
+        if words[0] == "COPY" and not words[1].startswith("--from"):
+            for source in words[1:-1]:
+                path = source.replace("${WEIGHTS}/", "deploy/weights")
+                assert list(ROOT.glob(path)), source
+                assert any(path == each or path.startswith(f"{each}/") for each in kept), source
+
+
+def test_every_program_that_a_container_starts_is_there() -> None:
+    programs = {each.name for each in entry_points(group="console_scripts")}
+    commands = [json.loads(" ".join(last("CMD")))]
+    commands += [service["command"] for name, service in services().items() if is_ours(service)]
+    for program, *_ in commands:
+        in_image = program.removeprefix("/opt/nst/")
+        assert program in programs or (ROOT / in_image).stat().st_mode & 0o111, program
+
+
+def test_compose_has_what_its_schema_knows_and_nothing_else() -> None:
+    settings = yaml.safe_load(COMPOSE.read_text())
+    # Those that start so are the file's own.
+    settings = {name: value for name, value in settings.items() if not name.startswith("x-")}
+    ComposeSpecification.model_validate(settings, extra="forbid")
+    settings["services"]["worker"]["comand"] = ["x"]
+    with pytest.raises(ValidationError, match="comand"):
+        ComposeSpecification.model_validate(settings, extra="forbid")
+
+
+def test_compose_is_pinned_private_and_in_order() -> None:
+    found = services()
+    for name, service in found.items():
+        assert is_pinned(service["image"]), name
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+        for other, how in service.get("depends_on", {}).items():
+            is_last = how["condition"] == "service_completed_successfully"
+            assert is_last != ("healthcheck" in found[other]), (name, other)
+    assert last("FROM")[0] == "python"
+    assert {service["image"] for service in found.values() if is_ours(service)} == {
+        f"nst:{version()}"
+    }
+
+
+def test_every_variable_of_compose_is_in_the_example_and_no_secret_is() -> None:
+    used = {each["name"] for each in FROM_OUTSIDE.finditer(COMPOSE.read_text())}
+    assert used == set(example())
+    assert not [name for name, value in example().items() if value and SECRET.search(name)]
+    for service in services().values():
+        for name, value in service.get("environment", {}).items():
+            assert not SECRET.search(name) or FROM_OUTSIDE.fullmatch(value), name
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--quiet", "deploy/.env"], cwd=ROOT, check=False
+    )
+    assert ignored.returncode == 0
+
+
+def test_every_prefect_setting_of_compose_is_one() -> None:
+    known = set(setting_names(Settings))
+    for service in services().values():
+        named = {n for n in service.get("environment", {}) if n.startswith("PREFECT_")}
+        assert named <= known
+
+
+class _Job(BaseJobConfiguration):
+    """What the Kubernetes worker makes of a template, as far as Prefect's own package goes."""
+
+    job_manifest: dict[str, Any] = Field()
+    namespace: str = "default"
+
+
+def test_the_job_template_becomes_a_job_that_kubernetes_knows() -> None:
+    template = json.loads(JOB_TEMPLATE.read_text())
+    values = {"name": "x", "command": "prefect flow-run execute"}
+    # Whoever fills in a template gets a client, which else would start a server.
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        filled: Any = asyncio.run(
+            _Job.from_template_and_values(base_job_template=template, values=values)
+        )
+    job = filled.job_manifest
+    pod = job["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    # Prefect insists on these two where Kubernetes has no such fields, and drops them.
+    assert [pod.pop(name) for name in ("parallelism", "completions")] == [1, 1]
+    # The worker's own, which it makes a list of.
+    container["args"] = container["args"].split()
+    assert container.pop("env", None) in (None, {})
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["envFrom"] == [{"secretRef": {"name": "nst-store"}}]
+    assert pod["securityContext"]["runAsUser"] == UID
+    assert container["image"] == f"nst:{version()}"
+
+
+def test_the_job_template_uses_every_variable_and_no_other() -> None:
+    template = json.loads(JOB_TEMPLATE.read_text())
+    used = set(re.findall(r"{{ (\w+) }}", json.dumps(template["job_configuration"])))
+    assert used == set(template["variables"]["properties"])
+
+
+def is_pinned(image: str) -> bool:
+    """Whether it has a tag that names a version."""
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return bool(re.match(r"\d", tag))
+
+
+def is_ours(service: dict[str, Any]) -> bool:
+    return str(service["image"]).startswith("nst:")
+
+
+def version() -> str:
+    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def setting_names(model: Any, prefix: str = "PREFECT") -> list[str]:
+    """The variables of all settings, those of groups within groups too."""
+    names = []
+    for name, field in model.model_fields.items():
+        path = f"{prefix}_{name.upper()}"
+        if hasattr(field.annotation, "model_fields"):
+            names += setting_names(field.annotation, path)
+        else:
+            names.append(path)
+    return names
