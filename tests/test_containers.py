@@ -2,7 +2,6 @@
 or started where the tests run."""
 
 import asyncio
-import importlib
 import json
 import re
 import subprocess
