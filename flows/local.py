@@ -13,9 +13,11 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.parameters import overrides_of
 from flows.stylize import stylize_manifest
 from flows.watching import listening
 from nst.errors import ConfigError
+from nst.manifest import parse_overrides
 from nst.reports import Listener, RunReport
 from nst.settings import RunSettings
 
@@ -34,12 +36,14 @@ def run_locally(
 
     Raises what the flow raised, a ManifestError above all, and ConfigError where no server answers.
     """
+    # Before Prefect checks them too, in words that are not ours.
+    chosen = overrides_of(parse_overrides(overrides))
     with temporary_settings(_OWN_SERVER), listening(listener), tags("nst"):
         _check_server()
         ended = stylize_manifest(
             manifest,
             settings.output,
-            overrides=dict(overrides),
+            overrides=chosen,
             device=settings.device,
             precision=settings.precision,
             image_format=settings.image_format,

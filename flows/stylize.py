@@ -1,23 +1,32 @@
 """One flow and its tasks: read, plan, stylize each group, finish. Decorators and calls, no more."""
 
+import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow, get_run_logger, runtime, tags, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from flows.summary import summary_markdown
-from flows.watching import current_listener, current_painter, painting
+from flows import summary
+from flows.parameters import Device, PictureOverrides, Pixels, Reference, Seconds, WebAddress
+from flows.progress import ProgressArtifact
+from flows.watching import current_listener, current_painter, listening, painting
 from nst import pipeline, runs
+from nst.access import is_pattern
 from nst.errors import ends_the_run
 from nst.plan import Group, Plan
 from nst.prepare import Rows
 from nst.reports import GroupReport, RunReport
-from nst.settings import RunSettings
+from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+
+SUMMARY_KEY = "stylize-summary"
+FAILED_ROWS_KEY = "stylize-failed-rows"
+ROWS_FAILED_EVENT = "nst.batch.rows-failed"
 
 _DEFAULTS = RunSettings(output="-")
 
@@ -29,8 +38,10 @@ def _may_pass_next_time(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bo
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    name = str(parameters["manifest"]).rstrip("/").rpartition("/")[2]
-    return f"{name} to {parameters['output']}"
+    *_, folder, name = ("", *str(parameters["manifest"]).split("/"))
+    # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
+    is_name = name and not is_pattern(name)
+    return f"{name if is_name else f'{folder}/{name}'} to {parameters['output']}"
 
 
 _STEP: dict[str, Any] = {
@@ -66,8 +77,9 @@ def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     paint = current_painter() or pipeline.run_group
     if (runtime.task_run.run_count or 0) > 1:
         group = pipeline.remaining(group, settings)
+    started_at = time.monotonic()
     report = paint(group, settings, current_listener())
-    get_run_logger().info("%d made, %d failed", report.num_made, report.num_failed)
+    get_run_logger().info(summary.group_line(group, report, time.monotonic() - started_at))
     return report
 
 
@@ -93,15 +105,16 @@ def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]
     return errors
 
 
-@flow(name="nst", flow_run_name=_run_name)
+@flow(name="stylize-manifest", flow_run_name=_run_name)
 def stylize_manifest(
-    manifest: str,
-    output: str,
-    overrides: dict[str, Any] | None = None,
-    device: str = _DEFAULTS.device,
-    precision: Literal["auto", "float32", "bfloat16"] = _DEFAULTS.precision,
-    image_format: Literal["png", "jpeg", "webp"] = _DEFAULTS.image_format,
-    max_batch_pixels: int = _DEFAULTS.max_batch_pixels,
+    manifest: Reference,
+    output: Reference,
+    overrides: PictureOverrides | None = None,
+    gallery_base_url: WebAddress | None = None,
+    device: Device = _DEFAULTS.device,
+    precision: PrecisionChoice = _DEFAULTS.precision,
+    image_format: ImageFormat = _DEFAULTS.image_format,
+    max_batch_pixels: Pixels = _DEFAULTS.max_batch_pixels,
     weights: dict[str, str] | None = None,
     roots: list[str] | None = None,
     schemes: list[str] | None = None,
@@ -109,22 +122,24 @@ def stylize_manifest(
     skip_failed: bool = False,
     retry_quarantined: bool = False,
     replace: bool = False,
-    timeout_s: float = _DEFAULTS.timeout_s,
+    timeout_s: Seconds = _DEFAULTS.timeout_s,
     isolate: bool = True,
 ) -> Any:
     """Repaint every content of a manifest in its style, and write pictures, metadata and gallery.
 
-    What the output already has is not made again. Rows that fail do not stop the others; the run
-    then ends as Completed under the name PartiallyFailed.
+    What the output already has is not made again, so that running it again makes what is new, what
+    has changed and what failed. Rows that fail do not stop the others; the run then ends as
+    Completed under the name PartiallyFailed, and emits the event `nst.batch.rows-failed`.
 
     Args:
         manifest: CSV, JSON Lines, Parquet or YAML matrix of rows; an absolute path or a URL.
-        output: Folder or URL to write to, absolute.
-        overrides: Picture parameters for every row, over the manifest's own, such as {"size": 384}.
-        device: auto, cpu, mps, cuda or cuda:N.
+        output: Folder or URL to write to, absolute. Runs on one output go on from one another.
+        overrides: Picture parameters for every row, over the manifest's own.
+        gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
+        device: auto, cpu, mps, cuda or cuda:N; auto takes the first of cuda, mps, cpu there is.
         precision: What the network computes in; auto takes what a short trial finds faster.
         image_format: Format of the pictures.
-        max_batch_pixels: Pixels of a batch together; bounds the memory it takes.
+        max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.
         roots: Folders and URL prefixes that inputs must lie in; anywhere if empty.
         schemes: Schemes of the URLs that may be read and written; file and s3 if empty.
@@ -152,17 +167,65 @@ def stylize_manifest(
         isolate=isolate,
     )
     pipeline.check(manifest, settings)
-    overrides = overrides or {}
-    with pipeline.painter(settings) as paint, painting(paint):
-        rows = read_manifest(manifest, settings, overrides)
-        with runs.opened(manifest, settings, overrides) as this:
-            this.plan = plan_rows(rows, settings)
-            errors = _stylize_groups(this.plan, settings, this.lease.check)
-            report = this.report = finish(this.plan, settings, errors)
-    create_markdown_artifact(
-        summary_markdown(report), key="nst-run", description=f"Run of {manifest}"
-    )
+    progress = ProgressArtifact(current_listener())
+    with listening(progress):
+        report = _stylize(manifest, settings, overrides.given() if overrides else {})
+    _show(report, progress, settings, gallery_base_url)
     if report.failed:
         message = f"{len(report.failed)} of {report.num_rows} rows failed"
         return Completed(name="PartiallyFailed", message=message, data=report)
     return report
+
+
+def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
+    with pipeline.painter(settings) as paint, painting(paint):
+        rows = read_manifest(manifest, settings, overrides)
+        with runs.opened(manifest, settings, overrides) as this:
+            this.plan = plan_rows(rows, settings)
+            get_run_logger().info(summary.planned_line(this.plan))
+            errors = _stylize_groups(this.plan, settings, this.lease.check)
+            this.report = finish(this.plan, settings, errors)
+            return this.report
+
+
+def _show(
+    report: RunReport,
+    progress: ProgressArtifact,
+    settings: RunSettings,
+    gallery_base_url: str | None,
+) -> None:
+    """Tell the UI how a run ended, and whoever listens to events of the rows that failed."""
+    line = summary.ended_line(report, gallery_base_url)
+    get_run_logger().info(line)
+    progress.ended(line)
+    create_markdown_artifact(
+        summary.summary_markdown(
+            report,
+            num_made=progress.num_made,
+            seconds=progress.seconds,
+            gallery_base_url=gallery_base_url,
+        ),
+        key=SUMMARY_KEY,
+        description=line,
+    )
+    if not report.failed:
+        return
+    create_table_artifact(
+        summary.failed_table(report),
+        key=FAILED_ROWS_KEY,
+        description=summary.failed_title(report),
+    )
+    emit_event(
+        ROWS_FAILED_EVENT,
+        resource={
+            "prefect.resource.id": f"nst.batch.{runtime.flow_run.id}",
+            "prefect.resource.name": str(runtime.flow_run.name),
+        },
+        payload={
+            "num_failed": len(report.failed),
+            "num_rows": report.num_rows,
+            "failed_by_reason": dict(report.failed_by_reason),
+            "output": settings.output,
+            "gallery": summary.gallery_url(report, gallery_base_url),
+        },
+    )

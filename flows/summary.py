@@ -1,36 +1,93 @@
-"""A run's report as the markdown that Prefect's UI shows."""
+"""A run's report as Prefect's UI shows it: a summary in markdown, and the failed rows as a table."""
 
-from nst.reports import RunReport
+from typing import Any
 
-_MAX_LISTED = 200
+from nst import output
+from nst.plan import Group, Plan
+from nst.reports import GroupReport, RunReport
+
+MAX_FAILED_ROWS = 200
 
 
-def summary_markdown(report: RunReport) -> str:
-    """Counts, where the gallery and the metadata are, and the failed rows with their reasons."""
+def planned_line(plan: Plan) -> str:
+    """What is to be done, for the log."""
+    return (
+        f"{len(plan.jobs)} rows: {plan.num_pictures_to_make} pictures to make in "
+        f"{len(plan.groups)} groups, {len(plan.done)} done before, {len(plan.failed)} that cannot "
+        "run"
+    )
+
+
+def group_line(group: Group, report: GroupReport, seconds: float) -> str:
+    """What became of a group, for the log."""
+    return (
+        f"group {report.name}, {group.backbone} {group.height}x{group.width}: "
+        f"{report.num_made} made, {report.num_failed} failed in {seconds:.1f} s, "
+        f"{_speed(report.num_made, seconds)}"
+    )
+
+
+def ended_line(report: RunReport, gallery_base_url: str | None) -> str:
+    """What became of the run, for the log."""
+    failed = f", {len(report.failed)} failed" if report.failed else ""
+    url = gallery_url(report, gallery_base_url)
+    return f"{report.num_ok} of {report.num_rows} rows ok{failed}; gallery: {url}"
+
+
+def gallery_url(report: RunReport, base_url: str | None) -> str:
+    """Where the gallery is to be looked at: below `base_url`, which serves the output, if any."""
+    return f"{base_url.rstrip('/')}/{output.GALLERY}" if base_url else report.gallery_url
+
+
+def summary_markdown(
+    report: RunReport, *, num_made: int, seconds: float, gallery_base_url: str | None = None
+) -> str:
+    """Rows by status and reason, how fast it went, and where the gallery and the metadata are."""
+    counts = [
+        ("ok", "made by this run", report.num_ok - report.num_done_before),
+        ("ok", "done before", report.num_done_before),
+        *(("failed", reason, number) for reason, number in report.failed_by_reason.items()),
+    ]
     lines = [
         f"# {report.num_ok} of {report.num_rows} rows ok",
         "",
-        f"- gallery: {_link(report.gallery_url)}",
+        "| status | reason | rows |",
+        "| --- | --- | ---: |",
+        *(f"| {status} | {reason} | {number} |" for status, reason, number in counts if number),
+        "",
+        f"- speed: {_speed(num_made, seconds)}, {num_made} pictures in {seconds:.0f} s",
+        f"- gallery: {_link(gallery_url(report, gallery_base_url))}",
         f"- metadata: {_link(report.metadata_url)}",
-        f"- made before this run: {report.num_done_before}",
-        f"- failed: {len(report.failed)}",
     ]
-    if report.failed:
-        lines += ["", "| row | id | reason | error |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| {r.row} | {_cell(r.outcome.id)} | {r.outcome.reason} | {_cell(r.outcome.error)} |"
-            for r in report.failed[:_MAX_LISTED]
-        ]
-    if len(report.failed) > _MAX_LISTED:
-        lines.append(f"\nand {len(report.failed) - _MAX_LISTED} more, all of them in the metadata")
     return "\n".join(lines)
+
+
+def failed_table(report: RunReport) -> list[dict[str, Any]]:
+    """The first of the failed rows, each with its reason."""
+    return [
+        {
+            "row": record.row,
+            "id": record.outcome.id,
+            "content": record.content,
+            "style": record.style,
+            "backbone": record.backbone,
+            "reason": record.outcome.reason,
+            "error": record.outcome.error,
+        }
+        for record in report.failed[:MAX_FAILED_ROWS]
+    ]
+
+
+def failed_title(report: RunReport) -> str:
+    """What the table of failed rows shows, and where the others are."""
+    shown = min(len(report.failed), MAX_FAILED_ROWS)
+    return f"{shown} of {len(report.failed)} failed rows; all are in {report.metadata_url}"
+
+
+def _speed(num_made: int, seconds: float) -> str:
+    return f"{num_made / seconds if seconds > 0 else 0:.3g} images/s"
 
 
 def _link(url: str) -> str:
     """A browser follows only web links from the UI; others are text to copy."""
     return f"[{url}]({url})" if url.startswith(("http://", "https://")) else f"`{url}`"
-
-
-def _cell(text: str | None) -> str:
-    """Text that cannot end its table cell, nor the table."""
-    return " ".join((text or "").replace("|", "\\|").replace("<", "&lt;").split())

@@ -23,12 +23,66 @@ class _Mark:
     work: int
 
 
-class RunProgress(NoListener):
-    """A listener that shows pictures done, pictures per second and the time left, on stderr.
+class Tally:
+    """How far a run is, in words, by the pixels and evaluations that are done.
 
-    All three but the first go by the pixels and evaluations that are done, so that they move within
-    a batch too: a picture half of whose evaluations are done counts as half a picture.
+    So it moves within a batch too: a picture half of whose evaluations are done counts as half a
+    picture.
     """
+
+    def __init__(self, plan: Plan) -> None:
+        self.num_pictures = plan.num_pictures_to_make
+        self.total_work = sum(group.work for group in plan.groups)
+        self._work_by_group: dict[str, int] = {}
+        self._pictures_by_group: dict[str, int] = {}
+        self._started: _Mark | None = None
+        self._now: _Mark | None = None
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        """As `Listener.advanced`."""
+        self._work_by_group[group.name] = group.height * group.width * evaluations
+        self._pictures_by_group[group.name] = pictures
+        self._now = _Mark(time.monotonic(), self.work)
+        # The speed is that since the first evaluation, which the loading came before.
+        self._started = self._started or self._now
+
+    @property
+    def work(self) -> int:
+        return sum(self._work_by_group.values())
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.work / self.total_work if self.total_work else 1.0
+
+    @property
+    def pictures(self) -> str:
+        return f"{sum(self._pictures_by_group.values())}/{self.num_pictures} pictures"
+
+    @property
+    def speed(self) -> str:
+        """Pictures per second, or nothing as long as that cannot be told."""
+        work_per_s = self._work_per_s()
+        if work_per_s is None:
+            return ""
+        return f"{work_per_s * self.num_pictures / self.total_work:.3g} images/s"
+
+    @property
+    def left(self) -> str:
+        """The time left, or nothing as long as that cannot be told."""
+        work_per_s = self._work_per_s()
+        return f"{_clock((self.total_work - self.work) / work_per_s)} left" if work_per_s else ""
+
+    def _work_per_s(self) -> float | None:
+        if self._started is None or self._now is None:
+            return None
+        seconds = self._now.time_s - self._started.time_s
+        work = self._now.work - self._started.work
+        return work / seconds if seconds > 0 and work > 0 else None
+
+
+class RunProgress(NoListener):
+    """A listener that shows pictures done, pictures per second and the time left, on stderr."""
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stderr)
@@ -41,12 +95,8 @@ class RunProgress(NoListener):
             console=self._console,
         )
         self._task: TaskID | None = None
-        self._num_pictures = 0
-        self._total_work = 0
-        self._work_by_group: dict[str, int] = {}
-        self._pictures_by_group: dict[str, int] = {}
-        self._started: _Mark | None = None
-        self._line_at = 0.0
+        self._tally: Tally | None = None
+        self._line_at: float | None = None
 
     def __enter__(self) -> "RunProgress":
         return self
@@ -61,47 +111,42 @@ class RunProgress(NoListener):
             self._bar.stop()
 
     def planned(self, plan: Plan) -> None:
-        self._num_pictures = plan.num_pictures_to_make
-        self._total_work = sum(group.work for group in plan.groups)
-        if self._console.is_terminal and self._num_pictures:
+        self._tally = tally = Tally(plan)
+        if self._console.is_terminal and tally.num_pictures:
             self._task = self._bar.add_task(
                 "",
-                total=self._total_work,
-                pictures=f"0/{self._num_pictures} pictures",
+                total=tally.total_work,
+                pictures=tally.pictures,
                 speed="starting",
                 left="",
             )
             self._bar.start()
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
-        now = time.monotonic()
-        self._work_by_group[group.name] = group.height * group.width * evaluations
-        self._pictures_by_group[group.name] = pictures
-        work = sum(self._work_by_group.values())
-        if self._started is None:
-            # The speed is that since the first evaluation, which the loading came before.
-            self._started = _Mark(now, work)
-            self._line_at = now + _LINE_EVERY_S
-        self._show(now, work, since=self._started)
-
-    def _show(self, now: float, work: int, *, since: "_Mark") -> None:
-        speed, left = "", ""
-        if now > since.time_s and work > since.work:
-            work_per_s = (work - since.work) / (now - since.time_s)
-            speed = f"{work_per_s * self._num_pictures / self._total_work:.3g} images/s"
-            left = f"{_clock((self._total_work - work) / work_per_s)} left"
-        pictures = f"{sum(self._pictures_by_group.values())}/{self._num_pictures} pictures"
+        tally = self._tally
+        assert tally is not None
+        tally.advanced(group, evaluations, pictures)
         if self._task is not None:
-            self._bar.update(self._task, completed=work, pictures=pictures, speed=speed, left=left)
-            if work == self._total_work:
+            self._bar.update(
+                self._task,
+                completed=tally.work,
+                pictures=tally.pictures,
+                speed=tally.speed,
+                left=tally.left,
+            )
+            if tally.work == tally.total_work:
                 # What is logged from here on comes after the bar and not above a copy of it.
                 self._bar.stop()
-        elif now >= self._line_at:
+            return
+        now = time.monotonic()
+        if self._line_at is None:
+            self._line_at = now + _LINE_EVERY_S
+        if now >= self._line_at:
             self._line_at = now + _LINE_EVERY_S
             # Nobody may be there to read it, which is no reason to stop.
             with suppress(OSError):
                 print(
-                    f"{pictures}, {work / self._total_work:.0%}, {speed}, {left}",
+                    f"{tally.pictures}, {tally.share:.0%}, {tally.speed}, {tally.left}",
                     file=sys.stderr,
                     flush=True,
                 )

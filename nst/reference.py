@@ -21,7 +21,7 @@ def manifest_columns() -> str:
     rows = [(name, "required", text) for name, text in REQUIRED_COLUMNS.items()]
     rows += [(name, "", text) for name, text in OPTIONAL_COLUMNS.items()]
     rows += [
-        (name, _default(schema), f"{schema['description']} {_range(schema)}".strip())
+        (name, _default(schema), f"{schema['description']} {range_text(schema)}".strip())
         for name, schema in schemas.items()
     ]
     rows.append((f"{LABEL_PREFIX}...", "", "Your own, carried to the metadata and the gallery."))
@@ -61,7 +61,8 @@ def _default(schema: Mapping[str, Any]) -> str:
     return "" if schema["default"] is None else f"`{schema['default']}`"
 
 
-def _range(schema: Mapping[str, Any]) -> str:
+def range_text(schema: Mapping[str, Any]) -> str:
+    """What values a parameter may have, by its JSON schema, as a sentence, or nothing."""
     if "enum" in schema:
         return "One of " + ", ".join(f"`{choice}`" for choice in schema["enum"]) + "."
     schema = next(iter(schema.get("anyOf", [schema])))

@@ -1,20 +1,38 @@
 """The flow on a real, temporary Prefect server; the tasks as plain functions."""
 
+import json
+import logging
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
 
+import httpx
 import pytest
+from prefect import runtime
+from prefect.artifacts import update_progress_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import Artifact, State, TaskRun
+from prefect.client.schemas.sorting import LogSort
 from prefect.logging import disable_run_logger
 
-from flows import stylize
+from flows import progress, stylize
 from flows.local import _check_server
+from flows.parameters import PictureOverrides, overrides_of
 from flows.stylize import stylize_manifest
-from flows.summary import summary_markdown
+from flows.summary import MAX_FAILED_ROWS, failed_table, failed_title, summary_markdown
 from flows.watching import current_listener, listening
 from nst import pipeline
 from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
+from nst.job import PARAM_FIELDS
+from nst.manifest import parse_overrides
 from nst.metadata import Outcome, record_of
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
@@ -32,6 +50,12 @@ def run_flow(manifest: Path, output: Path, **parameters: object) -> State[RunRep
     return state
 
 
+def flow_run_of(state: State[RunReport]) -> UUID:
+    flow_run = state.state_details.flow_run_id
+    assert flow_run is not None
+    return flow_run
+
+
 @pytest.mark.usefixtures("prefect_server")
 class TestOnAServer:
     def client(self) -> SyncPrefectClient:
@@ -42,6 +66,29 @@ class TestOnAServer:
             runs = client.read_task_runs()
         flow_run = state.state_details.flow_run_id
         return [run for run in runs if run.flow_run_id == flow_run]
+
+    def artifacts(self, state: State[RunReport]) -> dict[str, Artifact]:
+        """Those of a run, by their keys."""
+        with self.client() as client:
+            found = client.read_artifacts(
+                artifact_filter=ArtifactFilter(
+                    flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_of(state)])
+                )
+            )
+        return {str(artifact.key): artifact for artifact in found}
+
+    def logs(self, state: State[RunReport], *, until: str) -> list[str]:
+        """What a run has logged at INFO and above, once the line is there that has `until` in it."""
+        mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_of(state)]))
+        give_up = time.monotonic() + 60
+        while time.monotonic() < give_up:
+            with self.client() as client:
+                found = client.read_logs(log_filter=mine, sort=LogSort.TIMESTAMP_ASC)
+            lines = [log.message for log in found if log.level >= logging.INFO]
+            if any(until in line for line in lines):
+                return lines
+            time.sleep(0.2)
+        raise TimeoutError(f"no line with {until!r} in {lines}")
 
     def test_one_task_per_group_and_names_that_read_well(self, tmp_path: Path) -> None:
         rows = [row(id="one"), row("b.png", id="two"), row(id="three", steps=2)]
@@ -78,16 +125,127 @@ class TestOnAServer:
         assert (state.is_completed(), state.name) == (True, "PartiallyFailed")
         assert state.message == "1 of 2 rows failed"
         assert state.result().num_ok == 1
-        with self.client() as client:
-            artifacts = client.read_artifacts(
-                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["nst-run"]))
-            )
-        (text,) = [
-            str(a.data) for a in artifacts if a.flow_run_id == state.state_details.flow_run_id
-        ]
+        artifacts = self.artifacts(state)
+        text = str(artifacts["stylize-summary"].data)
         assert "# 1 of 2 rows ok" in text
+        assert "| ok | made by this run | 1 |" in text
+        assert "| failed | input_not_found | 1 |" in text
         assert (tmp_path / "out/index.html").as_uri() in text
-        assert "| 2 | two | input_not_found |" in text
+        (failed,) = json.loads(str(artifacts["stylize-failed-rows"].data))
+        assert (failed["row"], failed["id"], failed["reason"]) == (2, "two", "input_not_found")
+        assert "no.png" in failed["error"]
+
+    def test_rows_that_fail_emit_an_event_that_an_automation_can_wait_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        emitted: list[tuple[str, dict[str, Any]]] = []
+        monkeypatch.setattr(
+            stylize, "emit_event", lambda event, **said: emitted.append((event, said))
+        )
+        manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
+        state = run_flow(manifest, tmp_path / "out", gallery_base_url="https://g/out/")
+        ((event, said),) = emitted
+        assert event == "nst.batch.rows-failed"
+        flow_run = state.state_details.flow_run_id
+        assert said["resource"]["prefect.resource.id"] == f"nst.batch.{flow_run}"
+        assert said["payload"] == {
+            "num_failed": 1,
+            "num_rows": 2,
+            "failed_by_reason": {"input_not_found": 1},
+            "output": str(tmp_path / "out"),
+            "gallery": "https://g/out/index.html",
+        }
+        write_project(tmp_path / "in", [row(id="one")])
+        assert run_flow(manifest, tmp_path / "out").name == "Completed"
+        assert len(emitted) == 1
+
+    def test_the_progress_moves_while_a_run_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[float, str]] = []
+
+        def watched(artifact: UUID, share: float, description: str) -> None:
+            seen.append((share, description))
+            update_progress_artifact(artifact, share, description=description)
+
+        monkeypatch.setattr(progress, "_EVERY_S", 0)
+        monkeypatch.setattr(progress, "update_progress_artifact", watched)
+        rows = [row(id="one"), row("no.png", id="two"), row(id="three", steps=2)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        shares = [share for share, _ in seen]
+        assert shares == sorted(shares)
+        assert len({share for share in shares if 0 < share < 100}) > 2
+        assert seen[-1][0] == 100
+        assert any("1/2 pictures" in words for _, words in seen)
+        artifact = self.artifacts(state)["stylize-progress"]
+        assert artifact.data == 100
+        assert str(artifact.description).startswith("2 of 3 rows ok, 1 failed; gallery: ")
+
+    def test_a_server_that_takes_no_progress_costs_the_run_nothing(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def gone(*_: object, **__: object) -> None:
+            raise httpx.ConnectError("all connection attempts failed")
+
+        monkeypatch.setattr(progress, "_EVERY_S", 0)
+        monkeypatch.setattr(progress, "update_progress_artifact", gone)
+        manifest = write_project(tmp_path / "in", [row(id="one")])
+        assert run_flow(manifest, tmp_path / "out").result().num_ok == 1
+        assert "the progress was not shown" in caplog.text
+        monkeypatch.setattr(progress, "create_progress_artifact", gone)
+        write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
+        assert run_flow(manifest, tmp_path / "out").result().num_ok == 2
+        assert "there is no progress to be seen" in caplog.text
+
+    def test_the_log_has_one_line_for_each_group_and_none_for_a_step(self, tmp_path: Path) -> None:
+        rows = [row(id="one"), row("b.png", id="two"), row(id="three", steps=2)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        lines = self.logs(state, until="rows ok")
+        ours = [line for line in lines if "in state Completed" not in line]
+        assert [line for line in ours if line.startswith("group ")] == [
+            line for line in ours if " made, 0 failed in " in line
+        ]
+        assert [line.partition(":")[0] for line in ours if line.startswith("group ")] == [
+            "group 1 of 2, vgg16 48x64",
+            "group 2 of 2, vgg16 48x64",
+        ]
+        assert "3 rows: 3 pictures to make in 2 groups, 0 done before, 0 that cannot run" in ours
+        assert any(line.startswith("3 of 3 rows ok; gallery: file://") for line in ours)
+        # Prefect's own first line, the plan, two groups, the end.
+        assert len(ours) == 5, ours
+
+    def test_a_later_run_makes_what_is_new_and_what_has_changed(self, tmp_path: Path) -> None:
+        rows = [row(id="one"), row("b.png", id="two")]
+        manifest = write_project(tmp_path / "in", rows)
+        run_flow(manifest, tmp_path / "out")
+        images = tmp_path / "out/images"
+        before = {path.name: path.stat().st_mtime_ns for path in images.iterdir()}
+        rows = [row(id="one"), row("b.png", id="two", steps=2), row("b.png", "t.png", id="three")]
+        write_project(tmp_path / "in", rows)
+        state = run_flow(manifest, tmp_path / "out")
+        report = state.result()
+        assert (report.num_ok, report.num_done_before) == (3, 1)
+        after = {path.name: path.stat().st_mtime_ns for path in images.iterdir()}
+        assert after["one.png"] == before["one.png"]
+        assert after["two.png"] > before["two.png"]
+        text = str(self.artifacts(state)["stylize-summary"].data)
+        assert "| ok | made by this run | 2 |\n| ok | done before | 1 |" in text
+
+    def test_a_parameter_that_cannot_be_fails_before_anything_is_read(self, tmp_path: Path) -> None:
+        manifest = tmp_path / "none.csv"
+        for name, value in [
+            ("overrides", {"stepz": 3}),
+            ("overrides", {"steps": 0}),
+            ("device", "gpu"),
+            ("gallery_base_url", "s3://bucket/run"),
+            ("image_format", "gif"),
+        ]:
+            state = run_flow(manifest, tmp_path / "out", **{name: value})
+            assert state.is_failed()
+            assert name in str(state.message)
 
     def test_finishes_even_when_a_group_has_failed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,11 +319,25 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
 def test_parameters_are_described_for_the_ui() -> None:
     properties = stylize_manifest.parameters.properties
     assert list(properties) == [
-        "manifest", "output", "overrides", "device", "precision", "image_format",
+        "manifest", "output", "overrides", "gallery_base_url", "device", "precision", "image_format",
         "max_batch_pixels", "weights", "roots", "schemes", "keep_going", "skip_failed",
         "retry_quarantined", "replace", "timeout_s", "isolate",
     ]  # fmt: skip
     assert all(each.get("description") for each in properties.values())
+    picture = stylize_manifest.parameters.definitions["PictureOverrides"]["properties"]
+    assert set(picture) == set(PARAM_FIELDS)
+    assert all(each["description"] for each in picture.values())
+    assert picture["size"]["description"].endswith("From 32 to 8192.")
+    assert picture["size"]["anyOf"][0] == {"type": "integer", "minimum": 32, "maximum": 8192}
+    assert picture["pooling"]["anyOf"][0]["enum"] == ["max", "avg"]
+    assert properties["precision"]["enum"] == ["auto", "float32", "bfloat16"]
+
+
+def test_overrides_are_those_with_a_value_and_mean_what_the_command_line_means() -> None:
+    assert PictureOverrides(size=64, tolerance=None).given() == {"size": 64}
+    parsed = parse_overrides({"steps": "7", "style_layers": "", "style_blend": "2 1"})
+    assert parsed["style_layers"] is None
+    assert parse_overrides(overrides_of(parsed).given()) == parsed
 
 
 def test_only_what_may_pass_next_time_is_tried_again() -> None:
@@ -180,23 +352,46 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
     assert not tries_again(RuntimeError("bug"))
 
 
-def test_a_summary_keeps_its_table_whole_whatever_an_error_says() -> None:
-    record = record_of(
-        job(id="one"),
-        Outcome(id="one", status="failed", reason="storage", error="a | b\n<script>"),
-    )
-    text = summary_markdown(
-        RunReport(
-            num_rows=1,
-            num_ok=0,
-            num_done_before=0,
-            failed_by_reason={"storage": 1},
-            failed=(record,),
-            gallery_url="g",
-            metadata_url="m",
+def report_of(num_failed: int = 0, gallery_url: str = "g") -> RunReport:
+    records = tuple(
+        record_of(
+            job(id=f"row-{n}", row=n),
+            Outcome(id=f"row-{n}", status="failed", reason="storage", error="a | b\n<script>"),
         )
+        for n in range(1, num_failed + 1)
     )
-    assert text.splitlines()[-1] == "| 1 | one | storage | a \\| b &lt;script> |"
+    return RunReport(
+        num_rows=num_failed + 5,
+        num_ok=5,
+        num_done_before=1,
+        failed_by_reason={"storage": num_failed} if num_failed else {},
+        failed=records,
+        gallery_url=gallery_url,
+        metadata_url="m",
+    )
+
+
+def test_the_table_of_failed_rows_is_cut_and_says_so() -> None:
+    report = report_of(num_failed=MAX_FAILED_ROWS + 7)
+    table = failed_table(report)
+    assert [each["row"] for each in table] == list(range(1, 201))
+    assert table[0]["error"] == "a | b\n<script>"
+    assert failed_title(report) == "200 of 207 failed rows; all are in m"
+    assert failed_title(report_of(num_failed=1)) == "1 of 1 failed rows; all are in m"
+
+
+def test_a_summary_counts_by_status_and_reason_and_says_how_fast_it_went() -> None:
+    text = summary_markdown(report_of(num_failed=2), num_made=4, seconds=8)
+    assert text.splitlines()[:7] == [
+        "# 5 of 7 rows ok",
+        "",
+        "| status | reason | rows |",
+        "| --- | --- | ---: |",
+        "| ok | made by this run | 4 |",
+        "| ok | done before | 1 |",
+        "| failed | storage | 2 |",
+    ]
+    assert "- speed: 0.5 images/s, 4 pictures in 8 s" in text
 
 
 def test_a_relative_path_is_refused_since_a_worker_runs_in_a_folder_of_its_own() -> None:
@@ -216,18 +411,28 @@ def test_a_server_that_does_not_answer_is_named() -> None:
 
 
 def test_a_summary_links_what_a_browser_can_open() -> None:
-    def summary(url: str) -> str:
+    def summary(url: str, base_url: str | None = None) -> str:
         return summary_markdown(
-            RunReport(
-                num_rows=1,
-                num_ok=1,
-                num_done_before=0,
-                failed_by_reason={},
-                failed=(),
-                gallery_url=url,
-                metadata_url="m",
-            )
+            report_of(gallery_url=url), num_made=0, seconds=0, gallery_base_url=base_url
         )
 
     assert "[https://g/index.html](https://g/index.html)" in summary("https://g/index.html")
     assert "gallery: `s3://b/index.html`" in summary("s3://b/index.html")
+    assert "[http://h/x/index.html](http://h/x/index.html)" in summary("s3://b/i", "http://h/x/")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "name"),
+    [
+        ("s3://bucket/rows.csv", "rows.csv"),
+        ("s3://bucket/night/", "night/"),
+        ("/in/night/*.csv", "night/*.csv"),
+        ("rows.csv", "rows.csv"),
+    ],
+)
+def test_a_run_is_named_by_its_manifest_and_its_output(
+    monkeypatch: pytest.MonkeyPatch, manifest: str, name: str
+) -> None:
+    parameters = {"manifest": manifest, "output": "s3://b/out"}
+    monkeypatch.setattr(runtime, "flow_run", SimpleNamespace(parameters=parameters))
+    assert stylize._run_name() == f"{name} to s3://b/out"
