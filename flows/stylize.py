@@ -1,5 +1,6 @@
 """One flow and its tasks: read, plan, stylize each group, finish. Decorators and calls, no more."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,15 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from flows import summary
-from flows.parameters import Device, PictureOverrides, Pixels, Reference, Seconds, WebAddress
+from flows.parameters import (
+    Device,
+    Lanes,
+    PictureOverrides,
+    Pixels,
+    Reference,
+    Seconds,
+    WebAddress,
+)
 from flows.progress import ProgressArtifact
 from flows.watching import current_listener, current_painter, listening, painting
 from nst import pipeline, runs
@@ -21,7 +30,7 @@ from nst.access import is_pattern
 from nst.errors import ends_the_run
 from nst.plan import Group, Plan
 from nst.prepare import Rows
-from nst.reports import GroupReport, RunReport
+from nst.reports import GroupReport, Listener, RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
 
 SUMMARY_KEY = "stylize-summary"
@@ -74,11 +83,11 @@ def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
 )
 def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     """Make the pictures of one group as one batch, and write them."""
-    paint = current_painter() or pipeline.run_group
+    by = current_painter() or pipeline.Painter(pipeline.run_group)
     if (runtime.task_run.run_count or 0) > 1:
         group = pipeline.remaining(group, settings)
     started_at = time.monotonic()
-    report = paint(group, settings, current_listener())
+    report = by.run_group(group, settings, current_listener())
     get_run_logger().info(summary.group_line(group, report, time.monotonic() - started_at))
     return report
 
@@ -91,16 +100,20 @@ def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunRepo
 
 def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
     """A task for each group; what ended some of them, by their names."""
-    current_listener().planned(plan)
-    errors: dict[str, str] = {}
-    for group in plan.groups:
-        check()
+
+    def as_task(group: Group, settings: RunSettings, _: Listener) -> GroupReport:
         with tags(group.backbone):
-            state = stylize_group(group, settings, return_state=True)
-        error: object = state.result(raise_on_failure=False)
-        if isinstance(error, Exception):
-            errors[group.name] = pipeline.why_it_ended(group, error)
-            get_run_logger().error("group %s ended: %s", group.name, error)
+            try:
+                return stylize_group(group, settings)
+            except Exception as exc:
+                get_run_logger().error("group %s ended: %s", group.name, exc)
+                raise
+
+    listener = current_listener()
+    listener.planned(plan)
+    by = current_painter() or pipeline.Painter(pipeline.run_group)
+    as_tasks = dataclasses.replace(by, run_group=as_task)
+    errors = pipeline.run_groups(plan.groups, settings, listener, by=as_tasks, check=check)
     check()
     return errors
 
@@ -112,6 +125,7 @@ def stylize_manifest(
     overrides: PictureOverrides | None = None,
     gallery_base_url: WebAddress | None = None,
     device: Device = _DEFAULTS.device,
+    lanes: Lanes = _DEFAULTS.lanes,
     precision: PrecisionChoice = _DEFAULTS.precision,
     image_format: ImageFormat = _DEFAULTS.image_format,
     max_batch_pixels: Pixels = _DEFAULTS.max_batch_pixels,
@@ -136,7 +150,8 @@ def stylize_manifest(
         output: Folder or URL to write to, absolute. Runs on one output go on from one another.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
-        device: auto, cpu, mps, cuda or cuda:N; auto takes the first of cuda, mps, cpu there is.
+        device: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1; auto takes every GPU there is.
+        lanes: Groups painted at a time, from 0 to 64; 0 paints one on each device.
         precision: What the network computes in; auto takes what a short trial finds faster.
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
@@ -153,6 +168,7 @@ def stylize_manifest(
     settings = RunSettings(
         output=output,
         device=device,
+        lanes=lanes,
         precision=precision,
         image_format=image_format,
         max_batch_pixels=max_batch_pixels,
@@ -178,7 +194,7 @@ def stylize_manifest(
 
 
 def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
-    with pipeline.painter(settings) as paint, painting(paint):
+    with pipeline.painter(settings) as by, painting(by):
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
             this.plan = plan_rows(rows, settings)

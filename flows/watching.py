@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from nst.pipeline import RunGroup
+from nst.pipeline import Painter
 from nst.reports import Listener, NoListener
 
 # Prefect copies the context into the threads of its tasks, so these reach them.
 _listener: ContextVar[Listener] = ContextVar("listener")
-_painter: ContextVar[RunGroup] = ContextVar("painter")
+_painter: ContextVar[Painter] = ContextVar("painter")
 
 
 def current_listener() -> Listener:
@@ -20,7 +20,7 @@ def current_listener() -> Listener:
     return _listener.get(NoListener())
 
 
-def current_painter() -> RunGroup | None:
+def current_painter() -> Painter | None:
     """What runs the groups of this run, where it is set."""
     return _painter.get(None)
 
@@ -36,9 +36,9 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def painting(paint: RunGroup) -> Iterator[None]:
-    """Tasks that run within have their groups run by `paint`."""
-    token = _painter.set(paint)
+def painting(by: Painter) -> Iterator[None]:
+    """Tasks that run within have their groups run by `by`."""
+    token = _painter.set(by)
     try:
         yield
     finally:

@@ -35,6 +35,7 @@ LAYERS = [
     {"finish"},
     {"audit", "worker"},
     {"supervisor"},
+    {"lanes"},
     {"pipeline"},
     {"cli", "reference"},
     {"__main__"},
