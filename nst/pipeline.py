@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from nst import records, runs, storage
+from nst import records, runs, shards, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
@@ -18,17 +18,28 @@ from nst.plan import Group, Plan, PlannedJob
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
+from nst.shards import Assignment, Phase, Shard, Ticket, beating, cut, drive, read_assignment
 
 __all__ = [
+    "Assignment",
     "Painter",
+    "Phase",
+    "Shard",
+    "Ticket",
+    "beating",
     "check",
     "clean",
+    "cut",
+    "drive",
     "finish",
     "gallery_folder",
+    "give_up_groups",
     "make_plan",
     "make_thumbnails",
     "painter",
+    "plan_of_shard",
     "plan_rows",
+    "read_assignment",
     "read_manifest",
     "rebuild_gallery",
     "remaining",
@@ -118,6 +129,23 @@ def remaining(group: Group, settings: RunSettings) -> Group:
         return found is not None and found.key == one.key and found.finished_at != one.outdated
 
     return replace(group, jobs=tuple(one for one in group.jobs if not is_recorded(one)))
+
+
+def plan_of_shard(this: Assignment, settings: RunSettings, attempt: int) -> Plan:
+    """What an attempt at a shard is to make on this machine: all that no earlier one has recorded.
+
+    Raises WeightsError where this machine has other weights than the driver.
+    """
+    groups = this.groups if attempt == 1 else shards.remaining(this.groups, settings)
+    return Plan(jobs=(), groups=shards.with_local_weights(groups, settings), done=(), failed=())
+
+
+def give_up_groups(plan: Plan, settings: RunSettings, errors: Mapping[str, str]) -> None:
+    """Record what is left of the groups that `errors` ended early as failed, for their driver."""
+    for group in plan.groups:
+        if group.name in errors:
+            why = f"its group ended early: {errors[group.name]}"
+            shards.give_up([group], settings, "group_failed", why)
 
 
 def run_manifest(

@@ -30,7 +30,7 @@ LAYERS = [
     {"weights", "targets", "metrics", "output", "manifest", "records", "fields"},
     {"plan", "objective", "lease", "thumbnails", "facets", "serve"},
     {"reports", "prepare", "loading", "engine", "matrix"},
-    {"batch", "progress", "runs", "pages"},
+    {"batch", "progress", "runs", "pages", "shards"},
     {"gallery"},
     {"finish"},
     {"audit", "worker"},
