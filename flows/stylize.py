@@ -45,7 +45,7 @@ def _may_pass_next_time(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bo
     return isinstance(error, BaseException) and ends_the_run(error)
 
 
-def _run_name() -> str:
+def run_name() -> str:
     parameters = runtime.flow_run.parameters
     *_, folder, name = ("", *str(parameters["manifest"]).split("/"))
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
@@ -98,7 +98,7 @@ def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunRepo
     return pipeline.finish(plan, settings, errors)
 
 
-def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
+def stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
     """A task for each group; what ended some of them, by their names."""
 
     def as_task(group: Group, settings: RunSettings, _: Listener) -> GroupReport:
@@ -118,7 +118,7 @@ def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]
     return errors
 
 
-@flow(name="stylize-manifest", flow_run_name=_run_name)
+@flow(name="stylize-manifest", flow_run_name=run_name)
 def stylize_manifest(
     manifest: Reference,
     output: Reference,
@@ -186,11 +186,7 @@ def stylize_manifest(
     progress = ProgressArtifact(current_listener())
     with listening(progress):
         report = _stylize(manifest, settings, overrides.given() if overrides else {})
-    _show(report, progress, settings, gallery_base_url)
-    if report.failed:
-        message = f"{len(report.failed)} of {report.num_rows} rows failed"
-        return Completed(name="PartiallyFailed", message=message, data=report)
-    return report
+    return ended(report, progress, settings, gallery_base_url)
 
 
 def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
@@ -199,9 +195,23 @@ def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) ->
         with runs.opened(manifest, settings, overrides) as this:
             this.plan = plan_rows(rows, settings)
             get_run_logger().info(summary.planned_line(this.plan))
-            errors = _stylize_groups(this.plan, settings, this.lease.check)
+            errors = stylize_groups(this.plan, settings, this.lease.check)
             this.report = finish(this.plan, settings, errors)
             return this.report
+
+
+def ended(
+    report: RunReport,
+    progress: ProgressArtifact,
+    settings: RunSettings,
+    gallery_base_url: str | None,
+) -> Any:
+    """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
+    _show(report, progress, settings, gallery_base_url)
+    if report.failed:
+        message = f"{len(report.failed)} of {report.num_rows} rows failed"
+        return Completed(name="PartiallyFailed", message=message, data=report)
+    return report
 
 
 def _show(

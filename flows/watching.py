@@ -6,9 +6,12 @@ No parameters of the flow and its tasks: neither could be sent by a deployment.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 from nst.pipeline import Painter
 from nst.reports import Listener, NoListener
+
+_Told = TypeVar("_Told", bound=Listener)
 
 # Prefect copies the context into the threads of its tasks, so these reach them.
 _listener: ContextVar[Listener] = ContextVar("listener")
@@ -26,11 +29,11 @@ def current_painter() -> Painter | None:
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: _Told) -> Iterator[_Told]:
     """Flows that run within tell `listener` how they get on."""
     token = _listener.set(listener)
     try:
-        yield
+        yield listener
     finally:
         _listener.reset(token)
 

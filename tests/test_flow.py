@@ -435,4 +435,4 @@ def test_a_run_is_named_by_its_manifest_and_its_output(
 ) -> None:
     parameters = {"manifest": manifest, "output": "s3://b/out"}
     monkeypatch.setattr(runtime, "flow_run", SimpleNamespace(parameters=parameters))
-    assert stylize._run_name() == f"{name} to s3://b/out"
+    assert stylize.run_name() == f"{name} to s3://b/out"
