@@ -146,7 +146,8 @@ def stylize_manifest(
     Completed under the name PartiallyFailed, and emits the event `nst.batch.rows-failed`.
 
     Args:
-        manifest: CSV, JSON Lines, Parquet or YAML matrix of rows; an absolute path or a URL.
+        manifest: CSV, JSON Lines, Parquet or YAML matrix of rows; an absolute path or a URL. A folder,
+            with a slash at its end, or a pattern such as s3://bucket/rows/*.csv: all of its files.
         output: Folder or URL to write to, absolute. Runs on one output go on from one another.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.

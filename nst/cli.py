@@ -40,7 +40,9 @@ app = typer.Typer(
 ManifestArgument = Annotated[
     str,
     typer.Argument(
-        metavar="MANIFEST", help="CSV, JSON Lines, Parquet or YAML matrix; a path or URL."
+        metavar="MANIFEST",
+        help="CSV, JSON Lines, Parquet or YAML matrix; a path or URL. A folder, with a slash at "
+        "its end, or a pattern in quotes: all files of it together.",
     ),
 ]
 SetOption = Annotated[
@@ -212,7 +214,7 @@ def run(
             isolate=isolate,
         )
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
-        manifest = storage.absolute(manifest)
+        manifest = _manifest(manifest)
         pipeline.check(manifest, settings)
     with _errors(), RunProgress() as progress:
         if prefect:
@@ -258,7 +260,7 @@ def plan(
             keep_going=keep_going,
         )
         made = pipeline.make_plan(
-            storage.absolute(manifest),
+            _manifest(manifest),
             settings,
             _pairs(set_, "--set", "FIELD=VALUE"),
             download=False,
@@ -435,6 +437,12 @@ def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
             raise ConfigError(f"{option}: expected {name} once; found {text!r} too")
         pairs[name] = value
     return pairs
+
+
+def _manifest(text: str) -> str:
+    """The manifest's path in any working folder, with the slash that says it is a folder."""
+    uri = storage.absolute(text)
+    return f"{uri}/" if text.endswith("/") and not uri.endswith("/") else uri
 
 
 def _weights(texts: Iterable[str]) -> dict[str, str]:

@@ -50,8 +50,12 @@ class Ids:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, bool]] = {}
 
-    def add(self, text: str, number: int, line: int | None, *, is_own: bool) -> list[Problem]:
+    def add(
+        self, text: str, number: int, line: int | None, *, is_own: bool, file: str | None = None
+    ) -> list[Problem]:
+        """What is wrong with an id; `file` is that of its row, where there are several."""
         here = f"line {line}" if line is not None else f"row {number}"
+        here = f"{here} of {file}" if file else here
         first, was_own = self._seen.setdefault(text.casefold(), (here, is_own))
         if first == here or not (is_own or was_own):
             return []

@@ -5,7 +5,7 @@ links of local paths.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -55,6 +55,14 @@ class Parsed:
     refused: Mapping[str, Refusal]
 
 
+@dataclass(slots=True)
+class Earlier:
+    """What there was in the files before this one: the number of rows, and their ids."""
+
+    num_rows: int = 0
+    ids: Ids = field(default_factory=Ids)
+
+
 @dataclass(frozen=True, slots=True)
 class _Located:
     """An input as a URL that can be read, or what was expected instead of it."""
@@ -75,8 +83,11 @@ def parse(
     access: Access,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
+    after: "Earlier | None" = None,
 ) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
+
+    Where it is one of several files, `after` is what came before it, and goes on with it.
 
     `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
     neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
@@ -104,12 +115,14 @@ def parse(
     jobs: list[Job] = []
     refused: dict[str, Refusal] = {}
     problems: list[Problem] = []
-    ids = Ids()
+    ids = after.ids if after else Ids()
+    file = name if after else None
+    number = after.num_rows if after else 0
     try:
         forced = parse_overrides(overrides or {})
         table = read_rows(name, data, matches)
         problems += table.problems
-        for number, row in enumerate(table.rows, start=1):
+        for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
             own_id = text_of(row.cells, "id")
             job = None
             found: list[Problem] = []
@@ -118,20 +131,23 @@ def parse(
             except Problems as exc:
                 found += exc.problems
             job_id = job.id if job else own_id
-            clash = ids.add(job_id, number, row.line, is_own=own_id is not None) if job_id else []
+            is_own = own_id is not None
+            clash = ids.add(job_id, number, row.line, is_own=is_own, file=file) if job_id else []
             if job and not clash:
                 jobs.append(job)
             elif keep_going:
                 if job_id is None or clash or not is_safe_id(job_id):
                     job_id = ids.stand_in(number, row.cells)
                 jobs.append(_stand_in(number, row, job_id))
-                refused[job_id] = _row_refusal([*found, *clash])
+                refused[job_id] = _row_refusal([*found, *clash], file)
             else:
                 problems += [*found, *clash]
     except Problems as exc:
         problems += exc.problems
     if problems:
         raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
+    if after:
+        after.num_rows = number
     return Parsed(tuple(jobs), refused)
 
 
@@ -271,9 +287,10 @@ def _kept(text: str) -> str:
     return redacted(plain)[:_MAX_KEPT]
 
 
-def _row_refusal(problems: Sequence[Problem]) -> Refusal:
+def _row_refusal(problems: Sequence[Problem], file: str | None) -> Refusal:
     is_access = any(problem.reason == "path_not_allowed" for problem in problems)
-    message = redacted(". ".join(map(str, problems)))
+    said = ". ".join(map(str, problems))
+    message = redacted(f"{file}: {said}" if file else said)
     return Refusal("path_not_allowed" if is_access else "bad_row", message)
 
 

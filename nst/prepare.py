@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from nst import images, manifest, output, records, storage, weights
-from nst.access import Access, is_inside
+from nst.access import Access, is_inside, is_pattern
 from nst.errors import (
     AccessError,
     ConfigError,
@@ -20,19 +20,21 @@ from nst.errors import (
 )
 from nst.files import Listed
 from nst.job import Job, job_key, style_edge_px
-from nst.manifest import Parsed, Refusal
+from nst.manifest import Earlier, Parsed, Refusal
 from nst.metadata import MAX_ATTEMPTS, Outcome
 from nst.output import failure
 from nst.plan import Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
 from nst.records import Ledger
 from nst.redaction import redacted
-from nst.rows import MAX_BYTES
+from nst.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
 from nst.settings import RunSettings
 from nst.weights import WeightsFile
 
 # A pixel lost to rounding on a small picture is not another shape.
 _MAX_ASPECT_ERROR = 0.03
+# Of a manifest of several files so many are in memory at a time.
+_FILES_AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
 
@@ -65,18 +67,75 @@ def make_plan(
 def read_manifest(
     uri: str, settings: RunSettings, overrides: Mapping[str, Any] | None = None
 ) -> Rows:
-    """The rows of a manifest, read once.
+    """The rows of a manifest, read once; of a folder or a pattern, those of all its files in order.
 
     Raises ManifestError where they cannot be used, and ConfigError for a URL of a scheme that is not
     allowed and for an output among the inputs.
     """
     check_urls(uri, settings)
-    data = _read_manifest(uri)
-    parsed = _parse_manifest(uri, data, settings, overrides)
-    _check_output((job for job in parsed.jobs if job.id not in parsed.refused), settings.output)
-    if not parsed.jobs:
+    files = _files_of(uri, settings.output)
+    jobs: list[Job] = []
+    refused: dict[str, Refusal] = {}
+    errors: list[str] = []
+    digests: list[str] = []
+    earlier = Earlier() if files != {uri: uri} else None
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        some = list(files)[start : start + _FILES_AT_ONCE]
+        for file, data in zip(some, storage.in_parallel(_read_manifest, some), strict=True):
+            digests.append(hashlib.sha256(data).hexdigest())
+            try:
+                parsed = _parse_manifest(file, data, settings, overrides, files[file], earlier)
+            except ManifestError as exc:
+                errors.append(str(exc))
+                continue
+            jobs += parsed.jobs
+            refused |= parsed.refused
+    if errors:
+        raise ManifestError("\n".join(errors))
+    if len(jobs) > MAX_ROWS:
+        raise ManifestError(
+            f"{redacted(uri)}: expected at most {MAX_ROWS} rows in all files, found {len(jobs)}; "
+            "make several runs of them"
+        )
+    _check_output((job for job in jobs if job.id not in refused), settings.output)
+    if not jobs:
         _log.warning("%s has no rows", uri)
-    return Rows(jobs=parsed.jobs, refused=parsed.refused, digest=hashlib.sha256(data).hexdigest())
+    return Rows(jobs=tuple(jobs), refused=refused, digest=_digest_of(list(files), digests))
+
+
+def _files_of(uri: str, output_uri: str) -> dict[str, str]:
+    """The files that a manifest's URL stands for, and what messages call them.
+
+    That is itself, or those right in a folder that are manifests by their suffix, or those that a
+    pattern matches; never those of the output, whose metadata is a table too.
+    """
+    if uri.startswith(("http://", "https://")) or not (uri.endswith("/") or is_pattern(uri)):
+        return {uri: uri}
+    if uri.endswith("/"):
+        found = [
+            storage.join(uri, name)
+            for name in sorted(storage.list_sizes(uri))
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    else:
+        found = storage.glob(storage.parent(uri), uri)
+        if found == [uri]:
+            return {uri: uri}
+    found = [file for file in found if not is_inside(file, output_uri)]
+    if not found:
+        raise ManifestError(
+            f"{redacted(uri)}: expected files that end in {', '.join(SUFFIXES)}, found none"
+        )
+    names = [file.rpartition("/")[2] for file in found]
+    return dict(zip(found, names if len(set(names)) == len(names) else found, strict=True))
+
+
+def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
+    """The sha256 of a file's bytes; of several, that of their names with theirs."""
+    if len(files) == 1:
+        return digests[0]
+    lines = (f"{digest} {file}\n" for file, digest in zip(files, digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def plan_rows(
@@ -211,13 +270,18 @@ def _read_manifest(uri: str) -> bytes:
 
 
 def _parse_manifest(
-    uri: str, data: bytes, settings: RunSettings, overrides: Mapping[str, Any] | None
+    uri: str,
+    data: bytes,
+    settings: RunSettings,
+    overrides: Mapping[str, Any] | None,
+    shown_name: str,
+    earlier: Earlier | None,
 ) -> Parsed:
     folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
     own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)
     return manifest.parse(
-        name.rpartition("/")[2],
+        shown_name if earlier else name.rpartition("/")[2],
         data,
         resolve=lambda reference: storage.resolve(folder, reference),
         glob=lambda pattern: storage.glob(folder, pattern),
@@ -228,6 +292,7 @@ def _parse_manifest(
         ),
         overrides=overrides,
         keep_going=settings.keep_going,
+        after=earlier,
     )
 
 

@@ -452,3 +452,5 @@ _READERS: dict[str, Callable[[bytes, Glob], Table]] = {
     ".yaml": _read_matrix,
     ".yml": _read_matrix,
 }
+
+SUFFIXES = tuple(_READERS)

@@ -63,7 +63,7 @@ def client(url: str) -> Any:
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[str]:
     """The URL of a SeaweedFS that keeps its data in `folder` and knows KEY_ID and SECRET alone."""
-    ports = dict(zip((*_PARTS, *(f"{p}.grpc" for p in _PARTS)), _free_ports(8), strict=True))
+    ports = dict(zip((*_PARTS, *(f"{p}.grpc" for p in _PARTS)), free_ports(8), strict=True))
     who = {"name": "tests", "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}]}
     may = {"actions": ["Admin", "Read", "List", "Tagging", "Write"]}
     config = folder / "s3.json"
@@ -115,7 +115,8 @@ def _weed() -> str:
     return found
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     try:
         return [int(each.getsockname()[1]) for each in sockets]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.galleries import record
-from tests.helpers import ROOT, row, write_project
+from tests.helpers import ROOT, csv_bytes, row, write_project
 from tests.test_finish import write_output
 
 
@@ -144,6 +144,20 @@ def test_plan_prints_groups_and_what_is_done_and_runs_nothing(tmp_path: Path) ->
     done = nst("plan", manifest, "--output", tmp_path / "out")
     assert "1 picture to make, 1 already done" in done.stdout
     assert "  already done\n    two\n" in done.stdout
+
+
+def test_the_files_of_a_folder_and_of_a_pattern_are_one_manifest(tmp_path: Path) -> None:
+    first = write_project(tmp_path / "in", [row(id="one")])
+    first.with_name("more.csv").write_bytes(csv_bytes([row("b.png", id="two")]))
+    for manifest in ("in/", "in/*.csv", tmp_path / "in/[m]*.csv"):
+        done = nst("plan", manifest, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("2 rows: 2 pictures to make")
+    first.with_name("more.csv").write_bytes(csv_bytes([row("b.png", id="one")]))
+    done = nst("run", "in/", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "more.csv: refused with 1 problem" in done.stderr
+    assert "expected an id that line 2 of manifest.csv does not have" in done.stderr
 
 
 def test_gallery_is_rebuilt(tmp_path: Path) -> None:

@@ -1,17 +1,111 @@
-import importlib
+"""What an operator types, from deploy/README.md itself, against a real server and worker."""
 
+import importlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
 import yaml
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, row, write_project
+from tests.operators import Operator, settings_and_commands
+
+DOCUMENT = ROOT / "deploy/README.md"
+SECTION = "From nothing to a nightly run"
+# Commands that go on until somebody ends them.
+GO_ON = ("prefect server start", "prefect worker start")
 
 
-def test_the_deployment_names_a_flow_and_nothing_to_fetch() -> None:
-    settings = yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())
-    assert settings["pull"] == []
-    for deployment in settings["deployments"]:
+def deployments() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())[
+        "deployments"
+    ]
+    return found
+
+
+def test_the_deployments_name_a_flow_and_nothing_to_fetch() -> None:
+    assert yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())["pull"] == []
+    for deployment in deployments():
         module, _, name = deployment["entrypoint"].rpartition(".")
         flow = getattr(importlib.import_module(module), name)
         assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
-        assert f"prefect deployment run {flow.name}/{deployment['name']}" in (
-            ROOT / "README.md"
-        ).read_text(encoding="utf-8")
+        assert f"{flow.name}/{deployment['name']}" in DOCUMENT.read_text(encoding="utf-8")
+        assert "nst" in deployment["tags"]
+
+
+def test_only_the_nightly_one_has_a_schedule_and_it_never_runs_twice_at_a_time() -> None:
+    adhoc, nightly = deployments()
+    assert (adhoc["name"], nightly["name"]) == ("adhoc", "nightly")
+    assert "schedules" not in adhoc
+    assert [each["cron"] for each in nightly["schedules"]] == ["0 2 * * *"]
+    assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+def test_a_silent_run_is_told_from_one_that_lives_by_three_heartbeats() -> None:
+    trigger = yaml.safe_load((ROOT / "deploy/zombies.yaml").read_text())["trigger"]
+    for deployment in deployments():
+        env = deployment["work_pool"]["job_variables"]["env"]
+        assert trigger["within"] >= 3 * int(env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+        assert trigger["match_related"]["prefect.resource.id"] == "prefect.tag.nst"
+    # A run that ended under this name is not silent.
+    assert "prefect.flow-run.PartiallyFailed" in trigger["expect"]
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """One who has typed all that deploy/README.md says, with a manifest and folders of their own."""
+    folder = tmp_path_factory.mktemp("operator")
+    manifest = write_project(folder / "in", [row(id="one"), row("b.png", id="two", steps=2)])
+    settings, commands = settings_and_commands(DOCUMENT, SECTION)
+    theirs = {"NST_MANIFEST": str(manifest), "NST_OUTPUT": str(folder / "nightly")}
+    operator = Operator(folder, settings | theirs)
+    try:
+        for command in commands:
+            if not command.startswith(GO_ON):
+                operator.outputs.append(operator.do(command))
+            else:
+                operator.begin(command)
+                operator.wait("a server", operator.is_up)
+            if "schedule create" in command:
+                operator.wait("a scheduled run", lambda: _scheduled(operator))
+        yield operator
+    finally:
+        operator.close()
+
+
+def _scheduled(operator: Operator) -> list[dict[str, Any]]:
+    runs = operator.runs_of("nightly", ["COMPLETED"])
+    return [run for run in runs if run["auto_scheduled"]]
+
+
+def test_a_batch_by_hand_is_made_and_watched_to_its_end(operator: Operator) -> None:
+    (run,) = operator.runs_of("adhoc", ["COMPLETED"])
+    output = f"{operator.settings['NST_OUTPUT']}-adhoc"
+    assert run["name"] == f"manifest.csv to {output}"
+    assert run["tags"] == ["nst"]
+    assert "Flow run finished successfully in 'Completed'" in "".join(operator.outputs)
+    assert sorted(p.name for p in (Path(output) / "images").iterdir()) == ["one.png", "two.png"]
+    progress = operator.artifact(run["id"], "stylize-progress")
+    assert progress is not None
+    assert progress["data"] == 100
+
+
+def test_the_schedule_fires_and_the_file_has_the_last_word_on_it(operator: Operator) -> None:
+    run = _scheduled(operator)[-1]
+    output = Path(operator.settings["NST_OUTPUT"])
+    assert run["name"] == f"manifest.csv to {output}"
+    assert set(run["tags"]) >= {"nst", "nightly"}
+    assert sorted(p.name for p in (output / "images").iterdir()) == ["one.png", "two.png"]
+    (deployment,) = operator.ask("deployments/filter", deployments={"name": {"any_": ["nightly"]}})
+    assert [each["schedule"].get("cron") for each in deployment["schedules"]] == ["0 2 * * *"]
+
+
+def test_the_document_names_the_command_that_prefect_run_would_be() -> None:
+    _, commands = settings_and_commands(DOCUMENT, SECTION)
+    (adhoc,) = [each for each in commands if each.startswith("prefect deployment run")]
+    words = shlex.split(adhoc)
+    assert words[3] == "stylize-manifest/adhoc"
+    assert words[-1] == "--watch"
+    assert "Prefect 3 has no `prefect run`" in DOCUMENT.read_text(encoding="utf-8")

@@ -1,15 +1,17 @@
 """What a run may open, and rows that are refused by themselves, up to the plan."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nst import storage
 from nst.errors import ConfigError, ManifestError
 from nst.prepare import make_plan, read_manifest
 from nst.settings import RunSettings
-from tests.helpers import row, write_project
+from tests.helpers import csv_bytes, row, write_project
 
 
 def settings(tmp_path: Path, **values: Any) -> RunSettings:
@@ -68,3 +70,126 @@ def test_nothing_that_a_run_writes_is_an_input(tmp_path: Path, folder: str) -> N
     manifest = write_project(tmp_path / "in", [row(f"../out/{folder}/a.png")])
     with pytest.raises(ManifestError, match="none of the pictures that this run writes"):
         read_manifest(str(manifest), settings(tmp_path))
+
+
+def write_files(folder: Path, files: dict[str, list[dict[str, object]]]) -> None:
+    """Manifests of these rows, by name, beside the pictures of `write_project`."""
+    write_project(folder, [])
+    (folder / "manifest.csv").unlink()
+    for name, rows in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(csv_bytes(rows))
+
+
+class TestSeveralFiles:
+    @pytest.mark.parametrize("ending", ["/", "/*.csv", "/[ab].csv"])
+    def test_a_folder_and_a_pattern_are_read_together_in_order(
+        self, tmp_path: Path, ending: str
+    ) -> None:
+        files = {"b.csv": [row(id="three")], "a.csv": [row(id="one"), row("b.png", id="two")]}
+        write_files(tmp_path / "in", files)
+        rows = read_manifest(f"{tmp_path}/in{ending}", settings(tmp_path))
+        assert [(job.row, job.id) for job in rows.jobs] == [(1, "one"), (2, "two"), (3, "three")]
+        # The pictures, and what a program left there, are no manifests.
+        (tmp_path / "in/._a.csv").write_bytes(b"\0")
+        again = read_manifest(f"{tmp_path}/in/", settings(tmp_path))
+        assert again == rows
+        (tmp_path / "in/b.csv").write_bytes(csv_bytes([row(id="four")]))
+        assert read_manifest(f"{tmp_path}/in/", settings(tmp_path)).digest != rows.digest
+
+    def test_every_format_may_be_among_them(self, tmp_path: Path) -> None:
+        write_files(tmp_path / "in", {"a.csv": [row(id="one")]})
+        (tmp_path / "in/b.jsonl").write_text(json.dumps(row(id="two")))
+        (tmp_path / "in/c.yaml").write_text("content: '*.png'\nstyle: s.png\nbackbone: vgg16\n")
+        rows = read_manifest(f"{tmp_path}/in/", settings(tmp_path))
+        assert [job.row for job in rows.jobs] == list(range(1, 7))
+        assert [job.content_name for job in rows.jobs[2:]] == ["a.png", "b.png", "s.png", "t.png"]
+
+    def test_paths_are_relative_to_the_file_that_they_stand_in(self, tmp_path: Path) -> None:
+        for name in ("x", "y"):
+            write_files(tmp_path / "in" / name, {"rows.csv": [row(id=name)]})
+        rows = read_manifest(f"{tmp_path}/in/*/rows.csv", settings(tmp_path))
+        assert [job.content for job in rows.jobs] == [f"{tmp_path}/in/{n}/a.png" for n in "xy"]
+
+    def test_problems_of_all_files_are_told_with_their_file(self, tmp_path: Path) -> None:
+        files = {
+            "a.csv": [row(id="one"), row(id="two", steps=0)],
+            "b.csv": [row(id="three"), row(id="ONE")],
+            "c.csv": [row(id="four")],
+        }
+        write_files(tmp_path / "in", files)
+        with pytest.raises(ManifestError) as caught:
+            read_manifest(f"{tmp_path}/in/", settings(tmp_path))
+        lines = str(caught.value).splitlines()
+        assert [line.partition(";")[0].partition(",")[0] for line in lines] == [
+            "a.csv: refused with 1 problem",
+            "  line 3",
+            "b.csv: refused with 1 problem",
+            "  line 3",
+        ]
+        assert "an id that line 2 of a.csv does not have; found 'ONE'" in lines[3]
+
+    def test_rows_that_fail_alone_name_their_file_and_keep_their_number(
+        self, tmp_path: Path
+    ) -> None:
+        files = {
+            "a.csv": [row(id="one")],
+            "b.csv": [row(id="two", backbone="vgg61"), row(id="one")],
+        }
+        write_files(tmp_path / "in", files)
+        rows = read_manifest(f"{tmp_path}/in/", settings(tmp_path, keep_going=True))
+        assert [job.row for job in rows.jobs] == [1, 2, 3]
+        assert rows.jobs[0].id not in rows.refused
+        said = [rows.refused[job.id].message for job in rows.jobs[1:]]
+        assert said[0].startswith("b.csv: line 2, column 'backbone'")
+        assert said[1].startswith("b.csv: line 3, column 'id'")
+        assert "line 2 of a.csv" in said[1]
+
+    def test_files_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
+        for name in ("x", "y"):
+            write_files(tmp_path / "in" / name, {"rows.csv": [row(id="one")]})
+        with pytest.raises(ManifestError) as caught:
+            read_manifest(f"{tmp_path}/in/*/rows.csv", settings(tmp_path))
+        assert f"{tmp_path}/in/y/rows.csv: refused" in str(caught.value)
+        assert f"line 2 of {tmp_path}/in/x/rows.csv" in str(caught.value)
+
+    def test_what_the_output_holds_is_no_manifest(self, tmp_path: Path) -> None:
+        write_files(tmp_path / "in", {"a.csv": [row("../a.png", "../s.png", id="one")]})
+        write_files(tmp_path, {"out/metadata.csv": []})
+        rows = read_manifest(f"{tmp_path}/*/*.csv", settings(tmp_path))
+        assert [job.id for job in rows.jobs] == ["one"]
+
+    @pytest.mark.parametrize("ending", ["in/", "none/", "in/*.csv", "in/rows?.csv"])
+    def test_no_files_are_no_manifest(self, tmp_path: Path, ending: str) -> None:
+        write_files(tmp_path / "in", {})
+        with pytest.raises(ManifestError, match=r"expected files that end in \.csv, .*found none"):
+            read_manifest(f"{tmp_path}/{ending}", settings(tmp_path))
+
+    def test_a_file_whose_name_is_the_pattern_is_itself(self, tmp_path: Path) -> None:
+        write_files(tmp_path / "in", {"rows[1].csv": [row(id="one")], "rows1.csv": [row(id="two")]})
+        rows = read_manifest(f"{tmp_path}/in/rows[1].csv", settings(tmp_path))
+        assert [job.id for job in rows.jobs] == ["one"]
+
+    def test_all_files_together_are_held_to_the_number_of_rows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("nst.prepare.MAX_ROWS", 3)
+        files = {n: [row(id=f"{n}{i}") for i in range(2)] for n in ("a.csv", "b.csv")}
+        write_files(tmp_path / "in", files)
+        with pytest.raises(ManifestError, match="at most 3 rows in all files, found 4"):
+            read_manifest(f"{tmp_path}/in/", settings(tmp_path))
+
+    def test_more_files_than_are_read_at_a_time(self, tmp_path: Path) -> None:
+        files = {f"{n:02}.csv": [row(id=f"row-{n}")] for n in range(40)}
+        write_files(tmp_path / "in", files)
+        rows = read_manifest(f"{tmp_path}/in/", settings(tmp_path))
+        assert [(job.row, job.id) for job in rows.jobs] == [(n + 1, f"row-{n}") for n in range(40)]
+
+    def test_in_a_bucket(self, tmp_path: Path, bucket: str) -> None:
+        for name in ("a", "b"):
+            cells = row("s3://x/a.png", "s3://x/s.png", id=name)
+            storage.write_bytes(f"{bucket}/in/{name}.csv", csv_bytes([cells]))
+        storage.write_bytes(f"{bucket}/in/deeper/c.csv", csv_bytes([row(id="c")]))
+        for ending in ("in/", "in/*.csv", "*/*.csv"):
+            rows = read_manifest(f"{bucket}/{ending}", settings(tmp_path))
+            assert [job.id for job in rows.jobs] == ["a", "b"]

@@ -1,0 +1,163 @@
+"""An operator's terminals: a Prefect server, workers and commands in a home of their own."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from tests.helpers import ROOT
+from tests.servers import free_ports
+
+# The machine may be busy with other tests.
+_PATIENCE_S = 180
+_STOP_S = 20
+
+_T = TypeVar("_T")
+
+
+def settings_and_commands(document: Path, heading: str) -> tuple[dict[str, str], list[str]]:
+    """The variables that a section exports, and its other commands in order."""
+    section = document.read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
+    section = re.split(r"^## ", section, maxsplit=1, flags=re.MULTILINE)[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    exports = [line for line in lines if line.startswith("export ")]
+    pairs = (shlex.split(line, comments=True)[1].partition("=") for line in exports)
+    settings = {name: value for name, _, value in pairs}
+    return settings, [line for line in lines if line not in exports]
+
+
+class Operator:
+    """Runs commands in the checkout, in an environment that points to a server of its own."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        (port,) = free_ports(1)
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.folder = folder
+        self.outputs: list[str] = []
+        self._running: list[subprocess.Popen[bytes]] = []
+        here = {name: v for name, v in os.environ.items() if not name.startswith("PREFECT_")}
+        # A home and a port of their own; all else as it is given.
+        self.settings = {
+            **settings,
+            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_API_URL": self.api,
+        }
+        self._environment = here | {
+            # Not a setting of the operator's: to wait ten seconds for each run is only longer.
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "200",
+            **self.settings,
+        }
+
+    def do(self, command: str) -> str:
+        """What a command prints. Raises AssertionError where it fails."""
+        done = subprocess.run(
+            ["bash", "-euc", command],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=2 * _PATIENCE_S,
+            check=False,
+        )
+        text = done.stdout.decode()
+        assert done.returncode == 0, f"{command}: {done.returncode}\n{text}\n{self.log()}"
+        return text
+
+    def begin(self, command: str) -> "subprocess.Popen[bytes]":
+        """Start a command that goes on, as if in a terminal of its own."""
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                shlex.split(command),
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._running.append(process)
+        return process
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """What the server answers to a question with this body."""
+        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+    def is_up(self) -> bool:
+        try:
+            return httpx.get(f"{self.api}/health", timeout=5).json() is True
+        except httpx.HTTPError:
+            return False
+
+    def wait(self, what: str, look: Callable[[], _T], patience_s: float = _PATIENCE_S) -> _T:
+        """What `look` finds, once it finds something."""
+        give_up = time.monotonic() + patience_s
+        while time.monotonic() < give_up:
+            if found := look():
+                return found
+            time.sleep(0.3)
+        raise AssertionError(f"expected {what} within {patience_s:.0f} s\n{self.log()}")
+
+    def runs_of(self, deployment: str, states: Sequence[str]) -> list[dict[str, Any]]:
+        """The runs of a deployment in states of these types, the last to begin first."""
+        found: list[dict[str, Any]] = self.ask(
+            "flow_runs/filter",
+            deployments={"name": {"any_": [deployment]}},
+            flow_runs={"state": {"type": {"any_": list(states)}}},
+            sort="START_TIME_DESC",
+        )
+        return found
+
+    def artifact(self, run_id: str, key: str) -> dict[str, Any] | None:
+        """The artifact of a run under a key, if there is one."""
+        found = self.ask(
+            "artifacts/filter",
+            artifacts={"flow_run_id": {"any_": [run_id]}, "key": {"any_": [key]}},
+        )
+        return dict(found[0]) if found else None
+
+    def messages(self, run_id: str) -> list[str]:
+        """What a run has logged."""
+        found = self.ask(
+            "logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, sort="TIMESTAMP_ASC"
+        )
+        return [str(entry["message"]) for entry in found]
+
+    def log(self) -> str:
+        """The end of what the commands that go on have printed."""
+        path = self.folder / "log"
+        return path.read_text(errors="replace")[-5000:] if path.exists() else ""
+
+    def close(self) -> None:
+        """End what was begun, the last first."""
+        for process in reversed(self._running):
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def parameters(**values: object) -> str:
+    """As options of `prefect deployment run`."""
+    return " ".join(f"--param {shlex.quote(f'{n}={_text(v)}')}" for n, v in values.items())
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
