@@ -14,7 +14,9 @@ from prefect.states import Completed
 from prefect.tasks import Task
 
 from flows import summary
+from flows.credentials import credentials_of
 from flows.parameters import (
+    BlockName,
     Device,
     Lanes,
     PictureOverrides,
@@ -124,6 +126,7 @@ def stylize_manifest(
     output: Reference,
     overrides: PictureOverrides | None = None,
     gallery_base_url: WebAddress | None = None,
+    credentials_block: BlockName | None = None,
     device: Device = _DEFAULTS.device,
     lanes: Lanes = _DEFAULTS.lanes,
     precision: PrecisionChoice = _DEFAULTS.precision,
@@ -151,6 +154,7 @@ def stylize_manifest(
         output: Folder or URL to write to, absolute. Runs on one output go on from one another.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
+        credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
         device: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1; auto takes every GPU there is.
         lanes: Groups painted at a time, from 0 to 64; 0 paints one on each device.
         precision: What the network computes in; auto takes what a short trial finds faster.
@@ -185,7 +189,7 @@ def stylize_manifest(
     )
     pipeline.check(manifest, settings)
     progress = ProgressArtifact(current_listener())
-    with listening(progress):
+    with credentials_of(credentials_block), listening(progress):
         report = _stylize(manifest, settings, overrides.given() if overrides else {})
     return ended(report, progress, settings, gallery_base_url)
 

@@ -42,6 +42,7 @@ LAYERS = [
 ]
 OWNERS = {
     "prefect": {"flows"},
+    "prefect_aws": {"flows"},
     "fsspec": {"nst.storage"},
     "s3fs": {"nst.s3"},
     "PIL": {"nst.images"},

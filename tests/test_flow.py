@@ -319,8 +319,9 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
 def test_parameters_are_described_for_the_ui() -> None:
     properties = stylize_manifest.parameters.properties
     assert list(properties) == [
-        "manifest", "output", "overrides", "gallery_base_url", "device", "lanes", "precision",
-        "image_format", "max_batch_pixels", "weights", "roots", "schemes", "keep_going", "skip_failed",
+        "manifest", "output", "overrides", "gallery_base_url",
+        "credentials_block", "device", "lanes", "precision", "image_format",
+        "max_batch_pixels", "weights", "roots", "schemes", "keep_going", "skip_failed",
         "retry_quarantined", "replace", "timeout_s", "isolate",
     ]  # fmt: skip
     assert all(each.get("description") for each in properties.values())
