@@ -18,7 +18,9 @@ from prefect.states import Cancelled, Cancelling
 from pydantic import Field
 
 from flows import summary
+from flows.credentials import credentials_of
 from flows.parameters import (
+    BlockName,
     Device,
     Lanes,
     PictureOverrides,
@@ -65,6 +67,7 @@ def stylize_shards(
     shard_timeout_s: Seconds = 180,
     overrides: PictureOverrides | None = None,
     gallery_base_url: WebAddress | None = None,
+    credentials_block: BlockName | None = None,
     device: Device = _DEFAULTS.device,
     lanes: Lanes = _DEFAULTS.lanes,
     precision: PrecisionChoice = _DEFAULTS.precision,
@@ -95,6 +98,7 @@ def stylize_shards(
         shard_timeout_s: Seconds without a sign of life after which a shard is lost.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
+        credentials_block: Name of an AWS Credentials block of Prefect, for this and its shards.
         device: What a worker computes on: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1.
         lanes: Groups that a worker paints at a time, from 0 to 64; 0 paints one on each device.
         precision: What the network computes in; auto takes what a short trial finds faster.
@@ -130,7 +134,7 @@ def stylize_shards(
     _check_deployment(deployment)
     chosen = overrides.given() if overrides else {}
     progress = ProgressArtifact(current_listener())
-    with listening(progress):
+    with credentials_of(credentials_block), listening(progress):
         rows = read_manifest(manifest, settings, chosen)
         with runs.opened(manifest, settings, chosen) as this:
             this.plan = plan_rows(rows, settings)
@@ -140,7 +144,7 @@ def stylize_shards(
                 pipeline.cut(this.plan.groups, shard_rows),
                 settings,
                 this.lease,
-                Deployment(deployment, this.lease.token),
+                Deployment(deployment, this.lease.token, credentials_block),
                 progress,
                 in_flight=in_flight,
                 timeout_s=shard_timeout_s,
@@ -160,6 +164,7 @@ class Deployment:
 
     name: str
     key: str
+    credentials_block: str | None
 
     def start(self, ticket: Ticket, attempt: int) -> str | None:
         try:
@@ -170,6 +175,8 @@ class Deployment:
                     "digest": ticket.digest,
                     "number": ticket.number,
                     "attempt": attempt,
+                    # Not where it is none: the deployment may have one of its own.
+                    **({"credentials_block": block} if (block := self.credentials_block) else {}),
                 },
                 timeout=0,
                 idempotency_key=f"{self.key}/{ticket.number}/{attempt}",

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from flows.parameters import Device, Lanes, Reference
+from flows.credentials import credentials_of
+from flows.parameters import BlockName, Device, Lanes, Reference
 from flows.progress import ProgressArtifact
 from flows.stylize import stylize_groups
 from flows.watching import listening, painting
 from nst import pipeline
+from nst.pipeline import Assignment
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=1)]
@@ -24,6 +26,7 @@ def stylize_shard(
     attempt: Count = 1,
     device: Device | None = None,
     lanes: Lanes | None = None,
+    credentials_block: BlockName | None = None,
 ) -> Any:
     """Make the pictures of one shard, under the lease of the run that drives it.
 
@@ -37,8 +40,13 @@ def stylize_shard(
         attempt: How often the shard was started, this time included.
         device: What this worker computes on, in place of what the driver says; see stylize-manifest.
         lanes: Groups that this worker paints at a time, in place of what the driver says.
+        credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
     """
-    this = pipeline.read_assignment(shard, digest)
+    with credentials_of(credentials_block):
+        _make(pipeline.read_assignment(shard, digest), attempt, device, lanes)
+
+
+def _make(this: Assignment, attempt: int, device: str | None, lanes: int | None) -> None:
     settings = dataclasses.replace(
         this.settings,
         device=this.settings.device if device is None else device,
