@@ -45,6 +45,7 @@ def run_locally(
             settings.output,
             overrides=chosen,
             device=settings.device,
+            lanes=settings.lanes,
             precision=settings.precision,
             image_format=settings.image_format,
             max_batch_pixels=settings.max_batch_pixels,

@@ -7,9 +7,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_
 
 from nst.job import PARAM_FIELDS, PARAMS_ADAPTER
 from nst.reference import range_text
+from nst.settings import DEVICE_PATTERN
 
 Reference = Annotated[str, Field(min_length=1)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Device = Annotated[str, Field(pattern=DEVICE_PATTERN)]
+Lanes = Annotated[int, Field(ge=0, le=64)]
 Pixels = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=1e6)]
 # Without user, query and fragment: it is shown in the UI, and a name is put behind it.

@@ -1,5 +1,6 @@
 """One flow and its tasks: read, plan, stylize each group, finish. Decorators and calls, no more."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from flows.credentials import credentials_of
 from flows.parameters import (
     BlockName,
     Device,
+    Lanes,
     PictureOverrides,
     Pixels,
     Reference,
@@ -31,7 +33,7 @@ from nst.access import is_pattern
 from nst.errors import ends_the_run
 from nst.plan import Group, Plan
 from nst.prepare import Rows
-from nst.reports import GroupReport, RunReport
+from nst.reports import GroupReport, Listener, RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
 
 SUMMARY_KEY = "stylize-summary"
@@ -46,7 +48,7 @@ def _may_pass_next_time(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bo
     return isinstance(error, BaseException) and ends_the_run(error)
 
 
-def _run_name() -> str:
+def run_name() -> str:
     parameters = runtime.flow_run.parameters
     *_, folder, name = ("", *str(parameters["manifest"]).split("/"))
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
@@ -84,11 +86,11 @@ def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
 )
 def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
     """Make the pictures of one group as one batch, and write them."""
-    paint = current_painter() or pipeline.run_group
+    by = current_painter() or pipeline.Painter(pipeline.run_group)
     if (runtime.task_run.run_count or 0) > 1:
         group = pipeline.remaining(group, settings)
     started_at = time.monotonic()
-    report = paint(group, settings, current_listener())
+    report = by.run_group(group, settings, current_listener())
     get_run_logger().info(summary.group_line(group, report, time.monotonic() - started_at))
     return report
 
@@ -99,23 +101,27 @@ def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunRepo
     return pipeline.finish(plan, settings, errors)
 
 
-def _stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
+def stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
     """A task for each group; what ended some of them, by their names."""
-    current_listener().planned(plan)
-    errors: dict[str, str] = {}
-    for group in plan.groups:
-        check()
+
+    def as_task(group: Group, settings: RunSettings, _: Listener) -> GroupReport:
         with tags(group.backbone):
-            state = stylize_group(group, settings, return_state=True)
-        error: object = state.result(raise_on_failure=False)
-        if isinstance(error, Exception):
-            errors[group.name] = pipeline.why_it_ended(group, error)
-            get_run_logger().error("group %s ended: %s", group.name, error)
+            try:
+                return stylize_group(group, settings)
+            except Exception as exc:
+                get_run_logger().error("group %s ended: %s", group.name, exc)
+                raise
+
+    listener = current_listener()
+    listener.planned(plan)
+    by = current_painter() or pipeline.Painter(pipeline.run_group)
+    as_tasks = dataclasses.replace(by, run_group=as_task)
+    errors = pipeline.run_groups(plan.groups, settings, listener, by=as_tasks, check=check)
     check()
     return errors
 
 
-@flow(name="stylize-manifest", flow_run_name=_run_name)
+@flow(name="stylize-manifest", flow_run_name=run_name)
 def stylize_manifest(
     manifest: Reference,
     output: Reference,
@@ -123,6 +129,7 @@ def stylize_manifest(
     gallery_base_url: WebAddress | None = None,
     credentials_block: BlockName | None = None,
     device: Device = _DEFAULTS.device,
+    lanes: Lanes = _DEFAULTS.lanes,
     precision: PrecisionChoice = _DEFAULTS.precision,
     image_format: ImageFormat = _DEFAULTS.image_format,
     max_batch_pixels: Pixels = _DEFAULTS.max_batch_pixels,
@@ -149,7 +156,8 @@ def stylize_manifest(
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
         credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
-        device: auto, cpu, mps, cuda or cuda:N; auto takes the first of cuda, mps, cpu there is.
+        device: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1; auto takes every GPU there is.
+        lanes: Groups painted at a time, from 0 to 64; 0 paints one on each device.
         precision: What the network computes in; auto takes what a short trial finds faster.
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
@@ -166,6 +174,7 @@ def stylize_manifest(
     settings = RunSettings(
         output=output,
         device=device,
+        lanes=lanes,
         precision=precision,
         image_format=image_format,
         max_batch_pixels=max_batch_pixels,
@@ -190,22 +199,32 @@ def stylize_manifest(
         get_run_logger().warning(line)
         progress.ended(line)
         raise
+    return ended(report, progress, settings, gallery_base_url)
+
+
+def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
+    with pipeline.painter(settings) as by, painting(by):
+        rows = read_manifest(manifest, settings, overrides)
+        with runs.opened(manifest, settings, overrides) as this:
+            this.plan = plan_rows(rows, settings)
+            get_run_logger().info(summary.planned_line(this.plan))
+            errors = stylize_groups(this.plan, settings, this.lease.check)
+            this.report = finish(this.plan, settings, errors)
+            return this.report
+
+
+def ended(
+    report: RunReport,
+    progress: ProgressArtifact,
+    settings: RunSettings,
+    gallery_base_url: str | None,
+) -> Any:
+    """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
     _show(report, progress, settings, gallery_base_url)
     if report.failed:
         message = f"{len(report.failed)} of {report.num_rows} rows failed"
         return Completed(name="PartiallyFailed", message=message, data=report)
     return report
-
-
-def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
-    with pipeline.painter(settings) as paint, painting(paint):
-        rows = read_manifest(manifest, settings, overrides)
-        with runs.opened(manifest, settings, overrides) as this:
-            this.plan = plan_rows(rows, settings)
-            get_run_logger().info(summary.planned_line(this.plan))
-            errors = _stylize_groups(this.plan, settings, this.lease.check)
-            this.report = finish(this.plan, settings, errors)
-            return this.report
 
 
 def _show(

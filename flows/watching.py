@@ -6,13 +6,16 @@ No parameters of the flow and its tasks: neither could be sent by a deployment.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
-from nst.pipeline import RunGroup
+from nst.pipeline import Painter
 from nst.reports import Listener, NoListener
+
+_Told = TypeVar("_Told", bound=Listener)
 
 # Prefect copies the context into the threads of its tasks, so these reach them.
 _listener: ContextVar[Listener] = ContextVar("listener")
-_painter: ContextVar[RunGroup] = ContextVar("painter")
+_painter: ContextVar[Painter] = ContextVar("painter")
 
 
 def current_listener() -> Listener:
@@ -20,25 +23,25 @@ def current_listener() -> Listener:
     return _listener.get(NoListener())
 
 
-def current_painter() -> RunGroup | None:
+def current_painter() -> Painter | None:
     """What runs the groups of this run, where it is set."""
     return _painter.get(None)
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: _Told) -> Iterator[_Told]:
     """Flows that run within tell `listener` how they get on."""
     token = _listener.set(listener)
     try:
-        yield
+        yield listener
     finally:
         _listener.reset(token)
 
 
 @contextmanager
-def painting(paint: RunGroup) -> Iterator[None]:
-    """Tasks that run within have their groups run by `paint`."""
-    token = _painter.set(paint)
+def painting(by: Painter) -> Iterator[None]:
+    """Tasks that run within have their groups run by `by`."""
+    token = _painter.set(by)
     try:
         yield
     finally:

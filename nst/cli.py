@@ -62,7 +62,10 @@ WeightsOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option(metavar="auto|cpu|mps|cuda|cuda:N", help="What to compute on.")
+    str,
+    typer.Option(
+        metavar="auto|cpu|mps|cuda|cuda:N[,...]", help="What to compute on; auto takes every GPU."
+    ),
 ]
 PrecisionOption = Annotated[
     str,
@@ -139,6 +142,9 @@ def run(
     output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
     set_: SetOption = [],  # noqa: B006 typer copies it
     device: DeviceOption = _DEFAULTS.device,
+    lanes: Annotated[
+        int, typer.Option(help="Groups to paint at a time; 0 paints one on each device.")
+    ] = _DEFAULTS.lanes,
     precision: PrecisionOption = _DEFAULTS.precision,
     image_format: FormatOption = _DEFAULTS.image_format,
     max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
@@ -193,6 +199,7 @@ def run(
         settings = _settings(
             output=storage.absolute(output),
             device=device,
+            lanes=lanes,
             precision=precision,
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,

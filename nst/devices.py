@@ -23,6 +23,11 @@ def resolve_device(name: str) -> torch.device:
     raise ConfigError(f"--device {name}: found {found}; use --device cpu, or auto for what is here")
 
 
+def num_gpus() -> int:
+    """How many CUDA devices PyTorch can use."""
+    return torch.cuda.device_count()
+
+
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 

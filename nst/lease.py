@@ -59,6 +59,11 @@ class Lease:
         self._is_lost = False
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
+    @property
+    def token(self) -> str:
+        """Names the lease to those who work under it."""
+        return self._claim.token
+
     def check(self) -> None:
         """Raises NSTError where another run has taken over, thinking this one dead."""
         if self._is_lost:
@@ -95,6 +100,25 @@ class Lease:
             self._thread.join(timeout=HEARTBEAT_S)
         with suppress(NSTError):
             storage.delete(_path(self._output, self._claim.token))
+
+
+class Followed:
+    """The lease of another process, as who works under it sees it."""
+
+    def __init__(self, output: str, token: str) -> None:
+        self._output = output
+        self._token = token
+        self._beat: int | None = None
+        self._changed_at = _now()
+
+    def is_held(self) -> bool:
+        """Whether its holder lives: to be asked every few seconds. Raises StorageError."""
+        claim = _read(self._output, self._token)
+        if claim is None:
+            return False
+        if claim.beat != self._beat:
+            self._beat, self._changed_at = claim.beat, _now()
+        return _now() - self._changed_at <= PATIENCE_S
 
 
 @contextmanager

@@ -18,6 +18,7 @@ IMAGES = "images"
 INPUTS = "inputs"
 THUMBS = "thumbs"
 LOCKS = "locks"
+SHARDS = "shards"
 RUN = "run.json"
 
 # Long edges: what a grid shows, and the same on a screen of twice as many pixels.

@@ -1,35 +1,51 @@
 """The steps of a run, which the command line and the flow both call."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import replace
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from nst import records, runs, storage
+from nst import records, runs, shards, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
+from nst.lanes import Lanes
 from nst.plan import Group, Plan, PlannedJob
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
-from nst.supervisor import supervised
+from nst.shards import Assignment, Phase, Shard, Ticket, beating, cut, drive, read_assignment
 
 __all__ = [
+    "Assignment",
+    "Painter",
+    "Phase",
+    "Shard",
+    "Ticket",
+    "beating",
     "check",
     "clean",
+    "cut",
+    "drive",
     "finish",
     "gallery_folder",
+    "give_up_groups",
     "make_plan",
     "make_thumbnails",
     "painter",
+    "plan_of_shard",
     "plan_rows",
+    "read_assignment",
     "read_manifest",
     "rebuild_gallery",
     "remaining",
     "run",
     "run_group",
+    "run_groups",
     "run_manifest",
     "usable_weights",
     "verify",
@@ -61,7 +77,8 @@ def check(manifest: str, settings: RunSettings) -> None:
     if settings.device not in _ANYWHERE:
         from nst.devices import resolve_device
 
-        resolve_device(settings.device)
+        for device in settings.device.split(","):
+            resolve_device(device)
 
 
 def make_thumbnails(url: str) -> int:
@@ -78,14 +95,29 @@ def run_group(group: Group, settings: RunSettings, listener: Listener | None = N
     return batch.run_group(group, settings, listener or NoListener())
 
 
+@dataclass(frozen=True, slots=True)
+class Painter:
+    """What runs groups, from as many threads at a time as it has lanes.
+
+    Closed, it ends those that are under way, and runs no more.
+    """
+
+    run_group: RunGroup
+    num_lanes: Callable[[], int] = lambda: 1
+    close: Callable[[], None] = lambda: None
+
+
 @contextmanager
-def painter(settings: RunSettings) -> Iterator[RunGroup]:
-    """What runs groups: in a process of its own that is watched, or with `isolate` off in this one."""
+def painter(settings: RunSettings) -> Iterator[Painter]:
+    """In processes of their own that are watched, one for each lane, or with `isolate` off here."""
     if not settings.isolate:
-        yield run_group
+        yield Painter(run_group)
         return
-    with supervised() as supervisor:
-        yield supervisor.run_group
+    lanes = Lanes(settings)
+    try:
+        yield Painter(lanes.run_group, lanes.num_lanes, lanes.close)
+    finally:
+        lanes.close()
 
 
 def remaining(group: Group, settings: RunSettings) -> Group:
@@ -97,6 +129,23 @@ def remaining(group: Group, settings: RunSettings) -> Group:
         return found is not None and found.key == one.key and found.finished_at != one.outdated
 
     return replace(group, jobs=tuple(one for one in group.jobs if not is_recorded(one)))
+
+
+def plan_of_shard(this: Assignment, settings: RunSettings, attempt: int) -> Plan:
+    """What an attempt at a shard is to make on this machine: all that no earlier one has recorded.
+
+    Raises WeightsError where this machine has other weights than the driver.
+    """
+    groups = this.groups if attempt == 1 else shards.remaining(this.groups, settings)
+    return Plan(jobs=(), groups=shards.with_local_weights(groups, settings), done=(), failed=())
+
+
+def give_up_groups(plan: Plan, settings: RunSettings, errors: Mapping[str, str]) -> None:
+    """Record what is left of the groups that `errors` ended early as failed, for their driver."""
+    for group in plan.groups:
+        if group.name in errors:
+            why = f"its group ended early: {errors[group.name]}"
+            shards.give_up([group], settings, "group_failed", why)
 
 
 def run_manifest(
@@ -111,11 +160,11 @@ def run_manifest(
     out of order; what is finished by then is kept, and another run goes on from there.
     """
     overrides = overrides or {}
-    with painter(settings) as paint:
+    with painter(settings) as by:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
             this.plan = plan_rows(rows, settings)
-            this.report = run(this.plan, settings, listener, paint=paint, check=this.lease.check)
+            this.report = run(this.plan, settings, listener, by=by, check=this.lease.check)
             return this.report
 
 
@@ -124,25 +173,79 @@ def run(
     settings: RunSettings,
     listener: Listener | None = None,
     *,
-    paint: RunGroup = run_group,
+    by: Painter | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """All groups of a plan one after the other, then metadata and gallery.
+    """All groups of a plan, as many at a time as there are lanes, then metadata and gallery.
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
     store that is out of order does: StorageError. `check` is called before each group and at the end.
     """
     listener = listener or NoListener()
     listener.planned(plan)
-    errors: dict[str, str] = {}
-    for group in plan.groups:
-        check()
-        try:
-            paint(group, settings, listener)
-        except Exception as exc:
-            errors[group.name] = why_it_ended(group, exc)
+    errors = run_groups(plan.groups, settings, listener, by=by, check=check)
     check()
     return finish(plan, settings, errors)
+
+
+def run_groups(
+    groups: Sequence[Group],
+    settings: RunSettings,
+    listener: Listener,
+    *,
+    by: Painter | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
+    """Run groups; what ended some of them early, by their names. Raises as `run` does."""
+    by = by or Painter(run_group)
+    num_lanes = min(by.num_lanes(), len(groups)) if len(groups) > 1 else 1
+    errors: dict[str, str] = {}
+    if num_lanes > 1:
+        return _side_by_side(groups, settings, listener, by, num_lanes, check)
+    for group in groups:
+        check()
+        try:
+            by.run_group(group, settings, listener)
+        except Exception as exc:
+            errors[group.name] = why_it_ended(group, exc)
+    return errors
+
+
+def _side_by_side(
+    groups: Sequence[Group],
+    settings: RunSettings,
+    listener: Listener,
+    by: Painter,
+    num_lanes: int,
+    check: Callable[[], None],
+) -> dict[str, str]:
+    """As `run_groups`, in so many threads. What ends the run ends the groups of all other lanes."""
+    errors: dict[str, str] = {}
+    running: dict[Future[GroupReport], Group] = {}
+
+    def gather() -> None:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            group = running.pop(future)
+            error = future.exception()
+            if isinstance(error, Exception):
+                errors[group.name] = why_it_ended(group, error)
+
+    with ThreadPoolExecutor(num_lanes, "lane") as pool:
+        try:
+            for group in groups:
+                check()
+                if len(running) == num_lanes:
+                    gather()
+                # Whoever calls may have set variables of a context, as Prefect does.
+                run_it = partial(copy_context().run, by.run_group, group, settings, listener)
+                running[pool.submit(run_it)] = group
+            while running:
+                gather()
+        except BaseException:
+            # Before this is left: a thread would be waited for however long its group takes.
+            by.close()
+            raise
+    return errors
 
 
 def why_it_ended(group: Group, error: Exception) -> str:

@@ -70,13 +70,17 @@ class Ledger:
 
 def read(output: str) -> Ledger:
     """All that the records say. A file among them that is none is left alone, with a warning."""
-    made, failed = _Shelf(), _Shelf()
     # By name, which is the order they were written in; those of the first format come first.
     parts = tuple(sorted(_names(output, FOLDER, ".parquet")))
+    return _read(output, _names(output, SINGLES, ".json"), parts)
+
+
+def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger:
+    made, failed = _Shelf(), _Shelf()
     for name in parts:
         for pressed in _read_part(storage.join(output, FOLDER, name)):
             (made if pressed.status == "ok" else failed).put(pressed)
-    names = sorted(_names(output, SINGLES, ".json"))
+    names = sorted(names)
     urls = [storage.join(output, SINGLES, name) for name in names]
     singles = {}
     for name, found in zip(names, storage.in_parallel(_read_single, urls), strict=True):
@@ -84,6 +88,12 @@ def read(output: str) -> Ledger:
             singles[name] = found.id
             (made if found.status == "ok" else failed).put(found)
     return Ledger(made, failed, singles, parts)
+
+
+def read_new(output: str, ids: Collection[str]) -> Ledger:
+    """What the single records of these ids say: those of a run that goes on, or was cut short."""
+    wanted = {job_id + suffix: job_id for job_id in ids for suffix in _SUFFIX_OF.values()}
+    return _read(output, [name for name in _names(output, SINGLES, ".json") if name in wanted], ())
 
 
 def is_empty(output: str) -> bool:

@@ -96,7 +96,11 @@ def _sweep(url: str, *, everywhere: bool) -> None:
             *storage.list_sizes(url),
             *(f"{output.LOCKS}/{name}" for name in storage.list_sizes(f"{url}/{output.LOCKS}")),
         ]
-    leftovers = [storage.join(url, path) for path in paths if storage.is_leftover(path)]
+    leftovers = [
+        storage.join(url, path)
+        for path in paths
+        if storage.is_leftover(path) or path.startswith(f"{output.SHARDS}/")
+    ]
     storage.in_parallel(storage.delete, leftovers)
 
 

@@ -15,6 +15,7 @@ Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 
 DEFAULT_SCHEMES = ("file", "s3")
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$"
 
 
 @validated_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -25,10 +26,14 @@ class RunSettings:
     device: Annotated[
         str,
         Field(
-            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-            description="auto takes the first of cuda, mps and cpu that is there.",
+            pattern=DEVICE_PATTERN,
+            description="auto takes every GPU, or else mps, or cpu; or GPUs such as cuda:0,cuda:1.",
         ),
     ] = "auto"
+    lanes: Annotated[
+        int,
+        Field(ge=0, le=64, description="Groups painted at a time; 0: one for each device."),
+    ] = 0
     precision: Annotated[
         PrecisionChoice,
         Field(
@@ -94,4 +99,9 @@ class RunSettings:
         if unknown:
             raise ConfigError(
                 f"weights: expected one of {', '.join(PROFILES)}; found {', '.join(unknown)}"
+            )
+        if not self.isolate and (self.lanes > 1 or "," in self.device):
+            raise ConfigError(
+                "--no-isolate: expected one lane on one device, since all is painted in this "
+                f"process; found --lanes {self.lanes} and --device {self.device}"
             )

@@ -5,13 +5,13 @@ quarantined, and everything else goes on in a new process.
 """
 
 import logging
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
@@ -35,24 +35,52 @@ _log = logging.getLogger(__name__)
 class Supervisor:
     """Runs groups one at a time in a process that it starts, watches, ends and starts again.
 
-    `entry` is the module whose `main` the process calls.
+    `entry` is the module whose `main` the process calls, with so many threads where that is told.
     """
 
-    def __init__(self, entry: str = "nst.worker") -> None:
+    def __init__(self, entry: str = "nst.worker", *, num_threads: int | None = None) -> None:
         self._entry = entry
+        self._num_threads = num_threads
         self._worker: _Worker | None = None
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def start(self) -> None:
         """Have a process get ready, while something else is done."""
+        if self._is_closed:
+            raise _closed()
         if self._worker is None:
-            self._worker = _Worker(self._entry)
+            self._worker = _Worker(self._entry, self._num_threads)
+
+    def num_gpus(self) -> int:
+        """How many GPUs its process finds; of one that does not get ready, its first group tells."""
+        with self._lock:
+            self.start()
+            assert self._worker is not None
+            try:
+                return self._worker.num_gpus()
+            except (_Silence, _Death):
+                self.stop()
+                return 0
 
     def stop(self) -> None:
         """End the process at once, whatever it is at."""
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
+
+    def close(self) -> None:
+        """`stop` for good, from whichever thread: a group that is under way ends by an NSTError."""
+        self._is_closed = True
+        # Whoever runs a group listens to its process, which no other thread may take from it.
+        while not self._lock.acquire(timeout=0.05):
+            worker = self._worker
+            if worker is not None:
+                worker.end()
+        try:
+            self.stop()
+        finally:
+            self._lock.release()
 
     def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
         """As `batch.run_group`, whatever happens to the process that does it.
@@ -107,6 +135,7 @@ class Supervisor:
                 match message:
                     case Begun(ids):
                         progress.begun |= set(ids)
+                        listener.begun(group, ids)
                     case Advanced(evaluations, pictures):
                         before = num_before * group.steps
                         listener.advanced(group, before + evaluations, num_before + pictures)
@@ -127,6 +156,9 @@ class Supervisor:
                 f"gave no sign of life for {settings.timeout_s:g} s and was ended", "timed_out"
             )
         except _Death:
+            if self._is_closed:
+                # We have ended it, and no picture is to be blamed for that.
+                raise _closed() from None
             return _End(_how_it_died(worker.exit_code()), "worker_died")
         finally:
             # Whatever else came between leaves a process that still paints and tells of it.
@@ -177,15 +209,8 @@ class Supervisor:
         return [] if is_last else [[one]]
 
 
-@contextmanager
-def supervised() -> Iterator[Supervisor]:
-    """A supervisor whose process gets ready at once and is ended with this."""
-    supervisor = Supervisor()
-    supervisor.start()
-    try:
-        yield supervisor
-    finally:
-        supervisor.stop()
+def _closed() -> NSTError:
+    return NSTError("the run has ended the process that paints")
 
 
 @dataclass(slots=True)
@@ -226,7 +251,7 @@ class _Death(Exception):
 class _Worker:
     """A process of `nst.worker` and the socket to it."""
 
-    def __init__(self, entry: str) -> None:
+    def __init__(self, entry: str, num_threads: int | None) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             # The same modules as here, wherever this program found them.
@@ -234,18 +259,31 @@ class _Worker:
                 f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
                 f"main({theirs.fileno()})"
             )
+            threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", code],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    env={**os.environ, **threads},
                 )
             except OSError as exc:
                 raise NSTError(
                     f"cannot start the process that paints: {exc}; --no-isolate paints without it"
                 ) from exc
             self._connection = Connection(ours.detach())
-        self._is_ready = False
+        self._num_gpus: int | None = None
+        self._early: list[object] = []
+
+    def num_gpus(self) -> int:
+        """What it tells when it is ready. Raises _Death, and _Silence where that takes too long."""
+        while self._num_gpus is None:
+            message = self._receive(_START_S)
+            if isinstance(message, Ready):
+                self._num_gpus = message.num_gpus
+            else:
+                self._early.append(message)
+        return self._num_gpus
 
     def send(self, group: Group, settings: RunSettings) -> None:
         try:
@@ -255,17 +293,24 @@ class _Worker:
 
     def messages(self, timeout_s: float) -> Iterator[object]:
         """What it tells. Raises _Death where it died, _Silence where it tells nothing for so long."""
+        self.num_gpus()
+        while self._early:
+            yield self._early.pop(0)
         while True:
-            try:
-                if not self._connection.poll(timeout_s if self._is_ready else _START_S):
-                    raise _Silence
-                message = self._connection.recv()
-            except (EOFError, OSError) as exc:
-                raise _Death from exc
-            if isinstance(message, Ready):
-                self._is_ready = True
-            else:
-                yield message
+            yield self._receive(timeout_s)
+
+    def _receive(self, timeout_s: float) -> object:
+        try:
+            if not self._connection.poll(timeout_s):
+                raise _Silence
+            message: object = self._connection.recv()
+        except (EOFError, OSError) as exc:
+            raise _Death from exc
+        return message
+
+    def end(self) -> None:
+        """Have it end at once; who listens to it finds out."""
+        self._process.kill()
 
     def exit_code(self) -> int:
         """Once its socket has closed."""

@@ -21,7 +21,9 @@ from nst.reports import NoListener
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that it needs is loaded."""
+    """All that it needs is loaded, and so many GPUs are here."""
+
+    num_gpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,9 @@ def main(fd: int) -> None:
     logger.addHandler(_Forwarder(teller))
     logger.propagate = False
     # While the plan is made: PyTorch takes seconds to import.
-    from nst import batch
+    from nst import batch, devices
 
-    teller.tell(Ready())
+    teller.tell(Ready(devices.num_gpus()))
     while True:
         try:
             group, settings = connection.recv()

@@ -320,7 +320,7 @@ def test_parameters_are_described_for_the_ui() -> None:
     properties = stylize_manifest.parameters.properties
     assert list(properties) == [
         "manifest", "output", "overrides", "gallery_base_url",
-        "credentials_block", "device", "precision", "image_format",
+        "credentials_block", "device", "lanes", "precision", "image_format",
         "max_batch_pixels", "weights", "roots", "schemes", "keep_going", "skip_failed",
         "retry_quarantined", "replace", "timeout_s", "isolate",
     ]  # fmt: skip
@@ -436,4 +436,4 @@ def test_a_run_is_named_by_its_manifest_and_its_output(
 ) -> None:
     parameters = {"manifest": manifest, "output": "s3://b/out"}
     monkeypatch.setattr(runtime, "flow_run", SimpleNamespace(parameters=parameters))
-    assert stylize._run_name() == f"{name} to s3://b/out"
+    assert stylize.run_name() == f"{name} to s3://b/out"

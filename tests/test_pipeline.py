@@ -720,7 +720,7 @@ def test_a_group_that_ends_early_does_not_stop_the_others(
     manifest = write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
     chosen = settings(tmp_path / "out")
     plan = pipeline.make_plan(str(manifest), chosen)
-    report = pipeline.run(plan, chosen, paint=broken)  # type: ignore[arg-type]
+    report = pipeline.run(plan, chosen, by=pipeline.Painter(broken))  # type: ignore[arg-type]
     assert report.num_ok == 1
     assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [("one", "group_failed")]
     assert "RuntimeError: the device fell off" in str(report.failed[0].outcome.error)

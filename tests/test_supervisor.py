@@ -37,7 +37,7 @@ def planned(folder: Path, seeds: Sequence[int], **settings: object) -> tuple[Pla
 
 def run(folder: Path, seeds: Sequence[int], by: Supervisor, **settings: object) -> RunReport:
     plan, chosen = planned(folder, seeds, **settings)
-    return pipeline.run(plan, chosen, paint=by.run_group)
+    return pipeline.run(plan, chosen, by=pipeline.Painter(by.run_group))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_run_that_dies_with_its_process_remembers_the_first_try(
     with monkeypatch.context() as patch:
         patch.setattr(records, "write", last_words)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(plan, chosen, paint=supervisor.run_group)
+            pipeline.run(plan, chosen, by=pipeline.Painter(supervisor.run_group))
     assert [outcome.attempts for outcome in written] == [1]
     report = run(tmp_path, [poison.KILLS], supervisor)
     assert report.failed[0].outcome.attempts == 2
@@ -158,7 +158,7 @@ def test_progress_and_records_come_through(tmp_path: Path, supervisor: Superviso
 
     plan, chosen = planned(tmp_path, [0, 1])
     seen = Seen()
-    pipeline.run(plan, chosen, seen, paint=supervisor.run_group)
+    pipeline.run(plan, chosen, seen, by=pipeline.Painter(supervisor.run_group))
     assert seen.recorded_ids == ["n0", "n1"]
     assert seen.last == (2, 2)
 
@@ -202,8 +202,8 @@ def wait_for_pictures(folder: Path, number: int) -> None:
 
 
 def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in found]
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(each) for task in tasks for each in task.read_text().split()]
 
 
 def is_running(pid: int) -> bool:

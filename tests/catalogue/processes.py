@@ -72,7 +72,7 @@ def _poison(seed: int, reason: str, **settings: float) -> "Case":
         supervisor = Supervisor(entry="tests.poison")
         try:
             plan = pipeline.make_plan(str(manifest), chosen)
-            report = pipeline.run(plan, chosen, paint=supervisor.run_group)
+            report = pipeline.run(plan, chosen, by=pipeline.Painter(supervisor.run_group))
         finally:
             supervisor.stop()
         assert [record.outcome.reason for record in report.failed] == [reason]

@@ -1,0 +1,210 @@
+"""Several processes that paint side by side."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from nst import lanes, pipeline, records
+from nst.errors import ConfigError, NSTError, StorageError
+from nst.lanes import Lanes, lane_devices
+from nst.metadata import Outcome
+from nst.pipeline import Painter
+from nst.plan import Group, Plan
+from nst.reports import GroupReport, Listener, NoListener, RunReport
+from nst.settings import RunSettings
+from nst.supervisor import Supervisor
+from tests import poison
+from tests.helpers import PATIENCE_S, row, write_project
+from tests.test_supervisor import children, is_running, running_in, wait_for_pictures
+
+
+def planned(folder: Path, seeds: Sequence[int], **settings: object) -> tuple[Plan, RunSettings]:
+    """A group for each picture."""
+    rows = [row(id=f"n{n}", size=48, steps=1, seed=seed) for n, seed in enumerate(seeds)]
+    manifest = write_project(folder / "in", rows)
+    chosen = RunSettings(
+        **{"output": str(folder / "out"), "max_batch_pixels": 1} | settings  # type: ignore[arg-type]
+    )
+    return pipeline.make_plan(str(manifest), chosen), chosen
+
+
+def run(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> RunReport:
+    by = Lanes(settings, entry="tests.poison")
+    try:
+        return pipeline.run(
+            plan, settings, listener, by=Painter(by.run_group, by.num_lanes, by.close)
+        )
+    finally:
+        by.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "number", "num_gpus", "expected"),
+    [
+        ("auto", 0, 0, ["auto"]),
+        ("auto", 0, 1, ["auto"]),
+        ("auto", 0, 3, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("auto", 2, 3, ["cuda:0", "cuda:1"]),
+        ("auto", 2, 0, ["auto", "auto"]),
+        ("cuda:1,cuda:3", 0, 0, ["cuda:1", "cuda:3"]),
+        ("cuda:1,cuda:3", 4, 0, ["cuda:1", "cuda:3", "cuda:1", "cuda:3"]),
+        ("cuda:1", 0, 4, ["cuda:1"]),
+        ("cpu", 2, 4, ["cpu", "cpu"]),
+    ],
+)
+def test_there_is_a_lane_for_each_device_unless_told_otherwise(
+    device: str, number: int, num_gpus: int, expected: list[str]
+) -> None:
+    assert list(lane_devices(device, number, num_gpus)) == expected
+
+
+def test_auto_takes_every_gpu_that_the_first_process_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Supervisor, "num_gpus", lambda _: 2)
+    monkeypatch.setattr(Supervisor, "start", lambda _: None)
+    seen = []
+
+    def paint(_: Supervisor, group: Group, settings: RunSettings, __: Listener) -> GroupReport:
+        seen.append(settings.device)
+        return GroupReport(name=group.name, num_made=0, num_failed=0)
+
+    monkeypatch.setattr(Supervisor, "run_group", paint)
+    plan, settings = planned(tmp_path, [0, 1, 2])
+    by = Lanes(settings)
+    assert by.num_lanes() == 2
+    for group in plan.groups:
+        by.run_group(group, settings, NoListener())
+    assert seen == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_lanes_paint_at_the_same_time_what_one_lane_paints(tmp_path: Path) -> None:
+    class Seen(NoListener):
+        """Is told by one thread at a time, whichever it is."""
+
+        def __init__(self) -> None:
+            self.ids: list[str] = []
+            self.threads: set[int] = set()
+
+        def recorded(self, group: Group, outcome: Outcome) -> None:
+            self.ids.append(outcome.id)
+            self.threads.add(threading.get_ident())
+
+    plan, settings = planned(tmp_path, range(8), lanes=2)
+    assert len(plan.groups) == 8
+    seen = Seen()
+    assert run(plan, settings, seen).num_ok == 8
+    assert sorted(seen.ids) == sorted(job.id for job in plan.jobs)
+    assert len(seen.threads) == 2
+    alone, its = planned(tmp_path / "alone", range(8))
+    assert run(alone, its).num_ok == 8
+    for name in (f"images/n{n}.png" for n in range(8)):
+        one = (tmp_path / "alone/out" / name).read_bytes()
+        assert one == (tmp_path / "out" / name).read_bytes()
+
+
+def test_a_picture_that_kills_its_process_costs_the_other_lanes_nothing(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, [0, poison.KILLS, 1, 2, 3], lanes=2)
+    report = run(plan, settings)
+    assert report.num_ok == 4
+    (failed,) = report.failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("n1", "worker_died")
+    assert failed.outcome.attempts == 2
+
+
+def test_a_store_out_of_order_ends_the_groups_of_all_lanes(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, [0, 1, 2, 3])
+    begun: list[str] = []
+    is_closed = threading.Event()
+
+    def paint(group: Group, _: RunSettings, __: Listener) -> GroupReport:
+        begun.append(group.name)
+        if group.name == "2 of 4":
+            raise StorageError("no room left")
+        assert is_closed.wait(PATIENCE_S)
+        raise NSTError("ended by the run")
+
+    by = Painter(paint, num_lanes=lambda: 2, close=is_closed.set)
+    with pytest.raises(StorageError, match="no room left"):
+        pipeline.run(plan, settings, by=by)
+    assert sorted(begun) == ["1 of 4", "2 of 4"]
+
+
+def test_a_lease_that_is_lost_ends_all_lanes(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, range(6))
+    begun: list[str] = []
+
+    def paint(group: Group, _: RunSettings, __: Listener) -> GroupReport:
+        begun.append(group.name)
+        return GroupReport(name=group.name, num_made=0, num_failed=0)
+
+    def check() -> None:
+        if len(begun) >= 2:
+            raise NSTError("another run took over")
+
+    with pytest.raises(NSTError, match="took over"):
+        pipeline.run(plan, settings, by=Painter(paint, num_lanes=lambda: 2), check=check)
+    assert len(begun) < 6
+
+
+def test_closing_ends_a_group_that_hangs_and_blames_no_picture(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, [poison.HANGS])
+    supervisor = Supervisor(entry="tests.poison")
+    has_begun = threading.Event()
+    raised: list[Exception] = []
+
+    class Seen(NoListener):
+        def begun(self, group: Group, ids: Sequence[str]) -> None:
+            has_begun.set()
+
+    def paint() -> None:
+        try:
+            supervisor.run_group(plan.groups[0], settings, Seen())
+        except NSTError as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=paint)
+    thread.start()
+    assert has_begun.wait(PATIENCE_S)
+    started = time.monotonic()
+    supervisor.close()
+    thread.join(PATIENCE_S)
+    assert time.monotonic() - started < PATIENCE_S / 2
+    assert [str(each) for each in raised] == ["the run has ended the process that paints"]
+    assert dict(records.read(settings.output).failed) == {}
+    with pytest.raises(NSTError, match="has ended"):
+        supervisor.run_group(plan.groups[0], settings, NoListener())
+
+
+def test_a_signal_ends_all_lanes_within_seconds(tmp_path: Path) -> None:
+    arguments = ["--lanes", "2", "--max-batch-pixels", "1"]
+    with running_in(tmp_path, *arguments) as running:
+        wait_for_pictures(tmp_path, 3)
+        painters = children(running.pid)
+        assert len(painters) == 2
+        started = time.monotonic()
+        running.terminate()
+        _, said = running.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - started < PATIENCE_S / 2
+    assert running.returncode == 128 + 15
+    assert "what is finished is kept" in said
+    assert not any(map(is_running, painters))
+    assert list((tmp_path / "out/locks").iterdir()) == []
+
+
+def test_lanes_of_one_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert lanes._num_threads(RunSettings(output="-", lanes=3)) == 2
+    assert lanes._num_threads(RunSettings(output="-", lanes=16)) == 1
+    assert lanes._num_threads(RunSettings(output="-")) is None
+    assert lanes._num_threads(RunSettings(output="-", lanes=3, device="cuda:0")) is None
+
+
+def test_one_process_has_one_lane() -> None:
+    for chosen in ({"lanes": 2}, {"device": "cuda:0,cuda:1"}):
+        with pytest.raises(ConfigError, match="--no-isolate: expected one lane"):
+            RunSettings(output="-", isolate=False, **chosen)
