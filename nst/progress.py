@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nst.metadata import Outcome
 from nst.plan import Group, Plan
 from nst.reports import NoListener
 
@@ -24,9 +25,9 @@ class _Mark:
 
 
 class RunProgress(NoListener):
-    """A listener that shows pictures done, pictures per second and the time left, on stderr.
+    """A listener that shows pictures done, per second and failed, and the time left, on stderr.
 
-    All three but the first go by the pixels and evaluations that are done, so that they move within
+    Speed and time go by the pixels and evaluations that are done, so that they move within
     a batch too: a picture half of whose evaluations are done counts as half a picture.
     """
 
@@ -38,15 +39,23 @@ class RunProgress(NoListener):
             TextColumn("{task.percentage:.0f}%"),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[failed]}", style="red"),
             console=self._console,
         )
         self._task: TaskID | None = None
         self._num_pictures = 0
+        self._num_failed = 0
+        self._num_made = 0
         self._total_work = 0
         self._work_by_group: dict[str, int] = {}
         self._pictures_by_group: dict[str, int] = {}
         self._started: _Mark | None = None
         self._line_at = 0.0
+
+    @property
+    def num_made(self) -> int:
+        """Pictures that this run has made so far."""
+        return self._num_made
 
     def __enter__(self) -> "RunProgress":
         return self
@@ -62,6 +71,7 @@ class RunProgress(NoListener):
 
     def planned(self, plan: Plan) -> None:
         self._num_pictures = plan.num_pictures_to_make
+        self._num_failed = len(plan.failed)
         self._total_work = sum(group.work for group in plan.groups)
         if self._console.is_terminal and self._num_pictures:
             self._task = self._bar.add_task(
@@ -70,6 +80,7 @@ class RunProgress(NoListener):
                 pictures=f"0/{self._num_pictures} pictures",
                 speed="starting",
                 left="",
+                failed=self._failed,
             )
             self._bar.start()
 
@@ -83,6 +94,16 @@ class RunProgress(NoListener):
             self._started = _Mark(now, work)
             self._line_at = now + _LINE_EVERY_S
         self._show(now, work, since=self._started)
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self._num_made += outcome.status == "ok"
+        self._num_failed += outcome.status == "failed"
+        if self._task is not None:
+            self._bar.update(self._task, failed=self._failed)
+
+    @property
+    def _failed(self) -> str:
+        return f"{self._num_failed} failed" if self._num_failed else ""
 
     def _show(self, now: float, work: int, *, since: "_Mark") -> None:
         speed, left = "", ""
@@ -100,11 +121,8 @@ class RunProgress(NoListener):
             self._line_at = now + _LINE_EVERY_S
             # Nobody may be there to read it, which is no reason to stop.
             with suppress(OSError):
-                print(
-                    f"{pictures}, {work / self._total_work:.0%}, {speed}, {left}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                parts = [pictures, f"{work / self._total_work:.0%}", speed, left, self._failed]
+                print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:
