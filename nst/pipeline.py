@@ -9,6 +9,7 @@ from typing import Any
 from nst import records, runs, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
+from nst.estimate import Estimate, estimate
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
 from nst.plan import Group, Plan, PlannedJob
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
@@ -19,6 +20,7 @@ from nst.supervisor import supervised
 __all__ = [
     "check",
     "clean",
+    "estimated",
     "finish",
     "gallery_folder",
     "make_plan",
@@ -62,6 +64,22 @@ def check(manifest: str, settings: RunSettings) -> None:
         from nst.devices import resolve_device
 
         resolve_device(settings.device)
+
+
+def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
+    """What the groups of a plan will take here, by a probe of a second or so; None where it fails.
+
+    Raises ConfigError for a device that this machine does not have.
+    """
+    from nst.probe import probe
+
+    try:
+        found = probe(settings.device, settings.precision)
+    except RuntimeError as exc:
+        # A GPU that others fill is no reason to tell nothing of the plan.
+        _log.warning("no estimate: the probe of %s failed: %s", settings.device, exc)
+        return None
+    return estimate(plan.groups, found)
 
 
 def make_thumbnails(url: str) -> int:
