@@ -3,9 +3,16 @@
 import logging
 import signal
 import sys
+import time
 import webbrowser
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+    suppress,
+)
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +20,19 @@ from pydantic import ValidationError
 
 from nst import __version__, pipeline, storage
 from nst import serve as serving
+from nst.audit import Audit
+from nst.documents import (
+    ErrorDocument,
+    WeightsDocument,
+    backbone_weights,
+    plan_document,
+    run_document,
+    to_json,
+    verify_document,
+)
 from nst.errors import ConfigError, ManifestError, NSTError
+from nst.estimate import Estimate, GroupEstimate, duration
+from nst.memory import shown
 from nst.metadata import Record
 from nst.plan import Plan
 from nst.profiles import PROFILES
@@ -21,7 +40,7 @@ from nst.progress import RunProgress
 from nst.reports import RunReport
 from nst.runs import Interrupted
 from nst.settings import DEFAULT_SCHEMES, RunSettings
-from nst.weights import TORCHVISION
+from nst.weights import TORCHVISION, WeightsFile
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
@@ -100,6 +119,14 @@ KeepGoingOption = Annotated[
     bool,
     typer.Option(
         "--keep-going", help="Fail the rows of a manifest that are wrong, and run the others."
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document on stdout, and what is for people on stderr; "
+        "docs/JSON.md has its fields.",
     ),
 ]
 _DEFAULTS = RunSettings(output="-")
@@ -186,6 +213,7 @@ def run(
             "--prefect", help="Run as the Prefect flow, on its own server if none is set."
         ),
     ] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Make every picture of a manifest that the output does not have, its metadata and gallery.
 
@@ -195,7 +223,8 @@ def run(
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
     """
-    with _errors():
+    started = time.monotonic()
+    with _errors("run" if json_ else None):
         settings = _settings(
             output=storage.absolute(output),
             device=device,
@@ -216,7 +245,7 @@ def run(
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
         manifest = _manifest(manifest)
         pipeline.check(manifest, settings)
-    with _errors(), RunProgress() as progress:
+    with _errors("run" if json_ else None), RunProgress() as progress:
         if prefect:
             # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
             from flows.local import run_locally
@@ -224,7 +253,16 @@ def run(
             report = run_locally(manifest, settings, overrides, progress)
         else:
             report = pipeline.run_manifest(manifest, settings, overrides, progress)
-    _print_report(report)
+    wall_s = time.monotonic() - started
+    with _human(json_):
+        _print_report(report)
+        if progress.num_made:
+            print(
+                f"Made {_count(progress.num_made, 'picture')} in {duration(wall_s)}, "
+                f"{progress.num_made / wall_s:.3g} images/s"
+            )
+    if json_:
+        print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
     if report.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -236,22 +274,34 @@ def plan(
         str | None, typer.Option(metavar="URL", help="Also say what is already done there.")
     ] = None,
     set_: SetOption = [],  # noqa: B006
+    device: DeviceOption = _DEFAULTS.device,
+    precision: PrecisionOption = _DEFAULTS.precision,
     max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
     image_format: FormatOption = _DEFAULTS.image_format,
     weights_: WeightsOption = [],  # noqa: B006
     root: RootOption = [],  # noqa: B006
     allow_scheme: SchemeOption = [],  # noqa: B006
     keep_going: KeepGoingOption = False,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate/--no-estimate",
+            help="Say what time and memory it will take here, by a measurement of some seconds.",
+        ),
+    ] = True,
+    json_: JsonOption = False,
 ) -> None:
-    """Check a manifest and print what would run, in which groups; run nothing.
+    """Check a manifest and print what would run, in which groups, and what that takes; run nothing.
 
     Exit status: 0 the manifest is good; 2 it is not.
 
     Example: nst plan manifests/study.yaml --output output/study
     """
-    with _errors():
+    with _errors("plan" if json_ else None):
         settings = _settings(
             output=storage.absolute(output) if output else _DEFAULTS.output,
+            device=device,
+            precision=precision,
             image_format=image_format,
             max_batch_pixels=max_batch_pixels,
             weights=_weights(weights_),
@@ -266,7 +316,11 @@ def plan(
             download=False,
             resume=output is not None,
         )
-    _print_plan(made)
+        estimated = pipeline.estimated(made, settings) if estimate and made.groups else None
+    if json_:
+        print(to_json(plan_document(made, estimated)))
+    else:
+        _print_plan(made, estimated)
 
 
 @app.command()
@@ -343,6 +397,7 @@ def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None
 @app.command()
 def verify(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    json_: JsonOption = False,
 ) -> None:
     """Check every picture of an output against its record, and the gallery against both.
 
@@ -350,8 +405,17 @@ def verify(
 
     Example: nst verify output/demo
     """
-    with _errors():
+    with _errors("verify" if json_ else None):
         audit = pipeline.verify(storage.absolute(output))
+    with _human(json_):
+        _print_audit(audit)
+    if json_:
+        print(to_json(verify_document(audit)))
+    if audit.findings:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_audit(audit: Audit) -> None:
     print(f"{_count(audit.num_good, 'picture')} as recorded")
     for finding in audit.findings:
         print(f"  {finding.path}: {finding.said}")
@@ -359,8 +423,6 @@ def verify(
         print(f"run it again to make {_count(len(audit.redone), 'picture')} anew:")
         for job_id in audit.redone:
             print(f"    {job_id}")
-    if audit.findings:
-        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @app.command()
@@ -382,37 +444,64 @@ def clean(
 
 
 @app.command(name="weights")
-def show_weights(weights_: WeightsOption = []) -> None:  # noqa: B006
+def show_weights(
+    weights_: WeightsOption = [],  # noqa: B006
+    json_: JsonOption = False,
+) -> None:
     """Print what weights each backbone has, where from, and how to get the missing ones.
 
     Example: nst weights --weights vgg19=weights/vgg19.safetensors
     """
-    with _errors():
+    with _errors("weights" if json_ else None):
         chosen = _settings(output=_DEFAULTS.output, weights=_weights(weights_)).weights
-    for backbone in PROFILES:
-        try:
-            file = pipeline.usable_weights(backbone, chosen.get(backbone), download=False)
-            print(f"{backbone}: {file.origin}, {file.uri}\n    sha256 {file.digest}")
-        except NSTError as exc:
-            print(f"{backbone}: missing\n    {exc}")
+    found = [backbone_weights(backbone, _weights_of(backbone, chosen)) for backbone in PROFILES]
+    if json_:
+        print(to_json(WeightsDocument(backbones=found)))
+        return
+    for each in found:
+        if each.error is None:
+            print(f"{each.backbone}: {each.origin}, {each.uri}\n    sha256 {each.sha256}")
+        else:
+            print(f"{each.backbone}: missing\n    {each.error}")
+
+
+def _weights_of(backbone: str, chosen: Mapping[str, str]) -> WeightsFile | NSTError:
+    try:
+        return pipeline.usable_weights(backbone, chosen.get(backbone), download=False)
+    except NSTError as exc:
+        return exc
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
-    """Print an error that a user can act on, and exit with what it means."""
+def _errors(json_of: str | None = None) -> Iterator[None]:
+    """Print an error that a user can act on, and exit with what it means.
+
+    With `--json`, of the command `json_of`, the error is a document too, and whatever is printed
+    within goes to stderr.
+    """
     try:
-        yield
+        with _human(json_of is not None):
+            yield
     except NSTError as exc:
-        print(f"nst: {exc}", file=sys.stderr)
         is_usage = isinstance(exc, ConfigError | ManifestError)
-        raise typer.Exit(EXIT_USAGE if is_usage else EXIT_STOPPED) from exc
+        raise _stopped(str(exc), EXIT_USAGE if is_usage else EXIT_STOPPED, json_of) from exc
     except (KeyboardInterrupt, Interrupted) as exc:
         number = exc.number if isinstance(exc, Interrupted) else signal.SIGINT
-        print(
-            "nst: stopped; what is finished is kept, run the same again to go on", file=sys.stderr
-        )
+        said = "stopped; what is finished is kept, run the same again to go on"
         # What a shell reports of a process that a signal ended.
-        raise typer.Exit(128 + number) from exc
+        raise _stopped(said, 128 + number, json_of) from exc
+
+
+def _stopped(said: str, status: int, json_of: str | None) -> typer.Exit:
+    print(f"nst: {said}", file=sys.stderr)
+    if json_of is not None:
+        print(to_json(ErrorDocument(command=json_of, error=said, exit_status=status)))
+    return typer.Exit(status)
+
+
+def _human(is_json: bool) -> AbstractContextManager[object]:
+    """What is printed within is for people, which with `--json` stdout is not."""
+    return redirect_stdout(sys.stderr) if is_json else nullcontext()
 
 
 def _settings(**values: Any) -> RunSettings:
@@ -454,12 +543,17 @@ def _weights(texts: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
     print(f"{_count(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
+    if estimate is not None:
+        print(_estimate_summary(estimate))
+    of_groups = {one.name: one for one in estimate.groups} if estimate is not None else {}
     for group in plan.groups:
+        found = of_groups.get(group.name)
         print(
             f"  group {group.name}: {group.backbone}, {group.height} x {group.width} px, "
             f"{group.steps} steps, {_count(len(group.jobs), 'picture')}"
+            f"{_group_estimate(found) if found else ''}"
         )
         for planned in group.jobs:
             print(f"    {planned.job.id}")
@@ -470,6 +564,22 @@ def _print_plan(plan: Plan) -> None:
     failed = {outcome.id: outcome for outcome in plan.failed}
     rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
     _print_rows(rows, "cannot run as things are")
+
+
+def _estimate_summary(estimate: Estimate) -> str:
+    where = "this CPU" if estimate.device == "cpu" else estimate.device
+    # VGG-16 was measured here just now, the others relative to it elsewhere.
+    ratios = "" if estimate.device == "cpu" else "; backbones relative to vgg16 as on a CPU"
+    about = "at most about" if estimate.is_upper_bound else "about"
+    return (
+        f"{about} {duration(estimate.seconds)} on {where}, {shown(estimate.memory_bytes)} "
+        f"(an estimate, if nothing else runs on it{ratios})"
+    )
+
+
+def _group_estimate(found: GroupEstimate) -> str:
+    more = "" if found.fits else ", which is more than is free now"
+    return f", about {duration(found.seconds)}, {shown(found.memory_bytes)}{more}"
 
 
 def _plan_summary(plan: Plan) -> str:

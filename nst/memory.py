@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from nst.profiles import BackboneProfile
 from nst.settings import Precision
+
+# A forecast needs no torch, whose import takes seconds.
+if TYPE_CHECKING:
+    import torch
 
 # Side of the tiles that a picture too large for one pass goes through the network in.
 TILE_PX = 720
@@ -32,9 +36,11 @@ class Memory:
     free: int
 
 
-def memory_of(device: torch.device) -> Memory:
+def memory_of(device: "torch.device") -> Memory:
     """What the device has, within the limits that this process is given."""
     if device.type == "cuda":
+        import torch
+
         free, total = torch.cuda.mem_get_info(device)
         # What PyTorch holds on to and does not use is free to us.
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

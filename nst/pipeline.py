@@ -12,6 +12,7 @@ from typing import Any
 from nst import records, runs, shards, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
+from nst.estimate import Estimate, estimate
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
 from nst.lanes import Lanes
 from nst.plan import Group, Plan, PlannedJob
@@ -31,6 +32,7 @@ __all__ = [
     "clean",
     "cut",
     "drive",
+    "estimated",
     "finish",
     "gallery_folder",
     "give_up_groups",
@@ -79,6 +81,22 @@ def check(manifest: str, settings: RunSettings) -> None:
 
         for device in settings.device.split(","):
             resolve_device(device)
+
+
+def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
+    """What the groups of a plan will take here, by a probe of a second or so; None where it fails.
+
+    Raises ConfigError for a device that this machine does not have.
+    """
+    from nst.probe import probe
+
+    try:
+        found = probe(settings.device, settings.precision)
+    except RuntimeError as exc:
+        # A GPU that others fill is no reason to tell nothing of the plan.
+        _log.warning("no estimate: the probe of %s failed: %s", settings.device, exc)
+        return None
+    return estimate(plan.groups, found)
 
 
 def make_thumbnails(url: str) -> int:

@@ -44,7 +44,7 @@ def frozen_conv(
 
 @lru_cache
 def _fastest(device: torch.device) -> Precision:
-    with _one_thread():
+    with one_thread():
         try:
             runs = {precision: _trial(device, precision) for precision in DTYPES}
         except RuntimeError:
@@ -81,7 +81,8 @@ def _trial(device: torch.device, precision: Precision) -> Callable[[], float]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """What is computed within runs on this thread alone, whose own clock then tells all of it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

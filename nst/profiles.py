@@ -29,7 +29,8 @@ class BackboneProfile:
     of `smoothed_layers` are evened out before a loss sees them. `margin_px` is how far around it a
     position of the last layer looks, up to a multiple of its stride; None where a picture cannot be
     cut into tiles. `bytes_per_px` is what one pass there and back takes of memory in float32, as
-    measured by `python -m bench.memory`.
+    measured by `python -m bench.memory`; `cost` is how long an evaluation takes relative to VGG-16's,
+    as measured by `python -m bench.estimate`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class BackboneProfile:
     content_shares: dict[str, float]
     style_shares: dict[str, float]
     bytes_per_px: int
+    cost: float
     smoothed_layers: tuple[str, ...] = ()
     margin_px: int | None = None
 
@@ -63,7 +65,7 @@ def _equal_shares(layers: Sequence[str] | None) -> dict[str, float]:
     return dict.fromkeys(layers, 1 / len(set(layers))) if layers else {}
 
 
-def _vgg_profile(name: str, convs_per_block: tuple[int, ...]) -> BackboneProfile:
+def _vgg_profile(name: str, convs_per_block: tuple[int, ...], *, cost: float) -> BackboneProfile:
     """Gatys et al. (2016): content from relu4_2, style from the first layer of each block.
 
     The shares are equal, where the paper's raw Gram losses leave the balance to each layer's size.
@@ -77,6 +79,7 @@ def _vgg_profile(name: str, convs_per_block: tuple[int, ...]) -> BackboneProfile
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
         margin_px=_vgg_margin_px(convs_per_block),
         bytes_per_px=1850,
+        cost=cost,
     )
 
 
@@ -103,6 +106,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         content_shares={"layer2.3": 1.0},
         style_shares={"relu1": 0.3, "layer1.2": 0.3, "layer2.3": 0.3, "layer3.5": 0.1},
         bytes_per_px=1000,
+        cost=0.56,
         smoothed_layers=("layer2.3", "layer3.5"),
     )
 
@@ -110,8 +114,8 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
 PROFILES: dict[str, BackboneProfile] = {
     profile.name: profile
     for profile in (
-        _vgg_profile("vgg16", (2, 2, 3, 3, 3)),
-        _vgg_profile("vgg19", (2, 2, 4, 4, 4)),
+        _vgg_profile("vgg16", (2, 2, 3, 3, 3), cost=1.0),
+        _vgg_profile("vgg19", (2, 2, 4, 4, 4), cost=1.16),
         _resnet_profile("resnet50", (3, 4, 6, 3)),
     )
 }

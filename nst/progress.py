@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from nst.metadata import Outcome
 from nst.plan import Group, Plan
 from nst.reports import NoListener
 
@@ -82,7 +83,7 @@ class Tally:
 
 
 class RunProgress(NoListener):
-    """A listener that shows pictures done, pictures per second and the time left, on stderr."""
+    """A listener that shows pictures done, per second and failed, and the time left, on stderr."""
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stderr)
@@ -92,11 +93,19 @@ class RunProgress(NoListener):
             TextColumn("{task.percentage:.0f}%"),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[failed]}", style="red"),
             console=self._console,
         )
         self._task: TaskID | None = None
         self._tally: Tally | None = None
         self._line_at: float | None = None
+        self._num_failed = 0
+        self._num_made = 0
+
+    @property
+    def num_made(self) -> int:
+        """Pictures that this run has made so far."""
+        return self._num_made
 
     def __enter__(self) -> "RunProgress":
         return self
@@ -112,6 +121,7 @@ class RunProgress(NoListener):
 
     def planned(self, plan: Plan) -> None:
         self._tally = tally = Tally(plan)
+        self._num_failed = len(plan.failed)
         if self._console.is_terminal and tally.num_pictures:
             self._task = self._bar.add_task(
                 "",
@@ -119,8 +129,19 @@ class RunProgress(NoListener):
                 pictures=tally.pictures,
                 speed="starting",
                 left="",
+                failed=self._failed,
             )
             self._bar.start()
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self._num_made += outcome.status == "ok"
+        self._num_failed += outcome.status == "failed"
+        if self._task is not None:
+            self._bar.update(self._task, failed=self._failed)
+
+    @property
+    def _failed(self) -> str:
+        return f"{self._num_failed} failed" if self._num_failed else ""
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         tally = self._tally
@@ -145,11 +166,14 @@ class RunProgress(NoListener):
             self._line_at = now + _LINE_EVERY_S
             # Nobody may be there to read it, which is no reason to stop.
             with suppress(OSError):
-                print(
-                    f"{tally.pictures}, {tally.share:.0%}, {tally.speed}, {tally.left}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                parts = [
+                    tally.pictures,
+                    f"{tally.share:.0%}",
+                    tally.speed,
+                    tally.left,
+                    self._failed,
+                ]
+                print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -7,9 +7,9 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
-from nst import metadata
+from nst import documents, metadata
 from nst.errors import REASONS
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
 from nst.rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
@@ -41,10 +41,63 @@ def reasons() -> str:
     return _table(("reason", "what it means"), list(REASONS.items()))
 
 
+def json_fields() -> str:
+    """Every field of every document that `--json` prints, a markdown table for each."""
+    kinds = [
+        documents.RunDocument,
+        documents.PlanDocument,
+        documents.PlannedGroup,
+        documents.PlanEstimate,
+        documents.VerifyDocument,
+        documents.WeightsDocument,
+        documents.BackboneWeights,
+        documents.ErrorDocument,
+    ]
+    return "\n\n".join(f"### {_heading(kind)}\n\n{_fields(kind)}" for kind in kinds)
+
+
+_HEADS: Mapping[type, str] = {
+    documents.PlannedGroup: "Each of the `groups` of a plan",
+    documents.PlanEstimate: "The `estimate` of a plan: all groups together",
+    documents.BackboneWeights: "Each of the `backbones`",
+    documents.ErrorDocument: "Any of them that came to no result",
+}
+
+
+def _heading(kind: type) -> str:
+    return _HEADS.get(kind) or str(kind.__doc__).rstrip(".")
+
+
+def _fields(kind: type) -> str:
+    """The fields of a document, each type as JSON has it."""
+    hints = get_type_hints(kind, include_extras=True).items()
+    rows = [(name, *_said_of(hint)) for name, hint in hints]
+    return _table(("field", "type", "meaning"), rows)
+
+
+def _said_of(hint: Any) -> tuple[str, str]:
+    kind, text = get_args(hint)
+    return _json_type(kind), text
+
+
+def _json_type(kind: Any) -> str:
+    parts = get_args(kind)
+    if type(None) in parts:
+        return f"{_json_type(next(p for p in parts if p is not type(None)))} or null"
+    names = {int: "integer", float: "number", str: "string", bool: "boolean"}
+    if kind in names:
+        return names[kind]
+    origin = getattr(kind, "__origin__", None)
+    if origin is Sequence:
+        return "array"
+    return "string" if origin is Literal else "object"
+
+
 BLOCKS = {
     "manifest columns": manifest_columns,
     "metadata columns": metadata_columns,
     "reasons": reasons,
+    "json fields": json_fields,
 }
 
 

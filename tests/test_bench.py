@@ -15,6 +15,7 @@ from torchvision import models
 
 from bench import ours, score
 from bench.compare import to_json
+from bench.estimate import Point, fitted_cost, mean_error
 from bench.machine import Machine, evaluation_gflop
 from bench.pairs import Pair, Settings, prepare
 from bench.peer import peer_weights
@@ -251,3 +252,10 @@ def test_the_json_has_every_number() -> None:
     assert values["comparisons"][0]["ours"]["score"] == {"content": 0.3, "style": 0.1}
     assert values["batch"]["pictures"][1]["pair"] == {"content": "a", "style": "b"}
     assert values["our_pictures_per_hour"] == 200
+
+
+def test_a_cost_is_fitted_so_that_estimates_are_off_by_the_same_factor_both_ways() -> None:
+    points = [Point(side_px=64, measured_s=s, vgg16_s=1.0) for s in (1.0, 4.0)]
+    assert fitted_cost(points) == pytest.approx(2)
+    assert mean_error(points, 2.0) == pytest.approx(1)
+    assert mean_error([Point(side_px=64, measured_s=3.0, vgg16_s=2.0)], 1.5) == pytest.approx(0)

@@ -1,5 +1,7 @@
 """The command as a user types it, in a process of its own: output, errors, exit status."""
 
+import json
+import re
 import signal
 import socket
 import subprocess
@@ -134,14 +136,14 @@ def test_plan_prints_groups_and_what_is_done_and_runs_nothing(tmp_path: Path) ->
     manifest = write_project(
         tmp_path / "in", [row(id="one"), row(id="two", steps=5), row("no.png", id="three")]
     )
-    done = nst("plan", manifest)
+    done = nst("plan", manifest, "--no-estimate")
     assert done.returncode == 0, done.stderr
     assert "3 rows: 2 pictures to make, 0 already done, 1 that cannot run" in done.stdout
     assert "group 1 of 2: vgg16, 48 x 64 px, 3 steps, 1 picture" in done.stdout
     assert "1 row cannot run as things are: cannot read" in done.stdout
     assert {p.name for p in tmp_path.iterdir()} == {"in"}
     nst("run", manifest, "--output", tmp_path / "out", "--set", "steps=5")
-    done = nst("plan", manifest, "--output", tmp_path / "out")
+    done = nst("plan", manifest, "--output", tmp_path / "out", "--no-estimate")
     assert "1 picture to make, 1 already done" in done.stdout
     assert "  already done\n    two\n" in done.stdout
 
@@ -255,6 +257,61 @@ def test_weights_are_listed_with_how_to_get_the_missing_ones(
     assert "--weights resnet50=FILE-OR-URL" in done.stdout
 
 
+def test_a_run_and_what_verifies_it_answer_machines_with_one_document(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
+    done = nst("run", manifest, "--output", tmp_path / "out", "--json")
+    assert done.returncode == 3, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["command"], told["num_rows"], told["num_ok"], told["num_made"]) == ("run", 2, 1, 1)
+    assert told["failed_by_reason"] == {"input_not_found": 1}
+    (failed,) = told["failed"]
+    assert (failed["row"], failed["id"], failed["reason"]) == (2, "two", "input_not_found")
+    assert told["images_per_s"] == pytest.approx(1 / told["wall_s"])
+    assert told["gallery"] == (tmp_path / "out/index.html").as_uri()
+    assert "1 of 2 rows ok" in done.stderr
+    (tmp_path / "out/images/one.png").write_bytes(b"")
+    done = nst("verify", tmp_path / "out", "--json")
+    assert done.returncode == 3
+    told = json.loads(done.stdout)
+    assert (told["num_good"], told["redone"]) == (0, ["one"])
+    assert told["findings"][0]["path"] == "images/one.png"
+
+
+def test_a_plan_says_what_it_takes(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    done = nst("plan", manifest, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^about \d+ s on this CPU, 1\.\d GB \(an estimate", done.stdout, re.MULTILINE)
+    assert re.search(r"3 steps, 1 picture, about \d+ s, 1\.\d GB\n", done.stdout)
+    done = nst("plan", manifest, "--no-estimate", "--json")
+    told = json.loads(done.stdout)
+    assert (told["num_to_make"], told["estimate"]) == (1, None)
+    assert done.stderr == ""
+    done = nst("plan", manifest, "--device", "cuda:99")
+    assert done.returncode == 2
+    assert "--device cuda:99: found" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_error_is_a_document_too(tmp_path: Path, command: str) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one", size=9)])
+    output = ("--output", tmp_path / "out")
+    done = nst(command, manifest, *output, "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert (told["command"], told["exit_status"]) == (command, 2)
+    assert "column 'size'" in told["error"]
+    assert f"nst: {told['error']}" in done.stderr
+
+
+def test_weights_answer_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    told = json.loads(nst("weights", "--json").stdout)
+    found = {each["backbone"]: each for each in told["backbones"]}
+    assert found["vgg16"]["origin"] == "embedded"
+    assert "--weights vgg19=FILE-OR-URL" in found["vgg19"]["error"]
+
+
 @pytest.mark.parametrize("command", ["run", "plan", "gallery", "weights"])
 def test_help_shows_an_example(command: str) -> None:
     done = nst(command, "--help")
@@ -266,7 +323,7 @@ def test_help_and_a_plan_wait_for_neither_torch_nor_prefect(tmp_path: Path) -> N
     manifest = write_project(tmp_path, [row(id="one")])
     code = (
         "import sys; from nst.cli import app\n"
-        f"app(['plan', {str(manifest)!r}], standalone_mode=False)\n"
+        f"app(['plan', {str(manifest)!r}, '--no-estimate'], standalone_mode=False)\n"
         "print(sorted({'torch', 'torchvision', 'prefect'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,5 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
+from nst.errors import NSTError
+from nst.metadata import Outcome, Status
+from nst.output import failure
 from nst.plan import Group, Plan, make_groups
 from nst.progress import RunProgress
 from tests.test_plan import WEIGHTS, planned
@@ -11,8 +16,17 @@ def two_groups() -> tuple[Group, ...]:
     return make_groups(jobs, weights=WEIGHTS, max_batch_pixels=10**6)
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, *, seconds_per_step: float) -> None:
-    """Show a whole run to a RunProgress, on a clock of its own that goes with the work."""
+def outcome(name: str, status: Status) -> Outcome:
+    return replace(failure(name, NSTError("it was not to be")), status=status)
+
+
+def watch(
+    monkeypatch: pytest.MonkeyPatch, *, seconds_per_step: float, failing: str = ""
+) -> RunProgress:
+    """Show a whole run to a RunProgress, on a clock of its own that goes with the work.
+
+    Each group records its pictures after its last step; those whose ids are in `failing` failed.
+    """
     clock = [0.0]
     monkeypatch.setattr("nst.progress.time.monotonic", lambda: clock[0])
     groups = two_groups()
@@ -23,6 +37,10 @@ def watch(monkeypatch: pytest.MonkeyPatch, *, seconds_per_step: float) -> None:
                 clock[0] += seconds_per_step * len(group.jobs)
                 done = len(group.jobs) if evaluation == group.steps else 0
                 progress.advanced(group, evaluation * len(group.jobs), done)
+            for each in group.jobs:
+                status: Status = "failed" if each.job.id in failing else "ok"
+                progress.recorded(group, outcome(each.job.id, status))
+    return progress
 
 
 def test_without_a_terminal_there_is_a_line_every_ten_seconds(
@@ -36,6 +54,36 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(
         "2/3 pictures, 62%, 0.0625 images/s, 0:18 left",
         "2/3 pictures, 88%, 0.0625 images/s, 0:06 left",
     ]
+
+
+def test_failures_are_counted_as_they_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = watch(monkeypatch, seconds_per_step=3, failing="b")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "0/3 pictures, 38%, 0.0625 images/s, 0:30 left"
+    assert lines[2] == "2/3 pictures, 88%, 0.0625 images/s, 0:06 left, 1 failed"
+    assert progress.num_made == 2
+
+
+def test_a_bar_shows_failures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    watch(monkeypatch, seconds_per_step=5, failing="ab")
+    assert "2 failed" in capsys.readouterr().err
+
+
+def test_rows_that_cannot_run_have_failed_from_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    lost = (outcome("x", "failed"),)
+    with RunProgress() as progress:
+        progress.planned(Plan(jobs=(), groups=two_groups(), done=(), failed=lost))
+    assert "1 failed" in capsys.readouterr().err
 
 
 def test_a_short_run_prints_nothing_without_a_terminal(

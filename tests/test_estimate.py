@@ -1,0 +1,99 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nst.estimate import Probe, duration, estimate
+from nst.memory import Memory
+from nst.plan import Group, make_groups
+from nst.profiles import PROFILES
+from tests.test_plan import WEIGHTS, planned
+
+CPU = Probe(
+    device="cpu",
+    name="cpu",
+    precision="float32",
+    evaluation_s=0.01,
+    pixel_s=1e-6,
+    memory=Memory(total=32 * 10**9, free=16 * 10**9),
+    together=False,
+)
+GPU = replace(CPU, device="cuda", name="a GPU", together=True)
+ROOMY = 10**9
+
+
+def groups(*sizes: tuple[int, int], backbone: str = "vgg16", **params: Any) -> tuple[Group, ...]:
+    jobs = [
+        planned(f"j{n}", height=h, width=w, backbone=backbone, **params)
+        for n, (h, w) in enumerate(sizes)
+    ]
+    return make_groups(jobs, weights=WEIGHTS, max_batch_pixels=ROOMY)
+
+
+def test_time_is_evaluations_times_pixels_for_each_picture_on_a_cpu() -> None:
+    found = estimate(groups((100, 200), (100, 200), (50, 60), steps=47), CPU)
+    # 47 steps and 3 for what a picture takes besides: 50 evaluations.
+    expected = [2 * 50 * (0.01 + 20_000e-6), 50 * (0.01 + 3_000e-6)]
+    assert [each.seconds for each in found.groups] == pytest.approx(expected)
+    assert found.seconds == pytest.approx(sum(expected) + 5)
+    assert [each.pictures_at_once for each in found.groups] == [1, 1]
+
+
+def test_a_gpu_waits_once_for_a_batch_that_fits() -> None:
+    (found,) = estimate(groups(*[(100, 200)] * 4, steps=47), GPU).groups
+    assert found.pictures_at_once == 4
+    assert found.seconds == pytest.approx(50 * (0.01 + 4 * 20_000e-6))
+    assert found.memory_bytes == 4 * 20_000 * (PROFILES["vgg16"].bytes_per_px + 450)
+    tight = replace(GPU, memory=replace(GPU.memory, free=found.memory_bytes * 3 // 4))
+    (cut_up,) = estimate(groups(*[(100, 200)] * 4, steps=47), tight).groups
+    assert cut_up.pictures_at_once == 2
+    assert cut_up.seconds == pytest.approx(50 * (2 * 0.01 + 4 * 20_000e-6))
+
+
+def test_a_backbone_costs_what_its_profile_says() -> None:
+    (plain,) = estimate(groups((100, 200)), CPU).groups
+    (other,) = estimate(groups((100, 200), backbone="vgg19"), CPU).groups
+    assert other.seconds == pytest.approx(plain.seconds * PROFILES["vgg19"].cost)
+
+
+def test_a_picture_too_large_for_one_pass_takes_longer_for_each_pixel_and_less_memory() -> None:
+    small = replace(CPU, memory=Memory(total=6 * 10**9, free=6 * 10**9))
+    (whole,) = estimate(groups((2048, 2048)), CPU).groups
+    (tiled,) = estimate(groups((2048, 2048)), small).groups
+    assert tiled.seconds > whole.seconds
+    assert tiled.memory_bytes < whole.memory_bytes
+
+
+def test_what_does_not_fit_is_told() -> None:
+    full = replace(CPU, memory=replace(CPU.memory, free=10**6))
+    (found,) = estimate(groups((100, 200)), full).groups
+    assert not found.fits
+    assert found.pictures_at_once == 1
+    (found,) = estimate(groups((100, 200)), CPU).groups
+    assert found.fits
+
+
+def test_a_tolerance_makes_it_an_upper_bound() -> None:
+    assert not estimate(groups((100, 200)), CPU).is_upper_bound
+    assert estimate(groups((100, 200), tolerance=0.1), CPU).is_upper_bound
+
+
+def test_nothing_to_make_takes_nothing() -> None:
+    found = estimate((), CPU)
+    assert (found.seconds, found.memory_bytes, found.groups) == (0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.01, "1 s"),
+        (42.4, "42 s"),
+        (89.9, "90 s"),
+        (90, "2 min"),
+        (700, "12 min"),
+        (5400, "1.5 h"),
+        (360_000, "100 h"),
+    ],
+)
+def test_durations_have_no_more_digits_than_an_estimate(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

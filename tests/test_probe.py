@@ -1,0 +1,34 @@
+import pytest
+
+from nst.errors import ConfigError
+from nst.probe import line_through, probe
+
+
+def test_this_machine_is_probed() -> None:
+    found = probe("cpu", "float32")
+    assert (found.device, found.name, found.precision) == ("cpu", "cpu", "float32")
+    assert not found.together
+    assert found.evaluation_s >= 0
+    assert found.pixel_s > 0
+    assert 0 < found.memory.free <= found.memory.total
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--device cuda:99"):
+        probe("cuda:99", "float32")
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "expected"),
+    [
+        (3.0, 9.0, (1.0, 0.2)),
+        # All of it grows with the pixels.
+        (1.0, 8.0, (0.0, 0.2)),
+        # A small picture that took longer than a large one: noise.
+        (9.0, 8.0, (8.0, 0.0)),
+    ],
+)
+def test_a_line_goes_through_both_points_and_never_below_zero(
+    small: float, large: float, expected: tuple[float, float]
+) -> None:
+    assert line_through(10, small, 40, large) == pytest.approx(expected)
