@@ -101,7 +101,7 @@
         grid.update();
         toolbar.update();
         if (app.state.id && !NST.large) await app.more();
-        if (mine === turn && NST.large) NST.large.update();
+        if (mine === turn && NST.large) await NST.large.update();
       } catch (error) {
         app.fail(/** @type {Error} */ (error));
       }

@@ -40,7 +40,10 @@
     const { make } = NST.dom;
     const { state, store } = app;
     const th = make("th", { role: "rowheader", scope: "row", class: "head", "aria-colindex": 1 });
-    if (!item) return th;
+    if (!item) {
+      th.append(make("span", { class: "hidden" }, "loading"));
+      return th;
+    }
     if (state.y.includes("content")) th.append(input("content", [item.content]));
     if (state.y.includes("style")) th.append(input("style", item.styles));
     const facts = state.y.filter((name) => name !== "content" && name !== "style");

@@ -11,14 +11,14 @@
   let opened = null;
   let turn = 0;
 
-  /** Called after every change of the state. */
-  function update() {
+  /** Called after every change of the state; done when it is shown. */
+  async function update() {
     const { app } = NST;
     turn++;
     if (!app.state.id) return close();
     opened ||= open(app);
     opened.zoom.update();
-    show(opened, app, turn).catch(app.fail);
+    await show(opened, app, turn);
   }
 
   /** @param {App} app @returns {LargeView} */

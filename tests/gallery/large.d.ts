@@ -184,7 +184,7 @@ interface NSTNamespace {
     };
     button(text: string, action: () => void, name?: string): HTMLButtonElement;
   };
-  large: { update(): void; key(event: KeyboardEvent): boolean };
+  large: { update(): Promise<void>; key(event: KeyboardEvent): boolean };
   export: {
     csv(app: App): Promise<void>;
     print(app: App): Promise<void>;

@@ -240,7 +240,7 @@ interface NSTNamespace {
   grid: { open(app: App): Grid };
   toolbar: { open(app: App): { update(): void; key(event: KeyboardEvent): void } };
   app: App;
-  large: { update(): void; key(event: KeyboardEvent): boolean };
+  large: { update(): Promise<void>; key(event: KeyboardEvent): boolean };
   help: { show(): void };
 }
 
