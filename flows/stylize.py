@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
 from prefect.tasks import Task
 
@@ -189,8 +190,15 @@ def stylize_manifest(
     )
     pipeline.check(manifest, settings)
     progress = ProgressArtifact(current_listener())
-    with credentials_of(credentials_block), listening(progress):
-        report = _stylize(manifest, settings, overrides.given() if overrides else {})
+    try:
+        with credentials_of(credentials_block), listening(progress):
+            report = _stylize(manifest, settings, overrides.given() if overrides else {})
+    except TerminationSignal:
+        # The processes that paint are ended by now, whatever they were at.
+        line = summary.stopped_line(progress.num_made, progress.num_pictures)
+        get_run_logger().warning(line)
+        progress.ended(line)
+        raise
     return ended(report, progress, settings, gallery_base_url)
 
 

@@ -34,6 +34,14 @@ def ended_line(report: RunReport, gallery_base_url: str | None) -> str:
     return f"{report.num_ok} of {report.num_rows} rows ok{failed}; gallery: {url}"
 
 
+def stopped_line(num_made: int, num_pictures: int) -> str:
+    """What became of a run that was cancelled, or whose worker was told to end."""
+    return (
+        f"stopped: {num_made} of {num_pictures} pictures were made and are kept, with all from "
+        "before; run the same again to make the rest"
+    )
+
+
 def gallery_url(report: RunReport, base_url: str | None) -> str:
     """Where the gallery is to be looked at: below `base_url`, which serves the output, if any."""
     return f"{base_url.rstrip('/')}/{output.GALLERY}" if base_url else report.gallery_url

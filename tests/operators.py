@@ -17,7 +17,7 @@ from tests.helpers import ROOT
 from tests.servers import free_ports
 
 # The machine may be busy with other tests.
-_PATIENCE_S = 180
+_PATIENCE_S = 600
 _STOP_S = 20
 
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ class Operator:
         self.api = f"http://127.0.0.1:{port}/api"
         self.folder = folder
         self.outputs: list[str] = []
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         here = {name: v for name, v in os.environ.items() if not name.startswith("PREFECT_")}
         # A home and a port of their own; all else as it is given.
         self.settings = {
@@ -89,8 +89,16 @@ class Operator:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._running.append(process)
+        self._running[command] = process
         return process
+
+    def command(self, start: str) -> str:
+        """What was begun by a command that starts so."""
+        return next(command for command in self._running if command.startswith(start))
+
+    def process(self, start: str) -> "subprocess.Popen[bytes]":
+        """The process of the last command that was begun and starts so."""
+        return self._running[self.command(start)]
 
     def ask(self, path: str, **body: Any) -> Any:
         """What the server answers to a question with this body."""
@@ -104,7 +112,7 @@ class Operator:
         except httpx.HTTPError:
             return False
 
-    def wait(self, what: str, look: Callable[[], _T], patience_s: float = _PATIENCE_S) -> _T:
+    def wait(self, what: str, look: Callable[[], _T | None], patience_s: float = _PATIENCE_S) -> _T:
         """What `look` finds, once it finds something."""
         give_up = time.monotonic() + patience_s
         while time.monotonic() < give_up:
@@ -145,7 +153,7 @@ class Operator:
 
     def close(self) -> None:
         """End what was begun, the last first."""
-        for process in reversed(self._running):
+        for process in reversed(self._running.values()):
             process.terminate()
             try:
                 process.wait(_STOP_S)
