@@ -194,7 +194,7 @@ def stylize_manifest(
         with credentials_of(credentials_block), listening(progress):
             report = _stylize(manifest, settings, overrides.given() if overrides else {})
     except TerminationSignal:
-        # The process that paints is ended by now, whatever it was at.
+        # The processes that paint are ended by now, whatever they were at.
         line = summary.stopped_line(progress.num_made, progress.num_pictures)
         get_run_logger().warning(line)
         progress.ended(line)

@@ -61,13 +61,23 @@ def client(url: str) -> Any:
 
 
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[str]:
-    """The URL of a SeaweedFS that keeps its data in `folder` and knows KEY_ID and SECRET alone."""
+def seaweedfs(folder: Path, others: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The URL of a SeaweedFS that keeps its data in `folder` and knows KEY_ID and SECRET alone.
+
+    And `others`, secrets by their key ids.
+    """
     ports = dict(zip((*_PARTS, *(f"{p}.grpc" for p in _PARTS)), free_ports(8), strict=True))
-    who = {"name": "tests", "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}]}
-    may = {"actions": ["Admin", "Read", "List", "Tagging", "Write"]}
+    known = {KEY_ID: SECRET, **(others or {})}
+    identities = [
+        {
+            "name": key,
+            "credentials": [{"accessKey": key, "secretKey": secret}],
+            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+        }
+        for key, secret in known.items()
+    ]
     config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [who | may]}))
+    config.write_text(json.dumps({"identities": identities}))
     data = folder / "data"
     data.mkdir()
     command = [
