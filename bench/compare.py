@@ -14,12 +14,13 @@ from statistics import fmean, geometric_mean
 
 from torch import Tensor
 
-from bench import ours, peer
+from bench import ours, peer, plan
 from bench.machine import evaluation_gflop, look_at
 from bench.pairs import BATCH, PAIRS, ROOT, Pair, Settings, prepare
 from bench.process import Usage, measured
 from bench.report import Batch, Comparison, Report, Run, Scored, to_markdown
 from bench.score import Score, Targets, load_picture, load_weights, score, targets
+from bench.sections import in_place, section_of
 from nst.devices import resolve_device
 
 # What the content may weigh in ours. The two programs weigh it in different units, so that pictures
@@ -55,9 +56,15 @@ def main() -> None:
     text = to_markdown(report)
     sys.stdout.write(text)
     if arguments.markdown:
-        arguments.markdown.write_text(text)
+        arguments.markdown.write_text(_with_others(text, arguments.markdown))
     if arguments.json:
         arguments.json.write_text(to_json(report))
+
+
+def _with_others(text: str, path: Path) -> str:
+    """The report with the section that another program has written into its file."""
+    other = section_of(path.read_text(), plan.SECTION) if path.exists() else None
+    return text if other is None else in_place(text, plan.SECTION, other)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

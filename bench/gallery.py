@@ -91,7 +91,7 @@ def make(folder: Path, num_rows: int, num_runs: int = 1) -> None:
         output.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(output)
         data = metadata.metadata_to_parquet(_records(num_rows, run, num_runs), ["series", "note"])
-        table = _with_curves(_with_thumbnails(pq.read_table(io.BytesIO(data))), seed=run)
+        table = with_curves(_with_thumbnails(pq.read_table(io.BytesIO(data))), seed=run)
         pq.write_table(table, output / "metadata.parquet", compression="zstd", row_group_size=1000)
         _link(output, table.select(["picture", "thumbnail", "height", "width"]), pictures)
         _link_inputs(output, table.select(["content_digest", "style_digest"]), pictures)
@@ -238,7 +238,7 @@ def _with_thumbnails(table: Any) -> Any:
     return table
 
 
-def _with_curves(table: Any, *, seed: int) -> Any:
+def with_curves(table: Any, *, seed: int) -> Any:
     """With a loss curve for each picture: made as arrays, since objects would take minutes."""
     index = table.column_names.index("loss_curve")
     kind = table.schema.field(index).type

@@ -7,6 +7,7 @@ from statistics import fmean, geometric_mean
 from bench.machine import Machine
 from bench.pairs import Pair, Settings
 from bench.score import Score
+from bench.sections import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,15 +121,15 @@ balance of content and style, in units of its own, is another for each pair; so 
 8-bit picture is as good in both losses after the fewest steps. With these it is timed from scratch in a process of its own, and scored again. One that is not as good counts as failed.
 Loop: the optimisation alone; ours includes its targets, the peer's does not. Losses: 0 is the content, and the style.
 
-{_table(_PAIR_HEADER, [_pair_row(comparison) for comparison in report.comparisons])}
+{table(_PAIR_HEADER, [_pair_row(comparison) for comparison in report.comparisons])}
 
 **Geometric mean over the {num_reached} of {num_pairs} pairs reached: {_times(report.loop_ratio())} in the loop, {_times(report.process_ratio())} as whole processes.**
 
 ## Throughput, memory, use of the machine
 
-{_table(["", "peer", "nst"], _summary_rows(report))}
+{table(["", "peer", "nst"], _summary_rows(report))}
 
-{_table(["target", "reached", "met"], _target_rows(report))}
+{table(["target", "reached", "met"], _target_rows(report))}
 {_limit(machine)}
 Pictures an hour: the peer at the rate of its processes above, one for each picture; ours one `nst run` of {len(batch.pictures)} pictures
 in {batch.process_s:.1f} s, {batch.mean_steps:.0f} steps each in the mean, with start, decoding, encoding and gallery. One picture of ours in a run of its own took {batch.single_process_s:.1f} s.
@@ -137,7 +138,7 @@ gets here: {machine.float32_gflops:.0f} GFLOP/s in float32, {machine.bfloat16_gf
 
 ## The batch
 
-{_table(_BATCH_HEADER, _batch_rows(report))}
+{table(_BATCH_HEADER, _batch_rows(report))}
 """
 
 
@@ -229,13 +230,3 @@ def _losses(score: Score) -> list[str]:
 
 def _times(ratio: float | None) -> str:
     return "not reached" if ratio is None else f"{ratio:.1f} times as fast"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = [
-        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (header, rule, *rows)
-    ]
-    return "\n".join(f"| {line} |" for line in lines)

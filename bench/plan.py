@@ -1,0 +1,304 @@
+"""How long a manifest takes to be read and planned, and how much memory: `python -m bench.plan`.
+
+For each number of rows a manifest is made, as Parquet and as CSV, and an output in which every other
+row is done. Each is then planned in a process of its own by the functions that a run calls. The
+inputs are few and small, since reading them is not what is measured, and the backbone is the one whose
+weights come along: those of others are looked at with PyTorch, which takes 0.7 GB by itself.
+"""
+
+import argparse
+import csv
+import hashlib
+import itertools
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from bench.gallery import with_curves
+from bench.process import measured
+from bench.sections import in_place, table
+from nst import metadata, pipeline
+from nst.metadata import LayerLoss, Outcome
+from nst.plan import Plan, PlannedJob
+from nst.settings import RunSettings
+
+SECTION = "Planning"
+SIZES = (10_000, 100_000, 1_000_000)
+FORMATS = ("parquet", "csv")
+
+_MAX_SECONDS = 60
+_MAX_MB = 1000
+_NUM_STYLES = 40
+_SETTINGS = tuple(itertools.product(("max", "avg"), (0.25, 0.5, 1.0, 2.0, 4.0)))
+# A file system has a bound on the names that one file may have.
+_NAMES_PER_FILE = 10_000
+_RECORDS_PER_PART = 20_000
+_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+_RESULTS = Path(__file__).parent / "RESULTS.md"
+_ROOT = Path(__file__).parent.parent
+
+_T = TypeVar("_T")
+_log = logging.getLogger("bench")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one step took, and the most that the process had resident up to its end, in 1e6 bytes."""
+
+    name: str
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One manifest, read and planned."""
+
+    num_rows: int
+    manifest: str
+    num_done: int
+    num_to_make: int
+    num_groups: int
+    steps: tuple[Step, ...]
+
+    @property
+    def seconds(self) -> float:
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(step.cpu_seconds for step in self.steps)
+
+    @property
+    def peak_mb(self) -> float:
+        return max(step.peak_mb for step in self.steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--format", choices=FORMATS, nargs="+", default=FORMATS)
+    parser.add_argument(
+        "--folder", type=Path, help="keep what is made here, and use it again; else it is removed"
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help=f"write the table into {_RESULTS.name}"
+    )
+    parser.add_argument("--one", nargs=2, metavar=("MANIFEST", "OUTPUT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        json.dump(asdict(_planned(*arguments.one)), sys.stdout)
+        sys.stdout.flush()
+        # Taking a million objects apart one by one is no part of a run, which has them to its end.
+        os._exit(0)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    _log.setLevel(logging.INFO)
+    with tempfile.TemporaryDirectory(prefix="nst-bench-") as temporary:
+        folder = arguments.folder or Path(temporary)
+        found = [
+            _measured(make(folder / str(num_rows), num_rows), manifest)
+            for num_rows in arguments.rows
+            for manifest in arguments.format
+        ]
+    json.dump([asdict(each) for each in found], sys.stderr, indent=1)
+    text = to_markdown(found)
+    sys.stdout.write(text)
+    if arguments.markdown:
+        _RESULTS.write_text(in_place(_RESULTS.read_text(), SECTION, text))
+
+
+def to_markdown(found: Sequence[Planned]) -> str:
+    """The section, with the target, and for each manifest what its steps took."""
+    largest = [each for each in found if each.num_rows == max(f.num_rows for f in found)]
+    seconds, peak_mb = (max(map(get, largest)) for get in (_seconds, _peak_mb))
+    is_met = seconds <= _MAX_SECONDS and peak_mb <= _MAX_MB
+    met = "met" if is_met and largest[0].num_rows >= SIZES[-1] else "not met"
+    return f"""A manifest is read, checked, matched against what is done, which is every other row, and planned, by `python -m bench.plan`
+in a process of its own. Seconds of the clock, and of the processor; the most memory that it had resident up to the end of a step, 1e6 bytes.
+Target: {SIZES[-1]:,} rows in at most {_MAX_SECONDS} s and {_MAX_MB} MB; {met} with {largest[0].num_rows:,} rows in {seconds:.1f} s and {peak_mb:.0f} MB.
+
+{table(_HEADER, [_row(each) for each in found])}
+"""
+
+
+_HEADER = [
+    *("rows", "manifest", "read s", "CPU s", "MB", "plan s", "CPU s", "MB"),
+    *("together s", "CPU s", "CPU us a row"),
+]
+
+
+def _row(one: Planned) -> list[str]:
+    steps = [
+        cell
+        for step in one.steps
+        for cell in (f"{step.seconds:.2f}", f"{step.cpu_seconds:.2f}", f"{step.peak_mb:.0f}")
+    ]
+    return [
+        f"{one.num_rows:,}",
+        one.manifest,
+        *steps,
+        f"{one.seconds:.2f}",
+        f"{one.cpu_seconds:.2f}",
+        f"{one.cpu_seconds / one.num_rows * 1e6:.1f}",
+    ]
+
+
+def _seconds(one: Planned) -> float:
+    return one.seconds
+
+
+def _peak_mb(one: Planned) -> float:
+    return one.peak_mb
+
+
+def _measured(folder: Path, suffix: str) -> Planned:
+    manifest, output = folder / f"in/rows.{suffix}", folder / "out"
+    command = [sys.executable, "-m", "bench.plan", "--one", str(manifest), str(output)]
+    found = json.loads(measured(command, cwd=_ROOT).lines[-1].text)
+    one = Planned(**found | {"steps": tuple(Step(**step) for step in found["steps"])})
+    _log.info("%s rows of %s: %.1f s, %.0f MB", one.num_rows, suffix, one.seconds, one.peak_mb)
+    return one
+
+
+def _planned(manifest: str, output: str) -> Planned:
+    """Read and plan a manifest in this process, as a run does it."""
+    settings = RunSettings(output=output)
+    rows, reading = _step("read", lambda: pipeline.read_manifest(manifest, settings))
+    plan, planning = _step("plan", lambda: pipeline.plan_rows(rows, settings, download=False))
+    return Planned(
+        num_rows=len(plan.jobs),
+        manifest=manifest.rpartition(".")[2],
+        num_done=len(plan.done),
+        num_to_make=plan.num_pictures_to_make,
+        num_groups=len(plan.groups),
+        steps=(reading, planning),
+    )
+
+
+def _step(name: str, work: Callable[[], _T]) -> tuple[_T, Step]:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    result = work()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes
+    return result, Step(name=name, seconds=seconds, cpu_seconds=cpu_seconds, peak_mb=peak / 1e6)
+
+
+def make(folder: Path, num_rows: int) -> Path:
+    """Write the manifests of so many rows, their inputs, and an output that has every other row."""
+    is_made = folder / "is_made"
+    if is_made.exists():
+        return folder
+    _log.info("making %d rows in %s", num_rows, folder)
+    rows = _rows(num_rows)
+    inputs = folder / "in"
+    inputs.mkdir(parents=True)
+    names = {row[column] for row in rows for column in ("content", "style")}
+    for index, name in enumerate(sorted(names)):
+        path = inputs / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 48), (index % 256, index // 256, 0)).save(path)
+    pq.write_table(pa.Table.from_pylist(rows), inputs / "rows.parquet")
+    with open(inputs / "rows.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    del rows
+    settings = RunSettings(output=str(folder / "out"))
+    plan = pipeline.make_plan(str(inputs / "rows.parquet"), settings, download=False, resume=False)
+    _write_output(folder, plan)
+    is_made.touch()
+    return folder
+
+
+def _rows(num_rows: int) -> list[dict[str, Any]]:
+    """Each content in each style with each of the settings, and a label that says of which series."""
+    num_contents = -(-num_rows // (_NUM_STYLES * len(_SETTINGS)))
+    combinations = itertools.product(range(num_contents), range(_NUM_STYLES), _SETTINGS)
+    return [
+        {
+            "content": f"contents/summer-palace-{content:05}.png",
+            "style": f"styles/great_wave_{style:02}.png",
+            "backbone": "vgg16",
+            "pooling": pooling,
+            "style_weight": weight,
+            "size": 512,
+            "label_series": "ab"[content % 2],
+        }
+        for content, style, (pooling, weight) in itertools.islice(combinations, num_rows)
+    ]
+
+
+def _write_output(folder: Path, plan: Plan) -> None:
+    """The pictures, each a name of one of a few files, and the records of every other job."""
+    output = folder / "out"
+    for name in ("images", "records"):
+        (output / name).mkdir(parents=True)
+    done = [one for group in plan.groups for one in group.jobs][::2]
+    for number, batch in enumerate(_batches(done, _RECORDS_PER_PART), start=1):
+        outcomes = list(_outcomes(folder, batch, number))
+        data = metadata.outcomes_to_parquet(outcomes)
+        records = with_curves(pq.read_table(pa.BufferReader(data)), seed=number)
+        path = output / f"records/part-{number:06}.parquet"
+        pq.write_table(records, path, compression="zstd", row_group_size=1000)
+
+
+def _outcomes(folder: Path, batch: Sequence[PlannedJob], number: int) -> Iterator[Outcome]:
+    for index, planned in enumerate(batch):
+        original = folder / f"picture-{number}-{index // _NAMES_PER_FILE}.png"
+        if index % _NAMES_PER_FILE == 0:
+            Image.new("RGB", (32, 24), (number % 256, index % 251, 7)).save(original)
+            blank = _outcome(original)
+        path = f"images/{planned.job.id}.png"
+        os.link(original, folder / "out" / path)
+        yield replace(blank, id=planned.job.id, key=planned.key, picture=path)
+
+
+def _outcome(original: Path) -> Outcome:
+    data = original.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    return Outcome(
+        id="",
+        status="ok",
+        picture_digest=digest,
+        picture_bytes=len(data),
+        picture_version=str(original.stat().st_mtime_ns),
+        thumbnail=f"thumbs/{digest[:2]}/{digest[:16]}",
+        color="#c0ffee",
+        height=384,
+        width=512,
+        content_digest=digest,
+        style_digest=digest,
+        weights_digest=digest,
+        weights_origin="embedded",
+        nst_version="0.1.0",
+        torch_version="2.10.0",
+        device="cuda:0",
+        precision="float32",
+        seconds=0.4,
+        finished_at=datetime(2026, 1, 2, tzinfo=UTC),
+        evaluations=50,
+        style_layer_losses=tuple(LayerLoss(layer=layer, loss=0.1) for layer in _STYLE_LAYERS),
+    )
+
+
+def _batches(items: Sequence[_T], length: int) -> Iterable[Sequence[_T]]:
+    return (items[start : start + length] for start in range(0, len(items), length))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""A Markdown file of sections, each written by a program of its own."""
+
+import re
+from collections.abc import Sequence
+
+
+def in_place(text: str, title: str, body: str) -> str:
+    """`text` with `body` as its section `## title`: in place of the one that it has, or at its end."""
+    return _without(text, title).rstrip("\n") + f"\n\n## {title}\n\n{body}"
+
+
+def section_of(text: str, title: str) -> str | None:
+    """What stands below `## title`, up to the next section; None where there is no such section."""
+    found = _pattern(title).search(text)
+    return found[1].strip("\n") + "\n" if found else None
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns are even as text too."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    lines = [
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (header, rule, *rows)
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _without(text: str, title: str) -> str:
+    return _pattern(title).sub("", text)
+
+
+def _pattern(title: str) -> re.Pattern[str]:
+    return re.compile(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
