@@ -1,6 +1,5 @@
 """What was measured, as values, and as Markdown."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, geometric_mean
 

@@ -192,8 +192,8 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
     output would clear away the inputs. Patterns that would reach into the output are refused with
     the manifest.
     """
-    folders = dict.fromkeys(storage.parent(each) for job in jobs for each in job.inputs)
-    for folder in folders:
+    inputs = dict.fromkeys(each for job in jobs for each in job.inputs)
+    for folder in dict.fromkeys(map(storage.parent, inputs)):
         if is_inside(folder, uri):
             raise ConfigError(
                 f"--output: expected a folder without inputs in it, found {uri!r}, in which the "
