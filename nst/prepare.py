@@ -42,7 +42,7 @@ _MAX_ASPECT_ERROR = 0.03
 _MAX_REMEMBERED = 20_000
 # What is done with many of them at once is done with so many.
 _JOBS_AT_ONCE = 10_000
-_ENTRIES_AT_ONCE = 100_000
+_ENTRIES_AT_ONCE = 50_000
 
 _log = logging.getLogger(__name__)
 

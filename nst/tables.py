@@ -206,12 +206,17 @@ class Held:
         backwards = self._table[column].take(pa.array(np.arange(last, -1, -1))).combine_chunks()
         first = pc.index_in(backwards, backwards).to_numpy(zero_copy_only=False)
         kept = (last - np.nonzero(first == np.arange(len(self)))[0])[::-1]
-        return self if len(kept) == len(self) else Held(self._table.take(pa.array(kept)))
+        del backwards
+        found = self if len(kept) == len(self) else Held(self._table.take(pa.array(kept)))
+        pa.default_memory_pool().release_unused()
+        return found
 
     def find(self, column: str, texts: Iterable[str]) -> NDArray[np.int64]:
         """Where each of the texts stands first; -1 for one that does not."""
         found = pc.index_in(_in_chunks(texts), self._table[column].combine_chunks())
         at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
+        # A table of a million texts was made for it, which would stay with the process.
+        pa.default_memory_pool().release_unused()
         return at
 
     def values(self, column: str, at: NDArray[np.int64] | None = None) -> list[Any]:
