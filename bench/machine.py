@@ -37,12 +37,12 @@ class Machine:
 def look_at(device: torch.device) -> Machine:
     """This machine, its matrix products measured."""
     return Machine(
-        processor=_processor(),
+        processor=processor(),
         num_cores=os.cpu_count() or 1,
         num_threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         torch_version=torch.__version__,
-        commit=_commit(),
+        commit=commit(),
         date=datetime.now(UTC).date().isoformat(),
         float32_gflops=_matrix_gflops(torch.float32, device),
         bfloat16_gflops=_matrix_gflops(torch.bfloat16, device),
@@ -76,7 +76,7 @@ def _matrix_gflops(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * _MATRIX_SIZE**3 / min(seconds) / 1e9
 
 
-def _processor() -> str:
+def processor() -> str:
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text().splitlines():
@@ -85,7 +85,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str:
+def commit() -> str:
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

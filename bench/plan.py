@@ -110,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nst-bench-") as temporary:
         folder = arguments.folder or Path(temporary)
         found = [
-            _measured(make(folder / str(num_rows), num_rows), manifest)
+            measure(make(folder / str(num_rows), num_rows), manifest)
             for num_rows in arguments.rows
             for manifest in arguments.format
         ]
@@ -127,7 +127,12 @@ def to_markdown(found: Sequence[Planned]) -> str:
     seconds, peak_mb = (max(map(get, largest)) for get in (_seconds, _peak_mb))
     is_met = seconds <= _MAX_SECONDS and peak_mb <= _MAX_MB
     met = "met" if is_met and largest[0].num_rows >= SIZES[-1] else "not met"
-    return f"""A manifest is read, checked, matched against what is done, which is every other row, and planned, by `python -m bench.plan`
+    # With PyTorch, which the process that is measured must not have loaded.
+    from bench.machine import commit, processor
+
+    where = f"{processor()}, {os.cpu_count()} cores; {datetime.now(UTC).date()}, commit {commit()}"
+    return f"""{where}.
+A manifest is read, checked, matched against what is done, which is every other row, and planned, by `python -m bench.plan`
 in a process of its own. Seconds of the clock, and of the processor; the most memory that it had resident up to the end of a step, 1e6 bytes.
 Target: {SIZES[-1]:,} rows in at most {_MAX_SECONDS} s and {_MAX_MB} MB; {met} with {largest[0].num_rows:,} rows in {seconds:.1f} s and {peak_mb:.0f} MB.
 
@@ -165,7 +170,8 @@ def _peak_mb(one: Planned) -> float:
     return one.peak_mb
 
 
-def _measured(folder: Path, suffix: str) -> Planned:
+def measure(folder: Path, suffix: str) -> Planned:
+    """What planning took of the manifest of this suffix, in a process of its own."""
     manifest, output = folder / f"in/rows.{suffix}", folder / "out"
     command = [sys.executable, "-m", "bench.plan", "--one", str(manifest), str(output)]
     found = json.loads(measured(command, cwd=_ROOT).lines[-1].text)

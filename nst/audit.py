@@ -125,9 +125,9 @@ def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
     return {row.outcome.id: row for row in rows}
 
 
-def _look(url: str, outcome: Outcome, made: Mapping[str, Outcome]) -> str | None:
+def _look(url: str, outcome: Outcome, made: records.Shelf) -> str | None:
     """What is wrong with a picture, or None."""
-    recorded = made.get(outcome.id)
+    recorded = made.brief(outcome.id)
     if recorded is None or recorded.picture_digest != outcome.picture_digest:
         return "expected a record of it as the metadata has it, found another or none"
     if outcome.picture is None:

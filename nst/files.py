@@ -104,13 +104,13 @@ class Listed:
     version: str
 
 
-def files_in(folder: Path, *, deep: bool) -> dict[str, Listed]:
-    """Each file in `folder`, or with `deep` all below it, by path relative to it.
+def files_in(folder: Path, *, deep: bool) -> Iterator[tuple[str, Listed]]:
+    """Each file in `folder`, or with `deep` all below it, with its path relative to it.
 
     None where there is no folder. Raises StorageError for one that cannot be looked into.
     """
     with _translated("list", folder):
-        return dict(_listed(folder, "", deep=deep))
+        yield from _listed(folder, "", deep=deep)
 
 
 def make_folder(folder: Path) -> None:
@@ -128,18 +128,21 @@ def make_folder(folder: Path) -> None:
 
 def _listed(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, Listed]]:
     try:
-        entries = list(os.scandir(folder))
+        entries = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=not deep):
-            if deep:
-                yield from _listed(Path(entry), f"{below}{entry.name}/", deep=True)
-        else:
-            # What another process removed meanwhile is no longer one of them.
-            with suppress(FileNotFoundError):
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=not deep):
+                if deep:
+                    yield from _listed(Path(entry), f"{below}{entry.name}/", deep=True)
+                continue
+            try:
                 found = entry.stat(follow_symlinks=not deep)
-                yield below + entry.name, Listed(found.st_size, str(found.st_mtime_ns))
+            except FileNotFoundError:
+                # What another process removed meanwhile is no longer one of them.
+                continue
+            yield below + entry.name, Listed(found.st_size, str(found.st_mtime_ns))
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -1,25 +1,28 @@
 """Records -> metadata and gallery: what a run leaves behind, whatever became of its groups."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from nst import gallery, metadata, output, records, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
 from nst.facets import Source, lacks_thumbnails
 from nst.job import Job
-from nst.metadata import Outcome, Record
+from nst.metadata import Outcome, Record, Status
 from nst.output import failure
 from nst.plan import Plan
-from nst.records import Ledger
+from nst.records import Brief, Ledger
 from nst.reports import RunReport
 from nst.settings import RunSettings
-from nst.tables import TableError
+from nst.tables import Held, TableError
 from nst.texts import told_apart
 
 # Of a gallery's files so many are written at a time, and as few as hold so many bytes.
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 8 << 20
+_ROWS_AT_ONCE = 1000
 
 # Below the first of several outputs, where their gallery goes unless told otherwise.
 COMPARE = "compare"
@@ -52,45 +55,84 @@ def _write_metadata(
 ) -> tuple[bytes, tuple[Record, ...]]:
     """Its bytes, and the rows that failed, without their curves."""
     ledger = records.read(settings.output)
-    outcome_of = _finder(plan, ledger, errors)
+    finder = _Finder(plan, ledger, errors)
     labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
-    failed = []
+    failed: list[Record] = []
 
-    def rows() -> Iterator[Record]:
-        for job in plan.jobs:
-            record = metadata.record_of(job, outcome_of(job))
-            if record.outcome.status == "failed":
-                failed.append(replace(record, outcome=replace(record.outcome, loss_curve=())))
-            yield record
+    def parts() -> Iterator[Held]:
+        for start in range(0, len(plan.jobs), _ROWS_AT_ONCE):
+            jobs = plan.jobs[start : start + _ROWS_AT_ONCE]
+            outcomes = finder.outcomes(start, jobs)
+            failed.extend(_failed(jobs, outcomes))
+            yield metadata.hold_rows(jobs, labels).beside(outcomes)
 
-    table = metadata.metadata_to_parquet(rows(), labels)
+    table = metadata.held_metadata_to_parquet(parts(), labels)
     storage.write_bytes(url, table)
     records.compact(settings.output, ledger, also=plan.failed)
     return table, tuple(failed)
 
 
-def _finder(plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> Callable[[Job], Outcome]:
-    """What became of a job: by the plan, by the records, or by what ended its group."""
-    failed = {outcome.id: outcome for outcome in plan.failed}
-    groups = {one.job.id: (one, group) for group in plan.groups for one in group.jobs}
+def _failed(jobs: Sequence[Job], outcomes: Held) -> list[Record]:
+    at = np.nonzero(np.array(outcomes.values("status")) == "failed")[0]
+    rows = outcomes.take(at).rows()
+    return [
+        metadata.record_of(jobs[place], replace(metadata.outcome_of_row(row), loss_curve=()))
+        for place, row in zip(at.tolist(), rows, strict=True)
+    ]
 
-    def outcome_of(job: Job) -> Outcome:
-        if job.id in failed:
-            return failed[job.id]
-        if job.id not in groups:
-            return ledger.made[job.id]
-        planned, group = groups[job.id]
-        made = ledger.made.get(job.id)
+
+class _Finder:
+    """What became of jobs: by the plan, by the records, or by what ended their groups."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> None:
+        self._ledger = ledger
+        self._errors = errors
+        self._failed = {outcome.id: outcome for outcome in plan.failed}
+        self._groups = {one.job.id: (one, group) for group in plan.groups for one in group.jobs}
+        self._made_at = ledger.made.find(job.id for job in plan.jobs)
+        self._failed_at = ledger.failed.find(job.id for job in plan.jobs)
+
+    def outcomes(self, start: int, jobs: Sequence[Job]) -> Held:
+        """Those of the jobs from number `start` on, in their order, read together, as columns."""
+        made, failed = self._ledger.made, self._ledger.failed
+        made_at, failed_at = (
+            at[start : start + len(jobs)] for at in (self._made_at, self._failed_at)
+        )
+        briefs = zip(made.briefs(made_at), failed.briefs(failed_at), strict=True)
+        others: dict[int, Outcome] = {}
+        are_failed = np.zeros(len(jobs), bool)
+        for number, (job, (brief, other)) in enumerate(zip(jobs, briefs, strict=True)):
+            found = self._by_plan(job, brief, records.last_failure(other, brief))
+            if isinstance(found, Outcome):
+                others[number] = found
+            else:
+                are_failed[number] = found == "failed"
+        is_other = np.isin(np.arange(len(jobs)), list(others))
+        is_made = ~is_other & ~are_failed
+        held = Held.joined(
+            [
+                made.full(made_at[is_made]),
+                failed.full(failed_at[are_failed]),
+                metadata.hold_outcomes(others.values()),
+            ]
+        )
+        places = np.concatenate([np.nonzero(each)[0] for each in (is_made, are_failed, is_other)])
+        return held.take(np.argsort(places))
+
+    def _by_plan(self, job: Job, made: Brief | None, failed: Brief | None) -> Outcome | Status:
+        """The outcome, or which of the two last records has it."""
+        if job.id in self._failed:
+            return self._failed[job.id]
+        if job.id not in self._groups:
+            return "ok"
+        planned, group = self._groups[job.id]
         if made is not None and made.key == planned.key and made.finished_at != planned.outdated:
-            return made
-        found = ledger.last_failure(job.id)
-        if found is not None and found.key == planned.key:
-            return found
-        why = errors.get(group.name, "it was not reached")
+            return "ok"
+        if failed is not None and failed.key == planned.key:
+            return "failed"
+        why = self._errors.get(group.name, "it was not reached")
         error = NSTError(f"its group ended early: {why}; run it again")
         return failure(job.id, error, key=planned.key)
-
-    return outcome_of
 
 
 def rebuild_gallery(

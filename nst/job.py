@@ -191,11 +191,18 @@ class Job:
         return (self.content, *self.styles, *others)
 
 
-def job_key(job: Job, *, digests: Mapping[str, str], weights_digest: str) -> str:
+def params_as_json(params: PictureParams) -> str:
+    """The parameters as they stand in a key; many jobs have them in common."""
+    return json.dumps(params_dict(params), sort_keys=True)
+
+
+def job_key(
+    job: Job, *, digests: Mapping[str, str], weights_digest: str, params: str | None = None
+) -> str:
     """What decides the picture's pixels, as one digest: equal keys, equal pictures.
 
     Where the inputs lie, what the row is called and how the run goes are left out. `digests` are the
-    sha256 of the inputs' bytes by their URL.
+    sha256 of the inputs' bytes by their URL; `params` is `params_as_json`, if it is known.
     """
     parts = [
         ENGINE_VERSION,
@@ -205,6 +212,6 @@ def job_key(job: Job, *, digests: Mapping[str, str], weights_digest: str) -> str
         digests[job.start] if job.start else None,
         weights_digest,
         job.backbone,
-        params_dict(job.params),
     ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    written = f"{json.dumps(parts)[:-1]}, {params or params_as_json(job.params)}]"
+    return hashlib.sha256(written.encode()).hexdigest()

@@ -4,8 +4,9 @@ No I/O here but what the caller hands in, the bytes and a way to expand a glob, 
 links of local paths.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -13,12 +14,12 @@ from pydantic import ValidationError
 
 from nst.access import Access, is_plain
 from nst.errors import ManifestError, Reason
-from nst.ids import SAFE_ID_RULE, Ids, is_safe_id, made_id
+from nst.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
 from nst.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
 from nst.redaction import redacted
-from nst.rows import REQUIRED_COLUMNS, Glob, Row, is_given, read_rows, text_of
+from nst.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
 
 Resolve = Callable[[str], str]
 
@@ -31,6 +32,8 @@ _REQUIRED_TEXT = {
     "backbone": "one of " + ", ".join(PROFILES),
 }
 
+# Of each thing that rows may have in common, so many are remembered.
+_MAX_REMEMBERED = 20_000
 _MAX_LISTED = 1000
 _MAX_KEPT = 1000
 
@@ -96,8 +99,10 @@ def parse(
     where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
 
-    @lru_cache(maxsize=10_000)
+    @lru_cache(maxsize=_MAX_REMEMBERED)
     def locate(reference: str) -> _Located:
+        if not is_plain(reference):
+            return _Located("", None)
         # As written, too: resolved, a `data:` URL is a path like any other.
         objection = access.objection_to_kind(reference)
         if objection:
@@ -122,12 +127,13 @@ def parse(
         forced = parse_overrides(overrides or {})
         table = read_rows(name, data, matches)
         problems += table.problems
+        reader = _Reader(locate, forced)
         for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
             own_id = text_of(row.cells, "id")
             job = None
             found: list[Problem] = []
             try:
-                job = _job(number, row, own_id, forced, locate)
+                job = reader.job(number, row, own_id)
             except Problems as exc:
                 found += exc.problems
             job_id = job.id if job else own_id
@@ -171,92 +177,176 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     return {field: getattr(params, field) for field in values}
 
 
-def _job(
-    number: int, row: Row, own_id: str | None, forced: Mapping[str, Any], locate: _Locate
-) -> Job:
-    """The job of a row. Raises Problems."""
-    if row.is_guess:
-        raise Problems(*row.problems)
-    problems = list(row.problems)
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The parameters of a row, those of its own as JSON, and the picture that its `init` names.
 
-    def located(column: str, reference: str) -> str:
-        if not is_plain(reference):
-            return ""
-        found = locate(reference)
-        if found.objection:
-            expected, what = found.objection, shown(reference)
-            problems.append(Problem(row.line, column, expected, what, "path_not_allowed"))
-        return found.uri
+    `problems` are those of every row that says the same, whatever its line.
+    """
 
-    texts = {}
-    for column in REQUIRED_COLUMNS:
-        value = _joined(row.cells.get(column)) if column == "style" else row.cells.get(column)
-        if not isinstance(value, str) or not value.strip():
-            problems.append(Problem(row.line, column, _REQUIRED_TEXT[column], shown(value)))
-        else:
-            texts[column] = value.strip()
-    backbone = texts.get("backbone")
-    if backbone is not None and backbone not in PROFILES:
-        expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
-        problems.append(Problem(row.line, "backbone", expected, shown(backbone)))
-    styles = tuple(filter(None, (part.strip() for part in texts.get("style", "").split("|"))))
-    if "style" in texts and not styles:
-        problems.append(Problem(row.line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
-    given = {f: row.cells[f] for f in PARAM_FIELDS if is_given(row.cells, f)}
-    mask = text_of(row.cells, "mask")
-    if mask is not None and not isinstance(row.cells["mask"], str):
-        expected = "the path or URL of a picture"
-        problems.append(Problem(row.line, "mask", expected, shown(row.cells["mask"])))
-    if given.get("init") == "picture":
-        expected = "one of " + ", ".join(_NAMED_INITS) + ", or the path or URL of a picture"
-        problems.append(Problem(row.line, "init", expected, "'picture'"))
-    start = _start(given)
-    params = None
-    try:
-        own = PARAMS_ADAPTER.validate_python(given)
-        params = PARAMS_ADAPTER.validate_python({**given, **forced})
-        if backbone in PROFILES:
-            problems += _layer_problems(params, str(backbone), row.line)
-        problems += _blend_problems(params, len(styles), mask, row.line)
-    except ValidationError as exc:
-        problems += _value_problems(exc, row.line)
-    problems += [
-        Problem(row.line, column, "text that UTF-8 can hold, without NUL", shown(value))
-        for column, value in row.cells.items()
-        if not all(map(is_plain, _texts(value)))
-    ]
-    if own_id is not None and not is_safe_id(own_id):
-        problems.append(Problem(row.line, "id", SAFE_ID_RULE, shown(own_id)))
-    content = located("content", texts["content"]) if "content" in texts else ""
-    style_uris = tuple(located("style", style) for style in styles)
-    mask_uri = located("mask", mask) if mask else None
-    start_uri = located("init", start) if start else None
-    if problems or params is None:
-        raise Problems(*problems)
-    return Job(
-        row=number,
-        id=own_id
-        or made_id(texts | _said(mask=mask, start=start), {f: getattr(own, f) for f in given}),
-        content=content,
-        styles=style_uris,
-        content_name=texts["content"],
-        style_name=texts["style"],
-        backbone=texts["backbone"],
-        params=params,
-        labels=_labels(row),
-        mask=mask_uri,
-        mask_name=mask,
-        start=start_uri if params.init == "picture" else None,
-        start_name=start if params.init == "picture" else None,
-    )
+    params: PictureParams | None
+    own: str
+    start: str | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """A list of a cell, told from others by how it is written."""
+
+    written: str
+    items: list[Any] = field(compare=False)
+
+
+class _Reader:
+    """Rows -> jobs. What rows have in common is looked at once, and is one object to all of them."""
+
+    def __init__(self, locate: _Locate, forced: Mapping[str, Any]) -> None:
+        self._locate = locate
+        self._forced = forced
+        remembered = lru_cache(maxsize=_MAX_REMEMBERED)
+        self._shared: Callable[[Any], Any] = remembered(lambda value: value)
+        self._styles = remembered(_styles)
+        self._labels: Callable[[tuple[str, ...]], Mapping[str, str]] = remembered(
+            lambda items: dict(zip(items[::2], items[1::2], strict=True))
+        )
+        # What is equal need not be the same: 1, 1.0, true and text are checked each for itself.
+        self._settings = lru_cache(maxsize=_MAX_REMEMBERED, typed=True)(self._looked_at)
+
+    def job(self, number: int, row: Row, own_id: str | None) -> Job:
+        """The job of a row. Raises Problems."""
+        if row.is_guess:
+            raise Problems(*row.problems)
+        cells, line = row.cells, row.line
+        problems = list(row.problems)
+
+        def located(column: str, reference: str) -> str:
+            found = self._locate(reference)
+            if found.objection:
+                expected, what = found.objection, shown(reference)
+                problems.append(Problem(line, column, expected, what, "path_not_allowed"))
+            return found.uri
+
+        texts: dict[str, str] = {}
+        for column in REQUIRED_COLUMNS:
+            value = cells.get(column)
+            if column == "style":
+                value = _joined(value)
+            text = value.strip() if isinstance(value, str) else ""
+            if text:
+                texts[column] = self._shared(text)
+            else:
+                problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
+        backbone = texts.get("backbone")
+        if backbone is not None and backbone not in PROFILES:
+            expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
+            problems.append(Problem(line, "backbone", expected, shown(backbone)))
+        styles = self._styles(texts.get("style", ""))
+        if "style" in texts and not styles:
+            problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
+        mask = text_of(cells, "mask")
+        if mask is not None and not isinstance(cells["mask"], str):
+            expected = "the path or URL of a picture"
+            problems.append(Problem(line, "mask", expected, shown(cells["mask"])))
+        settings = self._settings_of(cells, backbone, len(styles), mask is not None)
+        if settings.problems:
+            problems += [replace(problem, line=line) for problem in settings.problems]
+        if not _are_plain(cells):
+            problems += [
+                Problem(line, column, "text that UTF-8 can hold, without NUL", shown(value))
+                for column, value in cells.items()
+                if not all(map(is_plain, _texts(value)))
+            ]
+        if own_id is not None and not is_safe_id(own_id):
+            problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
+        content = located("content", texts["content"]) if "content" in texts else ""
+        style_uris = self._shared(tuple([located("style", style) for style in styles]))
+        mask_uri = located("mask", mask) if mask else None
+        start = settings.start
+        start_uri = located("init", start) if start else None
+        params = settings.params
+        if problems or params is None:
+            raise Problems(*problems)
+        starts_from_it = params.init == "picture"
+        return Job(
+            row=number,
+            id=own_id or id_of(texts | _said(mask=mask, start=start), settings.own),
+            content=content,
+            styles=style_uris,
+            content_name=texts["content"],
+            style_name=texts["style"],
+            backbone=texts["backbone"],
+            params=params,
+            labels=self._labels(_label_items(cells)),
+            mask=mask_uri,
+            mask_name=mask,
+            start=start_uri if starts_from_it else None,
+            start_name=start if starts_from_it else None,
+        )
+
+    def _settings_of(
+        self, cells: Cells, backbone: str | None, num_styles: int, has_mask: bool
+    ) -> _Settings:
+        said: list[Any] = [backbone, num_styles, has_mask]
+        for column, value in cells.items():
+            if column in PARAM_FIELDS:
+                said += (column, _Items(repr(value), value) if isinstance(value, list) else value)
+        return self._settings(*said)
+
+    def _looked_at(
+        self, backbone: str | None, num_styles: int, has_mask: bool, *said: Any
+    ) -> _Settings:
+        cells = dict(zip(said[::2], said[1::2], strict=True))
+        given = {
+            name: value.items if isinstance(value := cells[name], _Items) else value
+            for name in PARAM_FIELDS
+            if is_given(cells, name)
+        }
+        problems: list[Problem] = []
+        if given.get("init") == "picture":
+            expected = "one of " + ", ".join(_NAMED_INITS) + ", or the path or URL of a picture"
+            problems.append(Problem(None, "init", expected, "'picture'"))
+        start = _start(given)
+        params, own = None, ""
+        try:
+            named = PARAMS_ADAPTER.validate_python(given)
+            own = json.dumps({name: getattr(named, name) for name in given}, sort_keys=True)
+            params = PARAMS_ADAPTER.validate_python({**given, **self._forced})
+            if backbone in PROFILES:
+                problems += _layer_problems(params, str(backbone), None)
+            problems += _blend_problems(params, num_styles, has_mask, None)
+        except ValidationError as exc:
+            problems += _value_problems(exc, None)
+        return _Settings(params, own, start, tuple(problems))
+
+
+def _styles(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split("|"))))
+
+
+def _are_plain(cells: Cells) -> bool:
+    texts: list[str] = []
+    for value in cells.values():
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list):
+            texts += _texts(value)
+    # All in one look: a million rows have many million cells.
+    return is_plain("".join(texts))
+
+
+def _label_items(cells: Cells) -> tuple[str, ...]:
+    """Names and texts in turn."""
+    items: list[str] = []
+    for column, value in cells.items():
+        if column.startswith(LABEL_PREFIX) and is_given(cells, column):
+            items += (column.removeprefix(LABEL_PREFIX), str(value))
+    return tuple(items)
 
 
 def _labels(row: Row) -> dict[str, str]:
-    return {
-        column.removeprefix(LABEL_PREFIX): str(value)
-        for column, value in row.cells.items()
-        if column.startswith(LABEL_PREFIX) and is_given(row.cells, column)
-    }
+    items = _label_items(row.cells)
+    return dict(zip(items[::2], items[1::2], strict=True))
 
 
 def _stand_in(number: int, row: Row, job_id: str) -> Job:
@@ -326,12 +416,12 @@ def _said(**texts: str | None) -> dict[str, str]:
 
 
 def _blend_problems(
-    params: PictureParams, num_styles: int, mask: str | None, line: int | None
+    params: PictureParams, num_styles: int, has_mask: bool, line: int | None
 ) -> list[Problem]:
     blend = params.style_blend
     if blend is None:
         return []
-    if mask is not None:
+    if has_mask:
         expected = "no blend beside a mask, which says where each style paints"
     elif len(blend) != num_styles:
         expected = f"{num_styles} weights, one for each style"

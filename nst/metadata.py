@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal
 
 from nst.errors import Reason
@@ -16,11 +17,13 @@ from nst.tables import (
     INT64,
     TEXT,
     Column,
+    Held,
     Type,
     list_of,
     parquet_rows,
     read_parquet,
     struct_of,
+    write_held,
     write_parquet,
 )
 
@@ -233,9 +236,19 @@ def outcomes_from_parquet(data: bytes) -> list[Outcome]:
     return list(iterate_outcomes(data))
 
 
+def hold_outcomes(outcomes: Iterable[Outcome]) -> Held:
+    """The outcomes as columns."""
+    return Held.of_rows(map(asdict, outcomes), OUTCOME_COLUMNS)
+
+
+def held_outcomes_to_parquet(parts: Iterable[Held]) -> bytes:
+    """As `outcomes_to_parquet`, of outcomes that are held as columns."""
+    return write_held(parts, OUTCOME_COLUMNS, notes=_NOTES)
+
+
 def iterate_outcomes(data: bytes) -> Iterator[Outcome]:
     """As `outcomes_from_parquet`, with only some of them held in memory at a time."""
-    return map(_outcome, parquet_rows(data))
+    return map(outcome_of_row, parquet_rows(data))
 
 
 def record_of(job: Job, outcome: Outcome) -> Record:
@@ -256,25 +269,52 @@ def record_of(job: Job, outcome: Outcome) -> Record:
 def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> bytes:
     """The whole table: row, outcome, parameters, and a column for each of `labels`.
 
-    The records are taken one by one, so that they need not all be there at once.
+    The records are taken some at a time, so that they need not all be there at once.
     """
-    label_columns = [Column(LABEL_PREFIX + name, TEXT, "Label of the manifest.") for name in labels]
-    rows = (
-        {
-            "row": record.row,
-            "content": record.content,
-            "style": record.style,
-            "mask": record.mask,
-            "start": record.start,
-            "backbone": record.backbone,
-            **asdict(record.outcome),
-            **params_dict(record.params),
-            **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
-        }
-        for record in records
+    rest = iter(records)
+    chunks = iter(lambda: list(islice(rest, _RECORDS_AT_ONCE)), [])
+    parts = (
+        hold_rows(chunk, labels).beside(hold_outcomes(record.outcome for record in chunk))
+        for chunk in chunks
     )
-    columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *label_columns]
-    return write_parquet(rows, columns, notes=_NOTES)
+    return held_metadata_to_parquet(parts, labels)
+
+
+_RECORDS_AT_ONCE = 1000
+
+
+def hold_rows(rows: Iterable[Record | Job], labels: Sequence[str]) -> Held:
+    """All columns of the metadata but those of outcomes."""
+    cells = (
+        {
+            "row": row.row,
+            **(
+                {"content": row.content, "style": row.style, "mask": row.mask, "start": row.start}
+                if isinstance(row, Record)
+                else {
+                    "content": row.content_name,
+                    "style": row.style_name,
+                    "mask": row.mask_name,
+                    "start": row.start_name,
+                }
+            ),
+            "backbone": row.backbone,
+            **params_dict(row.params),
+            **{LABEL_PREFIX + name: value for name, value in row.labels.items()},
+        }
+        for row in rows
+    )
+    return Held.of_rows(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
+
+
+def held_metadata_to_parquet(parts: Iterable[Held], labels: Sequence[str]) -> bytes:
+    """As `metadata_to_parquet`, of rows that are held as columns."""
+    columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
+    return write_held(parts, columns, notes=_NOTES)
+
+
+def _label_columns(labels: Sequence[str]) -> list[Column]:
+    return [Column(LABEL_PREFIX + name, TEXT, "Label of the manifest.") for name in labels]
 
 
 def metadata_from_parquet(data: bytes) -> list[Record]:
@@ -293,7 +333,7 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
                 if name.startswith(LABEL_PREFIX) and value is not None
             },
             params=PictureParams(**{name: row[name] for name in PARAM_FIELDS if name in row}),
-            outcome=_outcome(row),
+            outcome=outcome_of_row(row),
         )
         for row in read_parquet(data)
     ]
@@ -302,7 +342,8 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
 _NOTES = {"schema_version": str(SCHEMA_VERSION)}
 
 
-def _outcome(row: Mapping[str, Any]) -> Outcome:
+def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
+    """The outcome among the cells of a row."""
     # A release knows columns that earlier ones did not.
     values = {field.name: row[field.name] for field in fields(Outcome) if field.name in row}
     curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())

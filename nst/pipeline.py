@@ -143,7 +143,7 @@ def remaining(group: Group, settings: RunSettings) -> Group:
     made = records.read(settings.output).made
 
     def is_recorded(one: PlannedJob) -> bool:
-        found = made.get(one.job.id)
+        found = made.brief(one.job.id)
         return found is not None and found.key == one.key and found.finished_at != one.outdated
 
     return replace(group, jobs=tuple(one for one in group.jobs if not is_recorded(one)))

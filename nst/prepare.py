@@ -3,8 +3,13 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nst import images, manifest, output, records, storage, weights
 from nst.access import Access, is_inside, is_pattern
@@ -18,14 +23,13 @@ from nst.errors import (
     WeightsError,
     ends_the_run,
 )
-from nst.files import Listed
-from nst.job import Job, job_key, style_edge_px
+from nst.job import Job, PictureParams, job_key, params_as_json, style_edge_px
 from nst.manifest import Earlier, Parsed, Refusal
 from nst.metadata import MAX_ATTEMPTS, Outcome
 from nst.output import failure
 from nst.plan import Input, Plan, PlannedJob, make_groups
 from nst.profiles import PROFILES
-from nst.records import Ledger
+from nst.records import Brief, Shelf
 from nst.redaction import redacted
 from nst.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
 from nst.settings import RunSettings
@@ -35,6 +39,12 @@ from nst.weights import WeightsFile
 _MAX_ASPECT_ERROR = 0.03
 # Of a manifest of several files so many are in memory at a time.
 _FILES_AT_ONCE = 16
+
+# Of what jobs may have in common, so much is remembered.
+_MAX_REMEMBERED = 20_000
+# What is done with many of them at once is done with so many.
+_JOBS_AT_ONCE = 10_000
+_ENTRIES_AT_ONCE = 50_000
 
 _log = logging.getLogger(__name__)
 
@@ -149,47 +159,70 @@ def plan_rows(
     store is out of order.
     """
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
-    inputs = _in_parallel(_look_at, [uri for job in unique for uri in job.inputs])
+    inputs = _in_parallel(_look_at, (uri for job in unique for uri in job.inputs))
     chosen = _in_parallel(
         lambda backbone: usable_weights(
             backbone, settings.weights.get(backbone), download=download
         ),
-        [job.backbone for job in unique],
+        (job.backbone for job in unique),
     )
-    planned: list[PlannedJob] = []
-    failed = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
-    for job in unique:
-        try:
-            planned.append(_planned(job, inputs, chosen))
-        except NSTError as exc:
-            failed.append(_failed(job, exc, inputs))
-    done: list[str] = []
-    to_make: list[PlannedJob] = []
-    ledger = records.read(settings.output) if resume else None
-    folder = storage.join(settings.output, output.IMAGES)
-    found = storage.list_objects(folder) if ledger is not None and ledger.made else {}
-    are_done = storage.in_parallel(lambda one: _is_done(one, ledger, found, settings), planned)
-    for one, is_done in zip(planned, are_done, strict=True):
-        if ledger is None:
-            to_make.append(one)
-        elif is_done:
-            done.append(one.job.id)
-        elif (left := _left_alone(one, ledger, settings)) is not None:
-            failed.append(left)
-        else:
-            to_make.append(_with_history(one, ledger))
+    impossible = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
+    # What is known of earlier runs is let go of before groups are made.
+    sorted_out = _sorted_out(unique, inputs, chosen, settings, resume=resume)
     files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
     return Plan(
         jobs=rows.jobs,
         groups=make_groups(
-            to_make,
+            sorted_out.to_make,
             weights=files,
             max_batch_pixels=settings.max_batch_pixels,
         ),
-        done=tuple(done),
-        failed=tuple(failed),
+        done=tuple(sorted_out.done),
+        failed=(*impossible, *sorted_out.impossible, *sorted_out.left_alone),
         manifest_digest=rows.digest,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _SortedOut:
+    """What is to become of jobs, each in one of these."""
+
+    done: list[str] = field(default_factory=list)
+    impossible: list[Outcome] = field(default_factory=list)
+    left_alone: list[Outcome] = field(default_factory=list)
+    to_make: list[PlannedJob] = field(default_factory=list)
+
+
+def _sorted_out(
+    jobs: Sequence[Job],
+    inputs: Mapping[str, Input | NSTError],
+    chosen: Mapping[str, WeightsFile | NSTError],
+    settings: RunSettings,
+    *,
+    resume: bool,
+) -> _SortedOut:
+    result = _SortedOut()
+    planner = _Planner(inputs, chosen)
+    before = _Before(jobs, settings) if resume else None
+    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+        planned: dict[int, PlannedJob] = {}
+        for number, job in enumerate(jobs[start : start + _JOBS_AT_ONCE], start):
+            try:
+                planned[number] = planner.planned(job)
+            except NSTError as exc:
+                result.impossible.append(_failed(job, exc, inputs))
+        if before is None:
+            result.to_make.extend(planned.values())
+            continue
+        known = before.look_up(list(planned), list(planned.values()))
+        for one, found in zip(planned.values(), known, strict=True):
+            if found.is_done:
+                result.done.append(one.job.id)
+            elif (left := before.left_alone(one, found)) is not None:
+                result.left_alone.append(left)
+            else:
+                result.to_make.append(_with_history(one, found))
+    return result
 
 
 def usable_weights(backbone: str, choice: str | None, *, download: bool) -> WeightsFile:
@@ -251,8 +284,8 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
     output would clear away the inputs. Patterns that would reach into the output are refused with
     the manifest.
     """
-    folders = dict.fromkeys(storage.parent(each) for job in jobs for each in job.inputs)
-    for folder in folders:
+    inputs = dict.fromkeys(each for job in jobs for each in job.inputs)
+    for folder in dict.fromkeys(map(storage.parent, inputs)):
         if is_inside(folder, uri):
             raise ConfigError(
                 f"--output: expected a folder without inputs in it, found {uri!r}, in which the "
@@ -324,45 +357,80 @@ def _look_at(uri: str) -> Input:
     return Input(uri=uri, digest=hashlib.sha256(data).hexdigest(), height=height, width=width)
 
 
-def _planned(
-    job: Job,
-    inputs: Mapping[str, Input | NSTError],
-    chosen: Mapping[str, WeightsFile | NSTError],
-) -> PlannedJob:
-    """The job with what was found of it. Raises what was found wrong."""
-    found = {uri: _or_raise(inputs[uri]) for uri in job.inputs}
-    file = _or_raise(chosen[job.backbone])
-    content = found[job.content]
-    styles = tuple(found[uri] for uri in job.styles)
-    height, width = images.fitted_size(content.height, content.width, job.params.size)
-    _check_side(job, job.content, (height, width))
-    for style in styles:
-        edge = min(style_edge_px(job.params), max(style.height, style.width))
-        _check_side(job, style.uri, images.fitted_size(style.height, style.width, edge))
-    for uri in (job.mask, job.start):
-        if uri is not None:
-            _check_shape(content, found[uri])
-    return PlannedJob(
-        job=job,
-        key=job_key(
-            job,
-            digests={uri: each.digest for uri, each in found.items()},
-            weights_digest=file.digest,
-        ),
-        content=content,
-        styles=styles,
-        mask=found[job.mask] if job.mask else None,
-        start=found[job.start] if job.start else None,
-        height=height,
-        width=width,
-    )
+class _Planner:
+    """Jobs with what was found of their inputs and weights; what they share is one object to all."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Input | NSTError],
+        chosen: Mapping[str, WeightsFile | NSTError],
+    ) -> None:
+        self._inputs = inputs
+        self._chosen = chosen
+        self._digests = {uri: one.digest for uri, one in inputs.items() if isinstance(one, Input)}
+        self._styles: dict[tuple[str, ...], tuple[Input, ...]] = {}
+        # By which object they are, as 0.0 and -0.0 are equal and not the same; which is held too,
+        # so that no other can take its place.
+        self._params: dict[int, tuple[PictureParams, str]] = {}
+
+    def planned(self, job: Job) -> PlannedJob:
+        """The job with what was found of it. Raises what was found wrong."""
+        content = self._input(job.content)
+        styles = self._styles.get(job.styles)
+        if styles is None:
+            styles = tuple(map(self._input, job.styles))
+            _remember(self._styles, job.styles, styles)
+        mask = self._input(job.mask) if job.mask is not None else None
+        start = self._input(job.start) if job.start is not None else None
+        file = _or_raise(self._chosen[job.backbone])
+        height, width = images.fitted_size(content.height, content.width, job.params.size)
+        _check_side(job, job.content, (height, width))
+        for style in styles:
+            edge = min(style_edge_px(job.params), max(style.height, style.width))
+            _check_side(job, style.uri, images.fitted_size(style.height, style.width, edge))
+        for other in (mask, start):
+            if other is not None:
+                _check_shape(content, other)
+        return PlannedJob(
+            job=job,
+            key=job_key(
+                job,
+                digests=self._digests,
+                weights_digest=file.digest,
+                params=self._params_as_json(job.params),
+            ),
+            content=content,
+            styles=styles,
+            mask=mask,
+            start=start,
+            height=height,
+            width=width,
+        )
+
+    def _input(self, uri: str) -> Input:
+        return _or_raise(self._inputs[uri])
+
+    def _params_as_json(self, params: PictureParams) -> str:
+        known = self._params.get(id(params))
+        if known is None:
+            known = (params, params_as_json(params))
+            _remember(self._params, id(params), known)
+        return known[1]
+
+
+_K = TypeVar("_K")
+
+
+def _remember(known: dict[_K, _T], key: _K, value: _T) -> None:
+    """Among as many as it takes for what rows have in common, and not all where they have nothing."""
+    if len(known) >= _MAX_REMEMBERED:
+        known.clear()
+    known[key] = value
 
 
 def _check_side(job: Job, uri: str, size: tuple[int, int]) -> None:
     """Raises ImageError where a deep layer would see less than 2 x 2 positions of a picture."""
-    profile = PROFILES[job.backbone]
-    shares = profile.shares(job.params.content_layers, job.params.style_layers)
-    least = profile.min_side_px(shares.layers)
+    least = _min_side_px(job.backbone, job.params.content_layers, job.params.style_layers)
     height, width = size
     if min(height, width) < least:
         raise ImageError(
@@ -371,6 +439,14 @@ def _check_side(job: Job, uri: str, size: tuple[int, int]) -> None:
             f"{job.params.size}; use a larger size, or a picture less long and thin",
             reason="image_too_small",
         )
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _min_side_px(
+    backbone: str, content_layers: tuple[str, ...] | None, style_layers: tuple[str, ...] | None
+) -> int:
+    profile = PROFILES[backbone]
+    return profile.min_side_px(profile.shares(content_layers, style_layers).layers)
 
 
 def _check_shape(content: Input, other: Input) -> None:
@@ -385,57 +461,111 @@ def _check_shape(content: Input, other: Input) -> None:
 
 def _or_raise(found: _T | NSTError) -> _T:
     if isinstance(found, NSTError):
-        raise found
+        # Each time that it is raised it would otherwise hold on to one more frame.
+        raise found.with_traceback(None)
     return found
 
 
-def _is_done(
-    planned: PlannedJob,
-    ledger: Ledger | None,
-    pictures: Mapping[str, Listed],
-    settings: RunSettings,
-) -> bool:
-    """Whether the output holds this very picture, undamaged.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the records say of a job: of the picture that is there and of how it failed since."""
 
-    The last record of an id is of the picture that lies under its name, which a run with other
-    parameters may have written over the one that is asked for. A picture is read only where the
-    store tells of it what it did not tell when it was written: changed since, or moved with all of
-    the output.
-    """
-    made = ledger.made.get(planned.job.id) if ledger is not None else None
-    path = output.picture_path(planned.job, settings)
-    if made is None or made.key != planned.key or made.picture != path:
-        return False
-    found = pictures.get(path.rpartition("/")[2])
-    if found is None or found.size != made.picture_bytes:
-        return False
-    if found.version and found.version == made.picture_version:
-        return True
-    try:
-        data = storage.read_bytes(storage.join(settings.output, path))
-    except StorageError as exc:
-        if ends_the_run(exc):
-            raise
-        return False
-    return hashlib.sha256(data).hexdigest() == made.picture_digest
+    made: Brief | None
+    failed: Brief | None
+    is_done: bool
 
 
-def _left_alone(planned: PlannedJob, ledger: Ledger, settings: RunSettings) -> Outcome | None:
-    """The failure of an earlier run, where this one is not to try again."""
-    found = ledger.last_failure(planned.job.id)
-    # One without a key failed before there was any.
-    if found is None or found.key not in (None, planned.key):
-        return None
-    is_quarantined = (found.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
-    return found if settings.skip_failed or is_quarantined else None
+class _Before:
+    """What an output has of earlier runs, looked up for many jobs at a time."""
+
+    def __init__(self, jobs: Sequence[Job], settings: RunSettings) -> None:
+        self._settings = settings
+        self._ledger = records.read(settings.output)
+        self._listed = _listed_pictures(self._ledger.made, settings.output)
+        self._made_at = self._ledger.made.find(job.id for job in jobs)
+        self._failed_at = self._ledger.failed.find(job.id for job in jobs)
+
+    def look_up(self, numbers: Sequence[int], planned: Sequence[PlannedJob]) -> list[_Found]:
+        """What is known of jobs by their numbers among all."""
+        made_at, failed_at = (at[list(numbers)] for at in (self._made_at, self._failed_at))
+        made, failed = self._ledger.made.briefs(made_at), self._ledger.failed.briefs(failed_at)
+        pairs = zip(planned, made, made_at.tolist(), strict=True)
+        are_done = [self._is_done(one, brief, at) for one, brief, at in pairs]
+        unsure = [n for n, is_done in enumerate(are_done) if is_done is None]
+        are_whole = storage.in_parallel(self._is_whole, [made[n] for n in unsure])
+        for n, is_whole in zip(unsure, are_whole, strict=True):
+            are_done[n] = is_whole
+        return [
+            _Found(brief, records.last_failure(other, brief), bool(is_done))
+            for brief, other, is_done in zip(made, failed, are_done, strict=True)
+        ]
+
+    def left_alone(self, planned: PlannedJob, found: _Found) -> Outcome | None:
+        """The failure of an earlier run, where this one is not to try again."""
+        failed, settings = found.failed, self._settings
+        # One without a key failed before there was any.
+        if failed is None or failed.key not in (None, planned.key):
+            return None
+        is_quarantined = (failed.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
+        is_left = settings.skip_failed or is_quarantined
+        return self._ledger.failed[failed.id] if is_left else None
+
+    def _is_done(self, planned: PlannedJob, made: Brief | None, at: int) -> bool | None:
+        """Whether the output holds this very picture, undamaged; None where only reading it tells.
+
+        The last record of an id is of the picture that lies under its name, which a run with other
+        parameters may have written over the one that is asked for. A picture is read only where the
+        store tells of it what it did not tell when it was written: changed since, or moved with all
+        of the output.
+        """
+        path = output.picture_path(planned.job, self._settings)
+        if made is None or made.key != planned.key or made.picture != path:
+            return False
+        if self._listed[at] == _SAME:
+            return True
+        return None if self._listed[at] == _UNSURE else False
+
+    def _is_whole(self, made: Brief | None) -> bool:
+        assert made is not None
+        assert made.picture is not None
+        try:
+            data = storage.read_bytes(storage.join(self._settings.output, made.picture))
+        except StorageError as exc:
+            if ends_the_run(exc):
+                raise
+            return False
+        return hashlib.sha256(data).hexdigest() == made.picture_digest
 
 
-def _with_history(planned: PlannedJob, ledger: Ledger) -> PlannedJob:
+# What a listing tells of the picture of a record: nothing, or another size; the size; and that it
+# was not written again.
+_GONE, _UNSURE, _SAME = range(3)
+
+
+def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
+    """What the store lists of the picture of each record, by its position."""
+    states = np.full(len(made), _GONE, np.int8)
+    if not made:
+        return states
+    entries = iter(storage.list_objects(storage.join(url, output.IMAGES)))
+    while some := list(islice(entries, _ENTRIES_AT_ONCE)):
+        at = made.held.find("picture", (f"{output.IMAGES}/{name}" for name, _ in some))
+        listed = [each for (_, each), place in zip(some, at.tolist(), strict=True) if place >= 0]
+        at = at[at >= 0]
+        is_size = made.held.is_equal("picture_bytes", at, [each.size for each in listed])
+        # A store that tells of no version tells nothing by it.
+        versions = [each.version or None for each in listed]
+        is_version = made.held.is_equal("picture_version", at, versions)
+        states[at[is_size]] = _UNSURE
+        states[at[is_size & is_version]] = _SAME
+    return states
+
+
+def _with_history(planned: PlannedJob, found: _Found) -> PlannedJob:
     """The job with what earlier runs had with this very picture."""
-    made = ledger.made.get(planned.job.id)
+    made, failed = found.made, found.failed
     if made is not None and made.key == planned.key:
         planned = replace(planned, outdated=made.finished_at)
-    failed = ledger.last_failure(planned.job.id)
     if failed is None or failed.key != planned.key:
         return planned
     # Only one that is to be tried again comes here with as many as would keep it from that.

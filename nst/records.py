@@ -7,18 +7,35 @@ stands over the earlier ones, and a single record over all parts.
 """
 
 import hashlib
+import itertools
 import json
 import logging
+import os
 import re
+import struct
+import tempfile
+import threading
+import weakref
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nst import metadata, storage
-from nst.metadata import MAX_ATTEMPTS, CurvePoint, LayerLoss, Outcome, Status
-from nst.tables import TableError
+from nst.metadata import (
+    MAX_ATTEMPTS,
+    OUTCOME_COLUMNS,
+    CurvePoint,
+    LayerLoss,
+    Outcome,
+    Status,
+)
+from nst.tables import INT32, INT64, Column, FileRows, Held, TableError, hold
 
 FOLDER = "records"
 SINGLES = f"{FOLDER}/new"
@@ -28,6 +45,10 @@ _PART = "part-{:06}.parquet"
 _NUMBERED = re.compile(r"part-(\d+)\.parquet")
 # Beyond this many parts they are written anew as one.
 _MAX_PARTS = 32
+# Read and put down so many at a time.
+_SINGLES_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 1000
+_MAX_SINGLES_BYTES = 64 << 20
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
@@ -53,19 +74,157 @@ class Ledger:
     `singles` are the ids of the single records among them, by the names of their files.
     """
 
-    made: "_Shelf"
-    failed: "_Shelf"
+    made: "Shelf"
+    failed: "Shelf"
     singles: Mapping[str, str]
     parts: tuple[str, ...]
 
     def last_failure(self, job_id: str) -> Outcome | None:
         """How a picture failed, unless it was made after that."""
-        failed, made = self.failed.get(job_id), self.made.get(job_id)
-        if failed is None or made is None:
-            return failed
-        if failed.finished_at is None or made.finished_at is None:
+        failed = self.failed.brief(job_id)
+        if failed is None or last_failure(failed, self.made.brief(job_id)) is None:
             return None
-        return failed if failed.finished_at > made.finished_at else None
+        return self.failed[job_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a record says that a run goes by."""
+
+    id: str
+    status: Status
+    key: str | None
+    attempts: int | None
+    picture: str | None
+    picture_digest: str | None
+    picture_bytes: int | None
+    picture_version: str | None
+    finished_at: datetime | None
+
+
+def last_failure(failed: Brief | None, made: Brief | None) -> Brief | None:
+    """The failure, unless the picture was made after it."""
+    if failed is None or made is None:
+        return failed
+    if failed.finished_at is None or made.finished_at is None:
+        return None
+    return failed if failed.finished_at > made.finished_at else None
+
+
+_BRIEF = tuple(field.name for field in fields(Brief))
+
+
+class Shelf(Mapping[str, Outcome]):
+    """Outcomes by id, in memory only what `Brief` has of each; the others are read again.
+
+    For very many ids there is `find`, and then `briefs` and `held`, which go by position.
+    """
+
+    def __init__(self, held: Held, sources: "_Sources") -> None:
+        self.held = held
+        self._sources = sources
+        self._positions: dict[str, int] | None = None
+        self._lock = threading.Lock()
+
+    def find(self, ids: Iterable[str]) -> NDArray[np.int64]:
+        """The position of each id, -1 for one that is not here."""
+        return self.held.find("id", ids) if len(self.held) else np.full(len(list(ids)), -1)
+
+    def briefs(self, at: NDArray[np.int64]) -> list[Brief | None]:
+        """What is at these positions, None at -1."""
+        columns = [self.held.values(name, at) for name in _BRIEF]
+        return [
+            None if position < 0 else Brief(*values)
+            for position, values in zip(at.tolist(), zip(*columns, strict=True), strict=True)
+        ]
+
+    def full(self, at: NDArray[np.int64]) -> Held:
+        """The whole outcomes at these positions, none of them -1, with the columns of outcomes."""
+        sources, places = (
+            np.array(self.held.values(name, at), np.int64) for name in ("source", "at")
+        )
+        order = np.lexsort((places, sources))
+        found = [metadata.hold_outcomes(())]
+        for source in np.unique(sources).tolist():
+            found.append(self._sources.take(source, places[order][sources[order] == source]))
+        return Held.joined(found).take(np.argsort(order))
+
+    def brief(self, job_id: str) -> Brief | None:
+        """As `briefs`, of one id; for many of them it takes memory."""
+        position = self._position(job_id)
+        return None if position is None else self.briefs(np.array([position]))[0]
+
+    def without(self, ids: Iterable[str]) -> "Shelf":
+        """All but these."""
+        return Shelf(self.held.without("id", list(ids)), self._sources)
+
+    def singles(self) -> "Shelf":
+        """Those that have a single record."""
+        is_single = np.array(self.held.values("source"), np.int64) < 0
+        return Shelf(self.held.take(np.nonzero(is_single)[0]), self._sources)
+
+    def __getitem__(self, job_id: str) -> Outcome:
+        position = self._position(job_id)
+        if position is None:
+            raise KeyError(job_id)
+        (row,) = self.full(np.array([position])).rows()
+        return metadata.outcome_of_row(row)
+
+    def __contains__(self, job_id: object) -> bool:
+        return self._position(str(job_id)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.held.values("id"))
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def _position(self, job_id: str) -> int | None:
+        with self._lock:
+            if self._positions is None:
+                ids = self.held.values("id")
+                self._positions = {name: position for position, name in enumerate(ids)}
+        return self._positions.get(job_id)
+
+
+class _Sources:
+    """Where outcomes are in full: those of parts in copies of them, single records in one file."""
+
+    def __init__(self, output: str, parts: Sequence[str]) -> None:
+        self._output = output
+        self._parts = parts
+        self._files = ExitStack()
+        weakref.finalize(self, self._files.close)
+        # Small enough in memory, unless a run of very many pictures was cut short.
+        self._singles = tempfile.SpooledTemporaryFile(_MAX_SINGLES_BYTES)  # noqa: SIM115
+        self._files.callback(self._singles.close)
+        self._rows: dict[int, FileRows] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, outcome: Outcome) -> int:
+        """Put a single record down, and where that is."""
+        data = zlib.compress(_as_json(outcome), 1)
+        at = self._singles.seek(0, os.SEEK_END)
+        self._singles.write(struct.pack("<q", len(data)) + data)
+        return at
+
+    def take(self, source: int, at: NDArray[np.int64]) -> Held:
+        """The outcomes at the rows of a part, which go up, or with -1 at places of single records."""
+        with self._lock:
+            if source < 0:
+                return metadata.hold_outcomes(map(self._single, at.tolist()))
+            if source not in self._rows:
+                uri = storage.join(self._output, FOLDER, self._parts[source])
+                file = tempfile.TemporaryFile()  # noqa: SIM115 closed with the others
+                self._files.callback(file.close)
+                file.write(storage.read_bytes(uri))
+                self._rows[source] = FileRows(file, OUTCOME_COLUMNS)
+            return self._rows[source].take(at)
+
+    def _single(self, at: int) -> Outcome:
+        self._singles.seek(at)
+        (length,) = struct.unpack("<q", self._singles.read(8))
+        return _outcome(json.loads(zlib.decompress(self._singles.read(length))))
 
 
 def read(output: str) -> Ledger:
@@ -75,25 +234,39 @@ def read(output: str) -> Ledger:
     return _read(output, _names(output, SINGLES, ".json"), parts)
 
 
-def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger:
-    made, failed = _Shelf(), _Shelf()
-    for name in parts:
-        for pressed in _read_part(storage.join(output, FOLDER, name)):
-            (made if pressed.status == "ok" else failed).put(pressed)
-    names = sorted(names)
-    urls = [storage.join(output, SINGLES, name) for name in names]
-    singles = {}
-    for name, found in zip(names, storage.in_parallel(_read_single, urls), strict=True):
-        if found is not None:
-            singles[name] = found.id
-            (made if found.status == "ok" else failed).put(found)
-    return Ledger(made, failed, singles, parts)
-
-
 def read_new(output: str, ids: Collection[str]) -> Ledger:
     """What the single records of these ids say: those of a run that goes on, or was cut short."""
     wanted = {job_id + suffix: job_id for job_id in ids for suffix in _SUFFIX_OF.values()}
     return _read(output, [name for name in _names(output, SINGLES, ".json") if name in wanted], ())
+
+
+def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger:
+    sources = _Sources(output, parts)
+    held = [Held.of({name: [] for name in _HELD_NAMES}, _HELD)]
+    for number, name in enumerate(parts):
+        found = _read_part(storage.join(output, FOLDER, name))
+        if found is not None:
+            held.append(found.with_number("source", number))
+    names = sorted(names)
+    singles: dict[str, str] = {}
+    for start in range(0, len(names), _SINGLES_AT_ONCE):
+        some = names[start : start + _SINGLES_AT_ONCE]
+        outcomes = storage.in_parallel(
+            _read_single, [storage.join(output, SINGLES, name) for name in some]
+        )
+        known = {name: each for name, each in zip(some, outcomes, strict=True) if each is not None}
+        singles |= {name: outcome.id for name, outcome in known.items()}
+        held.append(_held(known.values(), sources))
+    everything = Held.joined(held)
+    del held
+    made, failed = (everything.where("status", status) for status in ("ok", "failed"))
+    del everything
+    return Ledger(
+        Shelf(made.last_of_each("id"), sources),
+        Shelf(failed.last_of_each("id"), sources),
+        singles,
+        parts,
+    )
 
 
 def is_empty(output: str) -> bool:
@@ -106,46 +279,46 @@ def compact(output: str, ledger: Ledger, *, also: Iterable[Outcome] = ()) -> Non
 
     Killed half-way, it leaves some records twice, which say the same.
     """
-    news = [outcome for outcome in also if _is_news(outcome, ledger.failed.get(outcome.id))]
-    for outcome in news:
-        ledger.failed.put(_pressed(outcome))
+    news = {
+        outcome.id: outcome for outcome in also if _is_news(outcome, ledger.failed.get(outcome.id))
+    }
     if not ledger.singles and not news:
         return
     if len(ledger.parts) >= _MAX_PARTS:
-        _rewrite(output, ledger)
+        _rewrite(output, ledger, news)
         return
-    ids = {*ledger.singles.values(), *(outcome.id for outcome in news)}
-    outcomes = (
-        outcome
-        for shelf in (ledger.made, ledger.failed)
-        for outcome in shelf.values()
-        if outcome.id in ids
-    )
-    _write_part(output, ledger, outcomes)
+    kept = [shelf.singles() for shelf in (ledger.made, ledger.failed.without(news))]
+    _write_part(output, ledger, kept, news)
     _remove(output, SINGLES, ledger.singles)
 
 
 def forget(output: str, ledger: Ledger, ids: Collection[str]) -> None:
     """Write the records anew without those of `ids`."""
     if ids:
-        for job_id in ids:
-            ledger.made.drop(job_id)
-            ledger.failed.drop(job_id)
-        _rewrite(output, ledger)
+        made, failed = (shelf.without(ids) for shelf in (ledger.made, ledger.failed))
+        _rewrite(output, Ledger(made, failed, ledger.singles, ledger.parts), {})
 
 
-def _rewrite(output: str, ledger: Ledger) -> None:
+def _rewrite(output: str, ledger: Ledger, news: Mapping[str, Outcome]) -> None:
     """All of a ledger as one part, in place of all that there was."""
-    outcomes = (o for shelf in (ledger.made, ledger.failed) for o in shelf.values())
-    _write_part(output, ledger, outcomes)
+    _write_part(output, ledger, [ledger.made, ledger.failed.without(news)], news)
     _remove(output, SINGLES, ledger.singles)
     _remove(output, FOLDER, ledger.parts)
 
 
-def _write_part(output: str, ledger: Ledger, outcomes: Iterable[Outcome]) -> None:
+def _write_part(
+    output: str, ledger: Ledger, shelves: Iterable["Shelf"], news: Mapping[str, Outcome]
+) -> None:
     numbers = [int(found[1]) for name in ledger.parts if (found := _NUMBERED.fullmatch(name))]
     name = _PART.format(max(numbers, default=0) + 1)
-    data = metadata.outcomes_to_parquet(outcomes)
+    portions = (
+        shelf.full(np.arange(start, min(start + _ROWS_AT_ONCE, len(shelf))))
+        for shelf in shelves
+        for start in range(0, len(shelf), _ROWS_AT_ONCE)
+    )
+    data = metadata.held_outcomes_to_parquet(
+        itertools.chain(portions, [metadata.hold_outcomes(news.values())])
+    )
     storage.write_bytes(storage.join(output, FOLDER, name), data)
 
 
@@ -153,39 +326,25 @@ def _remove(output: str, folder: str, names: Iterable[str]) -> None:
     storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in names])
 
 
-@dataclass(frozen=True, slots=True)
-class _Pressed:
-    """An outcome at a twentieth of its size: a curve is most of it, and few ask for that."""
-
-    id: str
-    status: Status
-    data: bytes
-
-
-def _pressed(outcome: Outcome) -> _Pressed:
-    return _Pressed(outcome.id, outcome.status, zlib.compress(_as_json(outcome), 1))
+_BRIEF_COLUMNS = tuple(column for column in OUTCOME_COLUMNS if column.name in _BRIEF)
+_NEEDED = ("id", "status", "loss_curve", "style_layer_losses")
+_HELD = (
+    *_BRIEF_COLUMNS,
+    Column("at", INT64, "Row of a part, or place of a single record."),
+    Column("source", INT32, "Number of a part; -1 for a single record."),
+)
+_HELD_NAMES = tuple(column.name for column in _HELD)
 
 
-class _Shelf(Mapping[str, Outcome]):
-    """Outcomes by id."""
-
-    def __init__(self) -> None:
-        self._pressed: dict[str, bytes] = {}
-
-    def put(self, pressed: _Pressed) -> None:
-        self._pressed[pressed.id] = pressed.data
-
-    def drop(self, job_id: str) -> None:
-        self._pressed.pop(job_id, None)
-
-    def __getitem__(self, job_id: str) -> Outcome:
-        return _outcome(json.loads(zlib.decompress(self._pressed[job_id])))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pressed)
-
-    def __len__(self) -> int:
-        return len(self._pressed)
+def _held(outcomes: Iterable[Outcome], sources: _Sources) -> Held:
+    listed = list(outcomes)
+    values: dict[str, list[Any]] = {
+        column.name: [getattr(outcome, column.name) for outcome in listed]
+        for column in _BRIEF_COLUMNS
+    }
+    values["at"] = [sources.keep(outcome) for outcome in listed]
+    values["source"] = [-1] * len(listed)
+    return Held.of(values, _HELD)
 
 
 def _is_news(outcome: Outcome, known: Outcome | None) -> bool:
@@ -205,18 +364,19 @@ def _names(output: str, folder: str, suffix: str) -> list[str]:
     return [name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
-def _read_part(uri: str) -> list[_Pressed]:
+def _read_part(uri: str) -> Held | None:
     try:
-        return [_pressed(each) for each in metadata.iterate_outcomes(storage.read_bytes(uri))]
+        names = [column.name for column in _BRIEF_COLUMNS]
+        return hold(storage.read_bytes(uri), OUTCOME_COLUMNS, names, needed=_NEEDED)
     # Whatever a damaged table turns out to hold, it is not a reason to stop a run.
-    except (TableError, KeyError, TypeError, ValueError, AttributeError) as exc:
+    except TableError as exc:
         _log.warning("%s: expected records, ignoring what was found: %s", uri, exc)
-        return []
+        return None
 
 
-def _read_single(uri: str) -> _Pressed | None:
+def _read_single(uri: str) -> Outcome | None:
     try:
-        return _pressed(_decoded(storage.read_bytes(uri)))
+        return _decoded(storage.read_bytes(uri))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         _log.warning("%s: expected a record, ignoring what was found: %s", uri, exc)
         return None

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,17 +118,20 @@ def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
 
 def list_sizes(folder: str) -> dict[str, int]:
     """The names of the objects right in `folder` and their bytes; none where there is no folder."""
-    return {name: found.size for name, found in _listed(folder, deep=False).items()}
+    return {name: found.size for name, found in _listed(folder, deep=False)}
 
 
-def list_objects(folder: str) -> dict[str, Listed]:
-    """The objects right in `folder` by their names; none where there is no folder."""
+def list_objects(folder: str) -> Iterable[tuple[str, Listed]]:
+    """The objects right in `folder` with their names; none where there is no folder.
+
+    To be gone through once, since of a million of them not all need be held.
+    """
     return _listed(folder, deep=False)
 
 
 def list_tree(folder: str) -> dict[str, int]:
     """All objects below `folder`, however deep, by path relative to it, and their bytes."""
-    return {path: found.size for path, found in _listed(folder, deep=True).items()}
+    return {path: found.size for path, found in _listed(folder, deep=True)}
 
 
 def glob(base: str, pattern: str) -> list[str]:
@@ -269,16 +272,17 @@ def _delete(uri: str, patience: Patience) -> None:
             _patiently("delete", uri, lambda: _call(uri, "rm_file"), patience)
 
 
-def _listed(folder: str, *, deep: bool) -> dict[str, Listed]:
+def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
     path = _local_path(folder)
     if path is not None:
         return files.files_in(path, deep=deep)
     if _is_s3(folder):
-        return s3.objects_in(folder, deep=deep)
+        return s3.objects_in(folder, deep=deep).items()
     try:
-        return _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
+        found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
     except NotFoundError:
-        return {}
+        return ()
+    return found.items()
 
 
 def _is_s3(uri: str) -> bool:

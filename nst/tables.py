@@ -1,10 +1,11 @@
 """Rows <-> Parquet bytes; the only pyarrow."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -82,22 +83,30 @@ def write_parquet(
 
     Only some of the rows are held in memory at a time.
     """
+    rest = iter(rows)
+    chunks = iter(lambda: list(itertools.islice(rest, _ROWS_AT_ONCE)), [])
+    return write_held((Held.of_rows(chunk, columns) for chunk in chunks), columns, notes=notes)
+
+
+def write_held(
+    parts: Iterable["Held"], columns: Sequence[Column], *, notes: Mapping[str, str]
+) -> bytes:
+    """As `write_parquet`, of rows that are held in parts with just these columns in any order."""
     schema = pa.schema(
         [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns],
         metadata=dict(notes),
     )
     sink = pa.BufferOutputStream()
-    rest = iter(rows)
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        while chunk := list(itertools.islice(rest, _ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+        for part in parts:
+            writer.write_table(part._table.select(schema.names).cast(schema))
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
 
 def read_parquet(data: bytes) -> list[dict[str, Any]]:
     """The rows of a Parquet file. Raises TableError where it is none."""
-    with _translated(data):
+    with _translated(len(data)):
         # One thread: a small file read whole is all there is to gain from.
         table = pq.read_table(
             pa.BufferReader(data), use_threads=False, page_checksum_verification=True
@@ -108,14 +117,14 @@ def read_parquet(data: bytes) -> list[dict[str, Any]]:
 
 def parquet_columns(data: bytes) -> list[ParquetColumn]:
     """The columns, those of an empty table too. Raises TableError where it is no Parquet file."""
-    with _translated(data):
+    with _translated(len(data)):
         schema = pq.read_schema(pa.BufferReader(data))
         return [ParquetColumn(each.name, _kind(each.type), str(each.type)) for each in schema]
 
 
 def parquet_size(data: bytes) -> ParquetSize:
     """What the file says of its size. Raises TableError where it is no Parquet file."""
-    with _translated(data):
+    with _translated(len(data)):
         found = pq.read_metadata(pa.BufferReader(data))
         groups = (found.row_group(i) for i in range(found.num_row_groups))
         return ParquetSize(found.num_rows, sum(group.total_byte_size for group in groups))
@@ -123,13 +132,197 @@ def parquet_size(data: bytes) -> ParquetSize:
 
 def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
     """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there."""
-    with _translated(data):
+    with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
             yield from batch.to_pylist()
 
 
 _BATCH_ROWS = 256
+
+
+class Held:
+    """Rows in memory as columns, where a value takes no more than in a file and none is an object.
+
+    Columns are found and compared as wholes; a row is told by its position.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self._table = table.combine_chunks()
+
+    @staticmethod
+    def of(values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> "Held":
+        """Rows of these values, by the name of the column."""
+        schema = _schema(columns)
+        return Held(pa.table({name: values[name] for name in schema.names}, schema))
+
+    @staticmethod
+    def joined(parts: Sequence["Held"]) -> "Held":
+        """All rows one after the other, of parts that have the same columns."""
+        return Held(pa.concat_tables([part._table for part in parts]))
+
+    @staticmethod
+    def of_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> "Held":
+        """Rows of these cells."""
+        return Held(pa.Table.from_pylist(list(rows), schema=_schema(columns)))
+
+    def __len__(self) -> int:
+        length: int = self._table.num_rows
+        return length
+
+    def take(self, at: NDArray[np.int64]) -> "Held":
+        """The rows at these positions."""
+        return Held(self._table.take(pa.array(at)))
+
+    def beside(self, other: "Held") -> "Held":
+        """With the columns of `other`, which has as many rows, behind its own."""
+        columns = [*self._table.columns, *other._table.columns]
+        return Held(pa.table(columns, [*self._table.column_names, *other._table.column_names]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row as its cells by column."""
+        listed: list[dict[str, Any]] = self._table.to_pylist()
+        return listed
+
+    def with_number(self, name: str, value: int) -> "Held":
+        """With one more column, which has this number everywhere."""
+        column = pa.array(np.full(len(self), value, np.int32))
+        return Held(self._table.append_column(name, column))
+
+    def where(self, column: str, text: str) -> "Held":
+        """The rows with this text."""
+        is_one = pc.equal(self._table[column], text).fill_null(False)
+        # A copy of all of them would be the most that is in memory at once.
+        return self if pc.all(is_one).as_py() else Held(self._table.filter(is_one))
+
+    def without(self, column: str, texts: Sequence[str]) -> "Held":
+        """The rows with none of these texts."""
+        is_one = pc.is_in(self._table[column], pa.array(texts, TEXT))
+        return Held(self._table.filter(pc.invert(is_one)))
+
+    def last_of_each(self, column: str) -> "Held":
+        """Of the rows with the same text the last, in order."""
+        last = len(self) - 1
+        backwards = self._table[column].take(pa.array(np.arange(last, -1, -1))).combine_chunks()
+        first = pc.index_in(backwards, backwards).to_numpy(zero_copy_only=False)
+        kept = (last - np.nonzero(first == np.arange(len(self)))[0])[::-1]
+        del backwards
+        found = self if len(kept) == len(self) else Held(self._table.take(pa.array(kept)))
+        pa.default_memory_pool().release_unused()
+        return found
+
+    def find(self, column: str, texts: Iterable[str]) -> NDArray[np.int64]:
+        """Where each of the texts stands first; -1 for one that does not."""
+        found = pc.index_in(_in_chunks(texts), self._table[column].combine_chunks())
+        at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
+        # A table of a million texts was made for it, which would stay with the process.
+        pa.default_memory_pool().release_unused()
+        return at
+
+    def values(self, column: str, at: NDArray[np.int64] | None = None) -> list[Any]:
+        """The values at these positions, None at -1; of all rows without positions."""
+        values = self._table[column]
+        if at is not None:
+            values = values.take(pa.array(at, mask=at < 0))
+        listed: list[Any] = values.to_pylist()
+        return listed
+
+    def is_equal(self, column: str, at: NDArray[np.int64], values: Any) -> NDArray[np.bool_]:
+        """Whether the values at these positions, none of them -1, are those that are given."""
+        found = self._table[column].combine_chunks().take(pa.array(at))
+        same = pc.equal(found, pa.array(values, found.type)).fill_null(False)
+        is_same: NDArray[np.bool_] = same.to_numpy(zero_copy_only=False)
+        return is_same
+
+
+def hold(
+    data: bytes, columns: Sequence[Column], names: Sequence[str], *, needed: Sequence[str] = ()
+) -> Held:
+    """The columns `names` of a file that has some of `columns`; `at` is the number of a row, from 0.
+
+    The others are looked at as well. Raises TableError for a file that is damaged wherever, one whose
+    columns have other types, and one that lacks what is `needed`.
+    """
+    schema = _schema(columns)
+    held = pa.schema([schema.field(name) for name in names])
+    parts = [held.empty_table()]
+    with _translated(len(data)):
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        known = [name for name in schema.names if name in file.schema_arrow.names]
+        if missing := [name for name in needed if name not in known]:
+            raise ValueError(f"no column {', '.join(missing)}")
+        expected = pa.schema([schema.field(name) for name in known])
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=known, use_threads=False):
+            batch.validate(full=True)
+            table = pa.Table.from_batches([batch]).select(known)
+            if not table.schema.equals(expected):
+                raise ValueError(f"columns of other types: {table.schema}")
+            parts.append(_completed(table, held))
+    found = pa.concat_tables(parts)
+    return Held(found.append_column("at", pa.array(np.arange(found.num_rows, dtype="i8"))))
+
+
+class FileRows:
+    """Rows of a file in a file of ours, read in the groups that they lie in, the last of which stay.
+
+    Raises TableError for one that is damaged, also when rows are read.
+    """
+
+    def __init__(self, file: IO[bytes], columns: Sequence[Column]) -> None:
+        self._size = file.seek(0, os.SEEK_END)
+        with _translated(self._size):
+            self._file = pq.ParquetFile(file, page_checksum_verification=True)
+            groups = range(self._file.num_row_groups)
+            sizes = [self._file.metadata.row_group(group).num_rows for group in groups]
+        self._ends = np.cumsum(sizes)
+        self._schema = _schema(columns)
+        self._groups: dict[int, Any] = {}
+
+    def take(self, numbers: NDArray[np.int64]) -> Held:
+        """The rows of these numbers, which go up, from 0; columns that the file lacks are empty."""
+        groups = np.searchsorted(self._ends, numbers, side="right")
+        found = [self._schema.empty_table()]
+        with _translated(self._size):
+            for group in np.unique(groups).tolist():
+                table = self._group(group)
+                start = int(self._ends[group]) - table.num_rows
+                found.append(table.take(pa.array(numbers[groups == group] - start)))
+            return Held(pa.concat_tables(found))
+
+    def _group(self, group: int) -> Any:
+        if group not in self._groups:
+            while len(self._groups) >= _MAX_GROUPS:
+                del self._groups[next(iter(self._groups))]
+            table = self._file.read_row_group(group, use_threads=False)
+            self._groups[group] = _completed(table, self._schema)
+        return self._groups[group]
+
+
+_MAX_GROUPS = 4
+
+
+def _completed(table: Any, schema: Any) -> Any:
+    empty = pa.nulls(table.num_rows)
+    columns = [
+        table[field.name] if field.name in table.column_names else empty.cast(field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema)
+
+
+def _schema(columns: Sequence[Column]) -> Any:
+    return pa.schema([(column.name, column.type) for column in columns])
+
+
+def _in_chunks(texts: Iterable[str]) -> Any:
+    rest = iter(texts)
+    chunks = []
+    while chunk := list(itertools.islice(rest, _TEXTS_AT_ONCE)):
+        chunks.append(pa.array(chunk, TEXT))
+    return pa.chunked_array(chunks, TEXT)
+
+
+_TEXTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +353,14 @@ class CodedColumns(Mapping[str, Coded]):
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        with _translated(data):
+        with _translated(len(data)):
             self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             self._names = dict.fromkeys(self._file.schema_arrow.names)
 
     def __getitem__(self, name: str) -> Coded:
         if name not in self._names:
             raise KeyError(name)
-        with _translated(self._data):
+        with _translated(len(self._data)):
             coded = _coded(self._file.read([name], use_threads=False).column(0).combine_chunks())
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
@@ -185,7 +378,7 @@ class CodedColumns(Mapping[str, Coded]):
 
 def nested_texts(data: bytes, name: str, item: str) -> list[str]:
     """The distinct texts that `item` of the records in a column has, in no order."""
-    with _translated(data):
+    with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         if name not in file.schema_arrow.names:
             return []
@@ -201,7 +394,7 @@ def nested_columns(data: bytes, names: Sequence[str], num_rows: int) -> Iterator
 
     Only these are held in memory. Raises TableError for a file that is damaged, once it gets there.
     """
-    with _translated(data):
+    with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         known = [name for name in names if name in file.schema_arrow.names]
         # More than are asked for, since each batch has a cost of its own.
@@ -313,9 +506,9 @@ def _kind(found: Type) -> Kind:
 
 
 @contextmanager
-def _translated(data: bytes) -> Iterator[None]:
+def _translated(num_bytes: int) -> Iterator[None]:
     """Turn what pyarrow raises into TableError; of values Python cannot hold, it is nearly anything."""
     try:
         yield
     except Exception as exc:
-        raise TableError(f"{len(data)} bytes that cannot be read as one: {exc}") from exc
+        raise TableError(f"{num_bytes} bytes that cannot be read as one: {exc}") from exc

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import models
 
-from bench import ours, score
+from bench import ours, plan, score
 from bench.compare import to_json
 from bench.estimate import Point, fitted_cost, mean_error
 from bench.machine import Machine, evaluation_gflop
@@ -22,6 +22,7 @@ from bench.peer import peer_weights
 from bench.process import measured
 from bench.report import Batch, Comparison, Report, Run, Scored, to_markdown
 from bench.score import Score, load_picture, targets
+from bench.sections import in_place, section_of
 from tests.helpers import picture, picture_bytes, picture_tensor
 
 PAIR = Pair("chelsea", "the-scream")
@@ -259,3 +260,25 @@ def test_a_cost_is_fitted_so_that_estimates_are_off_by_the_same_factor_both_ways
     assert fitted_cost(points) == pytest.approx(2)
     assert mean_error(points, 2.0) == pytest.approx(1)
     assert mean_error([Point(side_px=64, measured_s=3.0, vgg16_s=2.0)], 1.5) == pytest.approx(0)
+
+
+def test_a_section_takes_the_place_of_the_one_before_and_leaves_the_others() -> None:
+    text = "# Benchmark\n\nIt.\n\n## Planning\n\nold\n\n## The batch\n\nrows\n"
+    assert section_of(text, "Planning") == "old\n"
+    assert section_of(text, "None") is None
+    changed = in_place(text, "Planning", "new\n")
+    assert changed == "# Benchmark\n\nIt.\n\n## The batch\n\nrows\n\n## Planning\n\nnew\n"
+    assert in_place(changed, "Planning", "new\n") == changed
+
+
+def test_planning_is_measured_on_an_output_in_which_every_other_row_is_done(tmp_path: Path) -> None:
+    folder = plan.make(tmp_path / "40", 40)
+    for suffix in plan.FORMATS:
+        one = plan.measure(folder, suffix)
+        assert (one.num_rows, one.num_done, one.num_to_make) == (40, 20, 20)
+        assert [step.name for step in one.steps] == ["read", "plan"]
+        assert one.cpu_seconds > 0
+        assert one.peak_mb > 10
+        text = plan.to_markdown([one])
+        assert "not met with 40 rows" in text
+        assert f"| 40   | {suffix} " in text

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -166,6 +167,36 @@ def test_what_a_row_says_makes_its_id_and_defaults_do_not() -> None:
     # However a number is written, it says the same.
     (text,) = parse("m.jsonl", jsonl([base | {"style_weight": "2.0"}]))
     assert text.id == weight
+
+
+def test_an_id_is_the_digest_of_what_the_row_says() -> None:
+    row = {
+        "content": 'a "ü".png',
+        "style": ["s.png", "t.png"],
+        "backbone": "vgg16",
+        "mask": "m.png",
+    }
+    (job,) = parse("m.jsonl", jsonl([row | {"style_weight": 2, "init": "p.png", "seed": "3"}]))
+    texts = row | {"style": "s.png | t.png", "start": "p.png"}
+    given = {"style_weight": 2.0, "init": "picture", "seed": 3}
+    written = json.dumps([texts, given], sort_keys=True)
+    assert job.id == f"a-s-png-t-vgg16-{hashlib.sha256(written.encode()).hexdigest()[:16]}"
+
+
+@pytest.mark.parametrize("value", [True, [True]])
+def test_what_is_equal_in_python_is_checked_each_for_itself(value: object) -> None:
+    column = "style_blend" if isinstance(value, list) else "style_weight"
+    row = {"content": "a.png", "style": "s.png", "backbone": "vgg16"}
+    fine = row | {column: [1] if isinstance(value, list) else 1}
+    (problem,) = refusal("m.jsonl", jsonl([fine, row | {column: value}, fine]))
+    assert problem.startswith(f"line 2, column '{column}': expected a number")
+
+
+def test_what_rows_have_in_common_is_one_object() -> None:
+    first, second = parse("m.csv", csv_bytes([ROWS[0] | {"id": name} for name in "ab"]))
+    assert first.id != second.id
+    for name in ("content", "styles", "content_name", "style_name", "backbone", "params", "labels"):
+        assert getattr(first, name) is getattr(second, name), name
 
 
 def test_rows_that_say_the_same_share_one_picture() -> None:

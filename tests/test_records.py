@@ -186,3 +186,36 @@ def test_single_records_of_earlier_releases_are_still_read(tmp_path: Path) -> No
     path.write_text(json.dumps({"schema_version": 1, "digest": digest, "outcome": outcome}))
     made = records.read(str(tmp_path)).made["one"]
     assert (made.key, made.thumbnail, made.color) == (OK.key, None, None)
+
+
+def test_outcomes_are_read_in_full_whatever_lies_where(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    made = {f"n{n}": replace(OK, id=f"n{n}", evaluations=n) for n in range(9)}
+    for n, outcome in enumerate(made.values()):
+        records.write(url, outcome)
+        # Three parts of two records each, and three single ones.
+        if n % 2 and n < 6:
+            records.compact(url, records.read(url))
+    ledger = records.read(url)
+    assert (len(ledger.parts), len(ledger.singles)) == (3, 3)
+    wanted = ["n7", "n0", "n5", "n8", "n0", "n2"]
+    at = ledger.made.find(wanted)
+    found = [metadata.outcome_of_row(row) for row in ledger.made.full(at).rows()]
+    assert [one.evaluations for one in found] == [7, 0, 5, 8, 0, 2]
+    assert [one.loss_curve for one in found] == [OK.loss_curve] * 6
+    briefs = ledger.made.briefs(ledger.made.find(["n7", "none", "n0"]))
+    assert [one.id if one else None for one in briefs] == ["n7", None, "n0"]
+    assert ledger.made.get("none") is None
+
+
+def test_what_a_plan_failed_stands_over_what_failed_before(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    records.write(url, FAILED)
+    for again in (False, True):
+        if again:
+            records.compact(url, records.read(url))
+        later = replace(FAILED, error=f"another {again}")
+        records.compact(url, records.read(url), also=[later])
+        ledger = records.read(url)
+        assert dict(ledger.failed) == {"two": later}
+        assert ledger.singles == {}

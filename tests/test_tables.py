@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nst import tables
-from nst.tables import CodedColumns
+from nst.tables import CodedColumns, Column, Held
 
 
 def parquet(values: dict[str, Any], **options: Any) -> bytes:
@@ -104,3 +104,65 @@ def test_damaged_files_are_told_as_such() -> None:
     columns = CodedColumns(bytes(data))
     with pytest.raises(tables.TableError):
         columns["x"]
+
+
+COLUMNS = (
+    Column("id", tables.TEXT, "An id."),
+    Column("size", tables.INT64, "A size."),
+    Column("loss", tables.FLOAT64, "A loss."),
+)
+
+
+def held(ids: str, sizes: list[int | None]) -> Held:
+    return Held.of({"id": list(ids), "size": sizes, "loss": [0.5] * len(sizes)}, COLUMNS)
+
+
+def test_rows_that_are_held_are_found_by_their_texts() -> None:
+    rows = Held.joined([held("ab", [1, 2]), held("", []), held("ca", [None, 4])])
+    assert rows.find("id", iter("cxb")).tolist() == [2, -1, 1]
+    assert held("", []).find("id", ["a"]).tolist() == [-1]
+    assert rows.find("id", []).tolist() == []
+    assert rows.values("size", np.array([3, -1, 0])) == [4, None, 1]
+    assert rows.is_equal("size", np.array([0, 1, 2]), [1, 3, None]).tolist() == [True, False, False]
+
+
+def test_of_rows_with_one_text_the_last_is_kept_where_it_stands() -> None:
+    rows = held("abacb", [1, 2, 3, 4, 5]).last_of_each("id")
+    assert (rows.values("id"), rows.values("size")) == (["a", "c", "b"], [3, 4, 5])
+    assert held("", []).last_of_each("id").values("id") == []
+    assert rows.where("id", "c").values("size") == [4]
+    assert rows.without("id", ["a", "x"]).values("size") == [4, 5]
+    assert rows.without("id", []).values("size") == [3, 4, 5]
+
+
+def test_a_file_is_held_as_some_of_its_columns_and_lacks_may_be_empty() -> None:
+    data = parquet({"id": ["a", "b"], "size": [1, 2], "other": [0, 0]})
+    found = tables.hold(data, COLUMNS, ["id", "loss"])
+    assert found.rows() == [
+        {"id": "a", "loss": None, "at": 0},
+        {"id": "b", "loss": None, "at": 1},
+    ]
+    with pytest.raises(tables.TableError, match="no column loss"):
+        tables.hold(data, COLUMNS, ["id"], needed=["id", "loss"])
+    with pytest.raises(tables.TableError, match="other types"):
+        tables.hold(parquet({"id": ["a"], "size": [1.5]}), COLUMNS, ["id"])
+
+
+def test_a_column_that_is_not_kept_is_looked_at_all_the_same() -> None:
+    data = bytearray(parquet({"id": ["a" * 50] * 9, "size": list(range(9))}, compression="zstd"))
+    for where in range(4, len(data) - 200):
+        data[where] ^= 255
+    with pytest.raises(tables.TableError):
+        tables.hold(bytes(data), COLUMNS, ["size"])
+
+
+@pytest.mark.parametrize("group_size", [1, 3, 100])
+def test_rows_of_a_file_are_read_by_their_numbers(group_size: int) -> None:
+    sizes = list(range(20))
+    data = parquet({"id": [f"n{n}" for n in sizes], "size": sizes}, row_group_size=group_size)
+    rows = tables.FileRows(io.BytesIO(data), COLUMNS)
+    for numbers in ([], [0], [19], [2, 2, 3, 11, 19], sizes):
+        found = rows.take(np.array(numbers, np.int64))
+        assert found.values("size") == numbers
+        assert found.values("id") == [f"n{n}" for n in numbers]
+        assert found.values("loss") == [None] * len(numbers)
