@@ -46,10 +46,11 @@ class Operator:
         self.outputs: list[str] = []
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         here = {name: v for name, v in os.environ.items() if not name.startswith("PREFECT_")}
-        # A home and a port of their own; all else as it is given.
+        # A home and a port of their own; all else as it is given. It lies in a folder that is not
+        # there yet, as in the home of one who has never used Prefect.
         self.settings = {
             **settings,
-            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_HOME": str(folder / "home/prefect"),
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_API_URL": self.api,
         }
