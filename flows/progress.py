@@ -41,6 +41,11 @@ class ProgressArtifact:
         return self._tally.num_pictures if self._tally is not None else 0
 
     @property
+    def num_through(self) -> int:
+        """How many are made or failed, as far as was told."""
+        return self._tally.num_through if self._tally is not None else 0
+
+    @property
     def seconds(self) -> float:
         """Since the run was planned."""
         return time.monotonic() - self._started_at

@@ -42,6 +42,14 @@ def stopped_line(num_made: int, num_pictures: int) -> str:
     )
 
 
+def stopped_shards_line(num_through: int, num_pictures: int) -> str:
+    """As `stopped_line`, of a run whose pictures are made elsewhere, as far as was heard of them."""
+    return (
+        f"stopped: {num_through} of {num_pictures} pictures are through, and its shards are told to "
+        "end; what they made is kept; run the same again to make the rest"
+    )
+
+
 def gallery_url(report: RunReport, base_url: str | None) -> str:
     """Where the gallery is to be looked at: below `base_url`, which serves the output, if any."""
     return f"{base_url.rstrip('/')}/{output.GALLERY}" if base_url else report.gallery_url
@@ -71,16 +79,16 @@ def summary_markdown(
 
 
 def failed_table(report: RunReport) -> list[dict[str, Any]]:
-    """The first of the failed rows, each with its reason."""
+    """The first of the failed rows, each with its reason, which the UI shows without scrolling."""
     return [
         {
             "row": record.row,
-            "id": record.outcome.id,
+            "reason": record.outcome.reason,
+            "error": record.outcome.error,
             "content": record.content,
             "style": record.style,
             "backbone": record.backbone,
-            "reason": record.outcome.reason,
-            "error": record.outcome.error,
+            "id": record.outcome.id,
         }
         for record in report.failed[:MAX_FAILED_ROWS]
     ]

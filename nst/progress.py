@@ -57,8 +57,13 @@ class Tally:
         return self.work / self.total_work if self.total_work else 1.0
 
     @property
+    def num_through(self) -> int:
+        """Pictures that are made or failed."""
+        return sum(self._pictures_by_group.values())
+
+    @property
     def pictures(self) -> str:
-        return f"{sum(self._pictures_by_group.values())}/{self.num_pictures} pictures"
+        return f"{self.num_through}/{self.num_pictures} pictures"
 
     @property
     def speed(self) -> str:
