@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -39,15 +39,16 @@ _MAX_PX = 2**16 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A run whose metadata is read. `base` leads from the gallery to its files: "" or "…/".
+    """A run. `base` leads from the gallery to its files: "" or "…/".
 
-    `previews` are the names of the files among its inputs. `thumbnails` are the paths of those that
-    it has, where pictures may have some that the metadata does not name.
+    `metadata` is an open file, since all of it is more than need be in memory. `previews` are the
+    names of the files among its inputs. `thumbnails` are the paths of those that it has, where
+    pictures may have some that the metadata does not name.
     """
 
     name: str
     base: str
-    metadata: bytes
+    metadata: IO[bytes]
     previews: Set[str]
     thumbnails: Set[str] = frozenset()
 
@@ -195,7 +196,7 @@ def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
     return bool(used) and all(f"{stem}-256.webp" in sources[run].previews for run, stem in used)
 
 
-def lacks_thumbnails(table: bytes) -> bool:
+def lacks_thumbnails(table: IO[bytes]) -> bool:
     """Whether the metadata has a picture for which it names no thumbnail. Raises ConfigError."""
     with _explained():
         columns = CodedColumns(table)

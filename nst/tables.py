@@ -1,5 +1,9 @@
-"""Rows <-> Parquet bytes; the only pyarrow."""
+"""Rows <-> Parquet files; the only pyarrow.
 
+A file that may be large is one of ours that is open, of which only what is asked for is in memory.
+"""
+
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,23 +89,29 @@ def write_parquet(
     """
     rest = iter(rows)
     chunks = iter(lambda: list(itertools.islice(rest, _ROWS_AT_ONCE)), [])
-    return write_held((Held.of_rows(chunk, columns) for chunk in chunks), columns, notes=notes)
+    sink = io.BytesIO()
+    write_held(sink, (Held.of_rows(chunk, columns) for chunk in chunks), columns, notes=notes)
+    return sink.getvalue()
 
 
 def write_held(
-    parts: Iterable["Held"], columns: Sequence[Column], *, notes: Mapping[str, str]
-) -> bytes:
-    """As `write_parquet`, of rows that are held in parts with just these columns in any order."""
+    file: IO[bytes],
+    parts: Iterable["Held"],
+    columns: Sequence[Column],
+    *,
+    notes: Mapping[str, str],
+) -> None:
+    """As `write_parquet`, of rows that are held in parts with just these columns in any order.
+
+    It goes into an open file, each part as soon as it comes.
+    """
     schema = pa.schema(
         [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns],
         metadata=dict(notes),
     )
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in parts:
             writer.write_table(part._table.select(schema.names).cast(schema))
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def read_parquet(data: bytes) -> list[dict[str, Any]]:
@@ -213,11 +223,7 @@ class Held:
 
     def find(self, column: str, texts: Iterable[str]) -> NDArray[np.int64]:
         """Where each of the texts stands first; -1 for one that does not."""
-        found = pc.index_in(_in_chunks(texts), self._table[column].combine_chunks())
-        at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
-        # A table of a million texts was made for it, which would stay with the process.
-        pa.default_memory_pool().release_unused()
-        return at
+        return _places(texts, self._table[column].combine_chunks())
 
     def values(self, column: str, at: NDArray[np.int64] | None = None) -> list[Any]:
         """The values at these positions, None at -1; of all rows without positions."""
@@ -236,7 +242,7 @@ class Held:
 
 
 def hold(
-    data: bytes, columns: Sequence[Column], names: Sequence[str], *, needed: Sequence[str] = ()
+    file: IO[bytes], columns: Sequence[Column], names: Sequence[str], *, needed: Sequence[str] = ()
 ) -> Held:
     """The columns `names` of a file that has some of `columns`; `at` is the number of a row, from 0.
 
@@ -246,20 +252,21 @@ def hold(
     schema = _schema(columns)
     held = pa.schema([schema.field(name) for name in names])
     parts = [held.empty_table()]
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        known = [name for name in schema.names if name in file.schema_arrow.names]
+    with _translated(_size(file)):
+        found = _parquet(file)
+        known = [name for name in schema.names if name in found.schema_arrow.names]
         if missing := [name for name in needed if name not in known]:
             raise ValueError(f"no column {', '.join(missing)}")
         expected = pa.schema([schema.field(name) for name in known])
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=known, use_threads=False):
+        batches = found.iter_batches(batch_size=_ROWS_AT_ONCE, columns=known, use_threads=False)
+        for batch in batches:
             batch.validate(full=True)
             table = pa.Table.from_batches([batch]).select(known)
             if not table.schema.equals(expected):
                 raise ValueError(f"columns of other types: {table.schema}")
             parts.append(_completed(table, held))
-    found = pa.concat_tables(parts)
-    return Held(found.append_column("at", pa.array(np.arange(found.num_rows, dtype="i8"))))
+    rows = pa.concat_tables(parts)
+    return Held(rows.append_column("at", pa.array(np.arange(rows.num_rows, dtype="i8"))))
 
 
 class FileRows:
@@ -269,9 +276,9 @@ class FileRows:
     """
 
     def __init__(self, file: IO[bytes], columns: Sequence[Column]) -> None:
-        self._size = file.seek(0, os.SEEK_END)
+        self._size = _size(file)
         with _translated(self._size):
-            self._file = pq.ParquetFile(file, page_checksum_verification=True)
+            self._file = _parquet(file)
             groups = range(self._file.num_row_groups)
             sizes = [self._file.metadata.row_group(group).num_rows for group in groups]
         self._ends = np.cumsum(sizes)
@@ -314,6 +321,24 @@ def _schema(columns: Sequence[Column]) -> Any:
     return pa.schema([(column.name, column.type) for column in columns])
 
 
+def places(texts: Iterable[str], among: Iterable[str]) -> NDArray[np.int64]:
+    """Where each of the texts stands first among others; -1 for one that does not."""
+    return _places(texts, _in_chunks(among))
+
+
+def _places(texts: Iterable[str], among: Any) -> NDArray[np.int64]:
+    found = pc.index_in(_in_chunks(texts), among)
+    at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
+    # A table of a million texts was made for it, which would stay with the process.
+    pa.default_memory_pool().release_unused()
+    return at
+
+
+def release_memory() -> None:
+    """Give the system back what tables took that are no longer there."""
+    pa.default_memory_pool().release_unused()
+
+
 def _in_chunks(texts: Iterable[str]) -> Any:
     rest = iter(texts)
     chunks = []
@@ -351,16 +376,16 @@ class CodedColumns(Mapping[str, Coded]):
     Raises TableError for a file that is damaged, also when a column is read.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        with _translated(len(data)):
-            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    def __init__(self, file: IO[bytes]) -> None:
+        self._size = _size(file)
+        with _translated(self._size):
+            self._file = _parquet(file)
             self._names = dict.fromkeys(self._file.schema_arrow.names)
 
     def __getitem__(self, name: str) -> Coded:
         if name not in self._names:
             raise KeyError(name)
-        with _translated(len(self._data)):
+        with _translated(self._size):
             coded = _coded(self._file.read([name], use_threads=False).column(0).combine_chunks())
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
@@ -376,29 +401,31 @@ class CodedColumns(Mapping[str, Coded]):
         return len(self._names)
 
 
-def nested_texts(data: bytes, name: str, item: str) -> list[str]:
+def nested_texts(file: IO[bytes], name: str, item: str) -> list[str]:
     """The distinct texts that `item` of the records in a column has, in no order."""
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        if name not in file.schema_arrow.names:
+    with _translated(_size(file)):
+        table = _parquet(file)
+        if name not in table.schema_arrow.names:
             return []
         found: set[str] = set()
-        for batch in file.iter_batches(_NESTED_ROWS, columns=[name], use_threads=False):
+        for batch in table.iter_batches(_NESTED_ROWS, columns=[name], use_threads=False):
             lists = batch.column(0)
             found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
         return [text for text in found if text is not None]
 
 
-def nested_columns(data: bytes, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Nested]]:
+def nested_columns(
+    file: IO[bytes], names: Sequence[str], num_rows: int
+) -> Iterator[dict[str, Nested]]:
     """The lists in those of the columns that the file has, of `num_rows` rows at a time.
 
     Only these are held in memory. Raises TableError for a file that is damaged, once it gets there.
     """
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        known = [name for name in names if name in file.schema_arrow.names]
+    with _translated(_size(file)):
+        found = _parquet(file)
+        known = [name for name in names if name in found.schema_arrow.names]
         # More than are asked for, since each batch has a cost of its own.
-        batches = file.iter_batches(max(num_rows, _NESTED_ROWS), columns=known, use_threads=False)
+        batches = found.iter_batches(max(num_rows, _NESTED_ROWS), columns=known, use_threads=False)
         for table in _of_length(batches, num_rows):
             yield {name: _nested(table.column(name).combine_chunks()) for name in known}
 
@@ -503,6 +530,14 @@ def _kind(found: Type) -> Kind:
         return "none"
     is_value = types.is_primitive(found) or types.is_decimal(found)
     return "value" if is_value else "other"
+
+
+def _parquet(file: IO[bytes]) -> Any:
+    return pq.ParquetFile(file, page_checksum_verification=True)
+
+
+def _size(file: IO[bytes]) -> int:
+    return file.seek(0, os.SEEK_END)
 
 
 @contextmanager
