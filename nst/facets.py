@@ -27,6 +27,8 @@ MAX_RUNS = 255
 
 Value: TypeAlias = str | int | float
 Codes: TypeAlias = NDArray[np.int32]
+# Of each field one for every item, so that a byte makes a difference.
+SmallCodes: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 # What JavaScript cannot tell from its neighbours.
 _MAX_EXACT = 2**53
@@ -58,13 +60,13 @@ class Source:
 class Facet:
     """One field of all items: its distinct values, ascending, and which of them each item has.
 
-    The code of a missing value is `len(values)`.
+    The code of a missing value is `len(values)`; of codes up to that the type is the smallest.
     """
 
     field: Field
     kind: Literal["number", "text"]
     values: Sequence[Value]
-    codes: Codes
+    codes: SmallCodes
 
     @cached_property
     def num_missing(self) -> int:
@@ -353,8 +355,8 @@ def _ranked(
     return Facet(field, "text", distinct, _recoded(codes, table, len(distinct)))
 
 
-def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> Codes:
-    return np.append(table, missing).astype(np.int32)[codes]
+def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> SmallCodes:
+    return np.append(table, missing).astype(np.min_scalar_type(missing))[codes]
 
 
 def _run_facet(sources: Sequence[Source], run: NDArray[np.uint8]) -> Facet:

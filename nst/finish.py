@@ -42,6 +42,7 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
     Raises CredentialError where the gallery is refused, by when all else is written.
     """
     metadata_url = storage.join(settings.output, output.METADATA)
+    release_memory()
     # Of a million rows it is more than should be in memory at once.
     with TemporaryFile() as table:
         ended = _write_metadata(table, metadata_url, plan, settings, errors or {})

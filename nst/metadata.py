@@ -239,12 +239,20 @@ def outcomes_from_parquet(data: bytes) -> list[Outcome]:
 
 def hold_outcomes(outcomes: Iterable[Outcome]) -> Held:
     """The outcomes as columns."""
-    return Held.of_rows(map(asdict, outcomes), OUTCOME_COLUMNS)
+    listed = list(outcomes)
+    values: dict[str, list[Any]] = {
+        column.name: [getattr(outcome, column.name) for outcome in listed]
+        for column in OUTCOME_COLUMNS
+    }
+    for name in ("loss_curve", "style_layer_losses"):
+        values[name] = [[asdict(each) for each in several] for several in values[name]]
+    return Held.of(values, OUTCOME_COLUMNS)
 
 
 def write_held_outcomes(file: IO[bytes], parts: Iterable[Held]) -> None:
     """As `outcomes_to_parquet`, of outcomes that are held as columns, into an open file."""
-    write_held(file, parts, OUTCOME_COLUMNS, notes=_NOTES)
+    # Few together, since they are read a few at a time.
+    write_held(file, parts, OUTCOME_COLUMNS, notes=_NOTES, group_rows=1000)
 
 
 def iterate_outcomes(data: bytes) -> Iterator[Outcome]:
@@ -313,7 +321,7 @@ def hold_rows(rows: Iterable[Record | Job], labels: Sequence[str]) -> Held:
 def write_held_metadata(file: IO[bytes], parts: Iterable[Held], labels: Sequence[str]) -> None:
     """As `metadata_to_parquet`, of rows that are held as columns, into an open file."""
     columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
-    write_held(file, parts, columns, notes=_NOTES)
+    write_held(file, parts, columns, notes=_NOTES, group_rows=5000)
 
 
 def _label_columns(labels: Sequence[str]) -> list[Column]:

@@ -35,7 +35,7 @@ from nst.metadata import (
     Outcome,
     Status,
 )
-from nst.tables import INT32, INT64, Column, FileRows, Held, TableError, hold
+from nst.tables import INT32, INT64, Column, FileRows, Held, Recent, TableError, hold
 
 FOLDER = "records"
 SINGLES = f"{FOLDER}/new"
@@ -49,6 +49,7 @@ _MAX_PARTS = 32
 _SINGLES_AT_ONCE = 10_000
 _ROWS_AT_ONCE = 1000
 _MAX_SINGLES_BYTES = 64 << 20
+_MAX_PARTS_BYTES = 32 << 20
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
@@ -199,6 +200,7 @@ class _Sources:
         self._singles = tempfile.SpooledTemporaryFile(_MAX_SINGLES_BYTES)  # noqa: SIM115
         self._files.callback(self._singles.close)
         self._rows: dict[int, FileRows] = {}
+        self._recent = Recent(_MAX_PARTS_BYTES)
         self._lock = threading.Lock()
 
     def keep(self, outcome: Outcome) -> int:
@@ -218,7 +220,7 @@ class _Sources:
                 file = tempfile.TemporaryFile()  # noqa: SIM115 closed with the others
                 self._files.callback(file.close)
                 storage.read_into(uri, file)
-                self._rows[source] = FileRows(file, OUTCOME_COLUMNS)
+                self._rows[source] = FileRows(file, OUTCOME_COLUMNS, self._recent)
             return self._rows[source].take(at)
 
     def _single(self, at: int) -> Outcome:

@@ -161,9 +161,44 @@ def test_a_column_that_is_not_kept_is_looked_at_all_the_same() -> None:
 def test_rows_of_a_file_are_read_by_their_numbers(group_size: int) -> None:
     sizes = list(range(20))
     data = parquet({"id": [f"n{n}" for n in sizes], "size": sizes}, row_group_size=group_size)
-    rows = tables.FileRows(io.BytesIO(data), COLUMNS)
+    rows = tables.FileRows(io.BytesIO(data), COLUMNS, tables.Recent(200))
     for numbers in ([], [0], [19], [2, 2, 3, 11, 19], sizes):
         found = rows.take(np.array(numbers, np.int64))
         assert found.values("size") == numbers
         assert found.values("id") == [f"n{n}" for n in numbers]
         assert found.values("loss") == [None] * len(numbers)
+
+
+def test_what_was_read_last_stays_as_far_as_there_is_room() -> None:
+    table = pa.table({"x": np.zeros(10)})
+    read: list[int] = []
+
+    def get(number: int) -> None:
+        def read_it() -> Any:
+            read.append(number)
+            return table
+
+        recent.get(("file", number), read_it)
+
+    recent = tables.Recent(2 * table.nbytes)
+    for number in (1, 2, 1, 3, 1, 2):
+        get(number)
+    assert read == [1, 2, 3, 2]
+    read.clear()
+    recent = tables.Recent(0)
+    for number in (1, 1, 2, 1):
+        get(number)
+    assert read == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("group_rows", "lengths"), [(3, [3, 3, 1]), (7, [7]), (100, [7])])
+def test_parts_are_written_in_groups_of_one_length(group_rows: int, lengths: list[int]) -> None:
+    parts = [held("ab", [1, 2]), held("", []), held("cdef", [3, 4, 5, 6]), held("g", [7])]
+    sink = io.BytesIO()
+    tables.write_held(sink, parts, COLUMNS, notes={}, group_rows=group_rows)
+    found = pq.ParquetFile(sink)
+    assert [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)] == lengths
+    assert found.read()["size"].to_pylist() == [1, 2, 3, 4, 5, 6, 7]
+    empty = io.BytesIO()
+    tables.write_held(empty, [], COLUMNS, notes={}, group_rows=group_rows)
+    assert pq.ParquetFile(empty).read().num_rows == 0
