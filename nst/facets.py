@@ -343,15 +343,17 @@ def _ranked(
         keys = [key(text) if text is not None else "" for text in texts]
         # Stable, so that those which are alike but for case or zeros do not stand by chance.
         order.sort(key=keys.__getitem__)
+        # Of a million texts the most that is in memory here.
+        del keys
     distinct: list[str] = []
-    ranks = [-1] * len(texts)
-    for i in order:
+    ranks = np.zeros(len(order), np.int64)
+    for place, i in enumerate(order):
         text = texts[i]
         if text is not None and (not distinct or distinct[-1] != text):
             distinct.append(text)
-        ranks[i] = len(distinct) - 1
-    table = np.array(ranks, np.int64)
-    table[table < 0] = len(distinct)
+        ranks[place] = len(distinct) - 1
+    table = np.full(len(texts), len(distinct), np.int64)
+    table[order] = ranks
     return Facet(field, "text", distinct, _recoded(codes, table, len(distinct)))
 
 
@@ -383,7 +385,9 @@ def _picture(path: str) -> str | None:
     """A relative path as a URL; None for what would lead out of the output."""
     if any(part in ("", ".", "..") for part in path.split("/")):
         return None
-    return quote(path)
+    quoted = quote(path)
+    # Not twice in memory where it is the same, as it is of most.
+    return path if quoted == path else quoted
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:

@@ -86,6 +86,8 @@ def _write_metadata(
     finder = _Finder(plan, ledger, errors)
     labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
     ended = _Ended(num_done_before=finder.num_done_before)
+    # What it took to read the records and to find the jobs among them.
+    release_memory()
 
     def parts() -> Iterator[Held]:
         for start in range(0, len(plan.jobs), _ROWS_AT_ONCE):
