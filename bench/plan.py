@@ -1,7 +1,9 @@
-"""How long a manifest takes to be read and planned, and how much memory: `python -m bench.plan`.
+"""What a run takes besides its pictures, in time and memory: `python -m bench.plan`.
 
 For each number of rows a manifest is made, as Parquet and as CSV, and an output in which every other
-row is done. Each is then planned in a process of its own by the functions that a run calls. The
+row is done. Each is then read and planned in a process of its own by the functions that a run calls.
+After the plan of the Parquet manifest comes what ends a run of which nothing else was made: metadata
+and gallery; and then the records, all but one of them, are put together into one part. The
 inputs are few and small, since reading them is not what is measured, and the backbone is the one whose
 weights come along: those of others are looked at with PyTorch, which takes 0.7 GB by itself.
 """
@@ -14,6 +16,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -30,7 +33,7 @@ from PIL import Image
 from bench.gallery import with_curves
 from bench.process import measured
 from bench.sections import in_place, table
-from nst import metadata, pipeline
+from nst import gallery, metadata, pipeline, records
 from nst.metadata import LayerLoss, Outcome
 from nst.plan import Plan, PlannedJob
 from nst.settings import RunSettings
@@ -66,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One manifest, read and planned."""
+    """One manifest, read and planned, and what came after that, where anything did."""
 
     num_rows: int
     manifest: str
@@ -74,6 +77,7 @@ class Planned:
     num_to_make: int
     num_groups: int
     steps: tuple[Step, ...]
+    ending: tuple[Step, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -122,7 +126,7 @@ def main() -> None:
 
 
 def to_markdown(found: Sequence[Planned]) -> str:
-    """The section, with the target, and for each manifest what its steps took."""
+    """The section, with the target, for each manifest what its steps took, and what came after."""
     largest = [each for each in found if each.num_rows == max(f.num_rows for f in found)]
     seconds, peak_mb = (max(map(get, largest)) for get in (_seconds, _peak_mb))
     is_met = seconds <= _MAX_SECONDS and peak_mb <= _MAX_MB
@@ -137,7 +141,7 @@ in a process of its own. Seconds of the clock, and of the processor; the most me
 Target: {SIZES[-1]:,} rows in at most {_MAX_SECONDS} s and {_MAX_MB} MB; {met} with {largest[0].num_rows:,} rows in {seconds:.1f} s and {peak_mb:.0f} MB.
 
 {table(_HEADER, [_row(each) for each in found])}
-"""
+{_ending(found)}"""
 
 
 _HEADER = [
@@ -146,12 +150,41 @@ _HEADER = [
 ]
 
 
-def _row(one: Planned) -> list[str]:
-    steps = [
-        cell
-        for step in one.steps
-        for cell in (f"{step.seconds:.2f}", f"{step.cpu_seconds:.2f}", f"{step.peak_mb:.0f}")
+_ENDING_HEADER = [
+    *("rows", "finish s", "CPU s", "MB", "CPU us a row"),
+    *("compact s", "CPU s", "MB", "CPU us a record"),
+]
+
+
+def _ending(found: Sequence[Planned]) -> str:
+    rows = [_ending_row(each) for each in found if each.ending]
+    if not rows:
+        return ""
+    return f"""
+What comes after the plan, in the same process, which has the plan to its end: `finish` writes the metadata and the gallery, and
+`compact` puts the records together into one part. The other half of the rows counts as failed, since nothing is painted.
+
+{table(_ENDING_HEADER, rows)}
+"""
+
+
+def _ending_row(one: Planned) -> list[str]:
+    finish, compact = one.ending
+    return [
+        f"{one.num_rows:,}",
+        *_cells(finish),
+        f"{finish.cpu_seconds / one.num_rows * 1e6:.1f}",
+        *_cells(compact),
+        f"{compact.cpu_seconds / max(one.num_done, 1) * 1e6:.1f}",
     ]
+
+
+def _cells(step: Step) -> tuple[str, str, str]:
+    return f"{step.seconds:.2f}", f"{step.cpu_seconds:.2f}", f"{step.peak_mb:.0f}"
+
+
+def _row(one: Planned) -> list[str]:
+    steps = [cell for step in one.steps for cell in _cells(step)]
     return [
         f"{one.num_rows:,}",
         one.manifest,
@@ -171,28 +204,54 @@ def _peak_mb(one: Planned) -> float:
 
 
 def measure(folder: Path, suffix: str) -> Planned:
-    """What planning took of the manifest of this suffix, in a process of its own."""
+    """What the manifest of this suffix took, in a process of its own."""
     manifest, output = folder / f"in/rows.{suffix}", folder / "out"
     command = [sys.executable, "-m", "bench.plan", "--one", str(manifest), str(output)]
     found = json.loads(measured(command, cwd=_ROOT).lines[-1].text)
-    one = Planned(**found | {"steps": tuple(Step(**step) for step in found["steps"])})
-    _log.info("%s rows of %s: %.1f s, %.0f MB", one.num_rows, suffix, one.seconds, one.peak_mb)
+    steps = {name: tuple(Step(**step) for step in found[name]) for name in ("steps", "ending")}
+    one = Planned(**found | steps)
+    for step in (*one.steps, *one.ending):
+        _log.info(
+            "%s rows of %s, %s: %.1f s, %.1f CPU s, %.0f MB",
+            *(one.num_rows, suffix, step.name, step.seconds, step.cpu_seconds, step.peak_mb),
+        )
     return one
 
 
 def _planned(manifest: str, output: str) -> Planned:
-    """Read and plan a manifest in this process, as a run does it."""
+    """Read and plan a manifest in this process, as a run does it, and end one of Parquet."""
     settings = RunSettings(output=output)
     rows, reading = _step("read", lambda: pipeline.read_manifest(manifest, settings))
     plan, planning = _step("plan", lambda: pipeline.plan_rows(rows, settings, download=False))
+    suffix = manifest.rpartition(".")[2]
     return Planned(
         num_rows=len(plan.jobs),
-        manifest=manifest.rpartition(".")[2],
+        manifest=suffix,
         num_done=len(plan.done),
         num_to_make=plan.num_pictures_to_make,
         num_groups=len(plan.groups),
         steps=(reading, planning),
+        ending=_ended(plan, settings) if suffix == FORMATS[0] else (),
     )
+
+
+def _ended(plan: Plan, settings: RunSettings) -> tuple[Step, ...]:
+    output = Path(settings.output)
+    # A gallery of an earlier time would not be written again.
+    for name in gallery.FOLDERS:
+        shutil.rmtree(output / name, ignore_errors=True)
+    report, finishing = _step("finish", lambda: pipeline.finish(plan, settings))
+    assert report.num_ok == len(plan.done)
+    # Elsewhere, so that the output stays as it is.
+    other = output.with_name("compacted")
+    shutil.rmtree(other, ignore_errors=True)
+    shutil.copytree(output / records.FOLDER, other / records.FOLDER, copy_function=os.link)
+    _, compacting = _step("compact", lambda: _compact(str(other), plan.done[:1]))
+    return finishing, compacting
+
+
+def _compact(output: str, forgotten: Sequence[str]) -> None:
+    records.forget(output, records.read(output), forgotten)
 
 
 def _step(name: str, work: Callable[[], _T]) -> tuple[_T, Step]:

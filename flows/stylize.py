@@ -221,8 +221,8 @@ def ended(
 ) -> Any:
     """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
     _show(report, progress, settings, gallery_base_url)
-    if report.failed:
-        message = f"{len(report.failed)} of {report.num_rows} rows failed"
+    if report.num_failed:
+        message = f"{report.num_failed} of {report.num_rows} rows failed"
         return Completed(name="PartiallyFailed", message=message, data=report)
     return report
 
@@ -247,7 +247,7 @@ def _show(
         key=SUMMARY_KEY,
         description=line,
     )
-    if not report.failed:
+    if not report.num_failed:
         return
     create_table_artifact(
         summary.failed_table(report),
@@ -261,7 +261,7 @@ def _show(
             "prefect.resource.name": str(runtime.flow_run.name),
         },
         payload={
-            "num_failed": len(report.failed),
+            "num_failed": report.num_failed,
             "num_rows": report.num_rows,
             "failed_by_reason": dict(report.failed_by_reason),
             "output": settings.output,

@@ -29,7 +29,7 @@ def group_line(group: Group, report: GroupReport, seconds: float) -> str:
 
 def ended_line(report: RunReport, gallery_base_url: str | None) -> str:
     """What became of the run, for the log."""
-    failed = f", {len(report.failed)} failed" if report.failed else ""
+    failed = f", {report.num_failed} failed" if report.num_failed else ""
     url = gallery_url(report, gallery_base_url)
     return f"{report.num_ok} of {report.num_rows} rows ok{failed}; gallery: {url}"
 
@@ -97,7 +97,7 @@ def failed_table(report: RunReport) -> list[dict[str, Any]]:
 def failed_title(report: RunReport) -> str:
     """What the table of failed rows shows, and where the others are."""
     shown = min(len(report.failed), MAX_FAILED_ROWS)
-    return f"{shown} of {len(report.failed)} failed rows; all are in {report.metadata_url}"
+    return f"{shown} of {report.num_failed} failed rows; all are in {report.metadata_url}"
 
 
 def _speed(num_made: int, seconds: float) -> str:

@@ -66,6 +66,8 @@ _KINDS: Mapping[str, Kind] = {
             "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded",
             "TooManyRequests", "RequestTimeout", "RequestTimeoutException", "InternalError",
             "ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict",
+            # Of an upload in parts that is complete, whose answer was lost.
+            "NoSuchUpload",
             # A body that was damaged on its way there.
             "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch",
             "XAmzContentChecksumMismatch",

@@ -263,7 +263,7 @@ def run(
             )
     if json_:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
-    if report.failed:
+    if report.num_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -593,8 +593,13 @@ def _plan_summary(plan: Plan) -> str:
 def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
     print(f"{report.num_ok} of {_count(report.num_rows, 'row')} ok{before}")
+    if report.num_failed > len(report.failed):
+        print(
+            f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "
+            "all of them"
+        )
     _print_rows([_failed_row(record) for record in report.failed], "failed")
-    if report.failed:
+    if report.num_failed:
         _print_counts(report)
     print(f"Metadata: {report.metadata_url}")
     print(f"Gallery: {report.gallery_url}")

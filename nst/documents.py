@@ -13,7 +13,7 @@ from nst.audit import Audit
 from nst.estimate import Estimate
 from nst.metadata import Record
 from nst.plan import Plan
-from nst.reports import RunReport
+from nst.reports import MAX_FAILED, RunReport
 from nst.weights import WeightsFile
 
 SCHEMA_VERSION = 1
@@ -43,7 +43,10 @@ class RunDocument:
     num_done_before: Annotated[int, "Rows that had their picture before this run."]
     num_made: Annotated[int, "Pictures that this run made; rows that say the same share one."]
     failed_by_reason: Annotated[Mapping[str, int], "Failed rows by reason."]
-    failed: Annotated[Sequence[FailedRow], "Every failed row: `row`, `id`, `reason`, `error`."]
+    failed: Annotated[
+        Sequence[FailedRow],
+        f"Every failed row, or the first {MAX_FAILED} of more: `row`, `id`, `reason`, `error`.",
+    ]
     wall_s: Annotated[float, "Seconds from the manifest to the gallery."]
     images_per_s: Annotated[float, "Pictures that this run made, by those seconds."]
     metadata: Annotated[str, "Path or URL of the metadata."]
@@ -156,7 +159,7 @@ def run_document(report: RunReport, *, num_made: int, wall_s: float) -> RunDocum
     return RunDocument(
         num_rows=report.num_rows,
         num_ok=report.num_ok,
-        num_failed=len(report.failed),
+        num_failed=report.num_failed,
         num_done_before=report.num_done_before,
         num_made=num_made,
         failed_by_reason=dict(report.failed_by_reason),

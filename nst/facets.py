@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -27,6 +27,8 @@ MAX_RUNS = 255
 
 Value: TypeAlias = str | int | float
 Codes: TypeAlias = NDArray[np.int32]
+# Of each field one for every item, so that a byte makes a difference.
+SmallCodes: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 # What JavaScript cannot tell from its neighbours.
 _MAX_EXACT = 2**53
@@ -39,15 +41,16 @@ _MAX_PX = 2**16 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A run whose metadata is read. `base` leads from the gallery to its files: "" or "…/".
+    """A run. `base` leads from the gallery to its files: "" or "…/".
 
-    `previews` are the names of the files among its inputs. `thumbnails` are the paths of those that
-    it has, where pictures may have some that the metadata does not name.
+    `metadata` is an open file, since all of it is more than need be in memory. `previews` are the
+    names of the files among its inputs. `thumbnails` are the paths of those that it has, where
+    pictures may have some that the metadata does not name.
     """
 
     name: str
     base: str
-    metadata: bytes
+    metadata: IO[bytes]
     previews: Set[str]
     thumbnails: Set[str] = frozenset()
 
@@ -57,13 +60,13 @@ class Source:
 class Facet:
     """One field of all items: its distinct values, ascending, and which of them each item has.
 
-    The code of a missing value is `len(values)`.
+    The code of a missing value is `len(values)`; of codes up to that the type is the smallest.
     """
 
     field: Field
     kind: Literal["number", "text"]
     values: Sequence[Value]
-    codes: Codes
+    codes: SmallCodes
 
     @cached_property
     def num_missing(self) -> int:
@@ -195,7 +198,7 @@ def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
     return bool(used) and all(f"{stem}-256.webp" in sources[run].previews for run, stem in used)
 
 
-def lacks_thumbnails(table: bytes) -> bool:
+def lacks_thumbnails(table: IO[bytes]) -> bool:
     """Whether the metadata has a picture for which it names no thumbnail. Raises ConfigError."""
     with _explained():
         columns = CodedColumns(table)
@@ -340,20 +343,22 @@ def _ranked(
         keys = [key(text) if text is not None else "" for text in texts]
         # Stable, so that those which are alike but for case or zeros do not stand by chance.
         order.sort(key=keys.__getitem__)
+        # Of a million texts the most that is in memory here.
+        del keys
     distinct: list[str] = []
-    ranks = [-1] * len(texts)
-    for i in order:
+    ranks = np.zeros(len(order), np.int64)
+    for place, i in enumerate(order):
         text = texts[i]
         if text is not None and (not distinct or distinct[-1] != text):
             distinct.append(text)
-        ranks[i] = len(distinct) - 1
-    table = np.array(ranks, np.int64)
-    table[table < 0] = len(distinct)
+        ranks[place] = len(distinct) - 1
+    table = np.full(len(texts), len(distinct), np.int64)
+    table[order] = ranks
     return Facet(field, "text", distinct, _recoded(codes, table, len(distinct)))
 
 
-def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> Codes:
-    return np.append(table, missing).astype(np.int32)[codes]
+def _recoded(codes: Codes, table: NDArray[np.int64], missing: int) -> SmallCodes:
+    return np.append(table, missing).astype(np.min_scalar_type(missing))[codes]
 
 
 def _run_facet(sources: Sequence[Source], run: NDArray[np.uint8]) -> Facet:
@@ -380,7 +385,9 @@ def _picture(path: str) -> str | None:
     """A relative path as a URL; None for what would lead out of the output."""
     if any(part in ("", ".", "..") for part in path.split("/")):
         return None
-    return quote(path)
+    quoted = quote(path)
+    # Not twice in memory where it is the same, as it is of most.
+    return path if quoted == path else quoted
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:

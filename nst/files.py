@@ -1,13 +1,15 @@
 """Files of this machine <-> bytes, each appearing under its name whole or not at all."""
 
 import errno
+import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from nst.errors import (
     ConfigError,
@@ -20,6 +22,7 @@ from nst.errors import (
 from nst.redaction import redacted
 
 _MAX_READS = 3
+_BLOCK_BYTES = 1 << 20
 
 # What a file system says of one path, and what of itself, with what to do about it.
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -38,23 +41,37 @@ def read_file(path: Path, *, max_bytes: int | None = None) -> bytes:
     """The whole file, of one moment. Raises NotFoundError, ForbiddenError, TooLargeError,
     CorruptTransferError for one that is never still, and StorageError otherwise.
     """
+    sink = io.BytesIO()
+    read_file_into(path, sink, max_bytes=max_bytes)
+    return sink.getvalue()
+
+
+def read_file_into(path: Path, sink: IO[bytes], *, max_bytes: int | None = None) -> None:
+    """As `read_file`, some at a time into a file of ours, in place of what that held."""
     with _translated("read", path):
         for _ in range(_MAX_READS):
+            sink.seek(0)
+            sink.truncate()
             with open(path, "rb", opener=_at_once) as file:
                 before = os.fstat(file.fileno())
                 _check_kind(path, before)
                 check_size(str(path), before.st_size, max_bytes)
-                data = file.read(before.st_size + 1)
+                size = 0
+                # One byte more, to see whether there is one.
+                while size <= before.st_size and (
+                    block := file.read(min(_BLOCK_BYTES, before.st_size + 1 - size))
+                ):
+                    size += sink.write(block)
                 after = os.fstat(file.fileno())
-            is_whole = len(data) == before.st_size
+            is_whole = size == before.st_size
             if is_whole and (before.st_size, before.st_mtime_ns) == (
                 after.st_size,
                 after.st_mtime_ns,
             ):
-                return data
+                return
     raise CorruptTransferError(
         f"cannot read {redacted(str(path))}: expected {before.st_size} bytes that stay as they "
-        f"are, found {len(data)} and a file that changes; wait until its writer is done"
+        f"are, found {size} and a file that changes; wait until its writer is done"
     )
 
 
@@ -70,14 +87,27 @@ def check_size(name: str, num_bytes: int, max_bytes: int | None) -> None:
 def write_file(path: Path, data: bytes) -> str:
     """Put the whole file under its name at once and for good, over any that is there.
 
-    Returns the version that a listing will tell of it. Raises StorageError, which ends the run, and leaves what was there.
+    Returns the version that a listing will tell of it. Raises StorageError, which ends the run, and
+    leaves what was there.
     """
+    return write_blocks(path, (data,))
+
+
+def blocks_of(file: IO[bytes], num_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
+    """All that a file of ours holds, from its beginning, so many bytes at a time."""
+    file.seek(0)
+    while block := file.read(num_bytes):
+        yield block
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> str:
+    """As `write_file`, of bytes that come some at a time."""
     with _translated("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                file.writelines(blocks)
                 file.flush()
                 os.fsync(file.fileno())
                 version = str(os.fstat(file.fileno()).st_mtime_ns)

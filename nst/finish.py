@@ -2,9 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nst import gallery, metadata, output, records, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
@@ -12,17 +17,19 @@ from nst.facets import Source, lacks_thumbnails
 from nst.job import Job
 from nst.metadata import Outcome, Record, Status
 from nst.output import failure
-from nst.plan import Plan
+from nst.plan import Group, Plan, PlannedJob
 from nst.records import Brief, Ledger
-from nst.reports import RunReport
+from nst.reports import MAX_FAILED, RunReport
 from nst.settings import RunSettings
-from nst.tables import Held, TableError
+from nst.tables import Held, TableError, places, release_memory
 from nst.texts import told_apart
 
 # Of a gallery's files so many are written at a time, and as few as hold so many bytes.
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 8 << 20
 _ROWS_AT_ONCE = 1000
+
+_File = TypeVar("_File", bound=IO[bytes])
 
 # Below the first of several outputs, where their gallery goes unless told otherwise.
 COMPARE = "compare"
@@ -35,104 +42,146 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
     Raises CredentialError where the gallery is refused, by when all else is written.
     """
     metadata_url = storage.join(settings.output, output.METADATA)
-    table, failed = _write_metadata(metadata_url, plan, settings, errors or {})
-    (name,) = _run_names([settings.output])
-    gallery_url = _write_gallery(settings.output, [_source(name, settings.output, "", table)])
-    done = set(plan.done)
+    release_memory()
+    # Of a million rows it is more than should be in memory at once.
+    with TemporaryFile() as table:
+        ended = _write_metadata(table, metadata_url, plan, settings, errors or {})
+        release_memory()
+        (name,) = _run_names([settings.output])
+        gallery_url = _write_gallery(settings.output, [_source(name, settings.output, "", table)])
     return RunReport(
         num_rows=len(plan.jobs),
-        num_ok=len(plan.jobs) - len(failed),
-        num_done_before=sum(job.id in done for job in plan.jobs),
-        failed_by_reason=Counter(record.outcome.reason or "" for record in failed),
-        failed=failed,
+        num_ok=len(plan.jobs) - ended.failed_by_reason.total(),
+        num_done_before=ended.num_done_before,
+        failed_by_reason=ended.failed_by_reason,
+        failed=tuple(ended.failed),
         gallery_url=storage.browsable(gallery_url),
         metadata_url=metadata_url,
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Ended:
+    """What is told of the rows, as they are gone through; of the failed ones not all are kept."""
+
+    num_done_before: int
+    failed_by_reason: Counter[str] = field(default_factory=Counter)
+    failed: list[Record] = field(default_factory=list)
+
+    def add(self, jobs: Sequence[Job], outcomes: Held) -> None:
+        at = np.nonzero(np.array(outcomes.values("status")) == "failed")[0]
+        self.failed_by_reason.update(reason or "" for reason in outcomes.values("reason", at))
+        kept = at[: MAX_FAILED - len(self.failed)]
+        self.failed.extend(
+            metadata.record_of(jobs[place], replace(metadata.outcome_of_row(row), loss_curve=()))
+            for place, row in zip(kept.tolist(), outcomes.take(kept).rows(), strict=True)
+        )
+
+
 def _write_metadata(
-    url: str, plan: Plan, settings: RunSettings, errors: Mapping[str, str]
-) -> tuple[bytes, tuple[Record, ...]]:
-    """Its bytes, and the rows that failed, without their curves."""
+    table: IO[bytes], url: str, plan: Plan, settings: RunSettings, errors: Mapping[str, str]
+) -> _Ended:
+    """Put the metadata into `table` and to its place, and the records together."""
     ledger = records.read(settings.output)
     finder = _Finder(plan, ledger, errors)
     labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
-    failed: list[Record] = []
+    ended = _Ended(num_done_before=finder.num_done_before)
+    # What it took to read the records and to find the jobs among them.
+    release_memory()
 
     def parts() -> Iterator[Held]:
         for start in range(0, len(plan.jobs), _ROWS_AT_ONCE):
             jobs = plan.jobs[start : start + _ROWS_AT_ONCE]
             outcomes = finder.outcomes(start, jobs)
-            failed.extend(_failed(jobs, outcomes))
+            ended.add(jobs, outcomes)
             yield metadata.hold_rows(jobs, labels).beside(outcomes)
 
-    table = metadata.held_metadata_to_parquet(parts(), labels)
-    storage.write_bytes(url, table)
+    metadata.write_held_metadata(table, parts(), labels)
+    storage.write_file(url, table)
     records.compact(settings.output, ledger, also=plan.failed)
-    return table, tuple(failed)
-
-
-def _failed(jobs: Sequence[Job], outcomes: Held) -> list[Record]:
-    at = np.nonzero(np.array(outcomes.values("status")) == "failed")[0]
-    rows = outcomes.take(at).rows()
-    return [
-        metadata.record_of(jobs[place], replace(metadata.outcome_of_row(row), loss_curve=()))
-        for place, row in zip(at.tolist(), rows, strict=True)
-    ]
+    return ended
 
 
 class _Finder:
-    """What became of jobs: by the plan, by the records, or by what ended their groups."""
+    """What became of jobs: by the plan, by the records, or by what ended their groups.
+
+    By positions, since a million ids in a dict take more than all that is known of them.
+    """
 
     def __init__(self, plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> None:
+        self._plan = plan
         self._ledger = ledger
         self._errors = errors
-        self._failed = {outcome.id: outcome for outcome in plan.failed}
-        self._groups = {one.job.id: (one, group) for group in plan.groups for one in group.jobs}
-        self._made_at = ledger.made.find(job.id for job in plan.jobs)
-        self._failed_at = ledger.failed.find(job.id for job in plan.jobs)
+        self._planned = [one for group in plan.groups for one in group.jobs]
+        self._group_ends = np.cumsum([len(group.jobs) for group in plan.groups])
+        ids = [job.id for job in plan.jobs]
+        self._planned_at = places(ids, (one.job.id for one in self._planned))
+        self._lost_at = places(ids, (outcome.id for outcome in plan.failed))
+        self._made_at, self._failed_at = ledger.made.find(ids), ledger.failed.find(ids)
+
+    @property
+    def num_done_before(self) -> int:
+        return int(np.count_nonzero((self._planned_at < 0) & (self._lost_at < 0)))
 
     def outcomes(self, start: int, jobs: Sequence[Job]) -> Held:
         """Those of the jobs from number `start` on, in their order, read together, as columns."""
-        made, failed = self._ledger.made, self._ledger.failed
-        made_at, failed_at = (
-            at[start : start + len(jobs)] for at in (self._made_at, self._failed_at)
-        )
-        briefs = zip(made.briefs(made_at), failed.briefs(failed_at), strict=True)
-        others: dict[int, Outcome] = {}
+        part = slice(start, start + len(jobs))
+        planned_at, lost_at = self._planned_at[part], self._lost_at[part]
+        made_at, failed_at = self._made_at[part], self._failed_at[part]
+        others = {
+            place: self._plan.failed[lost_at[place]]
+            for place in np.nonzero(lost_at >= 0)[0].tolist()
+        }
         are_failed = np.zeros(len(jobs), bool)
-        for number, (job, (brief, other)) in enumerate(zip(jobs, briefs, strict=True)):
-            found = self._by_plan(job, brief, records.last_failure(other, brief))
+        for place, found in self._of_planned(planned_at, made_at, failed_at, lost_at < 0):
             if isinstance(found, Outcome):
-                others[number] = found
+                others[place] = found
             else:
-                are_failed[number] = found == "failed"
+                are_failed[place] = found == "failed"
         is_other = np.isin(np.arange(len(jobs)), list(others))
         is_made = ~is_other & ~are_failed
         held = Held.joined(
             [
-                made.full(made_at[is_made]),
-                failed.full(failed_at[are_failed]),
-                metadata.hold_outcomes(others.values()),
+                self._ledger.made.full(made_at[is_made]),
+                self._ledger.failed.full(failed_at[are_failed]),
+                metadata.hold_outcomes(others[place] for place in sorted(others)),
             ]
         )
-        places = np.concatenate([np.nonzero(each)[0] for each in (is_made, are_failed, is_other)])
-        return held.take(np.argsort(places))
+        order = np.concatenate([np.nonzero(each)[0] for each in (is_made, are_failed, is_other)])
+        return held.take(np.argsort(order))
 
-    def _by_plan(self, job: Job, made: Brief | None, failed: Brief | None) -> Outcome | Status:
-        """The outcome, or which of the two last records has it."""
-        if job.id in self._failed:
-            return self._failed[job.id]
-        if job.id not in self._groups:
-            return "ok"
-        planned, group = self._groups[job.id]
+    def _of_planned(
+        self,
+        planned_at: NDArray[np.int64],
+        made_at: NDArray[np.int64],
+        failed_at: NDArray[np.int64],
+        is_wanted: NDArray[np.bool_],
+    ) -> Iterator[tuple[int, Outcome | Status]]:
+        """Of each job that was to be made, by its place, its outcome, or which record has it."""
+        at = np.nonzero(is_wanted & (planned_at >= 0))[0]
+        numbers = planned_at[at]
+        groups = np.searchsorted(self._group_ends, numbers, side="right")
+        briefs = zip(
+            self._ledger.made.briefs(made_at[at]),
+            self._ledger.failed.briefs(failed_at[at]),
+            strict=True,
+        )
+        for place, number, group, (made, failed) in zip(
+            at.tolist(), numbers.tolist(), groups.tolist(), briefs, strict=True
+        ):
+            planned, last = self._planned[number], records.last_failure(failed, made)
+            yield place, self._by_records(planned, self._plan.groups[group], made, last)
+
+    def _by_records(
+        self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None
+    ) -> Outcome | Status:
         if made is not None and made.key == planned.key and made.finished_at != planned.outdated:
             return "ok"
         if failed is not None and failed.key == planned.key:
             return "failed"
         why = self._errors.get(group.name, "it was not reached")
         error = NSTError(f"its group ended early: {why}; run it again")
-        return failure(job.id, error, key=planned.key)
+        return failure(planned.job.id, error, key=planned.key)
 
 
 def rebuild_gallery(
@@ -152,11 +201,12 @@ def rebuild_gallery(
             f"{place}: expected a folder of the gallery's own, found the output of a run; choose "
             "another with --to"
         )
-    sources = [
-        _source(name, url, link, _read_table(url))
-        for name, url, link in zip(_run_names(urls), urls, links, strict=True)
-    ]
-    return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
+    with ExitStack() as opened:
+        sources = [
+            _source(name, url, link, _read_table(url, opened.enter_context(TemporaryFile())))
+            for name, url, link in zip(_run_names(urls), urls, links, strict=True)
+        ]
+        return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
 
 
 def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
@@ -167,20 +217,22 @@ def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
 def read_metadata(url: str) -> list[Record]:
     """The rows of an output's last run. Raises ConfigError where there was none."""
     try:
-        return metadata.metadata_from_parquet(_read_table(url))
+        return metadata.metadata_from_parquet(_read_table(url, BytesIO()).getvalue())
     except (TableError, KeyError) as exc:
         uri = storage.join(url, output.METADATA)
         raise ConfigError(f"{uri}: expected the metadata of a run, found {exc}") from exc
 
 
-def _read_table(url: str) -> bytes:
+def _read_table(url: str, file: _File) -> _File:
+    """The metadata of an output, put into `file`. Raises ConfigError where there is none."""
     try:
-        return storage.read_bytes(storage.join(url, output.METADATA))
+        storage.read_into(storage.join(url, output.METADATA), file)
+        return file
     except NotFoundError as exc:
         raise ConfigError(f"{exc}; expected the output of a run") from exc
 
 
-def _source(name: str, url: str, base: str, table: bytes) -> Source:
+def _source(name: str, url: str, base: str, table: IO[bytes]) -> Source:
     previews = storage.list_sizes(storage.join(url, output.INPUTS))
     # A release that made none did not name any; they may have been made since.
     thumbnails = (

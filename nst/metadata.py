@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from io import BytesIO
 from itertools import islice
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from nst.errors import Reason
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, Job, PictureParams, params_dict
@@ -238,12 +239,20 @@ def outcomes_from_parquet(data: bytes) -> list[Outcome]:
 
 def hold_outcomes(outcomes: Iterable[Outcome]) -> Held:
     """The outcomes as columns."""
-    return Held.of_rows(map(asdict, outcomes), OUTCOME_COLUMNS)
+    listed = list(outcomes)
+    values: dict[str, list[Any]] = {
+        column.name: [getattr(outcome, column.name) for outcome in listed]
+        for column in OUTCOME_COLUMNS
+    }
+    for name in ("loss_curve", "style_layer_losses"):
+        values[name] = [[asdict(each) for each in several] for several in values[name]]
+    return Held.of(values, OUTCOME_COLUMNS)
 
 
-def held_outcomes_to_parquet(parts: Iterable[Held]) -> bytes:
-    """As `outcomes_to_parquet`, of outcomes that are held as columns."""
-    return write_held(parts, OUTCOME_COLUMNS, notes=_NOTES)
+def write_held_outcomes(file: IO[bytes], parts: Iterable[Held]) -> None:
+    """As `outcomes_to_parquet`, of outcomes that are held as columns, into an open file."""
+    # Few together, since they are read a few at a time.
+    write_held(file, parts, OUTCOME_COLUMNS, notes=_NOTES, group_rows=1000)
 
 
 def iterate_outcomes(data: bytes) -> Iterator[Outcome]:
@@ -277,7 +286,9 @@ def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> byt
         hold_rows(chunk, labels).beside(hold_outcomes(record.outcome for record in chunk))
         for chunk in chunks
     )
-    return held_metadata_to_parquet(parts, labels)
+    sink = BytesIO()
+    write_held_metadata(sink, parts, labels)
+    return sink.getvalue()
 
 
 _RECORDS_AT_ONCE = 1000
@@ -307,10 +318,10 @@ def hold_rows(rows: Iterable[Record | Job], labels: Sequence[str]) -> Held:
     return Held.of_rows(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
 
 
-def held_metadata_to_parquet(parts: Iterable[Held], labels: Sequence[str]) -> bytes:
-    """As `metadata_to_parquet`, of rows that are held as columns."""
+def write_held_metadata(file: IO[bytes], parts: Iterable[Held], labels: Sequence[str]) -> None:
+    """As `metadata_to_parquet`, of rows that are held as columns, into an open file."""
     columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
-    return write_held(parts, columns, notes=_NOTES)
+    write_held(file, parts, columns, notes=_NOTES, group_rows=5000)
 
 
 def _label_columns(labels: Sequence[str]) -> list[Column]:

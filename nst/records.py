@@ -35,7 +35,7 @@ from nst.metadata import (
     Outcome,
     Status,
 )
-from nst.tables import INT32, INT64, Column, FileRows, Held, TableError, hold
+from nst.tables import INT32, INT64, Column, FileRows, Held, Recent, TableError, hold
 
 FOLDER = "records"
 SINGLES = f"{FOLDER}/new"
@@ -49,6 +49,7 @@ _MAX_PARTS = 32
 _SINGLES_AT_ONCE = 10_000
 _ROWS_AT_ONCE = 1000
 _MAX_SINGLES_BYTES = 64 << 20
+_MAX_PARTS_BYTES = 32 << 20
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
@@ -71,12 +72,12 @@ def path(job_id: str, status: str) -> str:
 class Ledger:
     """The last record of each id that was made, and of each that failed.
 
-    `singles` are the ids of the single records among them, by the names of their files.
+    `singles` are the names of the files of the single records among them.
     """
 
     made: "Shelf"
     failed: "Shelf"
-    singles: Mapping[str, str]
+    singles: tuple[str, ...]
     parts: tuple[str, ...]
 
     def last_failure(self, job_id: str) -> Outcome | None:
@@ -199,6 +200,7 @@ class _Sources:
         self._singles = tempfile.SpooledTemporaryFile(_MAX_SINGLES_BYTES)  # noqa: SIM115
         self._files.callback(self._singles.close)
         self._rows: dict[int, FileRows] = {}
+        self._recent = Recent(_MAX_PARTS_BYTES)
         self._lock = threading.Lock()
 
     def keep(self, outcome: Outcome) -> int:
@@ -217,8 +219,8 @@ class _Sources:
                 uri = storage.join(self._output, FOLDER, self._parts[source])
                 file = tempfile.TemporaryFile()  # noqa: SIM115 closed with the others
                 self._files.callback(file.close)
-                file.write(storage.read_bytes(uri))
-                self._rows[source] = FileRows(file, OUTCOME_COLUMNS)
+                storage.read_into(uri, file)
+                self._rows[source] = FileRows(file, OUTCOME_COLUMNS, self._recent)
             return self._rows[source].take(at)
 
     def _single(self, at: int) -> Outcome:
@@ -248,15 +250,15 @@ def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger
         if found is not None:
             held.append(found.with_number("source", number))
     names = sorted(names)
-    singles: dict[str, str] = {}
+    singles: list[str] = []
     for start in range(0, len(names), _SINGLES_AT_ONCE):
         some = names[start : start + _SINGLES_AT_ONCE]
         outcomes = storage.in_parallel(
             _read_single, [storage.join(output, SINGLES, name) for name in some]
         )
-        known = {name: each for name, each in zip(some, outcomes, strict=True) if each is not None}
-        singles |= {name: outcome.id for name, outcome in known.items()}
-        held.append(_held(known.values(), sources))
+        known = [each is not None for each in outcomes]
+        singles.extend(itertools.compress(some, known))
+        held.append(_held([each for each in outcomes if each is not None], sources))
     everything = Held.joined(held)
     del held
     made, failed = (everything.where("status", status) for status in ("ok", "failed"))
@@ -264,7 +266,7 @@ def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger
     return Ledger(
         Shelf(made.last_of_each("id"), sources),
         Shelf(failed.last_of_each("id"), sources),
-        singles,
+        tuple(singles),
         parts,
     )
 
@@ -279,9 +281,7 @@ def compact(output: str, ledger: Ledger, *, also: Iterable[Outcome] = ()) -> Non
 
     Killed half-way, it leaves some records twice, which say the same.
     """
-    news = {
-        outcome.id: outcome for outcome in also if _is_news(outcome, ledger.failed.get(outcome.id))
-    }
+    news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
     if not ledger.singles and not news:
         return
     if len(ledger.parts) >= _MAX_PARTS:
@@ -316,14 +316,25 @@ def _write_part(
         for shelf in shelves
         for start in range(0, len(shelf), _ROWS_AT_ONCE)
     )
-    data = metadata.held_outcomes_to_parquet(
-        itertools.chain(portions, [metadata.hold_outcomes(news.values())])
-    )
-    storage.write_bytes(storage.join(output, FOLDER, name), data)
+    with tempfile.TemporaryFile() as file:
+        metadata.write_held_outcomes(
+            file, itertools.chain(portions, map(metadata.hold_outcomes, _portions(news.values())))
+        )
+        storage.write_file(storage.join(output, FOLDER, name), file)
 
 
 def _remove(output: str, folder: str, names: Iterable[str]) -> None:
-    storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in names])
+    for some in _portions(names):
+        storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in some])
+
+
+def _portions(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """The items so many at a time; at least one portion, which may be empty."""
+    rest = iter(items)
+    portion = list(itertools.islice(rest, _ROWS_AT_ONCE))
+    yield portion
+    while portion := list(itertools.islice(rest, _ROWS_AT_ONCE)):
+        yield portion
 
 
 _BRIEF_COLUMNS = tuple(column for column in OUTCOME_COLUMNS if column.name in _BRIEF)
@@ -336,15 +347,27 @@ _HELD = (
 _HELD_NAMES = tuple(column.name for column in _HELD)
 
 
-def _held(outcomes: Iterable[Outcome], sources: _Sources) -> Held:
-    listed = list(outcomes)
+def _held(outcomes: Sequence[Outcome], sources: _Sources) -> Held:
     values: dict[str, list[Any]] = {
-        column.name: [getattr(outcome, column.name) for outcome in listed]
+        column.name: [getattr(outcome, column.name) for outcome in outcomes]
         for column in _BRIEF_COLUMNS
     }
-    values["at"] = [sources.keep(outcome) for outcome in listed]
-    values["source"] = [-1] * len(listed)
+    values["at"] = [sources.keep(outcome) for outcome in outcomes]
+    values["source"] = [-1] * len(outcomes)
     return Held.of(values, _HELD)
+
+
+def _news(known: Shelf, failed: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Those of the failures that the records do not know."""
+    at = known.find(outcome.id for outcome in failed)
+    for start in range(0, len(failed), _ROWS_AT_ONCE):
+        part = at[start : start + _ROWS_AT_ONCE]
+        rows = iter(known.full(part[part >= 0]).rows())
+        some = failed[start : start + _ROWS_AT_ONCE]
+        for outcome, position in zip(some, part.tolist(), strict=True):
+            last = metadata.outcome_of_row(next(rows)) if position >= 0 else None
+            if _is_news(outcome, last):
+                yield outcome
 
 
 def _is_news(outcome: Outcome, known: Outcome | None) -> bool:
@@ -367,7 +390,9 @@ def _names(output: str, folder: str, suffix: str) -> list[str]:
 def _read_part(uri: str) -> Held | None:
     try:
         names = [column.name for column in _BRIEF_COLUMNS]
-        return hold(storage.read_bytes(uri), OUTCOME_COLUMNS, names, needed=_NEEDED)
+        with tempfile.TemporaryFile() as file:
+            storage.read_into(uri, file)
+            return hold(file, OUTCOME_COLUMNS, names, needed=_NEEDED)
     # Whatever a damaged table turns out to hold, it is not a reason to stop a run.
     except TableError as exc:
         _log.warning("%s: expected records, ignoring what was found: %s", uri, exc)

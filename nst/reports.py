@@ -48,9 +48,17 @@ class GroupReport:
     num_failed: int
 
 
+# A report travels between processes, and nobody reads half a million rows in one.
+MAX_FAILED = 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """How a run ended: each row of the manifest is ok or failed, and the failed ones are listed."""
+    """How a run ended: each row of the manifest is ok or failed.
+
+    `failed` are the failed rows in their order, the first MAX_FAILED of them and without their
+    curves; the metadata has them all.
+    """
 
     num_rows: int
     num_ok: int
@@ -59,3 +67,7 @@ class RunReport:
     failed: tuple[Record, ...]
     gallery_url: str
     metadata_url: str
+
+    @property
+    def num_failed(self) -> int:
+        return self.num_rows - self.num_ok

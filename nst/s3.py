@@ -7,19 +7,21 @@ said before, what was written is looked for, and a list that is none is no empty
 import asyncio
 import base64
 import hashlib
+import io
 import logging
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from nst import answers
 from nst.answers import Fault
-from nst.files import Listed, check_size
+from nst.files import Listed, blocks_of, check_size
 from nst.retries import Patience, persistently
 
 PATIENCE = Patience()
@@ -33,6 +35,8 @@ _READ_TIMEOUT_S = 10
 _MIN_REQUEST_S = 15
 _MIN_BYTES_PER_S = 50_000
 _CHUNK_BYTES = 1 << 20
+# A store takes at most 10,000 parts of an object.
+_PART_BYTES = 32 << 20
 _NUM_CONNECTIONS = 32
 # Long enough for the readers of one moment to ask once, short enough to see a bucket go.
 _BUCKET_KNOWN_S = 2.0
@@ -58,10 +62,19 @@ def read_object(
     Raises NotFoundError, ForbiddenError, TooLargeError, CorruptTransferError where it arrives
     damaged at every try, and StorageError.
     """
+    sink = io.BytesIO()
+    read_object_into(uri, sink, max_bytes=max_bytes, patience=patience)
+    return sink.getvalue()
+
+
+def read_object_into(
+    uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
+) -> None:
+    """As `read_object`, some at a time into a file of ours, in place of what that held."""
     bucket, key = split(uri)
     earlier: set[str] = set()
 
-    def attempt() -> bytes:
+    def attempt() -> None:
         try:
             seen = _look(bucket, key)
         except Fault as fault:
@@ -70,17 +83,17 @@ def read_object(
             raise
         check_size(uri, seen.size, max_bytes)
         # In one request: parts of an object that is overwritten meanwhile would be of two of them.
-        data = _ask("get_object", max_bytes=seen.size, Bucket=bucket, Key=key)["Body"]
-        if len(data) != seen.size:
-            raise Fault("damaged", f"expected {seen.size} bytes, received {len(data)}")
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        body = _Body(sink, seen.size)
+        _ask("get_object", body=body, Bucket=bucket, Key=key)
+        if body.size != seen.size:
+            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
+        md5 = body.md5.hexdigest()
         if not _is_genuine(md5, seen, is_again=md5 in earlier):
             earlier.clear()
             earlier.add(md5)
             raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
-        return bytes(data)
 
-    return _tried("read", uri, attempt, patience)
+    _tried("read", uri, attempt, patience)
 
 
 def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
@@ -114,6 +127,84 @@ def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> 
         put_etag = _plain(answer.get("ETag"))
         if not _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
             is_sent = False
+            raise Fault("passing", "the store said it took it, and does not have it")
+        return put_etag or ""
+
+    return _tried("write", uri, attempt, patience)
+
+
+def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None = None) -> str:
+    """As `write_object`, of all that a file of ours holds, one part after the other.
+
+    What goes wrong with a part is tried again for that part alone. Nothing is under the name before
+    the last of them is there, and of an upload that fails the store is told to keep nothing.
+    """
+    bucket, key = split(uri)
+    begin = partial(_ask, "create_multipart_upload", Bucket=bucket, Key=key)
+    upload = _tried("write", uri, lambda: _said(begin(), "UploadId"), patience)
+    try:
+        parts = []
+        for number, data in enumerate(blocks_of(file, _PART_BYTES), start=1):
+            send = partial(_send_part, data, Bucket=bucket, Key=key, UploadId=upload)
+            parts.append(_tried("write", uri, partial(send, PartNumber=number), patience))
+        return _complete(uri, upload, parts, patience)
+    except BaseException:
+        # Once, since whoever is interrupted, or has no store that answers, has waited enough.
+        with suppress(Fault):
+            _ask("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part that a store has: its bytes, their MD5, and what the store calls it."""
+
+    size: int
+    md5: bytes
+    etag: str
+
+
+def _send_part(data: bytes, **params: Any) -> _Part:
+    """Raises Fault, also where the store has something else than was sent."""
+    md5 = hashlib.md5(data, usedforsecurity=False)
+    digest = base64.b64encode(md5.digest()).decode()
+    answer = _ask("upload_part", Body=data, ContentMD5=digest, **params)
+    etag = _said(answer, "ETag")
+    found = _md5_in(answer)
+    if found not in (None, md5.hexdigest()) and _store().has_md5_etags:
+        raise Fault("passing", "the store said it took a part, and has something else")
+    return _Part(len(data), md5.digest(), etag)
+
+
+def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience | None) -> str:
+    """Make one object of the parts, and see that it is there; its version."""
+    bucket, key = split(uri)
+    size = sum(part.size for part in parts)
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+    of_parts = hashlib.md5(b"".join(part.md5 for part in parts), usedforsecurity=False)
+    expected = f"{of_parts.hexdigest()}-{len(parts)}"
+    listed = [{"PartNumber": n, "ETag": part.etag} for n, part in enumerate(parts, start=1)]
+    is_sent = False
+    put_etag: str | None = None
+
+    def is_there() -> bool:
+        return _is_there(bucket, key, size, expected, put_etag)
+
+    def attempt() -> str:
+        nonlocal is_sent, put_etag
+        # A store that has made the object may know no more of its upload.
+        if is_sent and is_there():
+            return put_etag or expected
+        is_sent = True
+        answer = _ask(
+            "complete_multipart_upload",
+            Bucket=bucket,
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={"Parts": listed},
+        )
+        put_etag = _plain(_said(answer, "ETag"))
+        if not is_there():
             raise Fault("passing", "the store said it took it, and does not have it")
         return put_etag or ""
 
@@ -166,6 +257,25 @@ class _Seen:
     size: int
     etag: str
     md5: str | None
+
+
+class _Body:
+    """What comes of an answer's body, put into a file, past `max_bytes` of it at most."""
+
+    def __init__(self, sink: IO[bytes], max_bytes: int) -> None:
+        self._sink = sink
+        self.max_bytes = max_bytes
+        self.size = 0
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        sink.seek(0)
+        sink.truncate()
+
+    def take(self, chunk: bytes) -> bool:
+        """Whether more is wanted."""
+        self._sink.write(chunk)
+        self.md5.update(chunk)
+        self.size += len(chunk)
+        return self.size <= self.max_bytes
 
 
 @dataclass(slots=True)
@@ -265,7 +375,7 @@ def _look(bucket: str, key: str) -> _Seen:
         if fault.kind not in ("forbidden", "unexplained"):
             raise
     # The answer to a HEAD has no body to give a reason in.
-    return _seen(_ask("get_object", max_bytes=0, Bucket=bucket, Key=key))
+    return _seen(_ask("get_object", body=_Body(io.BytesIO(), 0), Bucket=bucket, Key=key))
 
 
 def _check_bucket(bucket: str) -> None:
@@ -306,8 +416,11 @@ def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
     return False
 
 
-def _is_there(bucket: str, key: str, size: int, md5: str, put_etag: str | None) -> bool:
-    """Whether the object is now the one of these bytes; `put_etag` is what the PUT of it answered."""
+def _is_there(bucket: str, key: str, size: int, etag: str, put_etag: str | None) -> bool:
+    """Whether the object is now the one of these bytes.
+
+    `etag` is what it has where ETags are of MD5s, and `put_etag` what the PUT of it answered.
+    """
     try:
         seen = _look(bucket, key)
     except Fault as fault:
@@ -317,7 +430,7 @@ def _is_there(bucket: str, key: str, size: int, md5: str, put_etag: str | None) 
     store = _store()
     if seen.size != size:
         return False
-    if seen.md5 == md5:
+    if seen.etag == etag:
         store.has_md5_etags = True
         return True
     if seen.md5 is not None and store.has_md5_etags:
@@ -340,29 +453,43 @@ def _seen(answer: Mapping[str, Any]) -> _Seen:
     size, etag = answer.get("ContentLength"), _plain(answer.get("ETag"))
     if size is None or etag is None:
         raise Fault("passing", "expected an S3 store, whose objects have an ETag, found none")
+    return _Seen(size=size, etag=etag, md5=_md5_in(answer))
+
+
+def _md5_in(answer: Mapping[str, Any]) -> str | None:
+    """The MD5 that an ETag claims to be."""
+    etag = _plain(answer.get("ETag"))
     # Under a key of its own, or one of the client, an ETag is something else.
     is_encrypted = "kms" in answer.get("ServerSideEncryption", "") or answer.get(
         "SSECustomerAlgorithm"
     )
-    is_md5 = _MD5.fullmatch(etag) is not None and not is_encrypted
-    return _Seen(size=size, etag=etag, md5=etag if is_md5 else None)
+    is_md5 = etag is not None and _MD5.fullmatch(etag) is not None and not is_encrypted
+    return etag if is_md5 else None
+
+
+def _said(answer: Mapping[str, Any], name: str) -> str:
+    """What an answer must have. Raises Fault for one that only seems to be an answer."""
+    if not answer.get(name):
+        raise Fault("passing", f"expected an answer with {name}, found none")
+    return str(answer[name])
 
 
 def _plain(etag: str | None) -> str | None:
     return etag.removeprefix("W/").strip('"').lower() if etag else None
 
 
-def _ask(method: str, *, max_bytes: int | None = None, **params: Any) -> dict[str, Any]:
-    """What the store answers to one request, its body read, where it has one, past `max_bytes` at
-    most. Raises Fault.
+def _ask(method: str, *, body: _Body | None = None, **params: Any) -> dict[str, Any]:
+    """What the store answers to one request, whose body, where it has one, goes into `body`.
+
+    Raises Fault.
     """
     try:
         store = _store()
     except Exception as exc:
         raise Fault("unusable", answers.words_of(exc)) from exc
-    num_bytes = max(max_bytes or 0, len(params.get("Body", b"")))
+    num_bytes = max(body.max_bytes if body is not None else 0, len(params.get("Body", b"")))
     limit_s = _MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
-    work = asyncio.wait_for(_answer(store.fs, method, params, max_bytes), limit_s)
+    work = asyncio.wait_for(_answer(store.fs, method, params, body), limit_s)
     try:
         answer = asyncio.run_coroutine_threadsafe(work, store.fs.loop).result()
     except Fault:
@@ -376,23 +503,27 @@ def _ask(method: str, *, max_bytes: int | None = None, **params: Any) -> dict[st
 
 
 async def _answer(
-    fs: Any, method: str, params: Mapping[str, Any], max_bytes: int | None
+    fs: Any, method: str, params: Mapping[str, Any], into: _Body | None
 ) -> dict[str, Any]:
     answer: dict[str, Any] = await fs._call_s3(method, **params)
     body = answer.get("Body")
-    if body is None:
+    if body is None or into is None:
         return answer
-    received = bytearray()
     try:
-        while chunk := await body.read(_CHUNK_BYTES):
-            received += chunk
-            if max_bytes is not None and len(received) > max_bytes:
+        while chunk := await _chunk(body):
+            if not into.take(chunk):
                 break
+    finally:
+        body.close()
+    return answer
+
+
+async def _chunk(body: Any) -> bytes:
+    try:
+        chunk: bytes = await body.read(_CHUNK_BYTES)
     except TimeoutError:
         raise
     except Exception as exc:
         # Cut off in the middle, or not what its checksum says.
         raise Fault("damaged", answers.words_of(exc)) from exc
-    finally:
-        body.close()
-    return answer | {"Body": received}
+    return chunk

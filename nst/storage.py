@@ -7,11 +7,12 @@ import os
 import posixpath
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
 from urllib.request import url2pathname
 
@@ -33,6 +34,9 @@ from nst.retries import Patience, persistently
 
 _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+
+# Of files beyond this many bytes no store is given all at once, nor are they ever all in memory.
+_LARGE_BYTES = 64 << 20
 
 # Of a writer that was killed: a local file's, and the probe.
 _LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
@@ -57,6 +61,31 @@ def write_bytes(uri: str, data: bytes) -> str:
     Raises StorageError, which ends the run.
     """
     return _write(uri, data, s3.PATIENCE)
+
+
+def read_into(uri: str, file: IO[bytes]) -> None:
+    """As `read_bytes`, into a file of ours, in place of what that held, and never all in memory."""
+    path = _local_path(uri)
+    if path is not None:
+        files.read_file_into(path, file)
+    elif _is_s3(uri):
+        s3.read_object_into(uri, file, patience=s3.PATIENCE)
+    else:
+        _patiently("read", uri, lambda: _read_other_into(uri, file), s3.PATIENCE)
+
+
+def write_file(uri: str, file: IO[bytes]) -> str:
+    """As `write_bytes`, of all that a file of ours holds, which is never all in memory if it is large."""
+    path = _local_path(uri)
+    if path is not None:
+        return files.write_blocks(path, files.blocks_of(file))
+    if file.seek(0, os.SEEK_END) <= _LARGE_BYTES:
+        file.seek(0)
+        return write_bytes(uri, file.read())
+    if _is_s3(uri):
+        return s3.write_large_object(uri, file, patience=s3.PATIENCE)
+    _patiently("write", uri, lambda: _write_other(uri, file), s3.PATIENCE)
+    return ""
 
 
 def delete(uri: str) -> None:
@@ -324,12 +353,45 @@ def _read_other(uri: str, max_bytes: int | None) -> bytes:
         files.check_size(uri, size, max_bytes)
     data: bytes = _call(uri, "cat_file")
     files.check_size(uri, len(data), max_bytes)
-    if size is not None and len(data) != size:
+    _check_received(uri, size, len(data))
+    return data
+
+
+def _check_received(uri: str, size: int | None, received: int) -> None:
+    if size is not None and received != size:
         raise CorruptTransferError(
             f"cannot read {redacted(uri)}: expected {size} bytes as the store says, received "
-            f"{len(data)}, at every try; run it again"
+            f"{received}, at every try; run it again"
         )
-    return data
+
+
+def _read_other_into(uri: str, file: IO[bytes]) -> None:
+    fs, path = _filesystem(uri)
+    size = fs.info(path).get("size")
+    file.seek(0)
+    file.truncate()
+    with fs.open(path, "rb") as source:
+        shutil.copyfileobj(source, file)
+    _check_received(uri, size, file.tell())
+
+
+def _write_other(uri: str, file: IO[bytes]) -> None:
+    """Under another name first, since a file object left in the middle would publish what it holds."""
+    fs, path = _filesystem(uri)
+    temporary = posixpath.join(posixpath.dirname(path), f".{secrets.token_hex(8)}.tmp")
+    file.seek(0)
+    try:
+        with fs.open(temporary, "wb") as sink:
+            shutil.copyfileobj(file, sink)
+        size = fs.info(temporary).get("size")
+        if size not in (None, file.tell()):
+            raise ConnectionError(f"expected {file.tell()} bytes to arrive, found {size}")
+        fs.mv(temporary, path)
+    except BaseException:
+        # What went wrong before is what to report.
+        with suppress(Exception):
+            fs.rm_file(temporary)
+        raise
 
 
 def _listed_other(folder: str, *, deep: bool) -> dict[str, Listed]:

@@ -1,10 +1,15 @@
-"""Rows <-> Parquet bytes; the only pyarrow."""
+"""Rows <-> Parquet files; the only pyarrow.
 
+A file that may be large is one of ours that is open, of which only what is asked for is in memory.
+"""
+
+import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
@@ -85,23 +90,34 @@ def write_parquet(
     """
     rest = iter(rows)
     chunks = iter(lambda: list(itertools.islice(rest, _ROWS_AT_ONCE)), [])
-    return write_held((Held.of_rows(chunk, columns) for chunk in chunks), columns, notes=notes)
+    sink = io.BytesIO()
+    parts = (Held.of_rows(chunk, columns) for chunk in chunks)
+    write_held(sink, parts, columns, notes=notes, group_rows=_ROWS_AT_ONCE)
+    return sink.getvalue()
 
 
 def write_held(
-    parts: Iterable["Held"], columns: Sequence[Column], *, notes: Mapping[str, str]
-) -> bytes:
-    """As `write_parquet`, of rows that are held in parts with just these columns in any order."""
+    file: IO[bytes],
+    parts: Iterable["Held"],
+    columns: Sequence[Column],
+    *,
+    notes: Mapping[str, str],
+    group_rows: int,
+) -> None:
+    """As `write_parquet`, of rows that are held in parts with just these columns in any order.
+
+    They go into an open file as soon as there are `group_rows` of them, which lie in it together:
+    few make rows quick to find, many make it short what says where they are, 60 kB for each group
+    to whoever opens the file.
+    """
     schema = pa.schema(
         [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns],
         metadata=dict(notes),
     )
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for part in parts:
-            writer.write_table(part._table.select(schema.names).cast(schema))
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        tables = (part._table.select(schema.names).cast(schema) for part in parts)
+        for group in _of_length(tables, group_rows):
+            writer.write_table(group)
 
 
 def read_parquet(data: bytes) -> list[dict[str, Any]]:
@@ -213,11 +229,7 @@ class Held:
 
     def find(self, column: str, texts: Iterable[str]) -> NDArray[np.int64]:
         """Where each of the texts stands first; -1 for one that does not."""
-        found = pc.index_in(_in_chunks(texts), self._table[column].combine_chunks())
-        at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
-        # A table of a million texts was made for it, which would stay with the process.
-        pa.default_memory_pool().release_unused()
-        return at
+        return _places(texts, self._table[column].combine_chunks())
 
     def values(self, column: str, at: NDArray[np.int64] | None = None) -> list[Any]:
         """The values at these positions, None at -1; of all rows without positions."""
@@ -236,7 +248,7 @@ class Held:
 
 
 def hold(
-    data: bytes, columns: Sequence[Column], names: Sequence[str], *, needed: Sequence[str] = ()
+    file: IO[bytes], columns: Sequence[Column], names: Sequence[str], *, needed: Sequence[str] = ()
 ) -> Held:
     """The columns `names` of a file that has some of `columns`; `at` is the number of a row, from 0.
 
@@ -246,37 +258,58 @@ def hold(
     schema = _schema(columns)
     held = pa.schema([schema.field(name) for name in names])
     parts = [held.empty_table()]
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        known = [name for name in schema.names if name in file.schema_arrow.names]
+    with _translated(_size(file)):
+        found = _parquet(file)
+        known = [name for name in schema.names if name in found.schema_arrow.names]
         if missing := [name for name in needed if name not in known]:
             raise ValueError(f"no column {', '.join(missing)}")
         expected = pa.schema([schema.field(name) for name in known])
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=known, use_threads=False):
+        for batch in _batches(found, _ROWS_AT_ONCE, known):
             batch.validate(full=True)
             table = pa.Table.from_batches([batch]).select(known)
             if not table.schema.equals(expected):
                 raise ValueError(f"columns of other types: {table.schema}")
             parts.append(_completed(table, held))
-    found = pa.concat_tables(parts)
-    return Held(found.append_column("at", pa.array(np.arange(found.num_rows, dtype="i8"))))
+    rows = pa.concat_tables(parts)
+    return Held(rows.append_column("at", pa.array(np.arange(rows.num_rows, dtype="i8"))))
+
+
+class Recent:
+    """What was read last of several files, up to so many bytes of memory, and at least one of it."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._tables: dict[tuple[object, int], Any] = {}
+        self._num_bytes = 0
+
+    def get(self, key: tuple[object, int], read: Callable[[], Any]) -> Any:
+        """What `read` returned, or returns now."""
+        table = self._tables.pop(key, None)
+        if table is None:
+            table = read()
+            self._num_bytes += table.nbytes
+        self._tables[key] = table
+        while self._num_bytes > self._max_bytes and len(self._tables) > 1:
+            oldest = next(iter(self._tables))
+            self._num_bytes -= self._tables.pop(oldest).nbytes
+        return table
 
 
 class FileRows:
-    """Rows of a file in a file of ours, read in the groups that they lie in, the last of which stay.
+    """Rows of a file in a file of ours, read in the groups that they lie in, some of which stay.
 
     Raises TableError for one that is damaged, also when rows are read.
     """
 
-    def __init__(self, file: IO[bytes], columns: Sequence[Column]) -> None:
-        self._size = file.seek(0, os.SEEK_END)
+    def __init__(self, file: IO[bytes], columns: Sequence[Column], recent: Recent) -> None:
+        self._size = _size(file)
         with _translated(self._size):
-            self._file = pq.ParquetFile(file, page_checksum_verification=True)
+            self._file = _parquet(file)
             groups = range(self._file.num_row_groups)
             sizes = [self._file.metadata.row_group(group).num_rows for group in groups]
         self._ends = np.cumsum(sizes)
         self._schema = _schema(columns)
-        self._groups: dict[int, Any] = {}
+        self._recent = recent
 
     def take(self, numbers: NDArray[np.int64]) -> Held:
         """The rows of these numbers, which go up, from 0; columns that the file lacks are empty."""
@@ -284,21 +317,13 @@ class FileRows:
         found = [self._schema.empty_table()]
         with _translated(self._size):
             for group in np.unique(groups).tolist():
-                table = self._group(group)
+                table = self._recent.get((self, group), partial(self._read, group))
                 start = int(self._ends[group]) - table.num_rows
                 found.append(table.take(pa.array(numbers[groups == group] - start)))
             return Held(pa.concat_tables(found))
 
-    def _group(self, group: int) -> Any:
-        if group not in self._groups:
-            while len(self._groups) >= _MAX_GROUPS:
-                del self._groups[next(iter(self._groups))]
-            table = self._file.read_row_group(group, use_threads=False)
-            self._groups[group] = _completed(table, self._schema)
-        return self._groups[group]
-
-
-_MAX_GROUPS = 4
+    def _read(self, group: int) -> Any:
+        return _completed(self._file.read_row_group(group, use_threads=False), self._schema)
 
 
 def _completed(table: Any, schema: Any) -> Any:
@@ -312,6 +337,28 @@ def _completed(table: Any, schema: Any) -> Any:
 
 def _schema(columns: Sequence[Column]) -> Any:
     return pa.schema([(column.name, column.type) for column in columns])
+
+
+def places(texts: Iterable[str], among: Iterable[str]) -> NDArray[np.int64]:
+    """Where each of the texts stands first among others; -1 for one that does not."""
+    return _places(texts, _in_chunks(among))
+
+
+def _places(texts: Iterable[str], among: Any) -> NDArray[np.int64]:
+    found = pc.index_in(_in_chunks(texts), among)
+    at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
+    # A table of a million texts was made for it, which would stay with the process.
+    pa.default_memory_pool().release_unused()
+    return at
+
+
+def release_memory() -> None:
+    """Give the system back what tables, and all else, took that is no longer there.
+
+    Of a plan of a million rows that is a quarter of a gigabyte, and the C library keeps it.
+    """
+    pa.default_memory_pool().release_unused()
+    pa.system_memory_pool().release_unused()
 
 
 def _in_chunks(texts: Iterable[str]) -> Any:
@@ -351,16 +398,16 @@ class CodedColumns(Mapping[str, Coded]):
     Raises TableError for a file that is damaged, also when a column is read.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        with _translated(len(data)):
-            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    def __init__(self, file: IO[bytes]) -> None:
+        self._size = _size(file)
+        with _translated(self._size):
+            self._file = _parquet(file)
             self._names = dict.fromkeys(self._file.schema_arrow.names)
 
     def __getitem__(self, name: str) -> Coded:
         if name not in self._names:
             raise KeyError(name)
-        with _translated(len(self._data)):
+        with _translated(self._size):
             coded = _coded(self._file.read([name], use_threads=False).column(0).combine_chunks())
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
@@ -376,41 +423,43 @@ class CodedColumns(Mapping[str, Coded]):
         return len(self._names)
 
 
-def nested_texts(data: bytes, name: str, item: str) -> list[str]:
+def nested_texts(file: IO[bytes], name: str, item: str) -> list[str]:
     """The distinct texts that `item` of the records in a column has, in no order."""
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        if name not in file.schema_arrow.names:
+    with _translated(_size(file)):
+        table = _parquet(file)
+        if name not in table.schema_arrow.names:
             return []
         found: set[str] = set()
-        for batch in file.iter_batches(_NESTED_ROWS, columns=[name], use_threads=False):
+        for batch in _batches(table, _NESTED_ROWS, [name]):
             lists = batch.column(0)
             found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
         return [text for text in found if text is not None]
 
 
-def nested_columns(data: bytes, names: Sequence[str], num_rows: int) -> Iterator[dict[str, Nested]]:
+def nested_columns(
+    file: IO[bytes], names: Sequence[str], num_rows: int
+) -> Iterator[dict[str, Nested]]:
     """The lists in those of the columns that the file has, of `num_rows` rows at a time.
 
     Only these are held in memory. Raises TableError for a file that is damaged, once it gets there.
     """
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        known = [name for name in names if name in file.schema_arrow.names]
+    with _translated(_size(file)):
+        found = _parquet(file)
+        known = [name for name in names if name in found.schema_arrow.names]
         # More than are asked for, since each batch has a cost of its own.
-        batches = file.iter_batches(max(num_rows, _NESTED_ROWS), columns=known, use_threads=False)
-        for table in _of_length(batches, num_rows):
+        batches = _batches(found, max(num_rows, _NESTED_ROWS), known)
+        tables = (pa.Table.from_batches([batch]) for batch in batches)
+        for table in _of_length(tables, num_rows):
             yield {name: _nested(table.column(name).combine_chunks()) for name in known}
 
 
 _NESTED_ROWS = 1000
 
 
-def _of_length(batches: Iterable[Any], num_rows: int) -> Iterator[Any]:
-    """The rows of the batches as tables of `num_rows`, the last of what is left."""
+def _of_length(tables: Iterable[Any], num_rows: int) -> Iterator[Any]:
+    """The rows of the tables as tables of `num_rows`, the last of what is left."""
     rest: Any = None
-    for batch in batches:
-        table = pa.Table.from_batches([batch])
+    for table in tables:
         rest = table if rest is None else pa.concat_tables([rest, table])
         while rest.num_rows >= num_rows:
             yield rest.slice(0, num_rows)
@@ -503,6 +552,26 @@ def _kind(found: Type) -> Kind:
         return "none"
     is_value = types.is_primitive(found) or types.is_decimal(found)
     return "value" if is_value else "other"
+
+
+def _parquet(file: IO[bytes]) -> Any:
+    return pq.ParquetFile(file, page_checksum_verification=True)
+
+
+def _batches(file: Any, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
+    """The rows at most so many at a time, one group after the other.
+
+    Asked for all groups at once, a file keeps something of each until the last is read: half a
+    kilobyte a row.
+    """
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(
+            num_rows, row_groups=[group], columns=columns, use_threads=False
+        )
+
+
+def _size(file: IO[bytes]) -> int:
+    return file.seek(0, os.SEEK_END)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 import math
 import re
@@ -50,7 +51,7 @@ def source(
     rows = list(records)
     labels = list(dict.fromkeys(label for each in rows for label in each.labels))
     table = metadata.metadata_to_parquet(rows, labels)
-    return Source(name=name, base=base, metadata=table, previews=previews)
+    return Source(name=name, base=base, metadata=io.BytesIO(table), previews=previews)
 
 
 def unpacked(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -204,7 +205,8 @@ def expected_items(sources: Sequence[Source]) -> list[dict[str, Any]]:
     found = []
     for run in sources:
         seen = set()
-        for row in metadata.metadata_from_parquet(run.metadata):
+        run.metadata.seek(0)
+        for row in metadata.metadata_from_parquet(run.metadata.read()):
             if row.outcome.id not in seen:
                 seen.add(row.outcome.id)
                 found.append(_expected(row, run if len(sources) > 1 else None))

@@ -277,8 +277,16 @@ def test_planning_is_measured_on_an_output_in_which_every_other_row_is_done(tmp_
         one = plan.measure(folder, suffix)
         assert (one.num_rows, one.num_done, one.num_to_make) == (40, 20, 20)
         assert [step.name for step in one.steps] == ["read", "plan"]
+        is_ended = suffix == "parquet"
+        assert [step.name for step in one.ending] == ["finish", "compact"] * is_ended
         assert one.cpu_seconds > 0
         assert one.peak_mb > 10
         text = plan.to_markdown([one])
         assert "not met with 40 rows" in text
         assert f"| 40   | {suffix} " in text
+        assert ("CPU us a record" in text) == is_ended
+    assert (folder / "out/index.html").exists()
+    assert [each.name for each in (folder / "compacted/records").iterdir()] == [
+        "part-000002.parquet"
+    ]
+    assert [each.name for each in (folder / "out/records").iterdir()] == ["part-000001.parquet"]

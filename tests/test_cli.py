@@ -12,8 +12,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from nst import cli
+from nst.errors import NotFoundError
+from nst.metadata import record_of
+from nst.output import failure
+from nst.reports import RunReport
 from tests.galleries import record
-from tests.helpers import ROOT, csv_bytes, row, write_project
+from tests.helpers import ROOT, csv_bytes, job, row, write_project
 from tests.test_finish import write_output
 
 
@@ -341,3 +346,29 @@ def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
     assert bad.returncode == 2
     assert "column 'size'" in bad.stderr
     assert not (tmp_path / "bad").exists()
+
+
+def test_failed_rows_that_are_not_listed_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [record_of(job(row=n), failure("one", NotFoundError("gone"))) for n in (2, 4)]
+    report = RunReport(
+        num_rows=500,
+        num_ok=1,
+        num_done_before=0,
+        failed_by_reason={"input_not_found": 499},
+        failed=tuple(kept),
+        gallery_url="g",
+        metadata_url="m",
+    )
+    cli._print_report(report)
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 500 rows ok",
+        "The first 2 of 499 failed rows; the metadata has all of them",
+        "2 rows failed: input_not_found: gone",
+        "    row 2, one",
+        "    row 4, one",
+        "rows  status",
+        "   1  ok",
+        " 499  failed, input_not_found",
+        "Metadata: m",
+        "Gallery: g",
+    ]

@@ -60,6 +60,21 @@ def test_a_run_is_told_with_every_failed_row_and_its_speed() -> None:
     }
 
 
+def test_a_run_counts_failed_rows_that_it_does_not_list() -> None:
+    kept = record_of(job(row=2, id="two"), failure("two", NotFoundError("gone")))
+    report = RunReport(
+        num_rows=3000,
+        num_ok=1,
+        num_done_before=1,
+        failed_by_reason={"input_not_found": 2999},
+        failed=(kept,),
+        gallery_url="g",
+        metadata_url="m",
+    )
+    found = read(run_document(report, num_made=0, wall_s=1.0))
+    assert (found["num_failed"], [each["row"] for each in found["failed"]]) == (2999, [2])
+
+
 def test_a_plan_is_told_with_and_without_an_estimate() -> None:
     made = groups((100, 200), (100, 200), steps=7)
     plan = Plan(

@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -192,7 +193,7 @@ def test_an_input_is_shown_by_what_any_row_of_the_run_knows_of_it() -> None:
 
 def test_bytes_that_are_no_metadata_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected the metadata of a run"):
-        read_items([replace(source([]), metadata=b"PAR1")])
+        read_items([replace(source([]), metadata=io.BytesIO(b"PAR1"))])
     with pytest.raises(ConfigError, match="at most 255 runs"):
         read_items([source([])] * 256)
 

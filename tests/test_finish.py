@@ -3,21 +3,27 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nst import finish, gallery, metadata, storage
-from nst.errors import ConfigError, CredentialError, StorageError
+from nst import finish, gallery, metadata, records, storage
+from nst.errors import ConfigError, CredentialError, NotFoundError, NSTError, StorageError
 from nst.metadata import Record
+from nst.output import failure
+from nst.plan import Plan
+from nst.settings import RunSettings
 from tests.galleries import files_in, read_gallery, record
-from tests.helpers import Page
+from tests.helpers import Page, job
+from tests.test_estimate import groups
+from tests.test_metadata import OK
 
 
-def write_output(folder: Path | str, records: list[Record]) -> str:
+def write_output(folder: Path | str, run: list[Record]) -> str:
     """An output of a run as far as a gallery needs one."""
-    labels = list(dict.fromkeys(label for each in records for label in each.labels))
-    table = metadata.metadata_to_parquet(records, labels)
+    labels = list(dict.fromkeys(label for each in run for label in each.labels))
+    table = metadata.metadata_to_parquet(run, labels)
     storage.write_bytes(storage.join(str(folder), "metadata.parquet"), table)
     return str(folder)
 
@@ -44,6 +50,40 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         patch.setattr(storage, "write_bytes", written)
         patch.setattr(storage, "delete", deleted)
         yield seen
+
+
+def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish, "MAX_FAILED", 3)
+    monkeypatch.setattr(finish, "_ROWS_AT_ONCE", 2)
+    jobs = tuple(job(id=f"p{n}", row=n) for n in range(1, 8))
+    (group,) = groups((8, 8), (8, 8))
+    planned = [replace(each, job=jobs[n]) for n, each in zip((1, 4), group.jobs, strict=True)]
+    lost = tuple(
+        failure(jobs[n].id, error)
+        for n, error in ((5, NotFoundError("gone")), (0, StorageError("late")), (3, NSTError("no")))
+    )
+    plan = Plan(
+        jobs=(*jobs, replace(jobs[1], row=8)),
+        groups=(replace(group, name="g", jobs=tuple(planned)),),
+        done=("p3", "p7"),
+        failed=lost,
+    )
+    for each in (jobs[2], jobs[6]):
+        records.write(str(tmp_path), replace(OK, id=each.id))
+    records.write(str(tmp_path), replace(OK, id="p5", key=planned[1].key))
+    report = finish.finish(plan, RunSettings(output=str(tmp_path)), {"g": "it fell off"})
+    assert (report.num_rows, report.num_ok, report.num_failed) == (8, 3, 5)
+    assert report.num_done_before == 2
+    assert report.failed_by_reason == {"storage": 1, "group_failed": 3, "input_not_found": 1}
+    assert [row.row for row in report.failed] == [1, 2, 4]
+    told = {row.row: row.outcome for row in finish.read_metadata(str(tmp_path))}
+    assert [n for n, outcome in told.items() if outcome.status == "failed"] == [1, 2, 4, 6, 8]
+    assert [outcome.id for outcome in told.values()] == [*(f"p{n}" for n in range(1, 8)), "p2"]
+    assert "it fell off" in str(told[2].error)
+    assert told[8].error == told[2].error
+    assert set(records.read(str(tmp_path)).failed) == {"p1", "p4", "p6"}
 
 
 def test_a_gallery_is_built_in_its_output(tmp_path: Path) -> None:

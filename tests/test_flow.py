@@ -27,7 +27,13 @@ from flows import progress, stylize
 from flows.local import _check_server
 from flows.parameters import PictureOverrides, overrides_of
 from flows.stylize import stylize_manifest
-from flows.summary import MAX_FAILED_ROWS, failed_table, failed_title, summary_markdown
+from flows.summary import (
+    MAX_FAILED_ROWS,
+    ended_line,
+    failed_table,
+    failed_title,
+    summary_markdown,
+)
 from flows.watching import current_listener, listening
 from nst import pipeline
 from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
@@ -353,13 +359,13 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
     assert not tries_again(RuntimeError("bug"))
 
 
-def report_of(num_failed: int = 0, gallery_url: str = "g") -> RunReport:
+def report_of(num_failed: int = 0, gallery_url: str = "g", num_kept: int = 1000) -> RunReport:
     records = tuple(
         record_of(
             job(id=f"row-{n}", row=n),
             Outcome(id=f"row-{n}", status="failed", reason="storage", error="a | b\n<script>"),
         )
-        for n in range(1, num_failed + 1)
+        for n in range(1, min(num_failed, num_kept) + 1)
     )
     return RunReport(
         num_rows=num_failed + 5,
@@ -379,6 +385,9 @@ def test_the_table_of_failed_rows_is_cut_and_says_so() -> None:
     assert table[0]["error"] == "a | b\n<script>"
     assert failed_title(report) == "200 of 207 failed rows; all are in m"
     assert failed_title(report_of(num_failed=1)) == "1 of 1 failed rows; all are in m"
+    kept = report_of(num_failed=900, num_kept=300)
+    assert failed_title(kept) == "200 of 900 failed rows; all are in m"
+    assert "900 failed" in ended_line(kept, None)
 
 
 def test_a_summary_counts_by_status_and_reason_and_says_how_fast_it_went() -> None:

@@ -572,19 +572,19 @@ def test_metadata_of_earlier_releases_is_shown_too() -> None:
     import pyarrow.parquet as pq
 
     run = source([made(n) for n in range(5)])
-    table = pq.read_table(io.BytesIO(run.metadata))
+    table = pq.read_table(run.metadata)
     old = table.drop_columns(
         ["thumbnail", "color", "style_layer_losses", "lpips", "ssim", "attempts"]
     )
     sink = io.BytesIO()
     pq.write_table(old, sink)
-    files = built(replace(run, metadata=sink.getvalue()))
+    files = built(replace(run, metadata=sink))
     assert len(read_gallery(files).items) == 5
     key, detail = unpacked(files[next(path for path in files if "detail-0000" in path)])
     assert (key, detail["layers"]) == ("detail-0000", [])
     bare = io.BytesIO()
     pq.write_table(table.select(["id", "row", "content", "style", "backbone", "status"]), bare)
-    assert len(read_gallery(built(replace(run, metadata=bare.getvalue()))).items) == 5
+    assert len(read_gallery(built(replace(run, metadata=bare))).items) == 5
 
 
 def test_pictures_and_chunks_are_found_by_the_data_alone() -> None:

@@ -218,4 +218,4 @@ def test_what_a_plan_failed_stands_over_what_failed_before(tmp_path: Path) -> No
         records.compact(url, records.read(url), also=[later])
         ledger = records.read(url)
         assert dict(ledger.failed) == {"two": later}
-        assert ledger.singles == {}
+        assert ledger.singles == ()

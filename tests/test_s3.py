@@ -1,6 +1,7 @@
 """Faults of a store, one by one: moto behind a proxy that orders them."""
 
 import hashlib
+import io
 import os
 import secrets
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from tests.faults import (
     Flip,
     Request,
     Reset,
+    Rule,
     Say,
     Stall,
     Status,
@@ -205,6 +207,116 @@ def test_a_large_object_comes_and_goes_in_one_request(shop: Shop) -> None:
         ("HEAD", f"/{shop.bucket}/large.bin"): 2,
         ("GET", f"/{shop.bucket}/large.bin"): 1,
     }
+
+
+LARGE = bytes(range(256)) * 100_000
+# Each of at least 5 MiB, but for the last.
+PART = 10 << 20
+
+
+@pytest.fixture
+def large(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> IO[bytes]:
+    """A file that takes three parts, of which a store is told from its beginning on."""
+    monkeypatch.setattr(storage, "_LARGE_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(s3, "_PART_BYTES", PART)
+    return io.BytesIO(LARGE)
+
+
+def uploads(shop: Shop) -> list[Any]:
+    """Those that were begun and neither completed nor given up."""
+    found: list[Any] = shop.direct.list_multipart_uploads(Bucket=shop.bucket).get("Uploads", [])
+    return found
+
+
+def test_a_large_file_goes_in_parts_and_comes_in_one_request(shop: Shop, large: IO[bytes]) -> None:
+    version = storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
+    assert version == dict(storage.list_objects(shop.url + "/some"))["there.bin"].version
+    assert version.endswith("-3")
+    assert shop.proxy.num_of("POST") == 2
+    assert shop.proxy.num_of("PUT") == 3
+    sink = io.BytesIO()
+    storage.read_into(shop.there, sink)
+    assert sink.getvalue() == LARGE
+    assert shop.proxy.num_of("GET", "there") == 1
+    assert uploads(shop) == []
+
+
+def test_a_file_that_is_not_large_goes_in_one_request(
+    shop: Shop, large: IO[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_LARGE_BYTES", len(LARGE))
+    storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
+    assert dict(shop.proxy.counts) == {
+        ("PUT", f"/{shop.bucket}/some/there.bin"): 1,
+        ("HEAD", f"/{shop.bucket}/some/there.bin"): 1,
+    }
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD"])
+@pytest.mark.parametrize(
+    "fault", [BUSY, Reset("before"), Reset("after"), Say(), Say(HTML)], ids=str
+)
+def test_what_passes_is_absorbed_in_each_part(
+    shop: Shop, large: IO[bytes], fault: Fault, method: str
+) -> None:
+    if method == "HEAD" and isinstance(fault, Say):
+        pytest.skip("an answer that has no body")
+    shop.proxy.rules.append(first(2, fault, method))
+    storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
+
+
+@pytest.mark.parametrize("fault", [Reset("after"), Say()], ids=str)
+def test_an_upload_whose_last_answer_is_lost_is_ours(
+    shop: Shop, large: IO[bytes], fault: Fault
+) -> None:
+    shop.proxy.rules.append(
+        lambda request: (
+            (fault if request.method == "POST" and "uploadId" in request.query else None)
+            if shop.proxy.num_of("POST") <= 2
+            else None
+        )
+    )
+    storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
+    assert shop.proxy.num_of("PUT") == 3
+
+
+def test_a_part_that_arrives_damaged_is_sent_again(shop: Shop, large: IO[bytes]) -> None:
+    storage.check_writable(shop.url)
+    shop.proxy.reset()
+    shop.proxy.rules.append(first(1, CutUpload(PART - 1), "PUT"))
+    storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
+    assert shop.proxy.num_of("PUT") == 4
+
+
+def test_parts_that_always_arrive_damaged_are_found_out(shop: Shop, large: IO[bytes]) -> None:
+    shop.proxy.rules.append(forever(CutUpload(PART - 1), "PUT"))
+    with pytest.raises(StorageError, match=r"there\.bin: .* at each of \d tries") as caught:
+        storage.write_file(shop.there, large)
+    assert caught.value.ends_the_run
+
+
+def in_part(number: int, fault: Fault) -> Rule:
+    """`fault` for every request of the part of an upload that has this number."""
+    return lambda request: fault if f"partNumber={number}" in request.query else None
+
+
+@pytest.mark.parametrize("fault", [BUSY, Reset("before"), Say()], ids=str)
+def test_an_upload_that_fails_half_way_leaves_what_was_there(
+    shop: Shop, large: IO[bytes], fault: Fault
+) -> None:
+    shop.proxy.rules.append(in_part(2, fault))
+    with pytest.raises(StorageError, match=r"cannot write .*there\.bin") as caught:
+        storage.write_file(shop.there, large)
+    assert caught.value.ends_the_run
+    assert shop.stored(shop.there) == DATA
+    # aiohttp sends anew at once what it sent on a connection that was no longer one.
+    assert shop.proxy.num_of("PUT") <= 15
+    assert uploads(shop) == []
 
 
 def test_what_is_too_large_is_not_asked_for(shop: Shop) -> None:

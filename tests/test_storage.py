@@ -1,3 +1,5 @@
+import io
+import secrets
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +34,27 @@ def test_what_is_written_is_read(folder: str) -> None:
     assert storage.read_bytes(uri) == b"one"
     storage.write_bytes(uri, b"other")
     assert storage.read_bytes(uri) == b"other"
+
+
+@pytest.mark.parametrize("large", [0, 1000, 10_000_000])
+def test_a_file_of_any_size_comes_and_goes_as_bytes_do(
+    folder: str, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_LARGE_BYTES", large)
+    uri = storage.join(folder, "deep", "a b.bin")
+    for data in (secrets.token_bytes(3_000_000), b"shorter", b""):
+        file = io.BytesIO(data)
+        file.seek(0, io.SEEK_END)
+        version = storage.write_file(uri, file)
+        assert storage.read_bytes(uri) == data
+        ((name, listed),) = storage.list_objects(storage.parent(uri))
+        assert (name, listed.size) == ("a b.bin", len(data))
+        assert version in ("", listed.version)
+        sink = io.BytesIO(b"what was there before" * 200_000)
+        storage.read_into(uri, sink)
+        assert sink.getvalue() == data
+    with pytest.raises(NotFoundError, match=r"none\.bin: there is no such file or object"):
+        storage.read_into(storage.join(folder, "none.bin"), sink)
 
 
 def test_lists_the_files_of_a_folder_and_nothing_below(folder: str) -> None:
@@ -186,6 +209,48 @@ def test_other_stores_are_asked_again_too(flaky: type[Flaky]) -> None:
         CorruptTransferError, match="expected 5 bytes as the store says, received 3"
     ):
         storage.read_bytes("flaky://a/b")
+
+
+class Tearing(MemoryFileSystem):  # type: ignore[misc]
+    """A store of another kind, which breaks off in the middle of a file while `tears` is not 0."""
+
+    protocol = "tearing"
+    tears: ClassVar[int] = 0
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        file = super()._open(path, mode, **options)
+        if mode == "wb" and Tearing.tears:
+            Tearing.tears -= 1
+            write = file.write
+
+            def torn(data: bytes) -> int:
+                write(data[: len(data) // 2])
+                raise ConnectionResetError("gone")
+
+            file.write = torn
+        return file
+
+
+@pytest.mark.parametrize("tears", [2, 100])
+def test_a_file_that_a_store_breaks_off_in_is_never_under_its_name(
+    tears: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fsspec.register_implementation("tearing", Tearing, clobber=True)
+    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    monkeypatch.setattr(storage, "_LARGE_BYTES", 10)
+    uri = f"tearing://{tmp_path}/a.bin"
+    storage.write_bytes(uri, b"before")
+    monkeypatch.setattr(Tearing, "tears", tears)
+    data = b"after" * 10
+    if tears > 10:
+        with pytest.raises(StorageError, match=r"cannot write .*a\.bin: gone") as caught:
+            storage.write_file(uri, io.BytesIO(data))
+        assert caught.value.ends_the_run
+        assert storage.read_bytes(uri) == b"before"
+    else:
+        storage.write_file(uri, io.BytesIO(data))
+        assert storage.read_bytes(uri) == data
+    assert list(storage.list_sizes(storage.parent(uri))) == ["a.bin"]
 
 
 @pytest.mark.parametrize(

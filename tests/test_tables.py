@@ -48,14 +48,15 @@ def told(column: tables.Coded) -> list[Any]:
     ids=str,
 )
 def test_columns_are_told_by_their_distinct_values(column: Any, expected: list[Any]) -> None:
-    found = CodedColumns(parquet({"x": column}))["x"]
+    found = CodedColumns(io.BytesIO(parquet({"x": column})))["x"]
     assert told(found) == expected
     assert len(set(map(repr, found.values))) == len(found.values)
 
 
 def test_columns_of_several_row_groups_are_one() -> None:
     texts = [f"t{n % 7}" if n % 5 else None for n in range(40)]
-    columns = CodedColumns(parquet({"x": texts, "y": list(range(40))}, row_group_size=3))
+    data = parquet({"x": texts, "y": list(range(40))}, row_group_size=3)
+    columns = CodedColumns(io.BytesIO(data))
     assert told(columns["x"]) == texts
     assert list(columns) == ["x", "y"]
     assert "x" in columns
@@ -75,7 +76,7 @@ CURVES: list[list[dict[str, Any]] | None] = [
 @pytest.mark.parametrize("group_size", [1, 3, 4, 100])
 def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: int) -> None:
     kind = pa.list_(pa.struct([("n", pa.int32()), ("loss", pa.float32()), ("layer", pa.string())]))
-    data = parquet({"curve": pa.array(CURVES, kind)}, row_group_size=group_size)
+    data = io.BytesIO(parquet({"curve": pa.array(CURVES, kind)}, row_group_size=group_size))
     lengths, seen = [], []
     for part in tables.nested_columns(data, ["curve", "other"], num_rows):
         assert list(part) == ["curve"]
@@ -99,9 +100,9 @@ def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: i
 def test_damaged_files_are_told_as_such() -> None:
     data = bytearray(parquet({"x": ["a" * 1000] * 50}))
     with pytest.raises(tables.TableError, match="11 bytes"):
-        CodedColumns(b"not parquet")
+        CodedColumns(io.BytesIO(b"not parquet"))
     data[20:40] = bytes(20)
-    columns = CodedColumns(bytes(data))
+    columns = CodedColumns(io.BytesIO(data))
     with pytest.raises(tables.TableError):
         columns["x"]
 
@@ -137,15 +138,15 @@ def test_of_rows_with_one_text_the_last_is_kept_where_it_stands() -> None:
 
 def test_a_file_is_held_as_some_of_its_columns_and_lacks_may_be_empty() -> None:
     data = parquet({"id": ["a", "b"], "size": [1, 2], "other": [0, 0]})
-    found = tables.hold(data, COLUMNS, ["id", "loss"])
+    found = tables.hold(io.BytesIO(data), COLUMNS, ["id", "loss"])
     assert found.rows() == [
         {"id": "a", "loss": None, "at": 0},
         {"id": "b", "loss": None, "at": 1},
     ]
     with pytest.raises(tables.TableError, match="no column loss"):
-        tables.hold(data, COLUMNS, ["id"], needed=["id", "loss"])
+        tables.hold(io.BytesIO(data), COLUMNS, ["id"], needed=["id", "loss"])
     with pytest.raises(tables.TableError, match="other types"):
-        tables.hold(parquet({"id": ["a"], "size": [1.5]}), COLUMNS, ["id"])
+        tables.hold(io.BytesIO(parquet({"id": ["a"], "size": [1.5]})), COLUMNS, ["id"])
 
 
 def test_a_column_that_is_not_kept_is_looked_at_all_the_same() -> None:
@@ -153,16 +154,51 @@ def test_a_column_that_is_not_kept_is_looked_at_all_the_same() -> None:
     for where in range(4, len(data) - 200):
         data[where] ^= 255
     with pytest.raises(tables.TableError):
-        tables.hold(bytes(data), COLUMNS, ["size"])
+        tables.hold(io.BytesIO(data), COLUMNS, ["size"])
 
 
 @pytest.mark.parametrize("group_size", [1, 3, 100])
 def test_rows_of_a_file_are_read_by_their_numbers(group_size: int) -> None:
     sizes = list(range(20))
     data = parquet({"id": [f"n{n}" for n in sizes], "size": sizes}, row_group_size=group_size)
-    rows = tables.FileRows(io.BytesIO(data), COLUMNS)
+    rows = tables.FileRows(io.BytesIO(data), COLUMNS, tables.Recent(200))
     for numbers in ([], [0], [19], [2, 2, 3, 11, 19], sizes):
         found = rows.take(np.array(numbers, np.int64))
         assert found.values("size") == numbers
         assert found.values("id") == [f"n{n}" for n in numbers]
         assert found.values("loss") == [None] * len(numbers)
+
+
+def test_what_was_read_last_stays_as_far_as_there_is_room() -> None:
+    table = pa.table({"x": np.zeros(10)})
+    read: list[int] = []
+
+    def get(number: int) -> None:
+        def read_it() -> Any:
+            read.append(number)
+            return table
+
+        recent.get(("file", number), read_it)
+
+    recent = tables.Recent(2 * table.nbytes)
+    for number in (1, 2, 1, 3, 1, 2):
+        get(number)
+    assert read == [1, 2, 3, 2]
+    read.clear()
+    recent = tables.Recent(0)
+    for number in (1, 1, 2, 1):
+        get(number)
+    assert read == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("group_rows", "lengths"), [(3, [3, 3, 1]), (7, [7]), (100, [7])])
+def test_parts_are_written_in_groups_of_one_length(group_rows: int, lengths: list[int]) -> None:
+    parts = [held("ab", [1, 2]), held("", []), held("cdef", [3, 4, 5, 6]), held("g", [7])]
+    sink = io.BytesIO()
+    tables.write_held(sink, parts, COLUMNS, notes={}, group_rows=group_rows)
+    found = pq.ParquetFile(sink)
+    assert [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)] == lengths
+    assert found.read()["size"].to_pylist() == [1, 2, 3, 4, 5, 6, 7]
+    empty = io.BytesIO()
+    tables.write_held(empty, [], COLUMNS, notes={}, group_rows=group_rows)
+    assert pq.ParquetFile(empty).read().num_rows == 0
