@@ -12,6 +12,7 @@ same in many groups, and many rows as one group.
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from PIL import Image
 from bench.process import measured
 from bench.sections import in_place, table
 from bench.traced import Segment, Trace, painter_file, read
+from nst.worker import ADVANCED_EVERY_S
 
 SECTION = "Orchestration"
 MODES = ("nst run", "nst run --prefect")
@@ -62,7 +64,6 @@ _ASIDE = ("records", "telling")
 _TARGET = 0.02
 _NUM_STYLES = 40
 _SIZE_PX = 32
-_REAL_STEPS = 50
 _REAL_ROWS = (500, 1000)
 _REAL_MINUTES = (2, 5, 10, 20, 60)
 # Of 512 x 384 pixels as many are a group unless --max-batch-pixels says otherwise.
@@ -80,6 +81,7 @@ class Run:
     `spent` are those of the threads at work by kind, which overlap. `aside_cpu`, of the processor,
     went while groups were painted: into the process that plans (`driver`), Prefect's own server
     (`server`), records and messages in the process that paints (`records`, `telling`).
+    `num_messages` are those of the latter to the former.
     """
 
     mode: str
@@ -91,6 +93,7 @@ class Run:
     overhead: Mapping[str, float]
     spent: Mapping[str, float]
     aside_cpu: Mapping[str, float]
+    num_messages: int
 
     @property
     def overhead_s(self) -> float:
@@ -267,6 +270,7 @@ def attributed(
         overhead={part: taken[part] for part in PARTS if taken[part] > 0},
         spent=dict(spent),
         aside_cpu=dict(aside),
+        num_messages=sum(each.step == "telling" for each in painter.segments),
     )
 
 
@@ -312,19 +316,30 @@ def costs(runs: Sequence[Run]) -> dict[str, Cost]:
     return found
 
 
-def cpu_of_a_row(run: Run, steps: int) -> float:
-    """Processor's seconds beside the painting of a picture of so many steps.
+def cpu_of_a_row(run: Run) -> float:
+    """Processor's seconds that a row takes beside the painting.
 
-    Each evaluation is told of, so that all but the records is theirs. Prefect's server is left out,
-    which goes on by the clock.
+    Prefect's server is left out, which goes on by the clock and is mostly on another machine.
     """
-    by_step = (run.aside_cpu["driver"] + run.aside_cpu["telling"]) / (run.num_rows * run.steps)
-    return run.aside_cpu["records"] / run.num_rows + by_step * steps
+    return sum(run.aside_cpu.get(name, 0.0) for name in ("driver", *_ASIDE)) / run.num_rows
 
 
-def minutes_needed(overhead_s: float) -> float:
-    """How much work makes so much overhead the target's share: overhead / (overhead + work)."""
-    return overhead_s * (1 - _TARGET) / _TARGET / 60
+def cpu_by_the_clock(run: Run) -> float:
+    """Processor's seconds for each second of painting: of telling how far it is, however long it takes."""
+    told = sum(run.aside_cpu.get(name, 0.0) for name in ("driver", "telling"))
+    return told / run.num_messages / ADVANCED_EVERY_S
+
+
+def share(overhead_s: float, by_clock: float, work_s: float) -> float:
+    """The part of a run's time that is not work."""
+    aside_s = overhead_s + by_clock * work_s
+    return aside_s / (aside_s + work_s)
+
+
+def minutes_needed(overhead_s: float, by_clock: float) -> float:
+    """The work from which on `share` is the target, or less."""
+    left = _TARGET * (1 + by_clock) - by_clock
+    return overhead_s * (1 - _TARGET) / left / 60 if left > 0 else math.inf
 
 
 def to_markdown(found: Sequence[Run], *, rounds: int = 1) -> str:
@@ -435,7 +450,7 @@ def _arithmetic(by_mode: Mapping[str, Sequence[Run]]) -> str:
         _most(runs, is_served) for mode, runs in by_mode.items() for is_served in _servers(mode)
     )
     return f"""Not measured, but arithmetic on the above: the share of the overhead where the pictures of a run, or of a shard, are so many minutes of work.
-overhead = a run + groups x a group + rows x (a row + c), share = overhead / (overhead + work); c is what goes on beside the painting of a picture of {_REAL_STEPS} steps, as if painting stood still for it.
+overhead = a run + groups x a group + rows x (a row + c) + k x work, share = overhead / (overhead + work). c is the processor's time beside the painting by row, and k that of telling {1 / ADVANCED_EVERY_S:g} times a second how far it is, both as if painting stood still for them.
 One group, or as many as `--max-batch-pixels` makes of 512 x 384 px. Target: at most {_TARGET:.0%}.
 
 {table(header, rows)}
@@ -457,19 +472,20 @@ def _real_parts(
         for part, cost in costs(runs).items()
         if not (is_served and part == "server")
     }
-    return found | {"beside the painting": rows * cpu_of_a_row(runs[-1], _REAL_STEPS)}
+    return found | {"beside the painting": rows * cpu_of_a_row(runs[-1])}
 
 
 def _real_row(runs: Sequence[Run], rows: int, groups: int, is_served: bool) -> list[str]:
     overhead_s = sum(_real_parts(runs, rows, groups, is_served).values())
-    shares = (overhead_s / (overhead_s + 60 * minutes) for minutes in _REAL_MINUTES)
+    by_clock = cpu_by_the_clock(runs[-1])
+    shares = (share(overhead_s, by_clock, 60 * minutes) for minutes in _REAL_MINUTES)
     return [
         _named(runs, is_served),
         f"{rows:,}",
         str(groups),
         f"{overhead_s:.1f}",
-        f"{minutes_needed(overhead_s):.1f} min",
-        *(f"{share:.1%}" for share in shares),
+        f"{minutes_needed(overhead_s, by_clock):.1f} min",
+        *(f"{each:.1%}" for each in shares),
     ]
 
 
@@ -479,11 +495,12 @@ def _most(runs: Sequence[Run], is_served: bool) -> str:
     parts = _real_parts(runs, rows, 1, is_served)
     overhead_s = sum(parts.values())
     largest = sorted(parts, key=lambda what: -parts[what])[:3]
+    by_clock = cpu_by_the_clock(runs[-1])
     shares = ", ".join(f"{what} ({parts[what] / overhead_s:.0%})" for what in largest)
     return (
         f"- {_named(runs, is_served)}: {rows:,} rows in one group meet the target from "
-        f"{minutes_needed(overhead_s):.1f} minutes of work on; most of the overhead is {shares}; "
-        f"c is {1e3 * cpu_of_a_row(runs[-1], _REAL_STEPS):.1f} ms."
+        f"{minutes_needed(overhead_s, by_clock):.1f} minutes of work on; most of the overhead is "
+        f"{shares}; c is {1e3 * cpu_of_a_row(runs[-1]):.2f} ms, k {by_clock:.2%}."
     )
 
 

@@ -24,6 +24,7 @@ from bench.report import Batch, Comparison, Report, Run, Scored, to_markdown
 from bench.score import Score, load_picture, targets
 from bench.sections import in_place, section_of
 from bench.traced import Beside, Segment, Trace
+from nst import worker
 from tests.helpers import picture, picture_bytes, picture_tensor
 
 PAIR = Pair("chelsea", "the-scream")
@@ -336,7 +337,8 @@ def test_overhead_is_told_apart_by_run_group_and_row() -> None:
             work_s=50,
             overhead={"start": 2.0, "prefect": 3 + 0.5 * groups, "records": 1 + 0.001 * rows},
             spent={},
-            aside_cpu={"driver": 0.4, "records": 0.2},
+            aside_cpu={"driver": 0.4, "telling": 0.1, "records": 0.2},
+            num_messages=1000,
         )
         for rows, groups in ((100, 1), (100, 11), (200, 1))
     ]
@@ -345,8 +347,14 @@ def test_overhead_is_told_apart_by_run_group_and_row() -> None:
     assert (found["prefect"].run, found["prefect"].group) == pytest.approx((3, 0.5))
     assert (found["records"].run, found["records"].row) == pytest.approx((1, 0.001))
     assert sum(found.values(), overhead.Cost()).of(rows=1000, groups=10) == pytest.approx(12)
+    assert overhead.cpu_of_a_row(runs[-1]) == pytest.approx(0.0035)
+    by_clock = overhead.cpu_by_the_clock(runs[-1])
+    assert by_clock == pytest.approx(0.0005 / worker.ADVANCED_EVERY_S)
     # An overhead of 1.2 s is 2 % of a minute.
-    assert overhead.minutes_needed(1.2) == pytest.approx(0.98)
+    assert overhead.minutes_needed(1.2, 0) == pytest.approx(0.98)
+    minutes = overhead.minutes_needed(12, by_clock)
+    assert overhead.share(12, by_clock, 60 * minutes) == pytest.approx(0.02)
+    assert overhead.minutes_needed(12, 0.03) == float("inf")
 
 
 def test_what_a_run_costs_beside_its_pictures_is_measured_and_told() -> None:
