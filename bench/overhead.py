@@ -347,7 +347,9 @@ def to_markdown(found: Sequence[Run], *, rounds: int = 1) -> str:
     # With PyTorch, which the processes that are measured need not wait for.
     from bench.machine import commit, processor
 
-    where = f"{processor()}, {os.cpu_count()} cores; {datetime.now(UTC).date()}, commit {commit()}"
+    threads = os.environ.get("OMP_NUM_THREADS")
+    cores = f"{os.cpu_count()} cores" + (f", OMP_NUM_THREADS={threads}" if threads else "")
+    where = f"{processor()}, {cores}; {datetime.now(UTC).date()}, commit {commit()}"
     by_mode = {mode: [run for run in found if run.mode == mode] for mode in MODES}
     by_mode = {mode: runs for mode, runs in by_mode.items() if runs}
     best = f" Each the best of {rounds}." if rounds > 1 else ""
