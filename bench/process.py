@@ -30,9 +30,11 @@ class Line:
 class Usage:
     """What a command took with all the processes that it started.
 
-    `peak_mb`, in 1e6 bytes, is the most that they had resident together.
+    `peak_mb`, in 1e6 bytes, is the most that they had resident together; `started_s` is by the
+    monotonic clock, which all processes of a machine share.
     """
 
+    started_s: float
     process_s: float
     peak_mb: float
     lines: tuple[Line, ...]
@@ -55,7 +57,12 @@ def measured(
     if found["status"] != 0:
         said = "\n".join(line.text for line in lines[-_MAX_LINES_SHOWN:])
         raise RuntimeError(f"expected status 0 of {' '.join(command)}, found a failure:\n{said}")
-    return Usage(process_s=found["process_s"], peak_mb=found["peak_mb"], lines=lines)
+    return Usage(
+        started_s=found["started_s"],
+        process_s=found["process_s"],
+        peak_mb=found["peak_mb"],
+        lines=lines,
+    )
 
 
 def _launch(command: Sequence[str]) -> None:
@@ -76,6 +83,7 @@ def _launch(command: Sequence[str]) -> None:
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     found = {
         "status": status,
+        "started_s": started,
         "process_s": process_s,
         # A single process tells its peak itself, between two looks as well.
         "peak_mb": max(usage.ru_maxrss * unit_bytes, *seen, 0) / 1e6,

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime, tags, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TagsContext
 from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
@@ -105,12 +106,11 @@ def stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None])
     """A task for each group; what ended some of them, by their names."""
 
     def as_task(group: Group, settings: RunSettings, _: Listener) -> GroupReport:
-        with tags(group.backbone):
-            try:
-                return stylize_group(group, settings)
-            except Exception as exc:
-                get_run_logger().error("group %s ended: %s", group.name, exc)
-                raise
+        try:
+            return stylize_group(group, settings)
+        except Exception as exc:
+            get_run_logger().error("group %s ended: %s", group.name, exc)
+            raise
 
     listener = current_listener()
     listener.planned(plan)
@@ -203,7 +203,10 @@ def stylize_manifest(
 
 
 def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
-    with pipeline.painter(settings) as by, painting(by):
+    # For each tag of a task run the server is asked for a slot, whether or not it has a limit, and
+    # tasks wait for its answer; the flow run keeps its own.
+    untagged = TagsContext(current_tags=set())
+    with pipeline.painter(settings) as by, painting(by), untagged:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
             this.plan = plan_rows(rows, settings)

@@ -12,11 +12,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from time import monotonic
 
 from nst.errors import NSTError
 from nst.metadata import Outcome
 from nst.plan import Group
 from nst.reports import NoListener
+
+# A small picture has hundreds of evaluations a second, each of which would wake the other process.
+ADVANCED_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """As `Listener.advanced`."""
+    """As `Listener.advanced`, not of each evaluation but a few times a second, and of each picture."""
 
     evaluations: int
     pictures: int
@@ -104,6 +108,8 @@ class _Teller(NoListener):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        self._advanced_at: float | None = None
+        self._pictures = 0
 
     def tell(self, message: object) -> None:
         with self._lock:
@@ -114,6 +120,11 @@ class _Teller(NoListener):
                 os._exit(1)
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        now = monotonic()
+        is_soon = self._advanced_at is not None and now - self._advanced_at < ADVANCED_EVERY_S
+        if is_soon and pictures == self._pictures:
+            return
+        self._advanced_at, self._pictures = now, pictures
         self.tell(Advanced(evaluations, pictures))
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:

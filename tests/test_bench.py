@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import models
 
-from bench import ours, plan, score
+from bench import ours, overhead, plan, score
 from bench.compare import to_json
 from bench.estimate import Point, fitted_cost, mean_error
 from bench.machine import Machine, evaluation_gflop
@@ -23,6 +23,8 @@ from bench.process import measured
 from bench.report import Batch, Comparison, Report, Run, Scored, to_markdown
 from bench.score import Score, load_picture, targets
 from bench.sections import in_place, section_of
+from bench.traced import Beside, Segment, Trace
+from nst import worker
 from tests.helpers import picture, picture_bytes, picture_tensor
 
 PAIR = Pair("chelsea", "the-scream")
@@ -290,3 +292,92 @@ def test_planning_is_measured_on_an_output_in_which_every_other_row_is_done(tmp_
         "part-000002.parquet"
     ]
     assert [each.name for each in (folder / "out/records").iterdir()] == ["part-000001.parquet"]
+
+
+def test_an_instant_is_work_if_any_thread_works_and_else_of_the_part_that_keeps_it_from_it() -> (
+    None
+):
+    beside = (Beside(1.0, 0.5), Beside(1.5, 0.75))
+    driver = Trace(
+        segments=(
+            Segment("start", 101, 103, 0),
+            Segment("planning", 103, 104, 0),
+            Segment("telling", 104, 116, 0),
+            Segment("gallery", 116, 118, 0),
+        ),
+        beside=beside,
+    )
+    painter = Trace(
+        segments=(
+            Segment("weights", 105, 107, 1),
+            Segment("paint", 107, 112, 5),
+            Segment("write", 111, 114, 1),
+            Segment("records", 110, 115, 0.25),
+        ),
+        beside=(),
+    )
+    run = overhead.attributed(
+        driver, painter, started_s=100, wall_s=19, mode="nst run", num_rows=2, steps=1
+    )
+    assert run.work_s == 7
+    assert run.overhead == {
+        "start": 3,
+        "planning": 1,
+        "telling": 2,
+        "weights": 2,
+        "records": 1,
+        "gallery": 2,
+        "end": 1,
+    }
+    assert run.overhead_s + run.work_s == run.wall_s
+    assert run.spent == {"paint": 5, "write": 3}
+    assert run.aside_cpu == {"driver": 0.5, "server": 0.25, "records": 0.25}
+
+
+def test_overhead_is_told_apart_by_run_group_and_row() -> None:
+    runs = [
+        overhead.Run(
+            mode="nst run --prefect",
+            num_rows=rows,
+            num_groups=groups,
+            steps=2,
+            wall_s=100,
+            work_s=50,
+            overhead={"start": 2.0, "prefect": 3 + 0.5 * groups, "records": 1 + 0.001 * rows},
+            spent={},
+            aside_cpu={"driver": 0.4, "telling": 0.1, "records": 0.2},
+            num_messages=1000,
+        )
+        for rows, groups in ((100, 1), (100, 11), (200, 1))
+    ]
+    found = overhead.costs(runs)
+    assert found["start"].run == pytest.approx(2)
+    assert (found["prefect"].run, found["prefect"].group) == pytest.approx((3, 0.5))
+    assert (found["records"].run, found["records"].row) == pytest.approx((1, 0.001))
+    assert sum(found.values(), overhead.Cost()).of(rows=1000, groups=10) == pytest.approx(12)
+    assert overhead.cpu_of_a_row(runs[-1]) == pytest.approx(0.0035)
+    by_clock = overhead.cpu_by_the_clock(runs[-1])
+    assert by_clock == pytest.approx(0.0005 / worker.ADVANCED_EVERY_S)
+    # An overhead of 1.2 s is 2 % of a minute.
+    assert overhead.minutes_needed(1.2, 0) == pytest.approx(0.98)
+    minutes = overhead.minutes_needed(12, by_clock)
+    assert overhead.share(12, by_clock, 60 * minutes) == pytest.approx(0.02)
+    assert overhead.minutes_needed(12, 0.03) == float("inf")
+
+
+def test_what_a_run_costs_beside_its_pictures_is_measured_and_told() -> None:
+    runs = overhead.measure("nst run", overhead.Sizes(few=2, many=4, groups=2, steps=1))
+    assert [(run.num_rows, run.num_groups) for run in runs] == [(2, 1), (2, 2), (4, 1)]
+    for run in runs:
+        assert run.overhead_s + run.work_s == pytest.approx(run.wall_s)
+        assert {"start", "planning", "painter", "weights", "gallery"} <= run.overhead.keys()
+        assert set(run.spent) == {"decode", "paint", "measure", "write", "small pictures"}
+    text = overhead.to_markdown(runs)
+    assert "| `nst run` | 4    | 1      |" in text
+    assert "Not measured, but arithmetic" in text
+
+
+def test_what_prefect_costs_is_told_apart_from_a_server_of_its_own() -> None:
+    run = overhead.measure_run("nst run --prefect", 2, 1, 1)
+    assert run.overhead_s + run.work_s == pytest.approx(run.wall_s)
+    assert {"prefect imports", "prefect", "server", "painter", "gallery"} <= run.overhead.keys()
