@@ -59,7 +59,8 @@ def _make(this: Assignment, attempt: int, device: str | None, lanes: int | None)
         listening(ProgressArtifact(heart)) as progress,
     ):
         plan = pipeline.plan_of_shard(this, settings, attempt)
-        errors = stylize_groups(plan, settings, heart.check)
+        # It is minutes of work, and there may be thousands of it.
+        errors = stylize_groups(plan, settings, heart.check, max_tasks=by.num_lanes())
         pipeline.give_up_groups(plan, settings, errors)
         progress.ended(f"{progress.num_made} made, {progress.num_failed} failed")
         get_run_logger().info("shard %d: %d made", this.number, progress.num_made)

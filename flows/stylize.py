@@ -1,8 +1,7 @@
-"""One flow and its tasks: read, plan, stylize each group, finish. Decorators and calls, no more."""
+"""One flow and its tasks: read, plan, stylize groups, finish. Decorators and calls, no more."""
 
-import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
@@ -31,15 +30,20 @@ from flows.progress import ProgressArtifact
 from flows.watching import current_listener, current_painter, listening, painting
 from nst import pipeline, runs
 from nst.access import is_pattern
-from nst.errors import ends_the_run
-from nst.plan import Group, Plan
+from nst.errors import NSTError, ends_the_run
+from nst.pipeline import Portion
+from nst.plan import Plan
 from nst.prepare import Rows
-from nst.reports import GroupReport, Listener, RunReport
+from nst.reports import PortionReport, RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
 
 SUMMARY_KEY = "stylize-summary"
 FAILED_ROWS_KEY = "stylize-failed-rows"
 ROWS_FAILED_EVENT = "nst.batch.rows-failed"
+
+# However many rows there are: each costs 0.1 s between two groups, 20 KB of the server's database and
+# 40 KB of this process, and more than a hundred nobody looks at.
+MAX_TASKS = 100
 
 _DEFAULTS = RunSettings(output="-")
 
@@ -80,19 +84,35 @@ def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
     return pipeline.plan_rows(rows, settings)
 
 
-@task(
-    name="stylize",
-    task_run_name="{group.backbone} {group.height}x{group.width}, group {group.name}",
-    **_STEP,
-)
-def stylize_group(group: Group, settings: RunSettings) -> GroupReport:
-    """Make the pictures of one group as one batch, and write them."""
+class GroupsEndedError(NSTError):
+    """Some groups of a task ended early; `errors` say why, by their names."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"group {name}: {why}" for name, why in errors.items()))
+        self.errors = errors
+
+
+def portion_run_name() -> str:
+    return summary.portion_name(runtime.task_run.parameters["portion"])
+
+
+@task(name="stylize", task_run_name=portion_run_name, **_STEP)
+def stylize_portion(
+    portion: Portion, settings: RunSettings, check: Callable[[], None]
+) -> PortionReport:
+    """Make the pictures of some groups, one after the other, each as one batch, and write them.
+
+    Raises GroupsEndedError at the end where some of them ended early.
+    """
     by = current_painter() or pipeline.Painter(pipeline.run_group)
-    if (runtime.task_run.run_count or 0) > 1:
-        group = pipeline.remaining(group, settings)
+    is_first = (runtime.task_run.run_count or 0) <= 1
+    left = portion if is_first else pipeline.remaining(portion, settings)
     started_at = time.monotonic()
-    report = by.run_group(group, settings, current_listener())
-    get_run_logger().info(summary.group_line(group, report, time.monotonic() - started_at))
+    report = pipeline.run_portion(left, settings, current_listener(), by=by, check=check)
+    line = summary.portion_line(portion, report, time.monotonic() - started_at)
+    get_run_logger().info(line)
+    if report.errors:
+        raise GroupsEndedError(report.errors)
     return report
 
 
@@ -102,21 +122,29 @@ def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunRepo
     return pipeline.finish(plan, settings, errors)
 
 
-def stylize_groups(plan: Plan, settings: RunSettings, check: Callable[[], None]) -> dict[str, str]:
-    """A task for each group; what ended some of them, by their names."""
+def stylize_groups(
+    plan: Plan, settings: RunSettings, check: Callable[[], None], *, max_tasks: int
+) -> dict[str, str]:
+    """A task for each group, or for some where there are many; what ended groups, by their names."""
 
-    def as_task(group: Group, settings: RunSettings, _: Listener) -> GroupReport:
+    def as_task(portion: Portion) -> Mapping[str, str]:
+        check()
+        errors: Mapping[str, str]
         try:
-            return stylize_group(group, settings)
+            errors = stylize_portion(portion, settings, check).errors
+        except GroupsEndedError as exc:
+            errors = exc.errors
         except Exception as exc:
-            get_run_logger().error("group %s ended: %s", group.name, exc)
-            raise
+            if ends_the_run(exc):
+                raise
+            errors = {group.name: pipeline.why_it_ended(group, exc) for group in portion}
+        for name, why in errors.items():
+            get_run_logger().error("group %s ended: %s", name, why)
+        return errors
 
-    listener = current_listener()
-    listener.planned(plan)
+    current_listener().planned(plan)
     by = current_painter() or pipeline.Painter(pipeline.run_group)
-    as_tasks = dataclasses.replace(by, run_group=as_task)
-    errors = pipeline.run_groups(plan.groups, settings, listener, by=as_tasks, check=check)
+    errors = pipeline.run_portions(pipeline.in_portions(plan.groups, max_tasks), as_task, by=by)
     check()
     return errors
 
@@ -211,7 +239,7 @@ def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) ->
         with runs.opened(manifest, settings, overrides) as this:
             this.plan = plan_rows(rows, settings)
             get_run_logger().info(summary.planned_line(this.plan))
-            errors = stylize_groups(this.plan, settings, this.lease.check)
+            errors = stylize_groups(this.plan, settings, this.lease.check, max_tasks=MAX_TASKS)
             this.report = finish(this.plan, settings, errors)
             return this.report
 

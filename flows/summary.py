@@ -1,10 +1,11 @@
 """A run's report as Prefect's UI shows it: a summary in markdown, and the failed rows as a table."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nst import output
 from nst.plan import Group, Plan
-from nst.reports import GroupReport, RunReport
+from nst.reports import PortionReport, RunReport
 
 MAX_FAILED_ROWS = 200
 
@@ -18,13 +19,29 @@ def planned_line(plan: Plan) -> str:
     )
 
 
-def group_line(group: Group, report: GroupReport, seconds: float) -> str:
-    """What became of a group, for the log."""
+def portion_name(portion: Sequence[Group]) -> str:
+    """What a portion is called: by its group, or by the first and the last of them."""
+    return f"{_kind(portion)}, {_numbers(portion)}"
+
+
+def portion_line(portion: Sequence[Group], report: PortionReport, seconds: float) -> str:
+    """What became of a portion, for the log."""
     return (
-        f"group {report.name}, {group.backbone} {group.height}x{group.width}: "
-        f"{report.num_made} made, {report.num_failed} failed in {seconds:.1f} s, "
-        f"{_speed(report.num_made, seconds)}"
+        f"{_numbers(portion)}, {_kind(portion)}: {report.num_made} made, {report.num_failed} "
+        f"failed in {seconds:.1f} s, {_speed(report.num_made, seconds)}"
     )
+
+
+def _kind(portion: Sequence[Group]) -> str:
+    if len(portion) == 1:
+        return f"{portion[0].backbone} {portion[0].height}x{portion[0].width}"
+    return " and ".join(dict.fromkeys(group.backbone for group in portion))
+
+
+def _numbers(portion: Sequence[Group]) -> str:
+    if len(portion) == 1:
+        return f"group {portion[0].name}"
+    return f"groups {portion[0].name.partition(' ')[0]} to {portion[-1].name}"
 
 
 def ended_line(report: RunReport, gallery_base_url: str | None) -> str:

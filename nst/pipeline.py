@@ -5,21 +5,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from nst import records, runs, shards, storage
+from nst import runs, shards, storage
 from nst.audit import clean, verify
 from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
 from nst.estimate import Estimate, estimate
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
 from nst.lanes import Lanes
-from nst.plan import Group, Plan, PlannedJob
+from nst.plan import Group, Plan, in_portions
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
-from nst.reports import GroupReport, Listener, NoListener, RunReport
+from nst.reports import GroupReport, Listener, NoListener, PortionReport, RunReport
 from nst.settings import RunSettings
-from nst.shards import Assignment, Phase, Shard, Ticket, beating, cut, drive, read_assignment
+from nst.shards import (
+    Assignment,
+    Phase,
+    Shard,
+    Ticket,
+    beating,
+    cut,
+    drive,
+    read_assignment,
+    remaining,
+)
 
 __all__ = [
     "Assignment",
@@ -36,6 +45,7 @@ __all__ = [
     "finish",
     "gallery_folder",
     "give_up_groups",
+    "in_portions",
     "make_plan",
     "make_thumbnails",
     "painter",
@@ -49,6 +59,8 @@ __all__ = [
     "run_group",
     "run_groups",
     "run_manifest",
+    "run_portion",
+    "run_portions",
     "usable_weights",
     "verify",
     "why_it_ended",
@@ -62,6 +74,7 @@ _log = logging.getLogger(__name__)
 # What every machine has, so that nothing need be asked.
 _ANYWHERE = ("auto", "cpu")
 
+Portion: TypeAlias = tuple[Group, ...]
 RunGroup = Callable[[Group, RunSettings, Listener], GroupReport]
 
 
@@ -138,17 +151,6 @@ def painter(settings: RunSettings) -> Iterator[Painter]:
         lanes.close()
 
 
-def remaining(group: Group, settings: RunSettings) -> Group:
-    """The jobs of a group that it has not recorded yet, for another try at it."""
-    made = records.read(settings.output).made
-
-    def is_recorded(one: PlannedJob) -> bool:
-        found = made.brief(one.job.id)
-        return found is not None and found.key == one.key and found.finished_at != one.outdated
-
-    return replace(group, jobs=tuple(one for one in group.jobs if not is_recorded(one)))
-
-
 def plan_of_shard(this: Assignment, settings: RunSettings, attempt: int) -> Plan:
     """What an attempt at a shard is to make on this machine: all that no earlier one has recorded.
 
@@ -216,47 +218,75 @@ def run_groups(
 ) -> dict[str, str]:
     """Run groups; what ended some of them early, by their names. Raises as `run` does."""
     by = by or Painter(run_group)
-    num_lanes = min(by.num_lanes(), len(groups)) if len(groups) > 1 else 1
+
+    def run_it(portion: Portion) -> Mapping[str, str]:
+        return run_portion(portion, settings, listener, by=by, check=check).errors
+
+    return run_portions(in_portions(groups, len(groups)), run_it, by=by)
+
+
+def run_portion(
+    portion: Portion,
+    settings: RunSettings,
+    listener: Listener,
+    *,
+    by: Painter,
+    check: Callable[[], None] = lambda: None,
+) -> PortionReport:
+    """Run groups one after the other, and `check` before each. Raises as `run` does."""
+    reports: list[GroupReport] = []
     errors: dict[str, str] = {}
-    if num_lanes > 1:
-        return _side_by_side(groups, settings, listener, by, num_lanes, check)
-    for group in groups:
+    for group in portion:
         check()
         try:
-            by.run_group(group, settings, listener)
+            reports.append(by.run_group(group, settings, listener))
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
+    return PortionReport(
+        num_made=sum(report.num_made for report in reports),
+        num_failed=sum(report.num_failed for report in reports),
+        errors=errors,
+    )
+
+
+def run_portions(
+    portions: Sequence[Portion],
+    run_it: Callable[[Portion], Mapping[str, str]],
+    *,
+    by: Painter,
+) -> dict[str, str]:
+    """Have `run_it` run portions, as many at a time as `by` has lanes; what they return, together."""
+    num_lanes = min(by.num_lanes(), len(portions)) if len(portions) > 1 else 1
+    if num_lanes > 1:
+        return _side_by_side(portions, run_it, by, num_lanes)
+    errors: dict[str, str] = {}
+    for portion in portions:
+        errors |= run_it(portion)
     return errors
 
 
 def _side_by_side(
-    groups: Sequence[Group],
-    settings: RunSettings,
-    listener: Listener,
+    portions: Sequence[Portion],
+    run_it: Callable[[Portion], Mapping[str, str]],
     by: Painter,
     num_lanes: int,
-    check: Callable[[], None],
 ) -> dict[str, str]:
-    """As `run_groups`, in so many threads. What ends the run ends the groups of all other lanes."""
+    """As `run_portions`, in so many threads. What ends one of them ends all other lanes."""
     errors: dict[str, str] = {}
-    running: dict[Future[GroupReport], Group] = {}
+    running: set[Future[Mapping[str, str]]] = set()
 
     def gather() -> None:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            group = running.pop(future)
-            error = future.exception()
-            if isinstance(error, Exception):
-                errors[group.name] = why_it_ended(group, error)
+            running.remove(future)
+            errors.update(future.result())
 
     with ThreadPoolExecutor(num_lanes, "lane") as pool:
         try:
-            for group in groups:
-                check()
+            for portion in portions:
                 if len(running) == num_lanes:
                     gather()
                 # Whoever calls may have set variables of a context, as Prefect does.
-                run_it = partial(copy_context().run, by.run_group, group, settings, listener)
-                running[pool.submit(run_it)] = group
+                running.add(pool.submit(copy_context().run, run_it, portion))
             while running:
                 gather()
         except BaseException:

@@ -122,6 +122,20 @@ def make_groups(
     )
 
 
+def in_portions(groups: Sequence[Group], at_most: int) -> list[tuple[Group, ...]]:
+    """The groups in order, in portions of about the same work, as many as there may be at most."""
+    if len(groups) <= at_most:
+        return [(group,) for group in groups]
+    portions: dict[int, list[Group]] = {}
+    whole, so_far = sum(group.work for group in groups), 0
+    for group in groups:
+        # By its middle, so that one of the size of a portion is not cut off from those beside it.
+        number = (2 * so_far + group.work) * at_most // (2 * whole)
+        portions.setdefault(number, []).append(group)
+        so_far += group.work
+    return [tuple(portion) for portion in portions.values()]
+
+
 def _program(planned: PlannedJob) -> tuple[object, ...]:
     """What the items of a batch must share; weights, seeds, inits and styles are each item's own."""
     params = planned.job.params

@@ -53,6 +53,15 @@ MAX_FAILED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortionReport:
+    """As of a group, of several; `errors` are what ended some of them early, by their names."""
+
+    num_made: int
+    num_failed: int
+    errors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """How a run ended: each row of the manifest is ok or failed.
 

@@ -290,6 +290,52 @@ class TestOnAServer:
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 1
         assert len(attempts) == 2
 
+    def test_many_groups_are_few_tasks_and_each_fails_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make = pipeline.run_group
+
+        def broken(group: Group, *arguments: object) -> object:
+            if group.name == "2 of 5":
+                raise RuntimeError("the device fell off")
+            return make(group, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(pipeline, "run_group", broken)
+        monkeypatch.setattr(stylize, "MAX_TASKS", 2)
+        rows = [row(id=f"r{n}", steps=s) for n, s in enumerate((4, 6, 1, 2, 9), start=1)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        runs = [run for run in self.task_runs(state) if "group" in run.name]
+        assert sorted(run.name for run in runs) == [
+            "vgg16, groups 1 to 3 of 5",
+            "vgg16, groups 4 to 5 of 5",
+        ]
+        assert sorted(str(run.state_name) for run in runs) == ["Completed", "Failed"]
+        report = state.result()
+        assert (report.num_ok, report.num_failed) == (4, 1)
+        assert report.failed[0].outcome.id == "r2"
+        assert "the device fell off" in str(report.failed[0].outcome.error)
+        lines = self.logs(state, until="rows ok")
+        assert any(line.startswith("groups 1 to 3 of 5, vgg16: 2 made, 0 failed") for line in lines)
+
+    def test_what_a_task_has_made_is_not_made_by_its_next_try(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make = pipeline.run_group
+        tried: list[list[str]] = []
+
+        def flaky(group: Group, *arguments: object) -> object:
+            tried.append([one.job.id for one in group.jobs])
+            if tried.count(["two"]) == 1 and tried[-1] == ["two"]:
+                raise StorageError("busy")
+            return make(group, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(pipeline, "run_group", flaky)
+        monkeypatch.setattr(stylize, "MAX_TASKS", 1)
+        rows = [row(id="one"), row(id="two", steps=2), row(id="three", steps=1)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        assert state.result().num_ok == 3
+        assert tried == [["one"], ["two"], ["two"], ["three"]]
+
     def test_a_bad_manifest_fails_the_run_with_its_message(self, tmp_path: Path) -> None:
         state = run_flow(write_project(tmp_path / "in", [row(backbone="vgg61")]), tmp_path / "out")
         assert state.is_failed()
@@ -320,7 +366,7 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
     with disable_run_logger():
         rows = stylize.read_manifest.fn(str(manifest), settings, {})
         plan = stylize.plan_rows.fn(rows, settings)
-        report = stylize.stylize_group.fn(plan.groups[0], settings)
+        report = stylize.stylize_portion.fn(plan.groups, settings, lambda: None)
         assert (report.num_made, report.num_failed) == (1, 0)
         assert stylize.finish.fn(plan, settings, {}).num_ok == 1
 

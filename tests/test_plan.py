@@ -1,8 +1,11 @@
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from nst.job import Job, PictureParams, job_key
-from nst.plan import Input, PlannedJob, make_groups
+from nst.plan import Input, PlannedJob, in_portions, make_groups
 from nst.weights import WeightsFile
 from tests.helpers import job
 
@@ -76,6 +79,22 @@ def test_batches_hold_at_most_the_pixels_that_are_allowed() -> None:
 
 def test_nothing_gives_no_groups() -> None:
     assert groups() == []
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 12))
+def test_portions_have_all_groups_in_order_and_about_the_same_work(
+    steps: list[int], at_most: int
+) -> None:
+    jobs = [planned(str(number), steps=each) for number, each in enumerate(steps)]
+    found = make_groups(jobs, weights=WEIGHTS, max_batch_pixels=1)
+    portions = in_portions(found, at_most)
+    assert [group for portion in portions for group in portion] == list(found)
+    assert len(portions) <= max(at_most, 0 if len(found) > at_most else len(found))
+    assert all(portions)
+    if len(found) > at_most:
+        works = [sum(group.work for group in portion) for portion in portions]
+        largest = max(group.work for group in found)
+        assert max(works) <= sum(works) / at_most + largest
 
 
 def test_a_key_is_of_all_that_decides_the_pixels_and_of_nothing_else() -> None:
