@@ -52,7 +52,7 @@ bench: $(VENV)/.run
 	$(BIN)/python -m bench --json output/bench.json --markdown bench/RESULTS.md
 
 docs: $(VENV)/.run
-	$(BIN)/python -m nst.reference manifests/README.md README.md docs/JSON.md
+	$(BIN)/python -m nst.reference manifests/README.md docs/OUTPUT.md docs/OPERATE.md docs/JSON.md
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUTPUT) .prefect $(GALLERY_TESTS)/node_modules

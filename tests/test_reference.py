@@ -6,7 +6,7 @@ from nst import reference
 from nst.errors import REASONS, Reason
 from tests.helpers import ROOT
 
-DOCUMENTS = ("manifests/README.md", "README.md", "docs/JSON.md")
+DOCUMENTS = ("manifests/README.md", "docs/OUTPUT.md", "docs/OPERATE.md", "docs/JSON.md")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

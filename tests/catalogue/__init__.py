@@ -1,4 +1,4 @@
-"""Bad input and bad luck, case by case, under the numbers that the README's promises refer to.
+"""Bad input and bad luck, case by case, under the numbers that the promises of docs/OPERATE.md refer to.
 
 A case observes what becomes of one thing gone wrong, as a user would: from the exit status, the
 output and the metadata. Its letter says what is to become of it:
