@@ -432,7 +432,7 @@ def clean(
         bool, typer.Option("--dry-run", help="Only print what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what no row of the last run's manifest owns: pictures, records, previews, leftovers.
+    """Remove the pictures, thumbnails, records and previews that no row of the last run owns.
 
     Example: nst clean output/demo --dry-run
     """
