@@ -54,6 +54,7 @@ def operator(tmp_path: Path, proxy: FaultProxy) -> Iterator[Operator]:
     folder.mkdir()
     operator = Operator(folder, settings)
     try:
+        operator.do(next(each for each in commands if each.startswith("mkdir")))
         operator.begin("prefect server start")
         operator.wait("a server", operator.is_up)
         for command in commands:
