@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import IO, Any
 
 from nst.errors import (
     ConfigError,
@@ -23,6 +24,8 @@ from nst.redaction import redacted
 
 _MAX_READS = 3
 _BLOCK_BYTES = 1 << 20
+# There are as many such files as an output has parts of records.
+_MAX_SCRATCH_BYTES = 8 << 20
 
 # What a file system says of one path, and what of itself, with what to do about it.
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -35,6 +38,24 @@ _ADVICE: Mapping[int, str] = {
     errno.EPERM: "this user may not write there; change the rights or write elsewhere",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
+
+
+class ScratchFile(SpooledTemporaryFile[bytes]):
+    """A file of ours, in memory while it is small and else in the temporary folder, without a name.
+
+    Raises StorageError where that folder cannot hold it, which a small one does not need.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_MAX_SCRATCH_BYTES)
+
+    def rollover(self) -> None:
+        with _translated("write", Path(gettempdir())):
+            super().rollover()
+
+    def write(self, data: Any) -> int:
+        with _translated("write", Path(gettempdir())):
+            return super().write(data)
 
 
 def read_file(path: Path, *, max_bytes: int | None = None) -> bytes:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import IO, TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from nst import gallery, metadata, output, records, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
 from nst.facets import Source, lacks_thumbnails
+from nst.files import ScratchFile
 from nst.job import Job
 from nst.metadata import Outcome, Record, Status
 from nst.output import failure
@@ -27,7 +27,9 @@ from nst.texts import told_apart
 # Of a gallery's files so many are written at a time, and as few as hold so many bytes.
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 8 << 20
-_ROWS_AT_ONCE = 1000
+# As many as the memory for their curves allows: where the manifest has another order than the
+# records, each portion reads most parts of them anew.
+_ROWS_AT_ONCE = 10_000
 
 _File = TypeVar("_File", bound=IO[bytes])
 
@@ -44,7 +46,7 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
     metadata_url = storage.join(settings.output, output.METADATA)
     release_memory()
     # Of a million rows it is more than should be in memory at once.
-    with TemporaryFile() as table:
+    with ScratchFile() as table:
         ended = _write_metadata(table, metadata_url, plan, settings, errors or {})
         release_memory()
         (name,) = _run_names([settings.output])
@@ -98,7 +100,8 @@ def _write_metadata(
 
     metadata.write_held_metadata(table, parts(), labels)
     storage.write_file(url, table)
-    records.compact(settings.output, ledger, also=plan.failed)
+    ids = (job.id for job in plan.jobs)
+    records.compact(settings.output, ledger, also=plan.failed, order=ids)
     return ended
 
 
@@ -203,7 +206,7 @@ def rebuild_gallery(
         )
     with ExitStack() as opened:
         sources = [
-            _source(name, url, link, _read_table(url, opened.enter_context(TemporaryFile())))
+            _source(name, url, link, _read_table(url, opened.enter_context(ScratchFile())))
             for name, url, link in zip(_run_names(urls), urls, links, strict=True)
         ]
         return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))

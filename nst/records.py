@@ -13,13 +13,12 @@ import logging
 import os
 import re
 import struct
-import tempfile
 import threading
 import weakref
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst import metadata, storage
+from nst.files import ScratchFile
 from nst.metadata import (
     MAX_ATTEMPTS,
     OUTCOME_COLUMNS,
@@ -48,7 +48,6 @@ _MAX_PARTS = 32
 # Read and put down so many at a time.
 _SINGLES_AT_ONCE = 10_000
 _ROWS_AT_ONCE = 1000
-_MAX_SINGLES_BYTES = 64 << 20
 _MAX_PARTS_BYTES = 32 << 20
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
@@ -72,13 +71,14 @@ def path(job_id: str, status: str) -> str:
 class Ledger:
     """The last record of each id that was made, and of each that failed.
 
-    `singles` are the names of the files of the single records among them.
+    `unread` are the parts that could not be read; `singles` are the names of the files of the single records among them.
     """
 
     made: "Shelf"
     failed: "Shelf"
     singles: tuple[str, ...]
     parts: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     def last_failure(self, job_id: str) -> Outcome | None:
         """How a picture failed, unless it was made after that."""
@@ -164,6 +164,15 @@ class Shelf(Mapping[str, Outcome]):
         is_single = np.array(self.held.values("source"), np.int64) < 0
         return Shelf(self.held.take(np.nonzero(is_single)[0]), self._sources)
 
+    def ordered(self, ids: Sequence[str]) -> "Shelf":
+        """All of them, first those with these ids, in their order."""
+        at = self.find(ids)
+        at = at[at >= 0]
+        _, first = np.unique(at, return_index=True)
+        at = at[np.sort(first)]
+        others = np.setdiff1d(np.arange(len(self)), at)
+        return Shelf(self.held.take(np.concatenate([at, others])), self._sources)
+
     def __getitem__(self, job_id: str) -> Outcome:
         position = self._position(job_id)
         if position is None:
@@ -196,8 +205,7 @@ class _Sources:
         self._parts = parts
         self._files = ExitStack()
         weakref.finalize(self, self._files.close)
-        # Small enough in memory, unless a run of very many pictures was cut short.
-        self._singles = tempfile.SpooledTemporaryFile(_MAX_SINGLES_BYTES)  # noqa: SIM115
+        self._singles = ScratchFile()
         self._files.callback(self._singles.close)
         self._rows: dict[int, FileRows] = {}
         self._recent = Recent(_MAX_PARTS_BYTES)
@@ -217,7 +225,7 @@ class _Sources:
                 return metadata.hold_outcomes(map(self._single, at.tolist()))
             if source not in self._rows:
                 uri = storage.join(self._output, FOLDER, self._parts[source])
-                file = tempfile.TemporaryFile()  # noqa: SIM115 closed with the others
+                file = ScratchFile()
                 self._files.callback(file.close)
                 storage.read_into(uri, file)
                 self._rows[source] = FileRows(file, OUTCOME_COLUMNS, self._recent)
@@ -245,10 +253,13 @@ def read_new(output: str, ids: Collection[str]) -> Ledger:
 def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger:
     sources = _Sources(output, parts)
     held = [Held.of({name: [] for name in _HELD_NAMES}, _HELD)]
+    unread: list[str] = []
     for number, name in enumerate(parts):
         found = _read_part(storage.join(output, FOLDER, name))
         if found is not None:
             held.append(found.with_number("source", number))
+        else:
+            unread.append(name)
     names = sorted(names)
     singles: list[str] = []
     for start in range(0, len(names), _SINGLES_AT_ONCE):
@@ -268,6 +279,7 @@ def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger
         Shelf(failed.last_of_each("id"), sources),
         tuple(singles),
         parts,
+        tuple(unread),
     )
 
 
@@ -276,9 +288,12 @@ def is_empty(output: str) -> bool:
     return not _names(output, FOLDER, ".parquet") and not _names(output, SINGLES, ".json")
 
 
-def compact(output: str, ledger: Ledger, *, also: Iterable[Outcome] = ()) -> None:
+def compact(
+    output: str, ledger: Ledger, *, also: Iterable[Outcome] = (), order: Iterable[str] = ()
+) -> None:
     """Put the single records of `ledger`, and what `also` failed, into a part, and remove them.
 
+    They come in the order of the ids in `order`, in which they are read again, and then the others.
     Killed half-way, it leaves some records twice, which say the same.
     """
     news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
@@ -287,7 +302,8 @@ def compact(output: str, ledger: Ledger, *, also: Iterable[Outcome] = ()) -> Non
     if len(ledger.parts) >= _MAX_PARTS:
         _rewrite(output, ledger, news)
         return
-    kept = [shelf.singles() for shelf in (ledger.made, ledger.failed.without(news))]
+    ids = list(order)
+    kept = [shelf.singles().ordered(ids) for shelf in (ledger.made, ledger.failed.without(news))]
     _write_part(output, ledger, kept, news)
     _remove(output, SINGLES, ledger.singles)
 
@@ -296,14 +312,15 @@ def forget(output: str, ledger: Ledger, ids: Collection[str]) -> None:
     """Write the records anew without those of `ids`."""
     if ids:
         made, failed = (shelf.without(ids) for shelf in (ledger.made, ledger.failed))
-        _rewrite(output, Ledger(made, failed, ledger.singles, ledger.parts), {})
+        _rewrite(output, replace(ledger, made=made, failed=failed), {})
 
 
 def _rewrite(output: str, ledger: Ledger, news: Mapping[str, Outcome]) -> None:
     """All of a ledger as one part, in place of all that there was."""
     _write_part(output, ledger, [ledger.made, ledger.failed.without(news)], news)
     _remove(output, SINGLES, ledger.singles)
-    _remove(output, FOLDER, ledger.parts)
+    # What could not be read may be of a later release, or be readable tomorrow.
+    _remove(output, FOLDER, [name for name in ledger.parts if name not in ledger.unread])
 
 
 def _write_part(
@@ -316,7 +333,7 @@ def _write_part(
         for shelf in shelves
         for start in range(0, len(shelf), _ROWS_AT_ONCE)
     )
-    with tempfile.TemporaryFile() as file:
+    with ScratchFile() as file:
         metadata.write_held_outcomes(
             file, itertools.chain(portions, map(metadata.hold_outcomes, _portions(news.values())))
         )
@@ -390,7 +407,7 @@ def _names(output: str, folder: str, suffix: str) -> list[str]:
 def _read_part(uri: str) -> Held | None:
     try:
         names = [column.name for column in _BRIEF_COLUMNS]
-        with tempfile.TemporaryFile() as file:
+        with ScratchFile() as file:
             storage.read_into(uri, file)
             return hold(file, OUTCOME_COLUMNS, names, needed=_NEEDED)
     # Whatever a damaged table turns out to hold, it is not a reason to stop a run.

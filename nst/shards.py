@@ -24,6 +24,7 @@ from nst.errors import (
     NotFoundError,
     NSTError,
     Reason,
+    RunEndedError,
     StorageError,
     WeightsError,
     WorkerError,
@@ -152,7 +153,7 @@ def remaining(groups: Sequence[Group], settings: RunSettings) -> tuple[Group, ..
     made = records.read_new(settings.output, [one.job.id for g in groups for one in g.jobs]).made
 
     def is_recorded(one: PlannedJob) -> bool:
-        found = made.get(one.job.id)
+        found = made.brief(one.job.id)
         return found is not None and found.key == one.key and found.finished_at != one.outdated
 
     left = (
@@ -235,7 +236,7 @@ class Heart(NoListener):
     def check(self) -> None:
         """Raises NSTError where the driver is gone or has given this attempt up."""
         if self._over:
-            raise NSTError(f"shard {self._this.number}: {self._over}")
+            raise RunEndedError(f"shard {self._this.number}: {self._over}")
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         with self._lock:

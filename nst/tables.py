@@ -114,7 +114,7 @@ def write_held(
         [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns],
         metadata=dict(notes),
     )
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         tables = (part._table.select(schema.names).cast(schema) for part in parts)
         for group in _of_length(tables, group_rows):
             writer.write_table(group)
@@ -579,5 +579,8 @@ def _translated(num_bytes: int) -> Iterator[None]:
     """Turn what pyarrow raises into TableError; of values Python cannot hold, it is nearly anything."""
     try:
         yield
+    except MemoryError:
+        # It says nothing of the bytes.
+        raise
     except Exception as exc:
         raise TableError(f"{num_bytes} bytes that cannot be read as one: {exc}") from exc

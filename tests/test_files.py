@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -213,3 +214,23 @@ def test_many_writers_of_one_file_leave_one_version(tmp_path: Path) -> None:
         writer.join()
     assert target.read_bytes() in versions
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_small_scratch_file_needs_no_folder_and_a_large_one_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
+    monkeypatch.setattr(files, "_MAX_SCRATCH_BYTES", 10)
+    with files.ScratchFile() as file:
+        file.write(b"small")
+        file.seek(0)
+        assert file.read() == b"small"
+        with pytest.raises(StorageError, match=r"cannot write .*nowhere: No such file"):
+            file.write(b"and then large")
+    nowhere.mkdir()
+    with files.ScratchFile() as file:
+        file.write(b"large from the start")
+        file.seek(6)
+        assert file.read() == b"from the start"
+    assert not list(nowhere.iterdir())

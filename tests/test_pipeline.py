@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from nst import memory, metadata, pipeline, storage
+from nst import files, memory, metadata, pipeline, storage
 from nst.engine import stylize
 from nst.errors import ConfigError, ManifestError, StorageError
+from nst.finish import read_metadata
 from nst.metadata import Record
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
@@ -779,6 +780,22 @@ def test_the_gallery_is_rebuilt_from_the_metadata_alone(tmp_path: Path) -> None:
     page.unlink()
     assert pipeline.rebuild_gallery([str(tmp_path / "out")]) == page.as_uri()
     assert page.read_bytes() == before
+
+
+def test_tables_too_large_for_memory_come_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
+    found = []
+    for max_bytes in (8 << 20, 1):
+        monkeypatch.setattr(files, "_MAX_SCRATCH_BYTES", max_bytes)
+        settings = RunSettings(output=str(tmp_path / f"out{max_bytes}"))
+        for _ in range(2):
+            report = pipeline.run_manifest(str(manifest), settings)
+        assert (report.num_ok, report.num_done_before, report.num_failed) == (1, 1, 1)
+        found.append([each.outcome.status for each in read_metadata(settings.output)])
+        assert (tmp_path / f"out{max_bytes}/index.html").exists()
+    assert found == [["ok", "failed"]] * 2
 
 
 @pytest.mark.parametrize(

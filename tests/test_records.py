@@ -154,6 +154,36 @@ def test_many_parts_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(ledger.made) == {"n0", "n1", "n2", "n3"}
 
 
+def test_a_part_has_the_order_in_which_it_is_read_again(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    for name in "abcde":
+        records.write(url, replace(OK, id=name))
+    records.compact(url, records.read(url), order=["d", "none", "b", "d", "a"])
+    assert list(records.read(url).made) == ["d", "b", "a", "c", "e"]
+
+
+def test_a_part_that_cannot_be_read_is_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path)
+    for n in range(2):
+        records.write(url, replace(OK, id=f"n{n}"))
+        records.compact(url, records.read(url))
+    strange = tmp_path / "records/part-000002.parquet"
+    strange.write_bytes(b"of a later release")
+    records.write(url, replace(OK, id="n2"))
+    monkeypatch.setattr(records, "_MAX_PARTS", 2)
+    records.compact(url, records.read(url))
+    assert strange.read_bytes() == b"of a later release"
+    assert sorted(path.name for path in strange.parent.glob("*.parquet")) == [
+        "part-000002.parquet",
+        "part-000003.parquet",
+    ]
+    records.forget(url, records.read(url), ["n0"])
+    assert strange.exists()
+    assert set(records.read(url).made) == {"n2"}
+
+
 def test_what_is_forgotten_is_gone_and_the_rest_stays(tmp_path: Path) -> None:
     url = str(tmp_path)
     for n in range(3):
