@@ -30,7 +30,7 @@ from flows.progress import ProgressArtifact
 from flows.watching import current_listener, current_painter, listening, painting
 from nst import pipeline, runs
 from nst.access import is_pattern
-from nst.errors import NSTError, ends_the_run
+from nst.errors import NSTError, RunEndedError, ends_the_run
 from nst.pipeline import Portion
 from nst.plan import Plan
 from nst.prepare import Rows
@@ -135,7 +135,7 @@ def stylize_groups(
         except GroupsEndedError as exc:
             errors = exc.errors
         except Exception as exc:
-            if ends_the_run(exc):
+            if ends_the_run(exc) or isinstance(exc, RunEndedError):
                 raise
             errors = {group.name: pipeline.why_it_ended(group, exc) for group in portion}
         for name, why in errors.items():

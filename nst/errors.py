@@ -72,6 +72,10 @@ class NSTError(Exception):
     reason: Reason = "group_failed"
 
 
+class RunEndedError(NSTError):
+    """A run is over, whatever its groups are at: another has taken over, or it is being stopped."""
+
+
 class ManifestError(NSTError):
     """The manifest is refused before any work; the message lists every problem."""
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nst import storage
-from nst.errors import ConfigError, NotFoundError, NSTError
+from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError
 from nst.output import LOCKS
 
 HEARTBEAT_S = 5.0
@@ -65,9 +65,9 @@ class Lease:
         return self._claim.token
 
     def check(self) -> None:
-        """Raises NSTError where another run has taken over, thinking this one dead."""
+        """Raises RunEndedError where another run has taken over, thinking this one dead."""
         if self._is_lost:
-            raise NSTError(
+            raise RunEndedError(
                 f"expected to be alone in {self._output}, found that another run took over after "
                 f"this one was silent for {PATIENCE_S:.0f} s; let that one finish"
             )

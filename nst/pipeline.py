@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from nst import runs, shards, storage
 from nst.audit import clean, verify
-from nst.errors import ConfigError, NSTError, StorageError, ends_the_run
+from nst.errors import ConfigError, NSTError, RunEndedError, StorageError, ends_the_run
 from nst.estimate import Estimate, estimate
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
 from nst.lanes import Lanes
@@ -240,6 +240,8 @@ def run_portion(
         check()
         try:
             reports.append(by.run_group(group, settings, listener))
+        except RunEndedError:
+            raise
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
     return PortionReport(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 from nst import records
-from nst.errors import NSTError, Reason, WorkerError
+from nst.errors import NSTError, Reason, RunEndedError, WorkerError
 from nst.metadata import MAX_ATTEMPTS
 from nst.plan import Group, PlannedJob, failure_of
 from nst.reports import GroupReport, Listener
@@ -209,8 +209,8 @@ class Supervisor:
         return [] if is_last else [[one]]
 
 
-def _closed() -> NSTError:
-    return NSTError("the run has ended the process that paints")
+def _closed() -> RunEndedError:
+    return RunEndedError("the run has ended the process that paints")
 
 
 @dataclass(slots=True)

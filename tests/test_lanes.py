@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nst import lanes, pipeline, records
-from nst.errors import ConfigError, NSTError, StorageError
+from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
 from nst.lanes import Lanes, lane_devices
 from nst.metadata import Outcome
 from nst.pipeline import Painter
@@ -149,6 +149,19 @@ def test_a_lease_that_is_lost_ends_all_lanes(tmp_path: Path) -> None:
     with pytest.raises(NSTError, match="took over"):
         pipeline.run(plan, settings, by=Painter(paint, num_lanes=lambda: 2), check=check)
     assert len(begun) < 6
+
+
+def test_a_portion_whose_run_is_over_begins_no_other_group(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, range(4))
+    begun: list[str] = []
+
+    def paint(group: Group, _: RunSettings, __: Listener) -> GroupReport:
+        begun.append(group.name)
+        raise RunEndedError("the run has ended the process that paints")
+
+    with pytest.raises(RunEndedError):
+        pipeline.run_portion(plan.groups, settings, NoListener(), by=Painter(paint))
+    assert begun == ["1 of 4"]
 
 
 def test_closing_ends_a_group_that_hangs_and_blames_no_picture(tmp_path: Path) -> None:
