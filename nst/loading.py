@@ -78,9 +78,10 @@ class Inputs:
         if not new:
             return
         folder = storage.join(settings.output, output.INPUTS)
-        there = storage.list_sizes(folder)
         for digest in new:
             names = (output.preview_name(digest), output.small_preview_name(digest))
+            # By their names: a list of the folder grows with the contents of the whole run.
+            there = {name for name in names if storage.exists(storage.join(folder, name))}
             for name, data in _previews(self._bytes[digest], *names, there=there).items():
                 storage.write_bytes(storage.join(folder, name), data)
         self._shown |= new

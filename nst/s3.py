@@ -211,6 +211,22 @@ def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience 
     return _tried("write", uri, attempt, patience)
 
 
+def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
+    """Whether there is an object. Raises StorageError where the store does not tell."""
+    bucket, key = split(uri)
+
+    def attempt() -> bool:
+        try:
+            _look(bucket, key)
+        except Fault as fault:
+            if fault.kind != "missing":
+                raise
+            return False
+        return True
+
+    return _tried("look at", uri, attempt, patience)
+
+
 def delete_object(uri: str, *, patience: Patience | None = None) -> None:
     """Remove the object, if there is one. Raises StorageError.
 

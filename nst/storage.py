@@ -124,6 +124,10 @@ def is_leftover(path: str) -> bool:
     return bool(_LEFTOVER.fullmatch(path))
 
 
+# What is under way for each item takes more memory than most results.
+_ITEMS_AT_ONCE = 10_000
+
+
 def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
     """`function` of each item, in their order: stores answer many at once.
 
@@ -131,17 +135,31 @@ def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
     wait for those that are under way.
     """
     pool = ThreadPoolExecutor(_NUM_REQUESTS)
+    found: list[_T] = []
     try:
-        futures = [pool.submit(function, item) for item in items]
-        done = wait(futures, return_when=FIRST_EXCEPTION).done
-        for future in futures:
-            if future in done:
-                future.result()
-        found = [future.result() for future in futures]
+        for start in range(0, len(items), _ITEMS_AT_ONCE):
+            some = items[start : start + _ITEMS_AT_ONCE]
+            futures = [pool.submit(function, item) for item in some]
+            done = wait(futures, return_when=FIRST_EXCEPTION).done
+            for future in futures:
+                if future in done:
+                    future.result()
+            found += [future.result() for future in futures]
     except BaseException as exc:
         pool.shutdown(wait=isinstance(exc, Exception), cancel_futures=True)
         raise
     pool.shutdown()
+    return found
+
+
+def exists(uri: str) -> bool:
+    """Whether there is an object. Raises StorageError where the store does not tell."""
+    path = _local_path(uri)
+    if path is not None:
+        return path.is_file()
+    if _is_s3(uri):
+        return s3.object_exists(uri, patience=s3.PATIENCE)
+    found: bool = _patiently("look at", uri, lambda: _exists_other(uri), s3.PATIENCE)
     return found
 
 
@@ -373,6 +391,11 @@ def _read_other_into(uri: str, file: IO[bytes]) -> None:
     with fs.open(path, "rb") as source:
         shutil.copyfileobj(source, file)
     _check_received(uri, size, file.tell())
+
+
+def _exists_other(uri: str) -> bool:
+    fs, path = _filesystem(uri)
+    return bool(fs.isfile(path))
 
 
 def _write_other(uri: str, file: IO[bytes]) -> None:

@@ -57,6 +57,31 @@ def test_a_file_of_any_size_comes_and_goes_as_bytes_do(
         storage.read_into(storage.join(folder, "none.bin"), sink)
 
 
+def test_tells_whether_there_is_an_object(folder: str) -> None:
+    uri = storage.join(folder, "sub", "a b.bin")
+    assert not storage.exists(uri)
+    storage.write_bytes(uri, b"x")
+    assert storage.exists(uri)
+    assert not storage.exists(storage.parent(uri))
+
+
+def test_more_items_than_are_under_way_at_a_time_come_back_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage, "_ITEMS_AT_ONCE", 3)
+    assert storage.in_parallel(str, list(range(8))) == [str(n) for n in range(8)]
+    asked: list[int] = []
+
+    def refused(item: int) -> None:
+        asked.append(item)
+        if item == 1:
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        storage.in_parallel(refused, list(range(8)))
+    assert set(asked) <= {0, 1, 2}
+
+
 def test_lists_the_files_of_a_folder_and_nothing_below(folder: str) -> None:
     for name in ("a.txt", "b.txt", "sub/c.txt"):
         storage.write_bytes(storage.join(folder, name), b"x")
