@@ -191,11 +191,14 @@ class _Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Items:
-    """A list of a cell, told from others by how it is written."""
+class _Written:
+    """A cell that is no text, told from others by how it is written.
 
-    written: str
-    items: list[Any] = field(compare=False)
+    What is equal need not be the same: 1, 1.0 and true, 0.0 and -0.0; and not all can be hashed.
+    """
+
+    text: str
+    value: Any = field(compare=False)
 
 
 class _Reader:
@@ -210,8 +213,7 @@ class _Reader:
         self._labels: Callable[[tuple[str, ...]], Mapping[str, str]] = remembered(
             lambda items: dict(zip(items[::2], items[1::2], strict=True))
         )
-        # What is equal need not be the same: 1, 1.0, true and text are checked each for itself.
-        self._settings = lru_cache(maxsize=_MAX_REMEMBERED, typed=True)(self._looked_at)
+        self._settings = remembered(self._looked_at)
 
     def job(self, number: int, row: Row, own_id: str | None) -> Job:
         """The job of a row. Raises Problems."""
@@ -290,18 +292,18 @@ class _Reader:
         said: list[Any] = [backbone, num_styles, has_mask]
         for column, value in cells.items():
             if column in PARAM_FIELDS:
-                said += (column, _Items(repr(value), value) if isinstance(value, list) else value)
+                is_text = isinstance(value, str)
+                said += (column, value if is_text else _Written(repr(value), value))
         return self._settings(*said)
 
     def _looked_at(
         self, backbone: str | None, num_styles: int, has_mask: bool, *said: Any
     ) -> _Settings:
-        cells = dict(zip(said[::2], said[1::2], strict=True))
-        given = {
-            name: value.items if isinstance(value := cells[name], _Items) else value
-            for name in PARAM_FIELDS
-            if is_given(cells, name)
+        cells = {
+            column: value.value if isinstance(value, _Written) else value
+            for column, value in zip(said[::2], said[1::2], strict=True)
         }
+        given = {name: cells[name] for name in PARAM_FIELDS if is_given(cells, name)}
         problems: list[Problem] = []
         if given.get("init") == "picture":
             expected = "one of " + ", ".join(_NAMED_INITS) + ", or the path or URL of a picture"

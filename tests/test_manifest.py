@@ -308,6 +308,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.parquet", parquet([{"content": 3, "style": "s", "backbone": "vgg16"}]), "column 'content': expected a column of text; found int64"),
         ("m.parquet", parquet([{"content": "a", "style": ["s"], "backbone": ["vgg16"]}]), "column 'backbone': expected a column of text; found list<"),
         ("m.parquet", parquet([{"content": "a", "style": {"a": 1}, "backbone": "vgg16"}]), "column 'style': expected a column of text or of lists of text; found struct<"),
+        ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "size": {"a": 1}}]), "column 'size': expected a column of text"),
         ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "label_x": b"x"}]), "column 'label_x': expected a column of text, of numbers or of lists of them; found binary"),
         ("m.yaml", "content: &a a\nstyle: s\nbackbone: vgg16\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nlabel_x: *a\n", "expected YAML; found anchors and aliases are not read"),
