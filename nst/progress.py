@@ -34,6 +34,9 @@ class Tally:
     def __init__(self, plan: Plan) -> None:
         self.num_pictures = plan.num_pictures_to_make
         self.total_work = sum(group.work for group in plan.groups)
+        # Pixels times evaluations, and pictures that are made or failed.
+        self.work = 0
+        self.num_through = 0
         self._work_by_group: dict[str, int] = {}
         self._pictures_by_group: dict[str, int] = {}
         self._started: _Mark | None = None
@@ -41,25 +44,20 @@ class Tally:
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         """As `Listener.advanced`."""
-        self._work_by_group[group.name] = group.height * group.width * evaluations
+        work = group.height * group.width * evaluations
+        # Sums that are kept, since there may be very many groups.
+        self.work += work - self._work_by_group.get(group.name, 0)
+        self.num_through += pictures - self._pictures_by_group.get(group.name, 0)
+        self._work_by_group[group.name] = work
         self._pictures_by_group[group.name] = pictures
         self._now = _Mark(time.monotonic(), self.work)
         # The speed is that since the first evaluation, which the loading came before.
         self._started = self._started or self._now
 
     @property
-    def work(self) -> int:
-        return sum(self._work_by_group.values())
-
-    @property
     def share(self) -> float:
         """From 0 to 1."""
         return self.work / self.total_work if self.total_work else 1.0
-
-    @property
-    def num_through(self) -> int:
-        """Pictures that are made or failed."""
-        return sum(self._pictures_by_group.values())
 
     @property
     def pictures(self) -> str:
