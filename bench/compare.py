@@ -14,7 +14,7 @@ from statistics import fmean, geometric_mean
 
 from torch import Tensor
 
-from bench import ours, peer, plan
+from bench import ours, overhead, peer, plan
 from bench.machine import evaluation_gflop, look_at
 from bench.pairs import BATCH, PAIRS, ROOT, Pair, Settings, prepare
 from bench.process import Usage, measured
@@ -62,9 +62,11 @@ def main() -> None:
 
 
 def _with_others(text: str, path: Path) -> str:
-    """The report with the section that another program has written into its file."""
-    other = section_of(path.read_text(), plan.SECTION) if path.exists() else None
-    return text if other is None else in_place(text, plan.SECTION, other)
+    """The report with the sections that other programs have written into its file."""
+    for title in (overhead.SECTION, plan.SECTION):
+        other = section_of(path.read_text(), title) if path.exists() else None
+        text = text if other is None else in_place(text, title, other)
+    return text
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
