@@ -306,6 +306,7 @@ def test_only_lines_on_screen_are_there_however_many_there_are(watched: Pages, m
         expect(page.locator("#grid tr[data-pending]")).to_have_count(0)
         expect(page.locator(_CELLS).first).to_be_visible()
         assert page.evaluate(count) < 1500
+    expect(page.locator("#grid tbody tr[data-line='999']")).to_have_count(1)
     assert rows(page)[-1][0] == "999"
     for size in ("s", "l"):
         with updated(page):
