@@ -432,7 +432,7 @@ def clean(
         bool, typer.Option("--dry-run", help="Only print what would be removed.")
     ] = False,
 ) -> None:
-    """Remove the pictures, thumbnails, records and previews that no row of the last run owns.
+    """Remove what no row of the last run owns: pictures, thumbnails, records, previews, leftovers.
 
     Example: nst clean output/demo --dry-run
     """
