@@ -80,7 +80,9 @@ class Operator:
         return text
 
     def begin(self, command: str) -> "subprocess.Popen[bytes]":
-        """Start a command that goes on, as if in a terminal of its own."""
+        """Start a command that goes on, as if in a terminal of its own; one before it has ended."""
+        if command in self._running:
+            self._running[command].wait(_STOP_S)
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 shlex.split(command),
