@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from io import BytesIO
-from itertools import islice
 from typing import IO, Any, Literal
 
 from nst.errors import Reason
@@ -20,6 +19,7 @@ from nst.tables import (
     Column,
     Held,
     Type,
+    in_chunks,
     list_of,
     parquet_rows,
     read_parquet,
@@ -280,11 +280,9 @@ def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> byt
 
     The records are taken some at a time, so that they need not all be there at once.
     """
-    rest = iter(records)
-    chunks = iter(lambda: list(islice(rest, _RECORDS_AT_ONCE)), [])
     parts = (
         hold_rows(chunk, labels).beside(hold_outcomes(record.outcome for record in chunk))
-        for chunk in chunks
+        for chunk in in_chunks(records, _RECORDS_AT_ONCE)
     )
     sink = BytesIO()
     write_held_metadata(sink, parts, labels)

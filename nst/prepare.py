@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +32,7 @@ from nst.records import Brief, Shelf
 from nst.redaction import redacted
 from nst.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
 from nst.settings import RunSettings
+from nst.tables import in_chunks
 from nst.weights import WeightsFile
 
 # A pixel lost to rounding on a small picture is not another shape.
@@ -547,8 +547,8 @@ def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
     states = np.full(len(made), _GONE, np.int8)
     if not made:
         return states
-    entries = iter(storage.list_objects(storage.join(url, output.IMAGES)))
-    while some := list(islice(entries, _ENTRIES_AT_ONCE)):
+    entries = storage.list_objects(storage.join(url, output.IMAGES))
+    for some in in_chunks(entries, _ENTRIES_AT_ONCE):
         at = made.held.find("picture", (f"{output.IMAGES}/{name}" for name, _ in some))
         listed = [each for (_, each), place in zip(some, at.tolist(), strict=True) if place >= 0]
         at = at[at >= 0]

@@ -35,7 +35,17 @@ from nst.metadata import (
     Outcome,
     Status,
 )
-from nst.tables import INT32, INT64, Column, FileRows, Held, Recent, TableError, hold
+from nst.tables import (
+    INT32,
+    INT64,
+    Column,
+    FileRows,
+    Held,
+    Recent,
+    TableError,
+    hold,
+    in_chunks,
+)
 
 FOLDER = "records"
 SINGLES = f"{FOLDER}/new"
@@ -334,24 +344,13 @@ def _write_part(
         for start in range(0, len(shelf), _ROWS_AT_ONCE)
     )
     with ScratchFile() as file:
-        metadata.write_held_outcomes(
-            file, itertools.chain(portions, map(metadata.hold_outcomes, _portions(news.values())))
-        )
+        others = map(metadata.hold_outcomes, in_chunks(news.values(), _ROWS_AT_ONCE))
+        metadata.write_held_outcomes(file, itertools.chain(portions, others))
         storage.write_file(storage.join(output, FOLDER, name), file)
 
 
 def _remove(output: str, folder: str, names: Iterable[str]) -> None:
-    for some in _portions(names):
-        storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in some])
-
-
-def _portions(items: Iterable[_T]) -> Iterator[list[_T]]:
-    """The items so many at a time; at least one portion, which may be empty."""
-    rest = iter(items)
-    portion = list(itertools.islice(rest, _ROWS_AT_ONCE))
-    yield portion
-    while portion := list(itertools.islice(rest, _ROWS_AT_ONCE)):
-        yield portion
+    storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in names])
 
 
 _BRIEF_COLUMNS = tuple(column for column in OUTCOME_COLUMNS if column.name in _BRIEF)

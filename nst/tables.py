@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,8 @@ def struct_of(**items: Type) -> Type:
 
 
 _ROWS_AT_ONCE = 1000
+
+_T = TypeVar("_T")
 
 
 class TableError(NSTError):
@@ -88,10 +90,8 @@ def write_parquet(
 
     Only some of the rows are held in memory at a time.
     """
-    rest = iter(rows)
-    chunks = iter(lambda: list(itertools.islice(rest, _ROWS_AT_ONCE)), [])
     sink = io.BytesIO()
-    parts = (Held.of_rows(chunk, columns) for chunk in chunks)
+    parts = (Held.of_rows(chunk, columns) for chunk in in_chunks(rows, _ROWS_AT_ONCE))
     write_held(sink, parts, columns, notes=notes, group_rows=_ROWS_AT_ONCE)
     return sink.getvalue()
 
@@ -341,11 +341,11 @@ def _schema(columns: Sequence[Column]) -> Any:
 
 def places(texts: Iterable[str], among: Iterable[str]) -> NDArray[np.int64]:
     """Where each of the texts stands first among others; -1 for one that does not."""
-    return _places(texts, _in_chunks(among))
+    return _places(texts, _texts(among))
 
 
 def _places(texts: Iterable[str], among: Any) -> NDArray[np.int64]:
-    found = pc.index_in(_in_chunks(texts), among)
+    found = pc.index_in(_texts(texts), among)
     at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
     # A table of a million texts was made for it, which would stay with the process.
     pa.default_memory_pool().release_unused()
@@ -361,12 +361,17 @@ def release_memory() -> None:
     pa.system_memory_pool().release_unused()
 
 
-def _in_chunks(texts: Iterable[str]) -> Any:
-    rest = iter(texts)
-    chunks = []
-    while chunk := list(itertools.islice(rest, _TEXTS_AT_ONCE)):
-        chunks.append(pa.array(chunk, TEXT))
-    return pa.chunked_array(chunks, TEXT)
+def in_chunks(items: Iterable[_T], length: int) -> Iterator[list[_T]]:
+    """The items so many at a time, the last of them what is left; nothing of none."""
+    rest = iter(items)
+    while chunk := list(itertools.islice(rest, length)):
+        yield chunk
+
+
+def _texts(texts: Iterable[str]) -> Any:
+    return pa.chunked_array(
+        [pa.array(chunk, TEXT) for chunk in in_chunks(texts, _TEXTS_AT_ONCE)], TEXT
+    )
 
 
 _TEXTS_AT_ONCE = 10_000
