@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound, PrefectException, TerminationSignal
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling
 from pydantic import Field
 
@@ -30,7 +30,14 @@ from flows.parameters import (
     WebAddress,
 )
 from flows.progress import ProgressArtifact
-from flows.stylize import ended, finish, plan_rows, read_manifest, run_name
+from flows.stylize import (
+    ended,
+    finish,
+    plan_rows,
+    read_manifest,
+    run_name,
+    saying_it_stopped,
+)
 from flows.watching import current_listener, listening
 from nst import pipeline, runs
 from nst.errors import ConfigError
@@ -134,29 +141,30 @@ def stylize_shards(
     _check_deployment(deployment)
     chosen = overrides.given() if overrides else {}
     progress = ProgressArtifact(current_listener())
-    try:
-        with credentials_of(credentials_block), listening(progress):
-            rows = read_manifest(manifest, settings, chosen)
-            with runs.opened(manifest, settings, chosen) as this:
-                this.plan = plan_rows(rows, settings)
-                get_run_logger().info(summary.planned_line(this.plan))
-                progress.planned(this.plan)
-                pipeline.drive(
-                    pipeline.cut(this.plan.groups, shard_rows),
-                    settings,
-                    this.lease,
-                    Deployment(deployment, this.lease.token, credentials_block),
-                    progress,
-                    in_flight=in_flight,
-                    timeout_s=shard_timeout_s,
-                )
-                this.lease.check()
-                this.report = report = finish(this.plan, settings, {})
-    except TerminationSignal:
-        line = summary.stopped_shards_line(progress.num_through, progress.num_pictures)
-        get_run_logger().warning(line)
-        progress.ended(line)
-        raise
+    with (
+        saying_it_stopped(
+            progress,
+            lambda: summary.stopped_shards_line(progress.num_through, progress.num_pictures),
+        ),
+        credentials_of(credentials_block),
+        listening(progress),
+    ):
+        rows = read_manifest(manifest, settings, chosen)
+        with runs.opened(manifest, settings, chosen) as this:
+            this.plan = plan_rows(rows, settings)
+            get_run_logger().info(summary.planned_line(this.plan))
+            progress.planned(this.plan)
+            pipeline.drive(
+                pipeline.cut(this.plan.groups, shard_rows),
+                settings,
+                this.lease,
+                Deployment(deployment, this.lease.token, credentials_block),
+                progress,
+                in_flight=in_flight,
+                timeout_s=shard_timeout_s,
+            )
+            this.lease.check()
+            this.report = report = finish(this.plan, settings, {})
     progress.num_made = report.num_ok - report.num_done_before
     return ended(report, progress, settings, gallery_base_url)
 

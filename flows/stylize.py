@@ -1,7 +1,8 @@
 """One flow and its tasks: read, plan, stylize groups, finish. Decorators and calls, no more."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
@@ -218,16 +219,28 @@ def stylize_manifest(
     )
     pipeline.check(manifest, settings)
     progress = ProgressArtifact(current_listener())
-    try:
-        with credentials_of(credentials_block), listening(progress):
-            report = _stylize(manifest, settings, overrides.given() if overrides else {})
-    except TerminationSignal:
-        # The processes that paint are ended by now, whatever they were at.
-        line = summary.stopped_line(progress.num_made, progress.num_pictures)
-        get_run_logger().warning(line)
-        progress.ended(line)
-        raise
+    with (
+        # The processes that paint are ended by then, whatever they were at.
+        saying_it_stopped(
+            progress, lambda: summary.stopped_line(progress.num_made, progress.num_pictures)
+        ),
+        credentials_of(credentials_block),
+        listening(progress),
+    ):
+        report = _stylize(manifest, settings, overrides.given() if overrides else {})
     return ended(report, progress, settings, gallery_base_url)
+
+
+@contextmanager
+def saying_it_stopped(progress: ProgressArtifact, line: Callable[[], str]) -> Iterator[None]:
+    """A flow that is cancelled within, or whose worker ends, says how far it got."""
+    try:
+        yield
+    except TerminationSignal:
+        said = line()
+        get_run_logger().warning(said)
+        progress.ended(said)
+        raise
 
 
 def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
