@@ -210,9 +210,7 @@ class _Reader:
         remembered = lru_cache(maxsize=_MAX_REMEMBERED)
         self._shared: Callable[[Any], Any] = remembered(lambda value: value)
         self._styles = remembered(_styles)
-        self._labels: Callable[[tuple[str, ...]], Mapping[str, str]] = remembered(
-            lambda items: dict(zip(items[::2], items[1::2], strict=True))
-        )
+        self._labels = remembered(_labels)
         self._settings = remembered(self._looked_at)
 
     def job(self, number: int, row: Row, own_id: str | None) -> Job:
@@ -346,8 +344,8 @@ def _label_items(cells: Cells) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _labels(row: Row) -> dict[str, str]:
-    items = _label_items(row.cells)
+def _labels(items: tuple[str, ...]) -> Mapping[str, str]:
+    """What `_label_items` returned, by name."""
     return dict(zip(items[::2], items[1::2], strict=True))
 
 
@@ -358,6 +356,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         return _kept(text_of({column: _joined(row.cells.get(column))}, column) or "")
 
     start = said("init")
+    labels = _labels(_label_items(row.cells))
     return Job(
         row=number,
         id=job_id,
@@ -367,7 +366,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         style_name=said("style"),
         backbone=said("backbone"),
         params=PictureParams(),
-        labels={name: _kept(text) for name, text in _labels(row).items() if is_plain(name)},
+        labels={name: _kept(text) for name, text in labels.items() if is_plain(name)},
         mask_name=said("mask") or None,
         start_name=start if _is_picture(start) else None,
     )

@@ -234,7 +234,7 @@ class Heart(NoListener):
         self._thread = threading.Thread(target=self._go_on, name="heart", daemon=True)
 
     def check(self) -> None:
-        """Raises NSTError where the driver is gone or has given this attempt up."""
+        """Raises RunEndedError where the driver is gone or has given this attempt up."""
         if self._over:
             raise RunEndedError(f"shard {self._this.number}: {self._over}")
 
