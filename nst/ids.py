@@ -27,8 +27,9 @@ def is_safe_id(text: str) -> bool:
 def made_id(texts: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """A readable id that depends on nothing but what this row says.
 
-    Not on other rows, on defaults or on --set, so it stays the same across runs; the digest tells
-    rows apart whose names look alike.
+    Not on other rows, on the parameters' defaults or on --set, so it stays the same across runs; the
+    digest tells rows apart whose names look alike. `texts` name the backbone, so that a row which
+    names the default one has the id of a row that names none.
     """
     return id_of(texts, json.dumps(given, sort_keys=True))
 

@@ -17,7 +17,7 @@ from nst.errors import ManifestError, Reason
 from nst.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
 from nst.problems import Problem, Problems, nearest, shown
-from nst.profiles import PROFILES
+from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from nst.redaction import redacted
 from nst.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
 
@@ -29,7 +29,6 @@ _NAMED_INITS = tuple(name for name in get_args(Init) if name != "picture")
 _REQUIRED_TEXT = {
     "content": "the path or URL of a picture",
     "style": "the path or URL of a picture, or several with | between them",
-    "backbone": "one of " + ", ".join(PROFILES),
 }
 
 # Of each thing that rows may have in common, so many are remembered.
@@ -237,10 +236,13 @@ class _Reader:
                 texts[column] = self._shared(text)
             else:
                 problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
-        backbone = texts.get("backbone")
-        if backbone is not None and backbone not in PROFILES:
+        value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
+        backbone = value.strip() if isinstance(value, str) else ""
+        if backbone in PROFILES:
+            texts["backbone"] = self._shared(backbone)
+        else:
             expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
-            problems.append(Problem(line, "backbone", expected, shown(backbone)))
+            problems.append(Problem(line, "backbone", expected, shown(backbone or value)))
         styles = self._styles(texts.get("style", ""))
         if "style" in texts and not styles:
             problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
@@ -285,7 +287,7 @@ class _Reader:
         )
 
     def _settings_of(
-        self, cells: Cells, backbone: str | None, num_styles: int, has_mask: bool
+        self, cells: Cells, backbone: str, num_styles: int, has_mask: bool
     ) -> _Settings:
         said: list[Any] = [backbone, num_styles, has_mask]
         for column, value in cells.items():
@@ -294,9 +296,7 @@ class _Reader:
                 said += (column, value if is_text else _Written(repr(value), value))
         return self._settings(*said)
 
-    def _looked_at(
-        self, backbone: str | None, num_styles: int, has_mask: bool, *said: Any
-    ) -> _Settings:
+    def _looked_at(self, backbone: str, num_styles: int, has_mask: bool, *said: Any) -> _Settings:
         cells = {
             column: value.value if isinstance(value, _Written) else value
             for column, value in zip(said[::2], said[1::2], strict=True)
@@ -313,7 +313,7 @@ class _Reader:
             own = json.dumps({name: getattr(named, name) for name in given}, sort_keys=True)
             params = PARAMS_ADAPTER.validate_python({**given, **self._forced})
             if backbone in PROFILES:
-                problems += _layer_problems(params, str(backbone), None)
+                problems += _layer_problems(params, backbone, None)
             problems += _blend_problems(params, num_styles, has_mask, None)
         except ValidationError as exc:
             problems += _value_problems(exc, None)
@@ -364,7 +364,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         styles=(),
         content_name=said("content"),
         style_name=said("style"),
-        backbone=said("backbone"),
+        backbone=said("backbone") or DEFAULT_BACKBONE,
         params=PictureParams(),
         labels={name: _kept(text) for name, text in labels.items() if is_plain(name)},
         mask_name=said("mask") or None,

@@ -111,6 +111,9 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
     )
 
 
+# Of a row that names no backbone: the network of Gatys et al. (2016), and embedded.
+DEFAULT_BACKBONE = "vgg19"
+
 PROFILES: dict[str, BackboneProfile] = {
     profile.name: profile
     for profile in (

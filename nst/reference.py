@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from nst import documents, metadata
 from nst.errors import REASONS
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
+from nst.profiles import DEFAULT_BACKBONE
 from nst.rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 
@@ -19,7 +20,8 @@ def manifest_columns() -> str:
     """Every manifest column with its default and its range, as a markdown table."""
     schemas = PARAMS_ADAPTER.json_schema()["properties"]
     rows = [(name, "required", text) for name, text in REQUIRED_COLUMNS.items()]
-    rows += [(name, "", text) for name, text in OPTIONAL_COLUMNS.items()]
+    defaults = {"backbone": f"`{DEFAULT_BACKBONE}`"}
+    rows += [(name, defaults.get(name, ""), text) for name, text in OPTIONAL_COLUMNS.items()]
     rows += [
         (name, _default(schema), f"{schema['description']} {range_text(schema)}".strip())
         for name, schema in schemas.items()

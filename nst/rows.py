@@ -28,9 +28,9 @@ REQUIRED_COLUMNS = {
     "content": "Picture to repaint: a path relative to the manifest, or a URL.",
     "style": "Picture whose style to use: a path relative to the manifest, or a URL; several "
     "with `|` between them.",
-    "backbone": "Network whose features decide: " + ", ".join(PROFILES) + ".",
 }
 OPTIONAL_COLUMNS = {
+    "backbone": "Network whose features decide: " + ", ".join(PROFILES) + ".",
     "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; made from the row if empty.",
     "mask": "Picture of the content's shape that says where each style paints, from black for the "
     "first to white for the last; with one style, white is painted and black is not.",

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -93,6 +94,49 @@ def test_formats_say_the_same(name: str, data: bytes) -> None:
     assert first.labels == {"series": "x"}
     assert (second.backbone, second.params, second.labels) == ("vgg19", PictureParams(), {})
     assert [job.id for job in (first, second)] == [job.id for job in parse("m.jsonl", jsonl(ROWS))]
+
+
+# A row that names the default backbone, and then rows that leave it out.
+WITHOUT_BACKBONE: list[tuple[str, bytes | str]] = [
+    ("m.csv", "content,style,backbone\na.png,s.png,vgg19\na.png,s.png,\na.png,s.png,  \n"),
+    ("m.csv", "content,style\na.png,s.png\n"),
+    (
+        "m.jsonl",
+        '{"content": "a.png", "style": "s.png", "backbone": "vgg19"}\n'
+        '{"content": "a.png", "style": "s.png", "backbone": null}\n'
+        '{"content": "a.png", "style": "s.png", "backbone": ""}\n'
+        '{"content": "a.png", "style": "s.png"}\n',
+    ),
+    (
+        "m.parquet",
+        parquet([{"content": "a.png", "style": "s.png", "backbone": b} for b in ("vgg19", None)]),
+    ),
+    ("m.parquet", parquet([{"content": "a.png", "style": "s.png", "backbone": None}])),
+    ("m.parquet", parquet([{"content": "a.png", "style": "s.png"}])),
+    ("m.yaml", "content: a.png\nstyle: s.png\nbackbone: [vgg19, '']\n"),
+    ("m.yaml", "content: a.png\nstyle: s.png\nbackbone:\n"),
+    ("m.yaml", "content: a.png\nstyle: s.png\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), WITHOUT_BACKBONE)
+def test_a_row_that_names_no_backbone_is_the_row_that_names_vgg19(
+    name: str, data: bytes | str
+) -> None:
+    (named,) = parse("m.jsonl", '{"content": "a.png", "style": "s.png", "backbone": "vgg19"}')
+    for job in parse(name, data):
+        assert replace(job, row=1) == named
+    # As it was before there was a default.
+    written = '[{"backbone": "vgg19", "content": "a.png", "style": "s.png"}, {}]'
+    assert named.id == f"a-s-vgg19-{hashlib.sha256(written.encode()).hexdigest()[:16]}"
+
+
+def test_the_layers_of_a_row_that_names_no_backbone_are_vgg19s() -> None:
+    row = {"content": "a", "style": "s", "style_layers": "relu5_4"}
+    (job,) = parse("m.jsonl", jsonl([row]))
+    assert job.params.style_layers == ("relu5_4",)
+    (problem,) = refusal("m.jsonl", jsonl([row | {"style_layers": "relu1"}]))
+    assert problem.startswith("line 1, column 'style_layers': expected layers of vgg19")
 
 
 def test_csv_as_spreadsheets_write_it() -> None:
@@ -280,7 +324,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
     ("name", "data", "said"),
     [
         ("m.txt", "", "ends in .csv, .jsonl, .parquet, .yaml, .yml; found 'm.txt'"),
-        ("m.csv", "content,style\na,b\n", "column 'backbone': expected this column"),
+        ("m.csv", "content,backbone\na,vgg16\n", "column 'style': expected this column"),
         ("m.csv", "content,style,backbone,size,size\n", "column 'size': expected each column once"),
         ("m.csv", "content,style,backbone\na,b\n", "line 2: expected 3 cells as in the header; found 2"),
         ("m.csv", 'content,style,backbone\n"a,b,c\n', "expected CSV"),
@@ -327,7 +371,10 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
         ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
-        ("m.yaml", "content: a\nstyle: s\n", "column 'backbone': expected this column"),
+        ("m.yaml", "content: a\nbackbone: vgg16\n", "column 'style': expected this column"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: ~\n", "line 3, column 'backbone': expected one of vgg16, vgg19, resnet50; found '~'"),
+        ("m.jsonl", '{"content": "a", "style": "s", "backbone": 19}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found 19"),
+        ("m.jsonl", '{"content": "a", "style": "s", "backbone": ["vgg19"]}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found ['vgg19']"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected greater than"),
@@ -472,6 +519,8 @@ def test_with_keep_going_a_wrong_row_fails_by_itself_and_says_what_it_can() -> N
     reasons = {job_id: (reason, message) for job_id, reason, message in said(result)}
     assert reasons["two"][0] == "bad_row"
     assert "line 3, column 'backbone': expected one of" in reasons["two"][1]
+    (nameless,) = parsed("m.csv", "content,style,size\na.png,s.png,9\n", keep_going=True).jobs
+    assert nameless.backbone == "vgg19"
     assert "line 3, column 'size': expected greater" in reasons["two"][1]
     assert reasons[short.id] == (
         "bad_row",
@@ -623,7 +672,7 @@ TABLES = st.lists(
         {
             "content": NAMES,
             "style": NAMES,
-            "backbone": st.sampled_from(["vgg16", "vgg19", "resnet50"]),
+            "backbone": st.sampled_from(["vgg16", "vgg19", "resnet50", None]),
             "size": st.none() | st.integers(32, 8192),
             "style_weight": st.none() | st.floats(0, 1e6),
             "label_note": st.none() | PLAIN.filter(str.strip),

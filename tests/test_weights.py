@@ -15,7 +15,7 @@ import torch
 from nst import weights
 from nst.backbones import check_state
 from nst.errors import WeightsError
-from nst.profiles import PROFILES
+from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from tests.forged import harmful_weights
 from tests.helpers import random_state
 
@@ -47,6 +47,10 @@ def test_both_vggs_are_embedded_and_their_digests_are_those_of_their_notices(
     state = weights.load_state(file)
     assert len(state) == 2 * num_convs
     check_state(backbone, state)
+
+
+def test_the_default_backbone_needs_no_download() -> None:
+    assert DEFAULT_BACKBONE in weights.EMBEDDED
 
 
 def test_what_is_embedded_is_less_than_50_mb() -> None:
