@@ -1,7 +1,7 @@
-"""What a picture came out like: pure functions of a batch that return one value per item, [B].
+"""What a picture came out like by its pixels: pure functions of a batch, one value per item, [B].
 
-Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN for its similarity and its
-distance, and is not flat; it leaves its batch-mates' values alone.
+Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN for its measures, and is
+not flat; it leaves its batch-mates' values alone. `nst.perceptual` has what looks at features.
 """
 
 from math import exp
@@ -9,13 +9,8 @@ from math import exp
 import torch
 from torch import Tensor
 
-from nst.backbones import Backbone
 from nst.colors import luminance
 
-# Last of each block of VGG-16, in the order of the heads (Zhang et al., 2018).
-LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
-# Below this, the last of them has no position left.
-MIN_LPIPS_PX = 16
 # One grey level of 8 bits, as a standard deviation: below it a written picture is all but one or
 # two neighbouring levels, and what differs more covers too little to be seen as a picture.
 FLAT_SPREAD = 1 / 255
@@ -25,8 +20,6 @@ _WINDOW_PX = 11
 _WINDOW_SIGMA_PX = 1.5
 _C1 = 0.01**2
 _C2 = 0.03**2
-# Keeps a position without features from being divided by zero; as the authors' code has it.
-_LPIPS_EPS = 1e-10
 
 
 def luminance_ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -47,24 +40,6 @@ def luminance_ssim(a: Tensor, b: Tensor) -> Tensor:
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
     return (luminance * structure).mean(dim=(1, 2))
-
-
-def lpips(a: Tensor, b: Tensor, backbone: Backbone, heads: tuple[Tensor, ...]) -> Tensor:
-    """LPIPS v0.1 of Zhang et al. (2018, eq. 1): [B,3,H,W] twice -> [B], 0 for equal pictures.
-
-    `backbone` is VGG-16 with LPIPS_LAYERS, `heads` their channels' weights [C], all on one device.
-    Sides shorter than MIN_LPIPS_PX leave its last layer no position, a RuntimeError. It takes some 2 kB of
-    memory per pixel of `a`, so the caller scales down what is larger than about 512 px, and always
-    to one size: the heads are fitted to what people said of 64 px, and values vary with the size.
-    """
-    # The authors scale 2 x - 1 by shift (-.030, -.088, -.188) and scale (.458, .448, .450). That is
-    # the backbone's own normalisation, exactly: (1 + shift) / 2 is its mean, scale / 2 its std.
-    features_a, features_b = backbone(a), backbone(b)
-    distances = [
-        _layer_distance(features_a[layer], features_b[layer], head)
-        for layer, head in zip(LPIPS_LAYERS, heads, strict=True)
-    ]
-    return torch.stack(distances).sum(dim=0)
 
 
 def is_flat(images: Tensor) -> Tensor:
@@ -100,14 +75,3 @@ def _window_weights(side_px: int) -> list[float]:
     radius = min(_WINDOW_PX, side_px - (side_px + 1) % 2) // 2
     weights = [exp(-(x**2) / (2 * _WINDOW_SIGMA_PX**2)) for x in range(-radius, radius + 1)]
     return [weight / sum(weights) for weight in weights]
-
-
-def _layer_distance(features_a: Tensor, features_b: Tensor, head: Tensor) -> Tensor:
-    """The head's sum over channels of the squared difference, mean over positions, -> [B]."""
-    difference = _unit(features_a) - _unit(features_b)
-    return (head.view(-1, 1, 1) * difference.square()).sum(dim=1).mean(dim=(1, 2))
-
-
-def _unit(features: Tensor) -> Tensor:
-    """Features of length 1 at each position, [B,C,H,W]."""
-    return features / (features.square().sum(dim=1, keepdim=True).sqrt() + _LPIPS_EPS)
