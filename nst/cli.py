@@ -450,7 +450,7 @@ def show_weights(
 ) -> None:
     """Print what weights each backbone has, where from, and how to get the missing ones.
 
-    Example: nst weights --weights vgg19=weights/vgg19.safetensors
+    Example: nst weights --weights resnet50=weights/resnet50.safetensors
     """
     with _errors("weights" if json_ else None):
         chosen = _settings(output=_DEFAULTS.output, weights=_weights(weights_)).weights

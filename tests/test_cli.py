@@ -257,7 +257,8 @@ def test_weights_are_listed_with_how_to_get_the_missing_ones(
     done = nst("weights")
     assert done.returncode == 0
     assert "vgg16: embedded" in done.stdout
-    assert "vgg19: missing" in done.stdout
+    assert "vgg19: embedded" in done.stdout
+    assert "resnet50: missing" in done.stdout
     assert f"put that file at {tmp_path}/hub/checkpoints/resnet50" in done.stdout
     assert "--weights resnet50=FILE-OR-URL" in done.stdout
 
@@ -313,8 +314,8 @@ def test_weights_answer_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     told = json.loads(nst("weights", "--json").stdout)
     found = {each["backbone"]: each for each in told["backbones"]}
-    assert found["vgg16"]["origin"] == "embedded"
-    assert "--weights vgg19=FILE-OR-URL" in found["vgg19"]["error"]
+    assert found["vgg16"]["origin"] == found["vgg19"]["origin"] == "embedded"
+    assert "--weights resnet50=FILE-OR-URL" in found["resnet50"]["error"]
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "gallery", "weights"])

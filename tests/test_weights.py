@@ -3,6 +3,7 @@ import io
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from email.message import Message
 from pathlib import Path
 from urllib.error import URLError
@@ -12,6 +13,7 @@ import safetensors.torch
 import torch
 
 from nst import weights
+from nst.backbones import check_state
 from nst.errors import WeightsError
 from nst.profiles import PROFILES
 from tests.forged import harmful_weights
@@ -33,14 +35,95 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.hub.urlopen", refuse)
 
 
-def test_vgg16_is_embedded_and_its_digest_is_that_of_its_notice() -> None:
-    file = weights.obtain("vgg16")
+@pytest.mark.parametrize(("backbone", "num_convs"), [("vgg16", 13), ("vgg19", 16)])
+def test_both_vggs_are_embedded_and_their_digests_are_those_of_their_notices(
+    backbone: str, num_convs: int, torch_home: Path, no_network: None
+) -> None:
+    file = weights.obtain(backbone)
     assert file.origin == "embedded"
     notice = (Path(file.uri).parent / "SOURCES.md").read_text()
+    assert f"`{Path(file.uri).name}`" in notice
     assert file.digest in notice
     state = weights.load_state(file)
-    assert len(state) == 26
-    assert state["features.28.weight"].shape == (512, 512, 3, 3)
+    assert len(state) == 2 * num_convs
+    check_state(backbone, state)
+
+
+def test_what_is_embedded_is_less_than_50_mb() -> None:
+    """It is in every checkout and in every wheel."""
+    files = (Path(weights.__file__).parent / "data").iterdir()
+    assert sum(path.stat().st_size for path in files) < 50e6
+
+
+def in_codes() -> dict[str, torch.Tensor]:
+    """A layer as codes that leave no place of its table out, and its bias, which is plain."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight.codes": torch.randperm(256, generator=generator).byte().view(4, 8, 4, 2),
+        "conv.weight.table": torch.randn(256, generator=generator),
+        "conv.bias": torch.randn(4, generator=generator),
+    }
+
+
+def loaded(folder: Path, state: dict[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    path = folder / "mine.safetensors"
+    safetensors.torch.save_file(state, path)
+    return weights.load_state(weights.obtain("resnet50", str(path)))
+
+
+def test_codes_of_ones_own_file_are_looked_up_in_their_table(tmp_path: Path) -> None:
+    saved = in_codes()
+    state = loaded(tmp_path, saved)
+    assert state.keys() == {"conv.weight", "conv.bias"}
+    assert torch.equal(state["conv.bias"], saved["conv.bias"])
+    values = saved["conv.weight.table"].tolist()
+    expected = [values[code] for code in saved["conv.weight.codes"].flatten().tolist()]
+    assert state["conv.weight"].shape == (4, 8, 4, 2)
+    assert state["conv.weight"].flatten().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"conv.weight.table": None},
+            r"conv\.weight\.table beside conv\.weight\.codes, found none",
+        ),
+        (
+            {"conv.weight.codes": None},
+            r"conv\.weight\.codes beside conv\.weight\.table, found none",
+        ),
+        (
+            {"conv.weight.codes": torch.zeros(4, 8, 4, 2)},
+            r"conv\.weight\.codes of uint8, found float32 \[4, 8, 4, 2\]",
+        ),
+        (
+            {"conv.weight.table": torch.zeros(255)},
+            r"conv\.weight\.table of 256 float32 values, found float32 \[255\]",
+        ),
+        (
+            {"conv.weight.table": torch.zeros(256, 1)},
+            r"of 256 float32 values, found float32 \[256, 1\]",
+        ),
+        (
+            {"conv.weight.table": torch.zeros(256, dtype=torch.float16)},
+            r"of 256 float32 values, found float16 \[256\]",
+        ),
+        (
+            {"conv.weight": torch.zeros(1)},
+            r"either conv\.weight or its codes and table, found both",
+        ),
+    ],
+    ids=["no table", "no codes", "kind of codes", "length", "shape", "kind of table", "plain too"],
+)
+def test_a_damaged_pair_of_codes_and_table_is_refused(
+    tmp_path: Path, change: dict[str, torch.Tensor | None], said: str
+) -> None:
+    changed = in_codes() | change
+    state = {key: value for key, value in changed.items() if value is not None}
+    with pytest.raises(WeightsError, match=f"weights of resnet50: expected .*{said}") as caught:
+        loaded(tmp_path, state)
+    assert str(tmp_path / "mine.safetensors") in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -96,9 +179,9 @@ def test_torchvisions_cache_is_used(
 def test_another_file_under_the_official_name_is_refused(
     torch_home: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = put_in_cache("vgg19", monkeypatch, digest="dcbb9e9d")
-    with pytest.raises(WeightsError, match="begins with dcbb9e9d") as caught:
-        weights.obtain("vgg19")
+    path = put_in_cache("resnet50", monkeypatch, digest="0676ba61")
+    with pytest.raises(WeightsError, match="begins with 0676ba61") as caught:
+        weights.obtain("resnet50")
     assert str(path) in str(caught.value)
 
 
@@ -157,17 +240,17 @@ def test_weights_that_cannot_be_had_say_what_to_put_where(
     torch_home: Path, no_network: None
 ) -> None:
     with pytest.raises(WeightsError) as caught:
-        weights.obtain("vgg19")
+        weights.obtain("resnet50")
     message = str(caught.value)
     assert "no network in this test" in message
-    assert str(weights.cache_path("vgg19")) in message
-    assert "--weights vgg19=" in message
+    assert str(weights.cache_path("resnet50")) in message
+    assert "--weights resnet50=" in message
     assert not list(torch_home.rglob("*.pth"))
 
 
 def test_without_download_nothing_is_asked(torch_home: Path, no_network: None) -> None:
     with pytest.raises(WeightsError, match="not here yet"):
-        weights.obtain("vgg19", download=False)
+        weights.obtain("resnet50", download=False)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def _no_network(bench: Bench) -> Letter:
 
     bench.monkeypatch.setattr("torch.hub.urlopen", refuse)
     bench.monkeypatch.setenv("TORCH_HOME", str(bench.folder / "torch"))
-    seen = bench.run([bad(backbone="vgg19")])
+    seen = bench.run([bad(backbone="resnet50")])
     assert seen.reason() == "weights_unavailable"
-    return _refused(seen, f"put that file at {bench.folder}/torch/hub/checkpoints/vgg19-")
+    return _refused(seen, f"put that file at {bench.folder}/torch/hub/checkpoints/resnet50-")
 
 
 def _huge_header(bench: Bench) -> Letter:
