@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from nst import __version__, images, memory, metrics, output, records, storage, weights
+from nst import __version__, images, memory, metrics, output, perceptual, records, storage, weights
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
 from nst.engine import OnStep, Stylized, stylize
@@ -282,7 +282,7 @@ def _lpips_network(device: str) -> tuple[Backbone, tuple[Tensor, ...]]:
     """The embedded VGG-16, which LPIPS is defined on, whatever the pictures are painted with."""
     resolved = resolve_device(device)
     state = weights.load_state(weights.obtain("vgg16"))
-    backbone = load_backbone("vgg16", state, metrics.LPIPS_LAYERS, device=resolved, compact=True)
+    backbone = load_backbone("vgg16", state, perceptual.LPIPS_LAYERS, device=resolved, compact=True)
     return backbone, tuple(head.to(resolved) for head in weights.load_lpips_heads())
 
 
@@ -351,8 +351,10 @@ def _measured(
         is_flat = bool(metrics.is_flat(a).item())
         if scale < 1:
             a, b = (interpolate(x, size, mode="area") for x in (a, b))
-        is_large_enough = min(size) >= metrics.MIN_LPIPS_PX
-        lpips = metrics.lpips(a, b, backbone, heads).item() if is_large_enough else None
+        is_large_enough = min(size) >= perceptual.MIN_SIDE_PX
+        lpips = (
+            perceptual.lpips(backbone(a), backbone(b), heads).item() if is_large_enough else None
+        )
     return {"ssim": ssim, "lpips": lpips, "is_flat": is_flat}
 
 

@@ -1,32 +1,39 @@
-"""What a picture came out like: pure functions of a batch that return one value per item, [B].
+"""What a picture came out like by its pixels: pure functions of a batch, one value per item, [B].
 
-Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN for its similarity and its
-distance, and is not flat; it leaves its batch-mates' values alone.
+Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN for its measures, and is
+not flat; it leaves its batch-mates' values alone. `nst.perceptual` has what looks at features.
 """
 
-from math import exp
+from math import exp, pi
 
 import torch
 from torch import Tensor
 
-from nst.backbones import Backbone
 from nst.colors import luminance
 
-# Last of each block of VGG-16, in the order of the heads (Zhang et al., 2018).
-LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
-# Below this, the last of them has no position left.
-MIN_LPIPS_PX = 16
 # One grey level of 8 bits, as a standard deviation: below it a written picture is all but one or
 # two neighbouring levels, and what differs more covers too little to be seen as a picture.
 FLAT_SPREAD = 1 / 255
+# That of white noise of a quarter of a grey level, a little less than what rounding to 8 bits adds:
+# a style with less has no grain that could be told from none.
+MIN_FINE_ENERGY = (0.25 / 255) ** 2
 
 # The window and the two constants of Wang et al. (2004), for a range of 1.
 _WINDOW_PX = 11
 _WINDOW_SIGMA_PX = 1.5
 _C1 = 0.01**2
 _C2 = 0.03**2
-# Keeps a position without features from being divided by zero; as the authors' code has it.
-_LPIPS_EPS = 1e-10
+# The parameters of Afifi et al. (2021): bins to a side, the logarithms that they span, the width of
+# the kernel, and what keeps a logarithm of black finite.
+_BINS = 64
+_BIN_RANGE = 3.0
+_BIN_WIDTH = 0.02
+_COLOR_EPS = 1e-6
+# Pixels that are put into bins together: the kernels of more do not fit the caches of a CPU, which
+# takes almost three times as long.
+_PIXELS_AT_ONCE = 1 << 11
+# The highest octave of frequencies, in cycles per pixel.
+_OCTAVE = (0.25, 0.5)
 
 
 def luminance_ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -49,24 +56,6 @@ def luminance_ssim(a: Tensor, b: Tensor) -> Tensor:
     return (luminance * structure).mean(dim=(1, 2))
 
 
-def lpips(a: Tensor, b: Tensor, backbone: Backbone, heads: tuple[Tensor, ...]) -> Tensor:
-    """LPIPS v0.1 of Zhang et al. (2018, eq. 1): [B,3,H,W] twice -> [B], 0 for equal pictures.
-
-    `backbone` is VGG-16 with LPIPS_LAYERS, `heads` their channels' weights [C], all on one device.
-    Sides shorter than MIN_LPIPS_PX leave its last layer no position, a RuntimeError. It takes some 2 kB of
-    memory per pixel of `a`, so the caller scales down what is larger than about 512 px, and always
-    to one size: the heads are fitted to what people said of 64 px, and values vary with the size.
-    """
-    # The authors scale 2 x - 1 by shift (-.030, -.088, -.188) and scale (.458, .448, .450). That is
-    # the backbone's own normalisation, exactly: (1 + shift) / 2 is its mean, scale / 2 its std.
-    features_a, features_b = backbone(a), backbone(b)
-    distances = [
-        _layer_distance(features_a[layer], features_b[layer], head)
-        for layer, head in zip(LPIPS_LAYERS, heads, strict=True)
-    ]
-    return torch.stack(distances).sum(dim=0)
-
-
 def is_flat(images: Tensor) -> Tensor:
     """Whether a picture has come out as one tone, or nearly: [B,3,H,W] -> [B] bool.
 
@@ -74,6 +63,59 @@ def is_flat(images: Tensor) -> Tensor:
     count as one tone.
     """
     return _luma(images).std(dim=(1, 2), correction=0) < FLAT_SPREAD
+
+
+def color_distance(a: Tensor, b: Tensor) -> Tensor:
+    """How far two pictures' colours are apart: `color_histograms` twice -> [B] in [0, 1], 0 if equal.
+
+    The Hellinger distance ||sqrt(a) - sqrt(b)|| / sqrt(2), which Afifi et al. ("HistoGAN", CVPR 2021)
+    have for a loss, and the code of Chung et al. ("StyleID", CVPR 2024) for a measure.
+    """
+    return ((a.sqrt() - b.sqrt()).square().sum(dim=(1, 2, 3)) / 2).sqrt()
+
+
+def color_histograms(images: Tensor) -> Tensor:
+    """RGB-uv histograms, [B,3,H,W] -> [B,3,64,64], each item's sum 1: of colours, whatever their light.
+
+    Afifi et al. ("HistoGAN", CVPR 2021), with the parameters of the code of Chung et al. ("StyleID",
+    CVPR 2024): each channel has a plane of the logarithms of its quotients with the other two, into
+    which a pixel goes by an inverse quadratic kernel, weighted by its brightness. That code first
+    resizes what is larger than 256 px to a square of that side; here the caller scales down, and
+    the shape stays.
+    """
+    pixels = images.clamp(0, 1).flatten(2)  # [B,3,N]
+    planes = images.new_zeros(len(images), 3, _BINS, _BINS)
+    for some in torch.split(pixels, _PIXELS_AT_ONCE, dim=2):
+        planes += _color_planes(some)
+    return planes / (planes.sum(dim=(1, 2, 3), keepdim=True) + _COLOR_EPS)
+
+
+def relative_noise(energy: Tensor, style_energy: Tensor) -> Tensor:
+    """Energy in the highest octave over the style's: `fine_energy` twice -> [B], 1 as much as it.
+
+    The style's counts as no less than that of white noise of a quarter of a grey level, so that
+    nothing is divided by zero: beside a flat style, white noise of one grey level has 16.
+    """
+    ratio: Tensor = energy / style_energy.clamp_min(MIN_FINE_ENERGY)
+    return ratio
+
+
+def fine_energy(images: Tensor) -> Tensor:
+    """Mean power spectral density of a picture's highest octave, [B,3,H,W] -> [B], of any size.
+
+    That is over the frequencies f with 0.25 <= |f| <= 0.5 cycles per pixel, and over the channels;
+    white noise of variance v has v. The mean is taken off, and a Hann window keeps the borders,
+    where one side meets the other, out of the spectrum (a periodogram as of Welch, 1967, of one
+    segment, divided by the window's energy). It takes some 50 bytes of memory per pixel.
+    """
+    height, width = images.shape[2:]
+    window = _hann(height, images)[:, None] * _hann(width, images)
+    mean = (images * window).sum(dim=(2, 3), keepdim=True) / window.sum()
+    spectrum = torch.fft.rfft2((images - mean) * window)  # [B,3,H,W/2+1]
+    power = (spectrum.real.square() + spectrum.imag.square()).mean(dim=1)
+    weights = _octave_weights(height, width, images)
+    energy: Tensor = (power * weights).sum(dim=(1, 2))
+    return energy / (weights.sum().clamp_min(1) * window.square().sum())
 
 
 def _luma(images: Tensor) -> Tensor:
@@ -102,12 +144,47 @@ def _window_weights(side_px: int) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _layer_distance(features_a: Tensor, features_b: Tensor, head: Tensor) -> Tensor:
-    """The head's sum over channels of the squared difference, mean over positions, -> [B]."""
-    difference = _unit(features_a) - _unit(features_b)
-    return (head.view(-1, 1, 1) * difference.square()).sum(dim=1).mean(dim=(1, 2))
+def _color_planes(pixels: Tensor) -> Tensor:
+    """The histograms before their division, of pixels [B,3,N] -> [B,3,64,64]."""
+    red, green, blue = (pixels + _COLOR_EPS).log().unbind(dim=1)
+    brightness = (pixels.square().sum(dim=1) + _COLOR_EPS).sqrt()[:, None]
+    red_green, red_blue, green_blue = (
+        _kernels(quotient) for quotient in (red - green, red - blue, green - blue)
+    )
+    # A quotient the other way round has its kernels in reverse, since the bins lie about 0.
+    by_brightness = brightness * red_green
+    return torch.stack(
+        [
+            by_brightness @ red_blue.mT,
+            by_brightness.flip(1) @ green_blue.mT,
+            (brightness * red_blue).flip(1) @ green_blue.flip(1).mT,
+        ],
+        dim=1,
+    )
 
 
-def _unit(features: Tensor) -> Tensor:
-    """Features of length 1 at each position, [B,C,H,W]."""
-    return features / (features.square().sum(dim=1, keepdim=True).sqrt() + _LPIPS_EPS)
+def _kernels(logarithms: Tensor) -> Tensor:
+    """How much each bin takes of each pixel: [B,N] -> [B,64,N]."""
+    bins = torch.linspace(-_BIN_RANGE, _BIN_RANGE, _BINS, device=logarithms.device)
+    offsets = (logarithms[:, None] - bins[:, None]) / _BIN_WIDTH
+    return offsets.square_().add_(1).reciprocal_()
+
+
+def _hann(length: int, like: Tensor) -> Tensor:
+    """A Hann window between the samples' outer edges, so that even one sample has a weight."""
+    places = torch.arange(length, device=like.device) + 0.5
+    return (places * (pi / length)).sin().square()
+
+
+def _octave_weights(height: int, width: int, like: Tensor) -> Tensor:
+    """How often a frequency of `rfft2` counts for `fine_energy`, [H,W/2+1]: 0, 1 or 2.
+
+    A real picture's spectrum has all but the first and, of an even width, the last column twice.
+    """
+    down = torch.fft.fftfreq(height, device=like.device)[:, None]
+    across = torch.fft.rfftfreq(width, device=like.device)
+    radius = (down.square() + across.square()).sqrt()
+    low, high = _OCTAVE
+    is_twice = (across > 0) & (across < high)
+    weights: Tensor = ((radius >= low) & (radius <= high)) * (1 + is_twice.float())
+    return weights

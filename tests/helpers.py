@@ -75,6 +75,17 @@ def picture_tensor(height: int, width: int, *, seed: int = 0) -> Tensor:
     return torch.from_numpy(picture(height, width, seed=seed)).permute(2, 0, 1).float() / 255
 
 
+def pictures(height: int, width: int, *, first_seed: int = 0) -> Tensor:
+    """Three of `picture_tensor`, [3,3,H,W], unlike for unlike seeds."""
+    seeds = range(first_seed, first_seed + 3)
+    return torch.stack([picture_tensor(height, width, seed=seed) for seed in seeds])
+
+
+def noise(like: Tensor, *, seed: int = 0) -> Tensor:
+    """Gaussian, of the shape of `like` and a standard deviation of 1."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+
+
 class Page(HTMLParser):
     """The tags of a page with their attributes, and its text."""
 

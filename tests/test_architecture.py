@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"tables", "devices", "ids", "access", "precision", "memory", "formats", "s3"},
     {"storage", "images", "backbones", "rows", "metadata"},
-    {"weights", "targets", "metrics", "output", "manifest", "records", "fields"},
+    {"weights", "targets", "metrics", "perceptual", "output", "manifest", "records", "fields"},
     {"plan", "objective", "lease", "thumbnails", "facets", "serve"},
     {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
     {"batch", "probe", "progress", "runs", "pages", "shards"},

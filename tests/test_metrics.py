@@ -1,44 +1,20 @@
-import hashlib
-from collections.abc import Callable
-from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from nst.backbones import Backbone
-from nst.metrics import LPIPS_LAYERS, is_flat, lpips, luminance_ssim
-from nst.weights import load_state, obtain
-from tests.helpers import ROOT, picture_tensor, vgg16
-
-HEADS_FILE = ROOT / "nst/data/lpips-vgg16-heads.safetensors"
-
-
-def pictures(height: int, width: int, *, first_seed: int = 0) -> Tensor:
-    """Three pictures, [3,3,H,W], unlike for unlike seeds."""
-    seeds = range(first_seed, first_seed + 3)
-    return torch.stack([picture_tensor(height, width, seed=seed) for seed in seeds])
-
-
-def noise(like: Tensor, *, seed: int = 0) -> Tensor:
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
-
-
-def network() -> Backbone:
-    return vgg16(content_layers=LPIPS_LAYERS, style_layers=LPIPS_LAYERS)
-
-
-@cache
-def heads() -> tuple[Tensor, ...]:
-    state = safetensors.torch.load_file(HEADS_FILE)
-    return tuple(state[f"lin{i}"] for i in range(5))
-
-
-def lpips_of(a: Tensor, b: Tensor) -> Tensor:
-    return lpips(a, b, network(), heads())
+from nst.metrics import (
+    MIN_FINE_ENERGY,
+    color_distance,
+    color_histograms,
+    fine_energy,
+    is_flat,
+    luminance_ssim,
+    relative_noise,
+)
+from tests.helpers import noise, picture_tensor, pictures
 
 
 def slow_ssim(a: Tensor, b: Tensor, length_down: int, length_across: int) -> float:
@@ -64,37 +40,37 @@ def slow_ssim(a: Tensor, b: Tensor, length_down: int, length_across: int) -> flo
     return float(np.mean(values))
 
 
-def slow_lpips(a: Tensor, b: Tensor) -> float:
-    """LPIPS of two pictures [3,H,W] as its authors' code has it, in double precision.
+def slow_histograms(picture: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The histograms of a picture [3,H,W], pixel by pixel and channel by channel, in double precision."""
+    bins = np.linspace(-3, 3, 64)
+    planes: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((3, 64, 64))
+    for pixel in picture.double().flatten(1).T.numpy():
+        light = np.sqrt((pixel**2).sum() + 1e-6)
+        for channel, others in enumerate(((1, 2), (0, 2), (0, 1))):
+            u, v = (np.log(pixel[channel] + 1e-6) - np.log(pixel[n] + 1e-6) for n in others)
+            down, across = (1 / (1 + ((x - bins) / 0.02) ** 2) for x in (u, v))
+            planes[channel] += light * np.outer(down, across)
+    planes /= planes.sum() + 1e-6
+    return planes
 
-    From their scaling of [-1, 1] through each convolution of VGG-16 to a loop over positions.
-    """
-    state = load_state(obtain("vgg16"))
-    shift = torch.tensor([-0.030, -0.088, -0.188]).double().view(3, 1, 1)
-    scale = torch.tensor([0.458, 0.448, 0.450]).double().view(3, 1, 1)
-    x, y = (((2 * image.double() - 1 - shift) / scale)[None] for image in (a, b))
-    convolutions = iter(sorted({int(key.split(".")[1]) for key in state}))
-    distance = 0.0
-    for block, (num_convolutions, head) in enumerate(zip((2, 2, 3, 3, 3), heads(), strict=True)):
-        if block > 0:
-            x, y = functional.max_pool2d(x, 2), functional.max_pool2d(y, 2)
-        for _ in range(num_convolutions):
-            i = next(convolutions)
-            weight = state[f"features.{i}.weight"].double()
-            bias = state[f"features.{i}.bias"].double()
-            x = functional.conv2d(x, weight, bias, padding=1).relu()
-            y = functional.conv2d(y, weight, bias, padding=1).relu()
-        columns = zip(
-            x[0].flatten(start_dim=1).T.numpy(), y[0].flatten(start_dim=1).T.numpy(), strict=True
-        )
-        distance += np.mean(
-            [
-                head.double().numpy()
-                @ (p / (np.linalg.norm(p) + 1e-10) - q / (np.linalg.norm(q) + 1e-10)) ** 2
-                for p, q in columns
-            ]
-        )
-    return distance
+
+def slow_fine_energy(picture: Tensor) -> float:
+    """The mean power of a picture [3,H,W] in its highest octave, frequency by frequency."""
+    pixels = picture.double().numpy()
+    height, width = pixels.shape[1:]
+    rows, columns = np.arange(height), np.arange(width)
+    window = np.outer(
+        np.sin(np.pi * (rows + 0.5) / height) ** 2, np.sin(np.pi * (columns + 0.5) / width) ** 2
+    )
+    powers = []
+    for channel in pixels:
+        windowed = window * (channel - (window * channel).sum() / window.sum())
+        for down in np.arange(-(height // 2), (height + 1) // 2) / height:
+            for across in np.arange(-(width // 2), (width + 1) // 2) / width:
+                if 0.25 <= np.hypot(down, across) <= 0.5:
+                    wave = np.exp(-2j * np.pi * np.add.outer(down * rows, across * columns))
+                    powers.append(abs((windowed * wave).sum()) ** 2)
+    return float(np.mean(powers) / (window**2).sum())
 
 
 @pytest.mark.parametrize(
@@ -150,60 +126,26 @@ def test_ssim_does_not_see_colours_of_equal_luma() -> None:
     torch.testing.assert_close(luminance_ssim(grey, tinted), torch.ones(1))
 
 
-def test_noise_lowers_ssim_and_raises_lpips_step_by_step() -> None:
+def test_noise_lowers_ssim_step_by_step() -> None:
     picture = pictures(48, 48)
     noisy = [(picture + level * noise(picture)).clamp(0, 1) for level in (0.01, 0.05, 0.2, 0.8)]
     similarities = torch.stack([luminance_ssim(picture, n) for n in noisy])
-    distances = torch.stack([lpips_of(picture, n) for n in noisy])
     assert (similarities.diff(dim=0) < 0).all()
-    assert (distances.diff(dim=0) > 0).all()
 
 
-@pytest.mark.parametrize("metric", [luminance_ssim, lpips_of])
-def test_the_order_of_the_two_does_not_matter(metric: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_ssim_is_symmetric() -> None:
     a, b = pictures(24, 32), pictures(24, 32, first_seed=3)
-    torch.testing.assert_close(metric(a, b), metric(b, a))
-
-
-def test_lpips_equals_the_authors_formula_on_a_network_of_its_own() -> None:
-    a, b = pictures(32, 38), pictures(32, 38, first_seed=3)
-    b[1] = (a[1] + 0.05 * noise(a[1])).clamp(0, 1)
-    expected = [slow_lpips(x, y) for x, y in zip(a, b, strict=True)]
-    np.testing.assert_allclose(lpips_of(a, b), expected, rtol=1e-4)
-
-
-def test_lpips_of_a_picture_with_itself_is_0() -> None:
-    assert torch.equal(lpips_of(pictures(32, 32), pictures(32, 32)), torch.zeros(3))
-
-
-def test_lpips_without_features_is_finite() -> None:
-    class Blind(torch.nn.Module):
-        def forward(self, images: Tensor) -> dict[str, Tensor]:
-            shapes = zip(LPIPS_LAYERS, heads(), strict=True)
-            return {layer: torch.zeros(len(images), len(head), 2, 2) for layer, head in shapes}
-
-    found = lpips(pictures(32, 32), pictures(32, 32), Blind(), heads())  # type: ignore[arg-type]
-    assert torch.equal(found, torch.zeros(3))
-
-
-def test_lpips_wants_a_head_for_each_layer() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        lpips(pictures(16, 16), pictures(16, 16), network(), heads()[:4])
-
-
-def test_lpips_has_a_smallest_size() -> None:
-    smallest = lpips_of(pictures(16, 16), pictures(16, 16, first_seed=3))
-    assert (smallest > 0).all()
-    with pytest.raises(RuntimeError, match="too small"):
-        lpips_of(pictures(15, 40), pictures(15, 40))
+    torch.testing.assert_close(luminance_ssim(a, b), luminance_ssim(b, a))
 
 
 def test_a_batch_gives_what_its_items_give_alone() -> None:
     a, b = pictures(24, 32), pictures(24, 32, first_seed=3)
     a[2] = 0.5
-    for metric in (luminance_ssim, lpips_of):
+    for metric in (luminance_ssim, colors_apart):
         alone = torch.cat([metric(a[i : i + 1], b[i : i + 1]) for i in range(3)])
         torch.testing.assert_close(metric(a, b), alone)
+    alone = torch.cat([fine_energy(a[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(fine_energy(a), alone)
     assert is_flat(a).tolist() == [is_flat(a[i : i + 1]).item() for i in range(3)]
     assert is_flat(a).tolist() == [False, False, True]
 
@@ -211,12 +153,112 @@ def test_a_batch_gives_what_its_items_give_alone() -> None:
 def test_a_nan_is_its_items_own() -> None:
     a, b = pictures(24, 32), pictures(24, 32, first_seed=3)
     a[2] = 0.5
-    whole = luminance_ssim(a, b), lpips_of(a, b)
+    whole = luminance_ssim(a, b), colors_apart(a, b), fine_energy(a)
     a[1, 0, 3, 4] = torch.nan
-    for found, before in zip((luminance_ssim(a, b), lpips_of(a, b)), whole, strict=True):
+    for found, before in zip(
+        (luminance_ssim(a, b), colors_apart(a, b), fine_energy(a)), whole, strict=True
+    ):
         assert found.isnan().tolist() == [False, True, False]
         torch.testing.assert_close(found[[0, 2]], before[[0, 2]])
     assert is_flat(a).tolist() == [False, False, True]
+
+
+def test_histograms_equal_a_loop_over_pixels() -> None:
+    # More pixels than go into the bins at once, and colours without one channel or two.
+    images = pictures(48, 50)
+    images[1, :, :5] = 0
+    images[1, 0, 5:10] = 0
+    expected = [slow_histograms(picture) for picture in images]
+    np.testing.assert_allclose(color_histograms(images), expected, rtol=1e-3, atol=1e-9)
+
+
+def colors_apart(a: Tensor, b: Tensor) -> Tensor:
+    return color_distance(color_histograms(a), color_histograms(b))
+
+
+def test_colours_are_as_far_apart_as_hellinger_has_it() -> None:
+    a, b = pictures(20, 24), pictures(30, 20, first_seed=3)
+    expected = [
+        np.sqrt(1 - np.sqrt(slow_histograms(x) * slow_histograms(y)).sum())
+        for x, y in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(colors_apart(a, b), expected, rtol=1e-4)
+    torch.testing.assert_close(colors_apart(a, b), colors_apart(b, a))
+
+
+def test_a_picture_has_the_colours_of_itself_wherever_they_are_and_however_often() -> None:
+    images = pictures(24, 30)
+    shuffled = images.flatten(2)[:, :, torch.randperm(720, generator=torch.Generator())]
+    for same in (images, shuffled.view_as(images), images.flip(3).repeat(1, 1, 2, 1)):
+        assert (colors_apart(images, same) < 1e-3).all()
+    assert (color_histograms(images).sum(dim=(1, 2, 3)) - 1).abs().max() < 1e-4
+
+
+def test_colours_apart_are_told_and_nothing_is_farther_than_1() -> None:
+    red, green, blue = torch.eye(3).view(3, 1, 3, 1, 1).expand(3, 1, 3, 8, 8) * 0.8 + 0.1
+    distances = torch.cat([colors_apart(red, other) for other in (red, green, blue)])
+    assert distances[0] == 0
+    assert ((distances[1:] > 0.5) & (distances[1:] <= 1)).all()
+    tints = [0.5 + level * torch.tensor([1.0, 0, -1]).view(1, 3, 1, 1) for level in (0, 0.1, 0.2)]
+    apart = torch.cat([colors_apart(tints[0].expand_as(red), t.expand_as(red)) for t in tints])
+    assert (apart.diff() > 0).all()
+
+
+def test_light_does_not_change_the_colours() -> None:
+    images = 0.2 + 0.8 * pictures(24, 24)
+    assert (colors_apart(images, 0.5 * images) < 1e-2).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 12), (7, 1), (1, 6), (2, 2), (1, 2)])
+def test_fine_energy_equals_a_loop_over_frequencies(size: tuple[int, int]) -> None:
+    images = (pictures(*size) + 0.2 * noise(pictures(*size))).clamp(0, 1)
+    expected = [slow_fine_energy(picture) for picture in images]
+    np.testing.assert_allclose(fine_energy(images), expected, rtol=1e-4, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 255), (301, 200)])
+def test_white_noise_has_its_variance_for_fine_energy_at_any_size(size: tuple[int, int]) -> None:
+    white = 0.3 * noise(torch.empty(3, 3, *size))
+    torch.testing.assert_close(fine_energy(white), torch.full((3,), 0.09), rtol=0.1, atol=0)
+
+
+def test_noise_raises_fine_energy_by_its_variance_step_by_step() -> None:
+    images = pictures(64, 64)
+    levels = torch.tensor([0, 0.01, 0.03, 0.1, 0.3])
+    added = [fine_energy(images + level * noise(images)) for level in levels.tolist()]
+    assert (torch.stack(added).diff(dim=0) > 0).all()
+    torch.testing.assert_close(added[-1], levels[-1].square().expand(3), rtol=0.1, atol=0)
+
+
+def test_what_is_coarse_has_no_fine_energy() -> None:
+    """Neither a tone, nor a slope whose opposite borders differ, nor waves of 10 px."""
+    slope = torch.linspace(0, 1, 64).view(1, 1, 1, 64).expand(1, 3, 64, 64)
+    wave = torch.sin(torch.arange(64) * (2 * np.pi / 10)).view(1, 1, 64, 1).expand(1, 3, 64, 64)
+    for coarse in (torch.full((1, 3, 64, 64), 0.7), slope, slope.mT, wave):
+        assert fine_energy(coarse) < 1e-3 * coarse.square().mean()
+    fine = torch.sin(torch.arange(64) * (2 * np.pi / 3)).view(1, 1, 64, 1).expand(1, 3, 64, 64)
+    assert fine_energy(fine) > fine.var()
+
+
+def test_fine_energy_is_the_same_turned_mirrored_and_in_another_channel() -> None:
+    images = (pictures(31, 44) + 0.1 * noise(pictures(31, 44))).clamp(0, 1)
+    for same in (images.mT, images.flip(2), images.rot90(2, (2, 3)), images.roll(1, 1), 1 - images):
+        torch.testing.assert_close(fine_energy(same), fine_energy(images), rtol=1e-3, atol=1e-9)
+
+
+def test_noise_is_relative_to_the_style_and_finite_beside_a_flat_one() -> None:
+    energy = torch.tensor([0.02, 0.02, 0.0, 16 * MIN_FINE_ENERGY])
+    style = torch.tensor([0.02, 0.005, 0.01, 0.0])
+    torch.testing.assert_close(relative_noise(energy, style), torch.tensor([1.0, 4, 0, 16]))
+    grey_level = noise(torch.empty(1, 3, 128, 128)) / 255
+    flat = fine_energy(torch.full((1, 3, 10, 1), 0.5))
+    torch.testing.assert_close(
+        relative_noise(fine_energy(0.5 + grey_level), flat), torch.tensor([16.0]), rtol=0.1, atol=0
+    )
+
+
+def test_a_picture_of_one_pixel_has_no_fine_energy() -> None:
+    assert torch.equal(fine_energy(pictures(1, 1)), torch.zeros(3))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (300, 200)])
@@ -244,10 +286,3 @@ def test_pictures_are_not_flat() -> None:
     small_square = torch.full((1, 3, 64, 64), 1.0)
     small_square[..., :4, :4] = 0.5
     assert not is_flat(small_square).any()
-
-
-def test_the_heads_are_those_of_their_notice() -> None:
-    notice = (HEADS_FILE.parent / "SOURCES.md").read_text()
-    assert hashlib.sha256(HEADS_FILE.read_bytes()).hexdigest() in notice
-    assert [head.shape for head in heads()] == [(64,), (128,), (256,), (512,), (512,)]
-    assert all(head.dtype == torch.float32 and (head > 0).all() for head in heads())
