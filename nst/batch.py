@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -36,6 +36,8 @@ from nst.targets import LOSS_NAMES, Losses, StyleMemo
 from nst.weights import WeightsFile
 
 _MAX_CURVE_POINTS = 64
+# Those that a curve shows; the others are 0 in nearly every picture.
+_CURVE_NAMES = tuple(field.name for field in fields(CurvePoint) if field.name != "evaluation")
 # LPIPS tells pictures apart at about this size, and takes 2 kB for each pixel of it.
 _MAX_LPIPS_PX = 256
 # Styles of which a process remembers what it found; a style's Grams take some 3 MB.
@@ -314,6 +316,8 @@ def _painted(
         style_loss=losses["style"],
         tv_loss=losses["tv"],
         detail_loss=losses["detail"],
+        contrast_loss=losses["contrast"],
+        noise_loss=losses["noise"],
         total_loss=losses["total"],
         loss_ratio=losses["total"] / curve[0].total if curve[0].total > 0 else None,
         style_layer_losses=tuple(
@@ -432,7 +436,7 @@ def _curve(stylized: Stylized, index: int) -> tuple[CurvePoint, ...]:
     return tuple(
         CurvePoint(
             evaluation=i + 1,
-            **{name: getattr(stylized.curve, name)[i, index].item() for name in LOSS_NAMES},
+            **{name: getattr(stylized.curve, name)[i, index].item() for name in _CURVE_NAMES},
         )
         for i in chosen
     )

@@ -44,6 +44,8 @@ _METRICS: Mapping[str, int] = {
     "style_loss": -1,
     "tv_loss": -1,
     "detail_loss": -1,
+    "contrast_loss": -1,
+    "noise_loss": -1,
     "total_loss": -1,
     "loss_ratio": -1,
     "ssim": 1,

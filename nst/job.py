@@ -11,7 +11,10 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from pydantic_core import PydanticCustomError
 
 # Goes up when the same inputs, parameters and weights would give another picture.
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
+
+# The reach of the content is told relative to it.
+DEFAULT_CONTENT_WEIGHT = 0.05
 
 # Manifest columns that begin so are the user's own, carried along to the metadata and the gallery.
 LABEL_PREFIX = "label_"
@@ -65,7 +68,7 @@ class PictureParams:
     content_weight: Annotated[
         Weight,
         Field(description="Weight of the content loss; unitless, so that it serves any pair."),
-    ] = 0.05
+    ] = DEFAULT_CONTENT_WEIGHT
     style_weight: Annotated[
         Weight, Field(description="Weight of the style loss; unitless, 1 is full strength.")
     ] = 1.0
@@ -77,6 +80,21 @@ class PictureParams:
         Weight,
         Field(description="Weight of the loss that holds on to the content's edges; try 0.1 to 1."),
     ] = 0.0
+    contrast_floor: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            description="Share of the content's light and shade that a picture keeps at least, "
+            "however dark or flat the style is; 0 keeps none.",
+        ),
+        Number,
+    ] = 0.4
+    noise_weight: Annotated[
+        Weight,
+        Field(description="Weight of the loss that holds grain down to the style's; 0 lets it be."),
+    ] = 0.1
     content_layers: Annotated[
         LayerNames,
         Field(description="Layers that hold the content, in equal shares; empty: the backbone's."),

@@ -4,13 +4,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nst.colors import luminance
+
 # A target without structure (a flat picture) has a scale of nearly nothing; its loss is then
 # measured against this share of the target's whole energy instead of being divided by zero.
-MIN_SCALE_SHARE = 0.01
+MIN_SCALE_SHARE = 0.2
 # A target whose features are all zero has no scale; this one keeps its loss a finite number.
 MIN_SCALE = 1e-12
+# Keeps a position without features from being divided by zero.
+MIN_LENGTH = 1e-6
 # Detail is told on means of this many pixels a side: finer, it would hold on to grain, not form.
 DETAIL_CELL_PX = 4
+# Light and shade are told on so many cells along the long edge: a cell is wider than a stroke.
+SHADE_CELLS = 32
 
 
 def positions(features: Tensor) -> Tensor:
@@ -23,16 +29,39 @@ def positions(features: Tensor) -> Tensor:
 
 
 def gram_scale(target: Tensor) -> Tensor:
-    """What a style loss is measured in: the target Gram's squared norm, [...,C,C] -> [...]."""
+    """A Gram's squared norm, [...,C,C] -> [...]: what a style loss is measured in."""
     return target.square().sum(dim=(-2, -1)).clamp_min(MIN_SCALE)
 
 
+def directions(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The features of each position at length 1, [B,C,H,W], and their lengths, [B,1,H,W]; float32.
+
+    Which features are there and not how strong they are: a style that leaves a picture little
+    contrast weakens all of them alike. LPIPS compares features so (Zhang et al., 2018, eq. 1).
+    """
+    features = features.float()
+    lengths = features.square().sum(dim=1, keepdim=True).sqrt().clamp_min(MIN_LENGTH)
+    return features / lengths, lengths
+
+
 def content_scale(target: Tensor) -> Tensor:
-    """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B]."""
-    target = target.float()
+    """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B].
+
+    `target` are the directions of the content's features.
+    """
     energy = target.square().sum(dim=(1, 2, 3))
     spread = (target - target.mean(dim=(2, 3), keepdim=True)).square().sum(dim=(1, 2, 3))
     return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
+
+
+def content_slope(difference: Tensor, found: Tensor, lengths: Tensor) -> Tensor:
+    """What the features' directions being `difference` off pulls the features to: [B,C,H,W].
+
+    Half the gradient of ||u - p||^2 at the features f, where u = f / |f| is `found`: the difference
+    less its part along u, over |f|. Only what turns a position's features changes their direction.
+    """
+    along = (difference * found).sum(dim=1, keepdim=True)
+    return (difference - along * found) / lengths
 
 
 def total_variation_loss(images: Tensor) -> Tensor:
@@ -43,6 +72,47 @@ def total_variation_loss(images: Tensor) -> Tensor:
     down = (images[:, :, 1:, :] - images[:, :, :-1, :]).square().mean(dim=(1, 2, 3))
     across = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean(dim=(1, 2, 3))
     return down + across
+
+
+def shade(images: Tensor) -> Tensor:
+    """Light and shade of a picture: mean luma of square cells, less its mean, -> [B,1,h,w].
+
+    The long edge has SHADE_CELLS cells, or as many as it has pixels.
+    """
+    cell_px = max(1, round(max(images.shape[2:]) / SHADE_CELLS))
+    cells = functional.avg_pool2d(luminance(images), cell_px, ceil_mode=True)
+    return cells - cells.mean(dim=(2, 3), keepdim=True)
+
+
+def shade_scale(target: Tensor) -> Tensor:
+    """What a contrast loss is measured in: the squared norm of the content's light and shade, -> [B].
+
+    No less than a grey level in each cell, or a flat content could not be painted at all.
+    """
+    least = target[0].numel() / 255**2
+    return target.square().sum(dim=(1, 2, 3)).clamp_min(least)
+
+
+def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) -> Tensor:
+    """How far light and shade fall short of the `floor` [B] that is kept of the content's: -> [B].
+
+    A cell has enough where it is to the same side of the mean as the content's, and at least `floor`
+    times as far from it. 0 where all have, 1 where there is no light and shade at all.
+    """
+    floor = floor[:, None, None, None]
+    missing = floor * target.abs() - shade(images) * target.sign()
+    return missing.clamp_min(0).square().sum(dim=(1, 2, 3)) / (
+        scale * floor.square().flatten().clamp_min(MIN_SCALE)
+    )
+
+
+def excess(energy: Tensor, limit: Tensor) -> Tensor:
+    """How far an energy [B] is above a `limit` [B]: (sqrt(energy / limit) - 1)^2, 0 below it.
+
+    Of the amplitudes and not the energies, so that it is quadratic in the pixels however far above.
+    """
+    # Clamped inside, where the root's slope is still a finite number.
+    return ((energy / limit).clamp_min(1).sqrt() - 1).square()
 
 
 def laplacian(images: Tensor) -> Tensor:
@@ -73,18 +143,3 @@ def detail_scale(target: Tensor) -> Tensor:
 def detail_loss(images: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """||L(x) - L(c)||^2 / ||L(c)||^2 per item: 0 with the content's edges, 1 with none at all."""
     return (laplacian(images) - target).square().sum(dim=(1, 2, 3)) / scale
-
-
-def temperature(features: Tensor) -> Tensor:
-    """Of the features of a style, for `smoothed`: [1,C,H,W] -> [1]."""
-    return features.float().amax(dim=(1, 2, 3)).clamp_min(MIN_SCALE)
-
-
-def smoothed(features: Tensor, temperature: Tensor) -> Tensor:
-    """Softmax over all channels and positions at `temperature` [B], of mean 1: like -> like, float32.
-
-    Stylization With Activation smoothinG (Wang, Li and Vasconcelos, CVPR 2021, eq. 9): the peaks of
-    a residual network's features, which are what its Grams would otherwise hold, are evened out.
-    """
-    logits = features.float() / temperature[:, None, None, None]
-    return torch.softmax(logits.flatten(1), dim=1).view_as(features) * features[0].numel()

@@ -89,6 +89,8 @@ class Outcome:
     style_loss: float | None = None
     tv_loss: float | None = None
     detail_loss: float | None = None
+    contrast_loss: float | None = None
+    noise_loss: float | None = None
     total_loss: float | None = None
     loss_ratio: float | None = None
     style_layer_losses: tuple[LayerLoss, ...] = ()
@@ -167,12 +169,22 @@ OUTCOME_COLUMNS = (
     Column(
         "content_loss",
         FLOAT32,
-        "Final content loss: 0 the content, 1 as far from it as a flat picture's features.",
+        "Final content loss: 0 the content's features, 1 the same features everywhere.",
     ),
     Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 no features at all."),
     Column("tv_loss", FLOAT32, "Final total variation: mean squared neighbour difference."),
     Column("detail_loss", FLOAT32, "Final detail loss: 0 the content's edges, 1 no edges at all."),
-    Column("total_loss", FLOAT32, "Final weighted sum of the four."),
+    Column(
+        "contrast_loss",
+        FLOAT32,
+        "Final shortfall of light and shade: 0 all that is kept of the content's, 1 none.",
+    ),
+    Column(
+        "noise_loss",
+        FLOAT32,
+        "Final excess of grain over nine tenths of the energy that the style has of it; 0 none.",
+    ),
+    Column("total_loss", FLOAT32, "What was minimised, at the end: all of them weighed together."),
     Column("loss_ratio", FLOAT32, "Final total loss over that of the first evaluation."),
     Column("style_layer_losses", _LAYER_LOSSES, "Final style loss of each layer by itself."),
     Column(
@@ -198,6 +210,8 @@ _PARAM_TYPES: Mapping[str, Type] = {
     "style_weight": FLOAT64,
     "tv_weight": FLOAT64,
     "detail_weight": FLOAT64,
+    "contrast_floor": FLOAT64,
+    "noise_weight": FLOAT64,
     "content_layers": list_of(TEXT),
     "style_layers": list_of(TEXT),
     "pooling": TEXT,

@@ -6,21 +6,31 @@
 - The style loss of a layer is ||G - A||^2 / ||A||^2: 0 at the style's Gram A, 1 without features. It
   departs from Gatys et al. (2016, eq. 4), whose 1 / (4 N^2 M^2) leaves a loss that varies a
   thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
-- The content loss is ||F - P||^2 / ||P - mean(P)||^2: 0 at the content, 1 where the features are
-  flat. Theirs (eq. 1) grows with the picture's size and the square of the features' scale.
+  Where a style is so dark or flat that its A is small beside the content's own Gram C, the loss is
+  measured in STYLE_SCALE_FLOOR^2 ||C||^2.
+- The content loss is ||U - P||^2 / ||P - mean(P)||^2, U and P the features of each position at length
+  1: 0 at the content, 1 where every position is alike. Theirs (eq. 1) compares the features
+  themselves, so that it asks a dark style for the content's contrast, and for nothing else once that
+  is lost; which features lie where can be asked of any style.
+- A contrast loss keeps a share of the content's light and shade, and a noise loss holds the highest
+  octave of frequencies down to the style's; both are 0 in pictures that have no need of them.
+- The sum is not a plain one. The content's and the style's losses weigh the more, the higher they
+  are (`balanced`), so that one default serves every pair: where a style drowns its content, the
+  content gets more of the weight, and where a style is met with ease, the style gets less.
 
 No loss goes through autograd. What each pulls the features towards is known as soon as the features
 are, so the way back through the network picks it up as it passes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nst import losses
+from nst import losses, metrics
 from nst.backbones import Backbone
 from nst.targets import (
     LOSS_NAMES,
@@ -28,14 +38,24 @@ from nst.targets import (
     Losses,
     Part,
     StyleMemo,
+    add_sums,
     feature_maps,
     gram_sums,
     map_losses,
     part_of,
-    seen_of,
     stacked,
 )
 from nst.tiles import Tile
+
+# The content weighs (loss / reach)^7: next to nothing below the loss that is in reach of the weights,
+# and beyond it soon more than anything else.
+CONTENT_POWER = 8.0
+# Beyond this many times its reach the content loss weighs no more than there, 17 times its weight: a
+# wall any steeper throws an optimiser back that takes whole steps.
+MAX_EXCESS = 1.5
+# The style weighs (loss / unit)^0.5, the unit being what ordinary pairs come to.
+STYLE_POWER = 1.5
+STYLE_UNIT = 0.04
 
 
 class Objective:
@@ -95,7 +115,7 @@ class Objective:
             for part, own, _ in self._split(images, None):
                 sums, _ = _measure(own, part, self._backbone)
                 for layer, target in part.styles.items():
-                    loss, _ = target.pull(sums[layer], part.weights.style)
+                    loss, _ = target.pull(sums[layer])
                     found.setdefault(layer, []).append(loss / target.share)
         return {layer: torch.cat(columns) for layer, columns in found.items()}
 
@@ -119,40 +139,69 @@ def runs_items_together(device: torch.device, tile_px: int | None) -> bool:
     return device.type != "cpu" and tile_px is None
 
 
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What content and style add to the total, [B], and how much each weighs there: its derivative."""
+
+    total: Tensor
+    content: Tensor
+    style: Tensor
+
+
+def balanced(content: Tensor, style: Tensor, part: Part) -> Balance:
+    """The weighted powers of the losses of content and style, [B] each.
+
+    w r (c / r)^p / p for the content, r being its reach, and w u (s / u)^q / q for the style. The
+    content's goes on as a straight line beyond MAX_EXCESS.
+    """
+    weights, reach = part.weights, part.reach
+    excess = content / reach
+    inside = excess.clamp_max(MAX_EXCESS)
+    content_slope = weights.content * inside ** (CONTENT_POWER - 1)
+    content_term = content_slope * reach * (inside / CONTENT_POWER + excess - inside)
+    style_slope = weights.style * (style / STYLE_UNIT) ** (STYLE_POWER - 1)
+    style_term = style_slope * style / STYLE_POWER
+    return Balance(content_term + style_term, content_slope, style_slope)
+
+
+@dataclass(slots=True)
+class _Slopes:
+    """The weights of content and style in the total, which are known once all features were seen."""
+
+    content: Tensor
+    style: Tensor
+
+
 def _evaluate(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
     """Losses and gradient in one pass there and back."""
     images = images.detach().requires_grad_(True)
     content = torch.zeros_like(part.weights.content)
     style = torch.zeros_like(part.weights.style)
+    slopes = _Slopes(content, style)
 
     def tap(layer: str, features: Tensor) -> Tensor:
         nonlocal content, style
-        temperature = part.temperatures.get(layer)
-        raw = features.detach().requires_grad_(temperature is not None)
-        seen = seen_of(raw, temperature)
         pulls: list[_Pull] = []
         with torch.no_grad():
             if layer in part.styles:
                 target = part.styles[layer]
-                loss, matrices = target.pull(gram_sums(seen, target.guides), part.weights.style)
+                loss, matrices = target.pull(gram_sums(features, target.guides))
                 style = style + loss
-                pulls.append(_style_pull(matrices, target.guides))
+                pulls.append(_style_pull(matrices, target.guides, slopes))
             if layer in part.contents:
                 coefficient = part.content_coefficients[layer]
-                difference = seen.float() - part.contents[layer].float()
+                found, lengths = losses.directions(features)
+                difference = found - part.contents[layer]
                 content = content + coefficient * difference.square().sum(dim=(1, 2, 3))
-                slope = 2 * part.weights.content * coefficient
-                pulls.append(_constant_pull(difference.mul_(slope[:, None, None, None])))
-        if temperature is not None:
-            pulled = torch.zeros_like(seen)
-            for pull in pulls:
-                pulled = pull(pulled, seen)
-            pulls = [_constant_pull(torch.autograd.grad(seen, raw, pulled)[0])]
+                slope = losses.content_slope(difference, found, lengths)
+                pulls.append(_content_pull(slope, 2 * coefficient, slopes))
         return _pulled(features, pulls)
 
     deepest = backbone.through(images, tap)
+    balance = balanced(content, style, part)
+    slopes.content, slopes.style = balance.content, balance.style
     (gradient,) = torch.autograd.grad(deepest, images, torch.zeros_like(deepest))
-    return _with_image_losses(images, content, style, gradient, part)
+    return _with_pixel_losses(images, content, style, balance, gradient, part)
 
 
 def _evaluate_by_tiles(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
@@ -163,8 +212,10 @@ def _evaluate_by_tiles(images: Tensor, part: Part, backbone: Backbone) -> tuple[
     style = torch.zeros_like(part.weights.style)
     matrices = {}
     for layer, target in part.styles.items():
-        loss, matrices[layer] = target.pull(sums[layer], part.weights.style)
+        loss, matrices[layer] = target.pull(sums[layer])
         style = style + loss
+    balance = balanced(content, style, part)
+    slopes = _Slopes(balance.content, balance.style)
     gradient = torch.zeros_like(images)
     for tile in part.tiles:
         own = images[:, :, tile.rows, tile.columns].requires_grad_(True)
@@ -180,36 +231,57 @@ def _evaluate_by_tiles(images: Tensor, part: Part, backbone: Backbone) -> tuple[
                 if guides is not None:
                     inside = inside.expand(-1, guides.shape[1], -1, -1).clone()
                     inside[core] = guides[place]
-                pulls.append(_style_pull(matrices[layer], inside))
+                pulls.append(_style_pull(matrices[layer], inside, slopes))
             if layer in part.contents:
-                slope = 2 * part.weights.content * part.content_coefficients[layer]
-                pull = torch.zeros_like(features)
-                pull[core] = slope[:, None, None, None] * (
-                    features.detach()[core] - part.contents[layer][place]
+                found, lengths = losses.directions(features.detach()[core])
+                slope = torch.zeros(features.shape, device=features.device)
+                slope[core] = losses.content_slope(
+                    found - part.contents[layer][place], found, lengths
                 )
-                pulls.append(_constant_pull(pull))
+                pulls.append(_content_pull(slope, 2 * part.content_coefficients[layer], slopes))
             return _pulled(features, pulls)
 
         deepest = backbone.through(own, tap)
         (pull,) = torch.autograd.grad(deepest, own, torch.zeros_like(deepest))
         gradient[:, :, tile.rows, tile.columns] += pull
-    return _with_image_losses(images.requires_grad_(True), content, style, gradient, part)
+    return _with_pixel_losses(images.requires_grad_(True), content, style, balance, gradient, part)
 
 
-def _with_image_losses(
-    images: Tensor, content: Tensor, style: Tensor, gradient: Tensor, part: Part
+def _with_pixel_losses(
+    images: Tensor,
+    content: Tensor,
+    style: Tensor,
+    balance: Balance,
+    gradient: Tensor,
+    part: Part,
 ) -> tuple[Losses, Tensor]:
     """Add the losses that look at the pixels themselves."""
-    weights = part.weights
+    weights, targets = part.weights, part.pixels
     with torch.set_grad_enabled(part.looks_at_pixels):
         tv = losses.total_variation_loss(images)
-        detail = losses.detail_loss(images, part.edges, part.edge_scale)
-        pixels = weights.tv * tv + weights.detail * detail
+        detail = losses.detail_loss(images, targets.edges, targets.edge_scale)
+        contrast = losses.contrast_loss(
+            images, targets.shade, targets.shade_scale, targets.contrast_floor
+        )
+        noise = losses.excess(metrics.fine_energy(images), targets.noise_limit)
+        pixels = (
+            weights.tv * tv
+            + weights.detail * detail
+            + weights.contrast * contrast
+            + weights.noise * noise
+        )
     if part.looks_at_pixels:
         gradient = gradient + torch.autograd.grad(pixels.sum(), images)[0]
-    total = weights.content * content + weights.style * style + pixels.detach()
     return (
-        Losses(content=content, style=style, tv=tv.detach(), detail=detail.detach(), total=total),
+        Losses(
+            content=content,
+            style=style,
+            tv=tv.detach(),
+            detail=detail.detach(),
+            contrast=contrast.detach(),
+            noise=noise.detach(),
+            total=balance.total + pixels.detach(),
+        ),
         gradient,
     )
 
@@ -219,14 +291,11 @@ def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, 
     sums: dict[str, Tensor] = {}
     content = torch.zeros_like(part.weights.content)
     for layer, features, place in feature_maps(images, part.tiles, backbone):
-        temperature = part.temperatures.get(layer)
-        seen = seen_of(features, temperature)
         if layer in part.styles:
             guides = part.styles[layer].guides
-            found = gram_sums(seen, None if guides is None else guides[place])
-            sums[layer] = sums[layer] + found if layer in sums else found
+            add_sums(sums, layer, features, None if guides is None else guides[place])
         if layer in part.contents:
-            difference = seen.float() - part.contents[layer][place].float()
+            difference = losses.directions(features)[0] - part.contents[layer][place]
             loss = difference.square().sum(dim=(1, 2, 3))
             content = content + part.content_coefficients[layer] * loss
     return sums, content
@@ -236,25 +305,32 @@ def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, 
 _Pull = Callable[[Tensor, Tensor], Tensor]
 
 
-def _style_pull(matrices: Tensor, guides: Tensor | None) -> _Pull:
+def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pull:
     """Adds the gradient that the style loss has at the features."""
 
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
         flat = losses.positions(features)
         pulled = losses.positions(gradient)
+        weighted = slopes.style[:, None, None, None] * matrices
         if guides is None:
-            pulled = torch.baddbmm(pulled, flat, matrices[:, 0])
+            pulled = torch.baddbmm(pulled, flat, weighted[:, 0])
         else:
-            for k in range(matrices.shape[1]):
+            for k in range(weighted.shape[1]):
                 weights = guides[:, k].flatten(1)[..., None].square()
-                pulled = pulled + (flat @ matrices[:, k]) * weights
+                pulled = pulled + (flat @ weighted[:, k]) * weights
         return _as_map(pulled, features)
 
     return pull
 
 
-def _constant_pull(pulled: Tensor) -> _Pull:
-    return lambda gradient, _: gradient + pulled.to(gradient.dtype)
+def _content_pull(slope: Tensor, coefficient: Tensor, slopes: _Slopes) -> _Pull:
+    """Adds the gradient of the content loss: `slope` [B,C,h,w] times a `coefficient` [B]."""
+
+    def pull(gradient: Tensor, _: Tensor) -> Tensor:
+        weight = (slopes.content * coefficient)[:, None, None, None]
+        return gradient + (weight * slope).to(gradient.dtype)
+
+    return pull
 
 
 def _as_map(table: Tensor, like: Tensor) -> Tensor:

@@ -25,10 +25,11 @@ class BackboneProfile:
 
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
-    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. Features
-    of `smoothed_layers` are evened out before a loss sees them. `margin_px` is how far around it a
+    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. `margin_px` is how far around it a
     position of the last layer looks, up to a multiple of its stride; None where a picture cannot be
-    cut into tiles. `bytes_per_px` is what one pass there and back takes of memory in float32, as
+    cut into tiles. `content_reach` is the content loss, in this backbone's own features, up to which a
+    picture is let go from its content at the default weights: fitted by `python -m bench.quality`, so
+    that the pictures of every backbone are as far from it. `bytes_per_px` is what one pass there and back takes of memory in float32, as
     measured by `python -m bench.memory`; `cost` is how long an evaluation takes relative to VGG-16's,
     as measured by `python -m bench.estimate`.
     """
@@ -38,9 +39,9 @@ class BackboneProfile:
     layer_strides: tuple[int, ...]
     content_shares: dict[str, float]
     style_shares: dict[str, float]
+    content_reach: float
     bytes_per_px: int
     cost: float
-    smoothed_layers: tuple[str, ...] = ()
     margin_px: int | None = None
 
     def shares(
@@ -65,18 +66,22 @@ def _equal_shares(layers: Sequence[str] | None) -> dict[str, float]:
     return dict.fromkeys(layers, 1 / len(set(layers))) if layers else {}
 
 
-def _vgg_profile(name: str, convs_per_block: tuple[int, ...], *, cost: float) -> BackboneProfile:
-    """Gatys et al. (2016): content from relu4_2, style from the first layer of each block.
+def _vgg_profile(
+    name: str, convs_per_block: tuple[int, ...], *, content_reach: float, cost: float
+) -> BackboneProfile:
+    """Style from the first layer of each block (Gatys et al., 2016), content from relu3_1 and relu4_2.
 
-    The shares are equal, where the paper's raw Gram losses leave the balance to each layer's size.
+    The paper has relu4_2 alone, which sees letters and thin lines as texture and lets them go. The
+    shares are equal, where its raw Gram losses leave the balance to each layer's size.
     """
     blocks = list(enumerate(convs_per_block, start=1))
     return BackboneProfile(
         name=name,
         layers=tuple(f"relu{b}_{i}" for b, n in blocks for i in range(1, n + 1)),
         layer_strides=tuple(2 ** (b - 1) for b, n in blocks for _ in range(n)),
-        content_shares={"relu4_2": 1.0},
+        content_shares={"relu3_1": 0.5, "relu4_2": 0.5},
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
+        content_reach=content_reach,
         margin_px=_vgg_margin_px(convs_per_block),
         bytes_per_px=1850,
         cost=cost,
@@ -92,11 +97,12 @@ def _vgg_margin_px(convs_per_block: tuple[int, ...]) -> int:
 
 
 def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackboneProfile:
-    """Shallow layers carry the style: the residual stream of the deep stages is peaky.
+    """Style from the first and the last block of each stage but the deepest, and from the stem.
 
-    Wang, Li and Vasconcelos (CVPR 2021) find the same, and all but switch layer3 and layer4 off; the
-    deep layers that are left are smoothed, as they propose. Where features are peaky, that decides
-    whether the picture leaves its content at all; where they are not, it changes next to nothing.
+    With one layer of each stage, real features leave a picture that is recoloured more than painted.
+    The activation smoothing of Wang, Li and Vasconcelos (CVPR 2021) was tried on them, as were
+    features at unit variance, centred ones and those inside of the blocks: none came nearer to the
+    style, as other networks see it, at the same distance from the content.
     """
     stages = list(enumerate(blocks_per_stage, start=1))
     return BackboneProfile(
@@ -104,10 +110,18 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         layers=("relu1", *(f"layer{s}.{i}" for s, n in stages for i in range(n))),
         layer_strides=(2, *(2 ** (s + 1) for s, n in stages for _ in range(n))),
         content_shares={"layer2.3": 1.0},
-        style_shares={"relu1": 0.3, "layer1.2": 0.3, "layer2.3": 0.3, "layer3.5": 0.1},
+        style_shares={
+            "relu1": 0.2,
+            "layer1.0": 0.1,
+            "layer1.2": 0.1,
+            "layer2.0": 0.15,
+            "layer2.3": 0.15,
+            "layer3.0": 0.15,
+            "layer3.5": 0.15,
+        },
+        content_reach=1.8,
         bytes_per_px=1000,
         cost=0.56,
-        smoothed_layers=("layer2.3", "layer3.5"),
     )
 
 
@@ -117,8 +131,8 @@ DEFAULT_BACKBONE = "vgg19"
 PROFILES: dict[str, BackboneProfile] = {
     profile.name: profile
     for profile in (
-        _vgg_profile("vgg16", (2, 2, 3, 3, 3), cost=1.0),
-        _vgg_profile("vgg19", (2, 2, 4, 4, 4), cost=1.16),
+        _vgg_profile("vgg16", (2, 2, 3, 3, 3), content_reach=1.15, cost=1.0),
+        _vgg_profile("vgg19", (2, 2, 4, 4, 4), content_reach=1.0, cost=1.16),
         _resnet_profile("resnet50", (3, 4, 6, 3)),
     )
 }

@@ -4,14 +4,14 @@ The Grams, what they are measured in and how they are shared out are said in `ns
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from nst import losses, regions
+from nst import losses, metrics, regions
 from nst.backbones import Backbone
-from nst.job import PictureParams
+from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams
 from nst.profiles import Shares
 from nst.tiles import Place, Tile, cut
 
@@ -35,28 +35,38 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """The unitless losses of a batch, [B] each; `total` is their weighted sum."""
+    """The unitless losses of a batch, [B] each; `total` is what is minimised, as in `nst.objective`."""
 
     content: Tensor
     style: Tensor
     tv: Tensor
     detail: Tensor
+    contrast: Tensor
+    noise: Tensor
     total: Tensor
 
 
-LOSS_NAMES = ("content", "style", "tv", "detail", "total")
+LOSS_NAMES = tuple(field.name for field in fields(Losses))
 
 
 def map_losses(function: Callable[..., Tensor], *batches: Losses) -> Losses:
     """One `Losses` whose every field is `function` of that field of each of `batches`."""
     return Losses(
-        content=function(*(each.content for each in batches)),
-        style=function(*(each.style for each in batches)),
-        tv=function(*(each.tv for each in batches)),
-        detail=function(*(each.detail for each in batches)),
-        total=function(*(each.total for each in batches)),
+        **{name: function(*(getattr(each, name) for each in batches)) for name in LOSS_NAMES}
     )
 
+
+# A style whose features are weaker than this share of the content's, since it is dark or flat, is
+# measured in that share: in its own units any light and shade at all would be a loss beyond measure.
+STYLE_SCALE_FLOOR = 0.5
+# The weight of what holds on to light and shade, for each 1 of the content weight.
+CONTRAST_SHARE = 6.0
+# How much of the style's energy in the highest octave a picture may have before it costs anything:
+# somewhat less than all, since what only costs is overstepped a little.
+NOISE_LIMIT = 0.9
+
+# The reach of the content moves with this power of style weight over content weight.
+REACH_POWER = 0.3
 
 # What is known of styles that were looked at before, by layer: under their key, size and layers.
 StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
@@ -77,34 +87,59 @@ class StyleTarget:
     sizes: Tensor
     share: float
 
-    def pull(self, sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def pull(self, sums: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's share of the loss, [B], and matrices [B,K,C,C] that turn features to gradients.
 
         `sums` [B,K,C,C] are the undivided Grams. As dG/dF of ||G - A||^2 is 4 F (G - A) / size.
         """
         difference = sums / self.sizes[..., None, None] - self.grams
         loss = (self.coefficients * difference.square().sum(dim=(2, 3))).sum(dim=1)
-        slope = 4 * weight[:, None] * self.coefficients / self.sizes
+        slope = 4 * self.coefficients / self.sizes
         return loss, slope[..., None, None] * difference
 
 
 @dataclass(frozen=True, slots=True)
+class PixelTargets:
+    """What losses of the pixels themselves are drawn to and measured in, for B items.
+
+    `edges` and `shade` are the content's; `contrast_floor` [B] is how much of the latter is kept,
+    and `noise_limit` [B] the energy that the highest octave may have.
+    """
+
+    edges: Tensor
+    edge_scale: Tensor
+    shade: Tensor
+    shade_scale: Tensor
+    contrast_floor: Tensor
+    noise_limit: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """What the items that go through the network together are drawn to."""
+    """What the items that go through the network together are drawn to.
+
+    `contents` are directions of features [B,C,h,w] by layer; `weights` are [B] each, and so is
+    `reach`, the content loss up to which a picture is let go from its content.
+    """
 
     styles: Mapping[str, StyleTarget]
     contents: Mapping[str, Tensor]
     content_coefficients: Mapping[str, Tensor]
-    temperatures: Mapping[str, Tensor]
-    edges: Tensor
-    edge_scale: Tensor
+    pixels: PixelTargets
     weights: Losses
-    looks_at_pixels: bool
+    reach: Tensor
     tiles: tuple[Tile, ...]
 
     @property
     def num_items(self) -> int:
         return len(self.weights.total)
+
+    @property
+    def looks_at_pixels(self) -> bool:
+        """Whether some loss of the pixels themselves weighs anything."""
+        weights = self.weights
+        of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
+        return any(bool(weight.any()) for weight in of_pixels)
 
 
 def part_of(
@@ -118,38 +153,70 @@ def part_of(
     styles = [_Style(s[None].to(device), k) for s, k in zip(item.styles, keys, strict=True)]
     if not item.style_keys:
         memo = {}
-    temperatures = _temperatures(styles, shares, backbone, memo, tile_px)
-    grams = [_style_grams(s, temperatures, shares, backbone, memo, tile_px) for s in styles]
+    grams = [_style_grams(s, shares, backbone, memo, tile_px) for s in styles]
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
-    contents, sizes = _content_maps(content, temperatures, shares, backbone, tiles)
+    of_content = _look_at_content(content, shares, backbone, tiles)
     targets = {
-        layer: _style_target([each[layer] for each in grams], params, guides, sizes[layer], share)
+        layer: _style_target(
+            [each[layer] for each in grams],
+            params,
+            guides,
+            of_content.sizes[layer],
+            of_content.gram_scales[layer],
+            share,
+        )
         for layer, share in shares.style.items()
     }
+    return Part(
+        styles=targets,
+        contents=of_content.directions,
+        content_coefficients={
+            layer: shares.content[layer] / losses.content_scale(target)
+            for layer, target in of_content.directions.items()
+        },
+        pixels=_pixel_targets(content, styles, params),
+        weights=_weights(params, device),
+        reach=content.new_tensor([backbone.profile.content_reach * _relative_reach(params)]),
+        tiles=tiles,
+    )
 
+
+def _weights(params: PictureParams, device: torch.device) -> Losses:
     def column(value: float) -> Tensor:
         return torch.tensor([value], device=device)
 
-    edges = losses.laplacian(content)
-    return Part(
-        styles=targets,
-        contents=contents,
-        content_coefficients={
-            layer: shares.content[layer] / losses.content_scale(target)
-            for layer, target in contents.items()
-        },
-        temperatures=temperatures,
+    return Losses(
+        content=column(params.content_weight),
+        style=column(params.style_weight),
+        tv=column(params.tv_weight),
+        detail=column(params.detail_weight),
+        # Who does not ask for the content does not ask for its light and shade.
+        contrast=column(CONTRAST_SHARE * params.content_weight if params.contrast_floor else 0),
+        # It is the style's grain that counts, as far as the style does.
+        noise=column(params.noise_weight * params.style_weight),
+        total=column(1.0),
+    )
+
+
+def _relative_reach(params: PictureParams) -> float:
+    """The reach of the content at these weights, over that at the default ones."""
+    ratio = DEFAULT_CONTENT_WEIGHT * params.style_weight / max(params.content_weight, 1e-6)
+    return float(min(max(ratio, 1e-6), 1e6) ** REACH_POWER)
+
+
+def _pixel_targets(
+    content: Tensor, styles: Sequence["_Style"], params: PictureParams
+) -> PixelTargets:
+    edges, shade = losses.laplacian(content), losses.shade(content)
+    # Of several styles, the one with the most of it.
+    energy = torch.stack([metrics.fine_energy(style.pixels) for style in styles]).amax(dim=0)
+    return PixelTargets(
         edges=edges,
         edge_scale=losses.detail_scale(edges),
-        weights=Losses(
-            content=column(params.content_weight),
-            style=column(params.style_weight),
-            tv=column(params.tv_weight),
-            detail=column(params.detail_weight),
-            total=column(1.0),
-        ),
-        looks_at_pixels=params.tv_weight > 0 or params.detail_weight > 0,
-        tiles=tiles,
+        shade=shade,
+        shade_scale=losses.shade_scale(shade),
+        contrast_floor=content.new_tensor([params.contrast_floor]),
+        noise_limit=NOISE_LIMIT * energy.clamp_min(metrics.MIN_FINE_ENERGY),
     )
 
 
@@ -180,32 +247,47 @@ def stacked(parts: Sequence[Part]) -> Part:
         styles={layer: style(layer) for layer in parts[0].styles},
         contents=layers("contents"),
         content_coefficients=layers("content_coefficients"),
-        temperatures=layers("temperatures"),
-        edges=cat([part.edges for part in parts]),
-        edge_scale=cat([part.edge_scale for part in parts]),
+        pixels=PixelTargets(
+            *(
+                cat([getattr(part.pixels, field.name) for part in parts])
+                for field in fields(PixelTargets)
+            )
+        ),
         weights=map_losses(lambda *columns: cat(columns), *(part.weights for part in parts)),
-        looks_at_pixels=any(part.looks_at_pixels for part in parts),
+        reach=cat([part.reach for part in parts]),
         tiles=parts[0].tiles,
     )
 
 
-def _content_maps(
-    content: Tensor,
-    temperatures: Mapping[str, Tensor],
-    shares: Shares,
-    backbone: Backbone,
-    tiles: Sequence[Tile],
-) -> tuple[dict[str, Tensor], dict[str, tuple[int, int]]]:
-    """What the losses see of the content in each content layer, and the size of every layer's map."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of a content: the directions of its content layers' features [1,C,h,w], the
+    squared norm of its style layers' Grams [1,1], and the size of every layer's map."""
+
+    directions: Mapping[str, Tensor]
+    gram_scales: Mapping[str, Tensor]
+    sizes: Mapping[str, tuple[int, int]]
+
+
+def _look_at_content(
+    content: Tensor, shares: Shares, backbone: Backbone, tiles: Sequence[Tile]
+) -> _Seen:
     pieces: dict[str, list[tuple[Place, Tensor]]] = {}
+    sums: dict[str, Tensor] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for layer, features, place in feature_maps(content, tiles, backbone):
         # Tiles come row by row, so that the last one of a layer ends where the map ends.
         sizes[layer] = (place[2].stop, place[3].stop)
         if layer in shares.content:
-            seen = seen_of(features, temperatures.get(layer))
-            pieces.setdefault(layer, []).append((place, seen))
-    return {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()}, sizes
+            pieces.setdefault(layer, []).append((place, losses.directions(features)[0]))
+        if layer in shares.style:
+            add_sums(sums, layer, features, None)
+    directions = {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()}
+    scales = {
+        layer: losses.gram_scale(found / (sizes[layer][0] * sizes[layer][1]))
+        for layer, found in sums.items()
+    }
+    return _Seen(directions, scales, sizes)
 
 
 def _joined(pieces: Sequence[tuple[Place, Tensor]], size: tuple[int, int]) -> Tensor:
@@ -231,9 +313,13 @@ def _style_target(
     params: PictureParams,
     guides: Tensor | None,
     size: tuple[int, int],
+    content_scale: Tensor,
     share: float,
 ) -> StyleTarget:
-    """The target of a layer of `size`: one blended Gram, or one for each region of a mask."""
+    """The target of a layer of `size`: one blended Gram, or one for each region of a mask.
+
+    `content_scale` [1,1] is the squared norm of the content's own Gram.
+    """
     found = torch.stack(list(grams))
     if guides is None:
         weights = found.new_tensor(params.style_blend or [1.0] * len(grams))
@@ -247,57 +333,29 @@ def _style_target(
         sizes = guides.square().sum(dim=(2, 3)).clamp_min(losses.MIN_SCALE)
         areas = guides.mean(dim=(2, 3))
         areas = areas / areas.sum(dim=1, keepdim=True).clamp_min(losses.MIN_SCALE)
-    coefficients = share * areas / losses.gram_scale(target)
+    scale = torch.maximum(losses.gram_scale(target), STYLE_SCALE_FLOOR**2 * content_scale)
+    coefficients = share * areas / scale
     return StyleTarget(target, coefficients, guides, sizes, share)
-
-
-def _temperatures(
-    styles: Sequence[_Style],
-    shares: Shares,
-    backbone: Backbone,
-    memo: StyleMemo,
-    tile_px: int | None,
-) -> dict[str, Tensor]:
-    """For each layer that is smoothed, [1]: the highest of the styles', so that none is sharpened."""
-    layers = [layer for layer in shares.layers if layer in backbone.profile.smoothed_layers]
-    if not layers:
-        return {}
-    found = []
-    for style in styles:
-        name = (style.key, tuple(style.pixels.shape), tuple(layers))
-        if name not in memo:
-            memo[name] = {
-                layer: losses.temperature(features)
-                for layer, features, _ in feature_maps(
-                    style.pixels, _tiles(style, backbone, tile_px), backbone
-                )
-                if layer in layers
-            }
-        found.append(memo[name])
-    return {layer: torch.stack([each[layer] for each in found]).amax(dim=0) for layer in layers}
 
 
 def _style_grams(
     style: _Style,
-    temperatures: Mapping[str, Tensor],
     shares: Shares,
     backbone: Backbone,
     memo: StyleMemo,
     tile_px: int | None,
 ) -> Mapping[str, Tensor]:
     """The Gram [C,C] of each style layer."""
-    at = tuple(sorted((layer, float(value)) for layer, value in temperatures.items()))
-    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), at)
+    name = (style.key, tuple(style.pixels.shape), tuple(shares.style))
     if name not in memo:
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         tiles = _tiles(style, backbone, tile_px)
         for layer, features, _ in feature_maps(style.pixels, tiles, backbone):
             if layer in shares.style:
-                found = gram_sums(seen_of(features, temperatures.get(layer)), None)[0, 0]
-                sums[layer] = sums[layer] + found if layer in sums else found
+                add_sums(sums, layer, features, None)
                 counts[layer] = counts.get(layer, 0) + features[0, 0].numel()
-        memo[name] = {layer: sums[layer] / counts[layer] for layer in sums}
+        memo[name] = {layer: sums[layer][0, 0] / counts[layer] for layer in sums}
     return memo[name]
 
 
@@ -318,6 +376,14 @@ def feature_maps(
             yield layer, own[core], place
 
 
+def add_sums(
+    sums: MutableMapping[str, Tensor], layer: str, features: Tensor, guides: Tensor | None
+) -> None:
+    """Add the undivided Grams of a piece of a layer's map to those of the pieces before it."""
+    found = gram_sums(features, guides)
+    sums[layer] = sums[layer] + found if layer in sums else found
+
+
 def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
     """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
     flat = losses.positions(features)
@@ -325,8 +391,3 @@ def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
         return (flat.transpose(1, 2) @ flat)[:, None]
     guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
     return torch.stack([each.transpose(1, 2) @ each for each in guided], dim=1)
-
-
-def seen_of(features: Tensor, temperature: Tensor | None) -> Tensor:
-    """What the losses look at: features, or where the profile says so, smoothed ones."""
-    return features if temperature is None else losses.smoothed(features, temperature)

@@ -1,6 +1,6 @@
 """The loss as the papers write it: double precision, torchvision's own modules, nothing clever."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
@@ -9,10 +9,14 @@ from torch.nn import functional
 from torchvision import models
 
 from nst.backbones import IMAGENET_MEAN, IMAGENET_STD
+from nst.job import PictureParams
 from nst.profiles import PROFILES
 from nst.targets import Item
 from nst.weights import load_state, obtain
 from tests.helpers import random_state
+
+# Of a content whose features are alike everywhere, which no made-up picture here is.
+SPREAD_FLOOR = 0.2
 
 
 @cache
@@ -52,10 +56,8 @@ def slow_features(name: str, images: Tensor, *, pooling: str = "max") -> dict[st
     return found
 
 
-def slow_losses(
-    image: Tensor, one: Item, *, name: str = "vgg16", smoothed_layers: Sequence[str] = ()
-) -> dict[str, Tensor]:
-    """The losses of an image [3,H,W] and their weighted sum, through which autograd can go."""
+def slow_losses(image: Tensor, one: Item, *, name: str = "vgg16") -> dict[str, Tensor]:
+    """The losses of an image [3,H,W] and what is minimised, through which autograd can go."""
     params = one.params
     shares = PROFILES[name].shares(params.content_layers, params.style_layers)
 
@@ -65,64 +67,140 @@ def slow_losses(
 
     here, contents = features(image), features(one.content)
     styles = [features(style) for style in one.styles]
-    for layer in smoothed_layers:
-        highest = max(float(each[layer].max()) for each in styles)
-        for each in (here, contents, *styles):
-            exponentials = (each[layer] / highest).exp()
-            each[layer] = exponentials / exponentials.mean()
-    content = sum(
-        share * _distance(here[layer], contents[layer], from_mean=True)
-        for layer, share in shares.content.items()
+    content = torch.as_tensor(
+        sum(
+            share * _content(here[layer], contents[layer])
+            for layer, share in shares.content.items()
+        )
     )
-    style = sum(
-        share * _style(here[layer], [each[layer] for each in styles], one)
-        for layer, share in shares.style.items()
+    style = torch.as_tensor(
+        sum(
+            share * _style(here[layer], [each[layer] for each in styles], contents[layer], one)
+            for layer, share in shares.style.items()
+        )
     )
-    tv = (image.double().diff(dim=1) ** 2).mean() + (image.double().diff(dim=2) ** 2).mean()
-    detail = _distance(_edges(image), _edges(one.content), from_mean=False)
-    total = (
-        params.content_weight * content
-        + params.style_weight * style
-        + params.tv_weight * tv
-        + params.detail_weight * detail
-    )
-    losses = {"content": content, "style": style, "tv": tv, "detail": detail, "total": total}
-    return {loss: torch.as_tensor(value) for loss, value in losses.items()}
+    image = image.double()
+    tv = (image.diff(dim=1) ** 2).mean() + (image.diff(dim=2) ** 2).mean()
+    edges = _edges(one.content)
+    detail = ((_edges(image) - edges) ** 2).sum() / (edges**2).sum()
+    contrast = _contrast(image, one)
+    noise = _noise(image, one)
+    losses = {
+        "content": content,
+        "style": style,
+        "tv": tv,
+        "detail": detail,
+        "contrast": contrast,
+        "noise": noise,
+    }
+    found = {loss: torch.as_tensor(value) for loss, value in losses.items()}
+    return found | {"total": slow_total(found, params, name=name)}
 
 
-def slow_gradient(
-    image: Tensor, one: Item, *, name: str = "vgg16", smoothed_layers: Sequence[str] = ()
+def slow_total(
+    found: Mapping[str, Tensor], params: PictureParams, *, name: str = "vgg16"
 ) -> Tensor:
+    """What is minimised, of the losses by name."""
+    return (
+        _content_term(found["content"], params, PROFILES[name].content_reach)
+        + params.style_weight * 0.04 * (found["style"] / 0.04) ** 1.5 / 1.5
+        + params.tv_weight * found["tv"]
+        + params.detail_weight * found["detail"]
+        + (6 * params.content_weight * found["contrast"] if params.contrast_floor > 0 else 0)
+        + params.noise_weight * params.style_weight * found["noise"]
+    )
+
+
+def slow_gradient(image: Tensor, one: Item, *, name: str = "vgg16") -> Tensor:
     """The gradient of the total at an image [3,H,W], by autograd alone."""
     image = image.double().requires_grad_(True)
-    total = slow_losses(image, one, name=name, smoothed_layers=smoothed_layers)["total"]
+    total = slow_losses(image, one, name=name)["total"]
     return torch.autograd.grad(total, image)[0]
 
 
-def _distance(found: Tensor, target: Tensor, *, from_mean: bool) -> Tensor:
-    origin = target.mean(dim=(1, 2), keepdim=True) if from_mean else torch.zeros_like(target)
-    return ((found - target) ** 2).sum() / ((target - origin) ** 2).sum()
+def _content_term(loss: Tensor, params: PictureParams, own_reach: float) -> Tensor:
+    """w r (c / r)^8 / 8, and from c = 1.5 r on the straight line that touches it there."""
+    weight = params.content_weight
+    if weight == 0:
+        return torch.zeros_like(loss)
+    ratio = max(0.05 * params.style_weight / weight, 1e-6)
+    reach = float(own_reach * ratio**0.3)
+    if loss <= 1.5 * reach:
+        return weight * reach * (loss / reach) ** 8 / 8
+    return weight * reach * 1.5**8 / 8 + weight * 1.5**7 * (loss - 1.5 * reach)
+
+
+def _content(found: Tensor, target: Tensor) -> Tensor:
+    u, p = (each / (each**2).sum(dim=0, keepdim=True).sqrt() for each in (found, target))
+    spread = ((p - p.mean(dim=(1, 2), keepdim=True)) ** 2).sum()
+    return ((u - p) ** 2).sum() / max(spread, SPREAD_FLOOR * (p**2).sum())
+
+
+def _contrast(image: Tensor, one: Item) -> Tensor:
+    target, floor = _shade(one.content.double()), one.params.contrast_floor
+    if floor == 0:
+        return torch.zeros(())
+    missing = (floor * target.abs() - _shade(image) * target.sign()).clamp_min(0)
+    return (missing**2).sum() / ((floor * target) ** 2).sum()
+
+
+def _shade(image: Tensor) -> Tensor:
+    """Means of square cells, 32 along the long edge, cut off at the end: [3,H,W] -> [h,w]."""
+    luma = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
+    side = round(max(luma.shape) / 32)
+    cells = [
+        torch.stack([cell.mean() for cell in torch.split(row, side, dim=1)])
+        for row in torch.split(luma, side, dim=0)
+    ]
+    shade = torch.stack(cells)
+    return shade - shade.mean()
+
+
+def _noise(image: Tensor, one: Item) -> Tensor:
+    limit = 0.9 * max(_fine_energy(style.double()).item() for style in one.styles)
+    return ((_fine_energy(image) / limit) ** 0.5 - 1).clamp_min(0) ** 2
+
+
+def _fine_energy(image: Tensor) -> Tensor:
+    """The mean over all frequencies of a whole transform, with those below the octave left out."""
+    height, width = image.shape[1:]
+    window = _hann(height)[:, None] * _hann(width)
+    mean = (image * window).sum(dim=(1, 2), keepdim=True) / window.sum()
+    power = torch.fft.fft2((image - mean) * window).abs() ** 2
+    down, across = (torch.fft.fftfreq(n, dtype=torch.float64) for n in (height, width))
+    radius = (down[:, None] ** 2 + across**2).sqrt()
+    chosen = (radius >= 0.25) & (radius <= 0.5)
+    energy: Tensor = power[:, chosen].mean() / (window**2).sum()
+    return energy
+
+
+def _hann(length: int) -> Tensor:
+    places = torch.arange(length, dtype=torch.float64) + 0.5
+    return torch.sin(torch.pi * places / length) ** 2
 
 
 def _gram(features: Tensor) -> Tensor:
     return torch.einsum("chw,dhw->cd", features, features)
 
 
-def _style(here: Tensor, styles: Sequence[Tensor], one: Item) -> Tensor:
+def _style(here: Tensor, styles: Sequence[Tensor], content: Tensor, one: Item) -> Tensor:
     targets = [_gram(style) / style[0].numel() for style in styles]
+    least = 0.5**2 * ((_gram(content) / content[0].numel()) ** 2).sum()
     if one.mask is None:
         weights = one.params.style_blend or [1.0] * len(targets)
         blend: Tensor = sum(  # type: ignore[assignment]
             w * target for w, target in zip(weights, targets, strict=True)
         )
         blend = blend / sum(weights)
-        return ((_gram(here) / here[0].numel() - blend) ** 2).sum() / (blend**2).sum()
+        scale = max((blend**2).sum(), least)
+        return ((_gram(here) / here[0].numel() - blend) ** 2).sum() / scale
     loss = here.new_zeros(())
     guides = _guides(one.mask.double(), len(styles), here.shape[1], here.shape[2])
     for guide, target in zip(guides, targets, strict=True):
         guided = _gram(guide * here) / (guide**2).sum()
         area = guide.mean() / sum(each.mean() for each in guides)
-        loss = loss + area * ((guided - target) ** 2).sum() / (target**2).sum()
+        scale = max((target**2).sum(), least)
+        loss = loss + area * ((guided - target) ** 2).sum() / scale
     return loss
 
 

@@ -13,7 +13,7 @@ from nst.profiles import PROFILES
 from nst.targets import LOSS_NAMES, Item, Losses
 from tests import helpers
 from tests.helpers import mask_tensor, picture_tensor, vgg16
-from tests.slow import slow_losses
+from tests.slow import slow_losses, slow_total
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
@@ -27,7 +27,9 @@ LAYERS: dict[str, Any] = {
 def item(
     pictures: int = 0, *, size: tuple[int, int] = (48, 64), num_styles: int = 1, **params: Any
 ) -> Item:
-    return helpers.item(pictures, size=size, num_styles=num_styles, **LAYERS | params)
+    # The made-up pictures are so smooth that the grain of a few steps would be most of their loss.
+    values = {"noise_weight": 0.0} | LAYERS | params
+    return helpers.item(pictures, size=size, num_styles=num_styles, **values)
 
 
 def run(*items: Item) -> Stylized:
@@ -52,7 +54,7 @@ def test_gradient_is_that_of_the_total(kind: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_the_losses_are_those_of_the_images_that_are_returned(optimizer: str) -> None:
-    one = item(steps=12, optimizer=optimizer, tv_weight=1.0, detail_weight=0.5)
+    one = item(steps=12, optimizer=optimizer, tv_weight=1.0, detail_weight=0.5, noise_weight=0.1)
     made = run(one)
     expected = slow_losses(made.images[0], one)
     for name in LOSS_NAMES:
@@ -119,11 +121,11 @@ def test_each_item_of_a_batch_has_weights_of_its_own() -> None:
     ]
     made = run(*items).curve
     for i, params in enumerate(each.params for each in items):
-        expected = (
-            params.style_weight * made.style[:, i]
-            + params.content_weight * made.content[:, i]
-            + params.tv_weight * made.tv[:, i]
-            + params.detail_weight * made.detail[:, i]
+        expected = torch.stack(
+            [
+                slow_total({name: getattr(made, name)[e, i] for name in LOSS_NAMES}, params)
+                for e in range(len(made.total))
+            ]
         )
         torch.testing.assert_close(made.total[:, i], expected, rtol=1e-5, atol=0)
     # They begin alike, but for what is made of it.
@@ -261,10 +263,10 @@ def stall(totals: Tensor, tolerance: float) -> int:
     return len(totals)
 
 
-TOLERANCES = (0.5, 0.0, 0.3)
+TOLERANCES = (0.5, 0.0, 0.2)
 
 
-def tolerant(n: int, tolerance: float, steps: int = 35) -> Item:
+def tolerant(n: int, tolerance: float, steps: int = 50) -> Item:
     return item(n, steps=steps, tolerance=tolerance)
 
 
@@ -301,7 +303,7 @@ def test_items_that_go_through_the_network_together_end_apart_too(
     monkeypatch.setattr("nst.objective.runs_items_together", lambda device, tile_px: True)
     made = run(tolerant(2, 0.5), tolerant(1, 0.0))
     end = int(made.num_evaluations[0])
-    assert end < 35
+    assert end < 50
     best = made.curve.total[:end, 0].min().item()
     assert made.losses.total[0].item() == pytest.approx(best, rel=1e-6)
 
@@ -313,9 +315,9 @@ def test_the_run_ends_when_all_items_have() -> None:
         vgg16(**LAYERS),
         on_step=lambda evaluation, losses: seen.append(evaluation),
     )
-    assert made.num_evaluations.tolist() == [20, 20]
-    assert seen == list(range(1, 21))
-    assert len(made.curve.total) == 20
+    assert made.num_evaluations.tolist() == [30, 30]
+    assert seen == list(range(1, 31))
+    assert len(made.curve.total) == 30
 
 
 def test_each_step_is_reported_once_with_its_losses() -> None:

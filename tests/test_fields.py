@@ -46,6 +46,8 @@ def test_titles_are_words_and_which_way_is_better_is_known() -> None:
         "style_loss",
         "tv_loss",
         "detail_loss",
+        "contrast_loss",
+        "noise_loss",
         "total_loss",
         "loss_ratio",
         "lpips",

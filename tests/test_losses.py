@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from nst import losses
 
@@ -18,7 +19,7 @@ def test_a_contents_scale_is_its_spread_around_its_mean_channel_by_channel() -> 
 
 def test_a_flat_content_has_a_scale_to_divide_by() -> None:
     flat = torch.full((1, 3, 4, 4), 0.5)
-    assert losses.content_scale(flat).item() == pytest.approx(0.01 * 48 * 0.25)
+    assert losses.content_scale(flat).item() == pytest.approx(0.2 * 48 * 0.25)
     assert losses.content_scale(torch.zeros(1, 3, 4, 4)).item() > 0
     assert losses.gram_scale(torch.zeros(1, 3, 3)).item() > 0
 
@@ -85,26 +86,56 @@ def test_a_content_without_edges_has_a_finite_detail_loss() -> None:
     assert loss.item() > 0
 
 
-def test_smoothed_features_are_a_softmax_of_mean_1() -> None:
-    features = random_features(2, 3, 4, 5) * 30
-    heat = torch.tensor([10.0, 3.0])
-    found = losses.smoothed(features, heat)
-    for item, temperature in enumerate(heat.tolist()):
-        exponentials = np.exp(features[item].double().numpy() / temperature)
-        np.testing.assert_allclose(found[item], exponentials / exponentials.mean(), rtol=1e-4)
-    torch.testing.assert_close(found.mean(dim=(1, 2, 3)), torch.ones(2))
+def test_directions_are_of_length_1_and_blind_to_how_strong_features_are() -> None:
+    features = random_features(2, 3, 4, 5) + 0.1
+    found, lengths = losses.directions(features)
+    torch.testing.assert_close(found.square().sum(dim=1), torch.ones(2, 4, 5))
+    torch.testing.assert_close(found * lengths, features)
+    strength = torch.rand(2, 1, 4, 5) + 0.5
+    torch.testing.assert_close(losses.directions(features * strength)[0], found)
+    assert losses.directions(torch.zeros(1, 3, 2, 2))[0].isfinite().all()
 
 
-def test_smoothing_evens_out_a_peak_at_its_own_temperature() -> None:
-    features = random_features(1, 3, 4, 5)
-    features[0, 1, 2, 3] = 1000.0
-    heat = losses.temperature(features)
-    assert heat.tolist() == [1000.0]
-    found = losses.smoothed(features, heat)
-    assert found.max() / found.min() < 3
-    assert losses.temperature(torch.zeros(1, 2, 3, 3)) > 0
+def test_the_slope_of_a_content_loss_is_what_autograd_finds() -> None:
+    features = (random_features(2, 3, 4, 5) + 0.1).requires_grad_(True)
+    target, _ = losses.directions(random_features(2, 3, 4, 5).flip(3) + 0.1)
+    found, lengths = losses.directions(features)
+    (expected,) = torch.autograd.grad((found - target).square().sum() / 2, features)
+    slope = losses.content_slope(found - target, found, lengths)
+    torch.testing.assert_close(slope, expected)
 
 
-def test_smoothed_features_are_float32_whatever_they_were() -> None:
-    features = random_features(1, 3, 4, 5).bfloat16()
-    assert losses.smoothed(features, losses.temperature(features)).dtype == torch.float32
+def test_light_and_shade_equal_a_loop_over_cells() -> None:
+    image = random_features(3, 48, 70)
+    luma = (0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]).double().numpy()
+    cells = np.array(
+        [[luma[y : y + 2, x : x + 2].mean() for x in range(0, 70, 2)] for y in range(0, 48, 2)]
+    )
+    found = losses.shade(image[None])[0, 0]
+    np.testing.assert_allclose(found, cells - cells.mean(), atol=1e-5)
+
+
+def test_the_contrast_loss_asks_for_a_share_of_the_light_and_shade_and_no_more() -> None:
+    content = random_features(1, 3, 16, 24)
+    target = losses.shade(content)
+    scale, floor = losses.shade_scale(target), torch.tensor([0.4])
+
+    def loss(image: Tensor) -> float:
+        return losses.contrast_loss(image, target, scale, floor).item()
+
+    grey = torch.full_like(content, 0.5)
+    assert loss(grey) == pytest.approx(1, rel=1e-4)
+    assert loss(0.5 + 0.2 * (content - 0.5)) == pytest.approx(0.25, rel=1e-3)
+    assert loss(0.1 + 0.4 * content) == pytest.approx(0, abs=1e-6)
+    assert loss(content) == 0
+    # Light for dark is worse than no light and shade at all.
+    assert loss(1 - content) > 1
+    assert losses.contrast_loss(grey, target, scale, torch.tensor([0.0])).item() == 0
+
+
+def test_an_excess_counts_only_above_its_limit() -> None:
+    energy = torch.tensor([0.0, 0.5, 1.0, 9.0], requires_grad=True)
+    found = losses.excess(energy, torch.ones(4))
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.0, 0.0, 4.0]))
+    (slope,) = torch.autograd.grad(found.sum(), energy)
+    torch.testing.assert_close(slope, torch.tensor([0.0, 0.0, 0.0, 2 / 3]))
