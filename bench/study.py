@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from bench.sheets import contact_sheet
 from nst.metadata import Record, metadata_from_parquet
 
 _CELL_PX = (240, 160)
-_GAP_PX = 4
 
 
 def main() -> None:
@@ -128,15 +128,11 @@ def by_field(records: list[Record], field: str) -> Cells:
 
 def sheet(cells: Cells, output: Path, manifest_folder: Path) -> Image.Image:
     """The pictures of the cells in small, each where it belongs."""
-    width, height = (side + _GAP_PX for side in _CELL_PX)
-    num_columns, num_rows = (max(place) + 1 for place in zip(*cells, strict=True))
-    made = Image.new("RGB", (num_columns * width, num_rows * height), "white")
-    for (column, row), cell in cells.items():
-        path = manifest_folder / cell if isinstance(cell, str) else output / _picture(cell)
-        with Image.open(path) as image:
-            small = ImageOps.contain(image.convert("RGB"), _CELL_PX, Image.Resampling.LANCZOS)
-        made.paste(small, (column * width, row * height))
-    return made
+    paths = {
+        place: manifest_folder / cell if isinstance(cell, str) else output / _picture(cell)
+        for place, cell in cells.items()
+    }
+    return contact_sheet(paths, cell_px=_CELL_PX)
 
 
 def _picture(record: Record) -> str:
