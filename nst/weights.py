@@ -26,7 +26,7 @@ MAX_BYTES = 4 << 30
 _DATA = Path(__file__).parent / "data"
 # The convolutions of both VGGs, so that a first run downloads nothing; see data/SOURCES.md.
 EMBEDDED = {
-    "vgg16": _DATA / "vgg16-imagenet1k-v1-features-fp16.safetensors",
+    "vgg16": _DATA / "vgg16-imagenet1k-v1-features-8bit.safetensors",
     "vgg19": _DATA / "vgg19-original-features-8bit.safetensors",
 }
 
