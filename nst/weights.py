@@ -26,7 +26,7 @@ MAX_BYTES = 4 << 30
 _DATA = Path(__file__).parent / "data"
 # The convolutions of both VGGs, so that a first run downloads nothing; see data/SOURCES.md.
 EMBEDDED = {
-    "vgg16": _DATA / "vgg16-imagenet1k-v1-features-fp16.safetensors",
+    "vgg16": _DATA / "vgg16-imagenet1k-v1-features-8bit.safetensors",
     "vgg19": _DATA / "vgg19-original-features-8bit.safetensors",
 }
 
@@ -223,12 +223,17 @@ def cache_path(backbone: str) -> Path:
 
 
 def how_to_get(backbone: str) -> str:
-    """What a person can do who has no weights for `backbone`."""
+    """What a person can do who has no weights for `backbone`, or none of those that they chose."""
     official = _official(backbone)
+    default = f"A run downloads {official} from {official.url} by itself"
+    if backbone in EMBEDDED:
+        default = (
+            f"Without --weights {backbone}=... a run uses the embedded ones, and with --weights "
+            f"{backbone}={TORCHVISION} it downloads {official} from {official.url}"
+        )
     return (
-        f"A run downloads {official} from {official.url} by itself; without a network put that "
-        f"file at {cache_path(backbone)}, or give a safetensors or state dict file of your own "
-        f"with --weights {backbone}=FILE-OR-URL"
+        f"{default}; without a network put that file at {cache_path(backbone)}, or give a "
+        f"safetensors or state dict file of your own with --weights {backbone}=FILE-OR-URL"
     )
 
 
