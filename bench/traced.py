@@ -109,11 +109,12 @@ def main(fd: int) -> None:
     """In place of `nst.worker.main`, in the process that paints."""
     clock = _Clock()
     file = painter_file(Path(os.environ[_FILE]))
-    from nst import batch, loading, records, weights, worker
+    from nst import batch, loading, records, rulers, weights, worker
 
     for owner, name, step in (
         (batch, "resolve_precision", "weights"),
         (batch, "load_backbone", "weights"),
+        (rulers, "load_backbone", "weights"),
         (weights, "load_state", "weights"),
         (weights, "load_lpips_heads", "weights"),
         (batch, "_load", "decode"),

@@ -9,28 +9,28 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
-from nst import __version__, images, memory, metrics, output, perceptual, records, storage, weights
+from nst import __version__, images, memory, output, records, storage, weights
 from nst.backbones import Backbone, load_backbone
 from nst.devices import device_name, free_memory, is_out_of_memory, resolve_device
 from nst.engine import OnStep, Stylized, stylize
 from nst.errors import ImageError, MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling, params_dict
 from nst.loading import Inputs, Loaded, finished
+from nst.memo import Memo
 from nst.metadata import CurvePoint, LayerLoss, Outcome
 from nst.objective import runs_items_together
 from nst.plan import Group, PlannedJob, failure_of, in_batches
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
+from nst.rulers import Measures, Rulers
 from nst.settings import Precision, RunSettings
 from nst.targets import LOSS_NAMES, Losses, StyleMemo
 from nst.weights import WeightsFile
@@ -38,8 +38,6 @@ from nst.weights import WeightsFile
 _MAX_CURVE_POINTS = 64
 # Those that a curve shows; the others are 0 in nearly every picture.
 _CURVE_NAMES = tuple(field.name for field in fields(CurvePoint) if field.name != "evaluation")
-# LPIPS tells pictures apart at about this size, and takes 2 kB for each pixel of it.
-_MAX_LPIPS_PX = 256
 # Styles of which a process remembers what it found; a style's Grams take some 3 MB.
 _MAX_REMEMBERED = 64
 
@@ -267,25 +265,12 @@ def _backbone(
         precision=precision,
         pooling=pooling,
     )
-    return backbone, _Memo()
-
-
-class _Memo(dict[tuple[object, ...], Any]):
-    """Forgets what it was told first, so that a long run does not fill the memory."""
-
-    def __setitem__(self, key: tuple[object, ...], value: Any) -> None:
-        super().__setitem__(key, value)
-        while len(self) > _MAX_REMEMBERED:
-            del self[next(iter(self))]
+    return backbone, Memo(_MAX_REMEMBERED)
 
 
 @lru_cache(maxsize=1)
-def _lpips_network(device: str) -> tuple[Backbone, tuple[Tensor, ...]]:
-    """The embedded VGG-16, which LPIPS is defined on, whatever the pictures are painted with."""
-    resolved = resolve_device(device)
-    state = weights.load_state(weights.obtain("vgg16"))
-    backbone = load_backbone("vgg16", state, perceptual.LPIPS_LAYERS, device=resolved, compact=True)
-    return backbone, tuple(head.to(resolved) for head in weights.load_lpips_heads())
+def _rulers(device: str) -> Rulers:
+    return Rulers(resolve_device(device))
 
 
 def _painted(
@@ -337,29 +322,15 @@ def _painted(
         )
         return _Painted(loaded=loaded, picture=None, outcome=failed)
     picture = finished(loaded, stylized.images[index])
-    measured = _measured(picture, loaded.content, workshop)
-    return _Painted(loaded=loaded, picture=picture, outcome=replace(outcome, **measured))
+    measures = asdict(_measured(picture, loaded, workshop))
+    return _Painted(loaded=loaded, picture=picture, outcome=replace(outcome, **measures))
 
 
-def _measured(
-    picture: images.Picture, content: images.Picture, workshop: _Workshop
-) -> dict[str, Any]:
-    """How far the picture is from its content, and whether there is one at all."""
-    device = workshop.backbone.device
-    a, b = (torch.from_numpy(each.pixels)[None].to(device) for each in (picture, content))
-    backbone, heads = _lpips_network(workshop.settings.device)
-    scale = min(1, _MAX_LPIPS_PX / max(a.shape[2:]))
-    size = [max(1, round(side * scale)) for side in a.shape[2:]]
-    with torch.no_grad():
-        ssim = metrics.luminance_ssim(a, b).item()
-        is_flat = bool(metrics.is_flat(a).item())
-        if scale < 1:
-            a, b = (interpolate(x, size, mode="area") for x in (a, b))
-        is_large_enough = min(size) >= perceptual.MIN_SIDE_PX
-        lpips = (
-            perceptual.lpips(backbone(a), backbone(b), heads).item() if is_large_enough else None
-        )
-    return {"ssim": ssim, "lpips": lpips, "is_flat": is_flat}
+def _measured(picture: images.Picture, loaded: Loaded, workshop: _Workshop) -> Measures:
+    """What the picture came out like, beside its content and its styles."""
+    rulers = _rulers(workshop.settings.device)
+    pixels = torch.from_numpy(picture.pixels)
+    return rulers.measure(pixels, loaded.sources, workshop.group.backbone)
 
 
 def _write(

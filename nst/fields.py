@@ -50,6 +50,11 @@ _METRICS: Mapping[str, int] = {
     "loss_ratio": -1,
     "ssim": 1,
     "lpips": -1,
+    "lpips_grey": -1,
+    "cfsd": -1,
+    "style_distance": -1,
+    "color_distance": -1,
+    "noise": -1,
     "is_flat": 0,
     "evaluations": 0,
     "seconds": -1,
@@ -68,7 +73,7 @@ _PROVENANCE = (
     "picture_bytes",
 )
 _IDENTITY = ("id", "row")
-_TITLES = {"ssim": "SSIM", "lpips": "LPIPS"}
+_TITLES = {"ssim": "SSIM", "lpips": "LPIPS", "lpips_grey": "LPIPS, grey", "cfsd": "CFSD"}
 _DESCRIPTIONS = {
     column.name: column.description.replace("`", "")
     for column in (*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst import colors, images, output, storage
+from nst import colors, images, output, regions, storage
 from nst.errors import ImageError
-from nst.job import style_edge_px
+from nst.job import PictureParams, style_edge_px
 from nst.plan import Input, PlannedJob
+from nst.rulers import Sources
 from nst.settings import RunSettings
 from nst.targets import Item
 
@@ -20,11 +21,15 @@ _PREVIEW_PX = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A planned job with its pictures decoded; `content` is as it is, before any recolouring."""
+    """A planned job with its pictures decoded; `content` is as it is, before any recolouring.
+
+    `sources` are what the picture is measured against.
+    """
 
     planned: PlannedJob
     item: Item
     content: images.Picture
+    sources: Sources
 
 
 class Inputs:
@@ -42,32 +47,25 @@ class Inputs:
         size = (planned.height, planned.width)
         self._to_show |= {planned.content.digest, *(style.digest for style in planned.styles)}
         content = self._content(planned)
-        pixels = torch.from_numpy(content.pixels)
-        edge = style_edge_px(params)
-        styles = [torch.from_numpy(self._decoded(s, edge).pixels) for s in planned.styles]
-        keys = [f"{style.digest} {edge}" for style in planned.styles]
-        match params.preserve_color:
-            case "luminance":
-                styles = [colors.match_luminance(style, pixels) for style in styles]
-                pixels = colors.as_grey(pixels)
-            case "match":
-                styles = [colors.match_colors(style, pixels) for style in styles]
-        if params.preserve_color != "none":
-            of = f"{params.preserve_color} {planned.content.digest} {size} {params.content_size}"
-            keys = [f"{key} {of}" for key in keys]
         mask = self._shaped(planned.mask, size)
-        start = self._shaped(planned.start, size)
+        luma = None if mask is None else colors.luminance(mask)
+        sources = self._sources(planned, content, luma)
+        pixels, styles = _recolored(sources.content, sources.styles, params)
+        keys = sources.style_keys
+        if params.preserve_color != "none":
+            keys = tuple(f"{key} {params.preserve_color} {sources.content_key}" for key in keys)
         return Loaded(
             planned=planned,
             item=Item(
                 content=pixels,
-                styles=tuple(styles),
+                styles=styles,
                 params=params,
-                mask=None if mask is None else colors.luminance(mask),
-                start=start,
-                style_keys=tuple(keys),
+                mask=luma,
+                start=self._shaped(planned.start, size),
+                style_keys=keys,
             ),
             content=content,
+            sources=sources,
         )
 
     def write_previews(self, settings: RunSettings) -> None:
@@ -85,6 +83,21 @@ class Inputs:
             for name, data in _previews(self._bytes[digest], *names, there=there).items():
                 storage.write_bytes(storage.join(folder, name), data)
         self._shown |= new
+
+    def _sources(
+        self, planned: PlannedJob, content: images.Picture, mask: Tensor | None
+    ) -> Sources:
+        params = planned.job.params
+        edge = style_edge_px(params)
+        styles = planned.styles
+        size = (planned.height, planned.width)
+        return Sources(
+            content=torch.from_numpy(content.pixels),
+            content_key=f"{planned.content.digest} {size} {params.content_size}",
+            styles=tuple(torch.from_numpy(self._decoded(each, edge).pixels) for each in styles),
+            style_keys=tuple(f"{each.digest} {edge}" for each in styles),
+            shares=_shares(params, mask, len(styles)),
+        )
 
     def _content(self, planned: PlannedJob) -> images.Picture:
         params = planned.job.params
@@ -126,6 +139,28 @@ class Inputs:
                 )
             self._bytes[source.digest] = data
         return self._bytes[source.digest]
+
+
+def _recolored(
+    content: Tensor, styles: tuple[Tensor, ...], params: PictureParams
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What is optimised and what it is drawn to, for the colours that the picture is to keep."""
+    match params.preserve_color:
+        case "luminance":
+            matched = tuple(colors.match_luminance(style, content) for style in styles)
+            return colors.as_grey(content), matched
+        case "match":
+            return content, tuple(colors.match_colors(style, content) for style in styles)
+    return content, styles
+
+
+def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tuple[float, ...]:
+    """How much of each style the picture is to have: by its area of the mask, or as blended."""
+    if mask is not None and num_styles > 1:
+        weights = regions.guides(mask, num_styles).mean(dim=(1, 2)).tolist()
+    else:
+        weights = list(params.style_blend or [1.0] * num_styles)
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> dict[str, bytes]:

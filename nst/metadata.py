@@ -28,7 +28,7 @@ from nst.tables import (
     write_parquet,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
 MAX_ATTEMPTS = 2
@@ -96,6 +96,11 @@ class Outcome:
     style_layer_losses: tuple[LayerLoss, ...] = ()
     ssim: float | None = None
     lpips: float | None = None
+    lpips_grey: float | None = None
+    cfsd: float | None = None
+    style_distance: float | None = None
+    color_distance: float | None = None
+    noise: float | None = None
     is_flat: bool | None = None
     loss_curve: tuple[CurvePoint, ...] = ()
 
@@ -196,6 +201,31 @@ OUTCOME_COLUMNS = (
         "lpips",
         FLOAT32,
         "LPIPS distance (VGG-16, v0.1) to the content, both at 256 px or less: 0 the content.",
+    ),
+    Column("lpips_grey", FLOAT32, "As `lpips`, of the luma of both, so that no colour counts."),
+    Column(
+        "cfsd",
+        FLOAT32,
+        "Content feature structural distance (VGG-19), both at 256 px or less: 0 where the parts "
+        "of the picture are as like each other as those of the content.",
+    ),
+    Column(
+        "style_distance",
+        FLOAT32,
+        "Style loss by a network that did not paint, both at 256 px or less: 0 the style, 1 no "
+        "features at all. VGG-19 measures what VGG-16 painted, VGG-16 all else.",
+    ),
+    Column(
+        "color_distance",
+        FLOAT32,
+        "Hellinger distance of RGB-uv histograms to the style, both at 256 px or less: 0 the same "
+        "colours, 1 none in common.",
+    ),
+    Column(
+        "noise",
+        FLOAT32,
+        "Energy in the highest octave of frequencies, over the style's at the size at which it "
+        "was looked at: 1 as much grain as the style has, above 1 more.",
     ),
     Column("is_flat", BOOL, "Whether the picture came out as one colour."),
     Column(

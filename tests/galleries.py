@@ -258,6 +258,7 @@ _OUTCOMES = st.builds(
     content_loss=_LOSSES,
     style_loss=_LOSSES,
     lpips=_LOSSES,
+    noise=_LOSSES,
     seconds=st.none() | st.floats(0, 1e6),
     evaluations=st.none() | st.integers(1, 2**31 - 1),
     height=st.none() | st.integers(1, 8192),

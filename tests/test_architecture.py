@@ -23,6 +23,7 @@ LAYERS = [
         "files",
         "answers",
         "texts",
+        "memo",
     },
     {
         "tables",
@@ -38,7 +39,7 @@ LAYERS = [
     },
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "targets", "perceptual", "output", "manifest", "records", "fields"},
-    {"plan", "objective", "lease", "thumbnails", "facets", "serve"},
+    {"plan", "objective", "rulers", "lease", "thumbnails", "facets", "serve"},
     {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
     {"batch", "probe", "progress", "runs", "pages", "shards"},
     {"gallery"},

@@ -40,6 +40,12 @@ def test_titles_are_words_and_which_way_is_better_is_known() -> None:
     assert fields["style_weight"].title == "style weight"
     assert (fields["ssim"].title, fields["ssim"].better) == ("SSIM", 1)
     assert (fields["lpips"].title, fields["lpips"].better) == ("LPIPS", -1)
+    titles = {name: fields[name].title for name in ("lpips_grey", "cfsd", "style_distance")}
+    assert titles == {
+        "lpips_grey": "LPIPS, grey",
+        "cfsd": "CFSD",
+        "style_distance": "style distance",
+    }
     better = {name for name, field in fields.items() if field.better == -1}
     assert better == {
         "content_loss",
@@ -51,6 +57,11 @@ def test_titles_are_words_and_which_way_is_better_is_known() -> None:
         "total_loss",
         "loss_ratio",
         "lpips",
+        "lpips_grey",
+        "cfsd",
+        "style_distance",
+        "color_distance",
+        "noise",
         "seconds",
     }
     assert all("`" not in field.description for field in fields.values())

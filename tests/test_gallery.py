@@ -566,22 +566,25 @@ def test_ids_and_labels_may_look_like_hashes_and_assignments() -> None:
 
 
 def test_metadata_of_earlier_releases_is_shown_too() -> None:
-    """Without the columns that they did not have."""
+    """Without the columns that they did not have, and beside those of a run that has them."""
     import io
 
     import pyarrow.parquet as pq
 
     run = source([made(n) for n in range(5)])
     table = pq.read_table(run.metadata)
-    old = table.drop_columns(
-        ["thumbnail", "color", "style_layer_losses", "lpips", "ssim", "attempts"]
-    )
+    new = ["thumbnail", "color", "style_layer_losses", "lpips", "ssim", "attempts"]
+    new += ["lpips_grey", "cfsd", "style_distance", "color_distance", "noise"]
+    old = table.drop_columns(new)
     sink = io.BytesIO()
     pq.write_table(old, sink)
     files = built(replace(run, metadata=sink))
     assert len(read_gallery(files).items) == 5
     key, detail = unpacked(files[next(path for path in files if "detail-0000" in path)])
     assert (key, detail["layers"]) == ("detail-0000", [])
+    both = (replace(run, name="old", metadata=sink), replace(run, name="new"))
+    told = {(item["run"], item["noise"]) for item in read_gallery(built(*both)).items}
+    assert told == {("old", None), ("new", OK.noise)}
     bare = io.BytesIO()
     pq.write_table(table.select(["id", "row", "content", "style", "backbone", "status"]), bare)
     assert len(read_gallery(built(replace(run, metadata=bare))).items) == 5

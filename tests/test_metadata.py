@@ -1,5 +1,6 @@
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +34,14 @@ OK = Outcome(
     style_loss=0.25,
     tv_loss=0.125,
     total_loss=0.75,
+    ssim=0.5,
+    lpips=0.625,
+    lpips_grey=0.375,
+    cfsd=0.03125,
+    style_distance=0.4375,
+    color_distance=0.25,
+    noise=1.5,
+    is_flat=False,
     loss_curve=(CurvePoint(evaluation=1, content=0, style=1, tv=0.5, detail=0.25, total=1.5),),
 )
 FAILED = Outcome(id="two", status="failed", reason="input_not_found", error="no such file")
@@ -61,13 +70,16 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
 
 
 def test_the_metadata_of_earlier_releases_is_read() -> None:
-    """None was told of the columns that came with the fourth schema."""
+    """None was told of the columns that came with the fourth schema and the fifth."""
     data = metadata.metadata_to_parquet([metadata.record_of(job(), OK)], [])
-    table = pq.read_table(pa.BufferReader(data)).drop_columns(["thumbnail", "color"])
+    new = ["thumbnail", "color"]
+    new += ["lpips_grey", "cfsd", "style_distance", "color_distance", "noise"]
+    table = pq.read_table(pa.BufferReader(data)).drop_columns(new)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     (record,) = metadata.metadata_from_parquet(sink.getvalue().to_pybytes())
-    assert record.outcome == replace(OK, thumbnail=None, color=None)
+    unknown: dict[str, Any] = dict.fromkeys(new)
+    assert record.outcome == replace(OK, **unknown)
 
 
 def test_an_empty_table_has_all_its_columns() -> None:

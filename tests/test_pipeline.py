@@ -629,9 +629,17 @@ def test_metrics_of_each_picture_are_in_the_metadata(tmp_path: Path) -> None:
     assert painted.lpips is not None
     assert painted.loss_ratio is not None
     assert kept.ssim == pytest.approx(1)
-    assert kept.lpips == pytest.approx(0, abs=1e-6)
     assert painted.ssim < 0.97
-    assert painted.lpips > 0.1
+    for name in ("lpips", "lpips_grey", "cfsd"):
+        assert getattr(kept, name) == pytest.approx(0, abs=1e-6), name
+        assert getattr(painted, name) > 0.05, name
+    assert kept.style_distance is not None
+    assert painted.style_distance is not None
+    assert 0 < painted.style_distance < 0.8 * kept.style_distance
+    assert kept.color_distance != painted.color_distance
+    assert kept.noise is not None
+    assert painted.noise is not None
+    assert 0 < kept.noise < painted.noise
     assert 0 < painted.loss_ratio < 0.7
     assert [each.layer for each in painted.style_layer_losses] == [
         f"relu{i}_1" for i in range(1, 6)
