@@ -28,8 +28,9 @@ class BackboneProfile:
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. `margin_px` is how far around it a
     position of the last layer looks, up to a multiple of its stride; None where a picture cannot be
     cut into tiles. `content_reach` is the content loss, in this backbone's own features, up to which a
-    picture is let go from its content at the default weights: fitted by `python -m bench.quality`, so
-    that the pictures of every backbone are as far from it. `bytes_per_px` is what one pass there and back takes of memory in float32, as
+    picture is let go from its content at the default weights, and `reach_power` how far that moves
+    with them: both fitted by `python -m bench.quality`, so that at every strength the pictures of all
+    backbones are as far from their contents. `bytes_per_px` is what one pass there and back takes of memory in float32, as
     measured by `python -m bench.memory`; `cost` is how long an evaluation takes relative to VGG-16's,
     as measured by `python -m bench.estimate`.
     """
@@ -40,6 +41,7 @@ class BackboneProfile:
     content_shares: dict[str, float]
     style_shares: dict[str, float]
     content_reach: float
+    reach_power: float
     bytes_per_px: int
     cost: float
     margin_px: int | None = None
@@ -67,7 +69,12 @@ def _equal_shares(layers: Sequence[str] | None) -> dict[str, float]:
 
 
 def _vgg_profile(
-    name: str, convs_per_block: tuple[int, ...], *, content_reach: float, cost: float
+    name: str,
+    convs_per_block: tuple[int, ...],
+    *,
+    content_reach: float,
+    reach_power: float,
+    cost: float,
 ) -> BackboneProfile:
     """Style from the first layer of each block (Gatys et al., 2016), content from relu3_1 and relu4_2.
 
@@ -82,6 +89,7 @@ def _vgg_profile(
         content_shares={"relu3_1": 0.5, "relu4_2": 0.5},
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
         content_reach=content_reach,
+        reach_power=reach_power,
         margin_px=_vgg_margin_px(convs_per_block),
         bytes_per_px=1850,
         cost=cost,
@@ -119,7 +127,8 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        content_reach=1.8,
+        content_reach=1.63,
+        reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
     )
@@ -131,8 +140,8 @@ DEFAULT_BACKBONE = "vgg19"
 PROFILES: dict[str, BackboneProfile] = {
     profile.name: profile
     for profile in (
-        _vgg_profile("vgg16", (2, 2, 3, 3, 3), content_reach=1.15, cost=1.0),
-        _vgg_profile("vgg19", (2, 2, 4, 4, 4), content_reach=1.0, cost=1.16),
+        _vgg_profile("vgg16", (2, 2, 3, 3, 3), content_reach=1.22, reach_power=0.22, cost=1.0),
+        _vgg_profile("vgg19", (2, 2, 4, 4, 4), content_reach=1.0, reach_power=0.3, cost=1.16),
         _resnet_profile("resnet50", (3, 4, 6, 3)),
     )
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 from nst import losses, metrics, regions
 from nst.backbones import Backbone
 from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams
-from nst.profiles import Shares
+from nst.profiles import BackboneProfile, Shares
 from nst.tiles import Place, Tile, cut
 
 
@@ -65,8 +65,6 @@ CONTRAST_SHARE = 6.0
 # somewhat less than all, since what only costs is overstepped a little.
 NOISE_LIMIT = 0.9
 
-# The reach of the content moves with this power of style weight over content weight.
-REACH_POWER = 0.3
 
 # What is known of styles that were looked at before, by layer: under their key, size and layers.
 StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
@@ -176,7 +174,7 @@ def part_of(
         },
         pixels=_pixel_targets(content, styles, params),
         weights=_weights(params, device),
-        reach=content.new_tensor([backbone.profile.content_reach * _relative_reach(params)]),
+        reach=content.new_tensor([_content_reach(params, backbone.profile)]),
         tiles=tiles,
     )
 
@@ -198,10 +196,11 @@ def _weights(params: PictureParams, device: torch.device) -> Losses:
     )
 
 
-def _relative_reach(params: PictureParams) -> float:
-    """The reach of the content at these weights, over that at the default ones."""
+def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
+    """Up to which content loss a picture is let go: the profile's, at these weights."""
     ratio = DEFAULT_CONTENT_WEIGHT * params.style_weight / max(params.content_weight, 1e-6)
-    return float(min(max(ratio, 1e-6), 1e6) ** REACH_POWER)
+    relative = min(max(ratio, 1e-6), 1e6) ** profile.reach_power
+    return float(profile.content_reach * relative)
 
 
 def _pixel_targets(

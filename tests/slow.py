@@ -10,7 +10,7 @@ from torchvision import models
 
 from nst.backbones import IMAGENET_MEAN, IMAGENET_STD
 from nst.job import PictureParams
-from nst.profiles import PROFILES
+from nst.profiles import PROFILES, BackboneProfile
 from nst.targets import Item
 from nst.weights import load_state, obtain
 from tests.helpers import random_state
@@ -102,7 +102,7 @@ def slow_total(
 ) -> Tensor:
     """What is minimised, of the losses by name."""
     return (
-        _content_term(found["content"], params, PROFILES[name].content_reach)
+        _content_term(found["content"], params, PROFILES[name])
         + params.style_weight * 0.04 * (found["style"] / 0.04) ** 1.5 / 1.5
         + params.tv_weight * found["tv"]
         + params.detail_weight * found["detail"]
@@ -118,13 +118,13 @@ def slow_gradient(image: Tensor, one: Item, *, name: str = "vgg16") -> Tensor:
     return torch.autograd.grad(total, image)[0]
 
 
-def _content_term(loss: Tensor, params: PictureParams, own_reach: float) -> Tensor:
+def _content_term(loss: Tensor, params: PictureParams, profile: BackboneProfile) -> Tensor:
     """w r (c / r)^8 / 8, and from c = 1.5 r on the straight line that touches it there."""
     weight = params.content_weight
     if weight == 0:
         return torch.zeros_like(loss)
     ratio = max(0.05 * params.style_weight / weight, 1e-6)
-    reach = float(own_reach * ratio**0.3)
+    reach = float(profile.content_reach * ratio**profile.reach_power)
     if loss <= 1.5 * reach:
         return weight * reach * (loss / reach) ** 8 / 8
     return weight * reach * 1.5**8 / 8 + weight * 1.5**7 * (loss - 1.5 * reach)

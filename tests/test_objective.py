@@ -322,7 +322,7 @@ def test_the_balance_hangs_on_the_ratio_of_the_weights() -> None:
     assert twice.style.item() == pytest.approx(2 * once.style.item(), rel=1e-5)
     # With more style the content is let go further before it pulls as hard.
     strong = balance_of(1.0, 0.05, style_weight=10.0)
-    assert strong.content.item() < 0.05 * once.content.item()
+    assert strong.content.item() < 0.1 * once.content.item()
 
 
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1e6, 1e-6), (1e-6, 1e6)])
