@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nst import reductions
+
 # A target without structure (a flat picture) has a scale of nearly nothing; its loss is then
 # measured against this share of the target's whole energy instead of being divided by zero.
 MIN_SCALE_SHARE = 0.01
@@ -24,14 +26,14 @@ def positions(features: Tensor) -> Tensor:
 
 def gram_scale(target: Tensor) -> Tensor:
     """What a style loss is measured in: the target Gram's squared norm, [...,C,C] -> [...]."""
-    return target.square().sum(dim=(-2, -1)).clamp_min(MIN_SCALE)
+    return reductions.total(target.square(), kept=target.ndim - 2).clamp_min(MIN_SCALE)
 
 
 def content_scale(target: Tensor) -> Tensor:
     """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B]."""
     target = target.float()
-    energy = target.square().sum(dim=(1, 2, 3))
-    spread = (target - target.mean(dim=(2, 3), keepdim=True)).square().sum(dim=(1, 2, 3))
+    energy = reductions.total(target.square())
+    spread = reductions.total((target - target.mean(dim=(2, 3), keepdim=True)).square())
     return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
 
 
@@ -40,8 +42,8 @@ def total_variation_loss(images: Tensor) -> Tensor:
 
     A mean and not the usual sum, whose pull against the other losses grows with the picture.
     """
-    down = (images[:, :, 1:, :] - images[:, :, :-1, :]).square().mean(dim=(1, 2, 3))
-    across = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean(dim=(1, 2, 3))
+    down = reductions.mean((images[:, :, 1:, :] - images[:, :, :-1, :]).square())
+    across = reductions.mean((images[:, :, :, 1:] - images[:, :, :, :-1]).square())
     return down + across
 
 
@@ -67,12 +69,12 @@ def detail_scale(target: Tensor) -> Tensor:
     No less than edges of one grey level everywhere, or a flat content could not be painted at all.
     """
     least = target[0].numel() / 255**2
-    return target.square().sum(dim=(1, 2, 3)).clamp_min(least)
+    return reductions.total(target.square()).clamp_min(least)
 
 
 def detail_loss(images: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """||L(x) - L(c)||^2 / ||L(c)||^2 per item: 0 with the content's edges, 1 with none at all."""
-    return (laplacian(images) - target).square().sum(dim=(1, 2, 3)) / scale
+    return reductions.total((laplacian(images) - target).square()) / scale
 
 
 def temperature(features: Tensor) -> Tensor:

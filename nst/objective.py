@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nst import losses
+from nst import losses, reductions
 from nst.backbones import Backbone
 from nst.targets import (
     LOSS_NAMES,
@@ -140,7 +140,7 @@ def _evaluate(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, T
             if layer in part.contents:
                 coefficient = part.content_coefficients[layer]
                 difference = seen.float() - part.contents[layer].float()
-                content = content + coefficient * difference.square().sum(dim=(1, 2, 3))
+                content = content + coefficient * reductions.total(difference.square())
                 slope = 2 * part.weights.content * coefficient
                 pulls.append(_constant_pull(difference.mul_(slope[:, None, None, None])))
         if temperature is not None:
@@ -227,7 +227,7 @@ def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, 
             sums[layer] = sums[layer] + found if layer in sums else found
         if layer in part.contents:
             difference = seen.float() - part.contents[layer][place].float()
-            loss = difference.square().sum(dim=(1, 2, 3))
+            loss = reductions.total(difference.square())
             content = content + part.content_coefficients[layer] * loss
     return sums, content
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nst import losses, regions
+from nst import losses, reductions, regions
 from nst.backbones import Backbone
 from nst.job import PictureParams
 from nst.profiles import Shares
@@ -83,7 +83,7 @@ class StyleTarget:
         `sums` [B,K,C,C] are the undivided Grams. As dG/dF of ||G - A||^2 is 4 F (G - A) / size.
         """
         difference = sums / self.sizes[..., None, None] - self.grams
-        loss = (self.coefficients * difference.square().sum(dim=(2, 3))).sum(dim=1)
+        loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
         slope = 4 * weight[:, None] * self.coefficients / self.sizes
         return loss, slope[..., None, None] * difference
 
@@ -244,8 +244,8 @@ def _style_target(
     else:
         guides = regions.at_layer(guides[0], *size)[None]
         target = found[None]
-        sizes = guides.square().sum(dim=(2, 3)).clamp_min(losses.MIN_SCALE)
-        areas = guides.mean(dim=(2, 3))
+        sizes = reductions.total(guides.square(), kept=2).clamp_min(losses.MIN_SCALE)
+        areas = reductions.mean(guides, kept=2)
         areas = areas / areas.sum(dim=1, keepdim=True).clamp_min(losses.MIN_SCALE)
     coefficients = share * areas / losses.gram_scale(target)
     return StyleTarget(target, coefficients, guides, sizes, share)
@@ -322,9 +322,9 @@ def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
     """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
     flat = losses.positions(features)
     if guides is None:
-        return (flat.transpose(1, 2) @ flat)[:, None]
+        return reductions.square_of(flat)[:, None]
     guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
-    return torch.stack([each.transpose(1, 2) @ each for each in guided], dim=1)
+    return torch.stack([reductions.square_of(each) for each in guided], dim=1)
 
 
 def seen_of(features: Tensor, temperature: Tensor | None) -> Tensor:
