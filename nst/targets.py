@@ -58,7 +58,8 @@ def map_losses(function: Callable[..., Tensor], *batches: Losses) -> Losses:
     )
 
 
-# What is known of styles that were looked at before, by layer: under their key, size and layers.
+# What is known of styles that were looked at before, by layer: under their key, size and layers, and
+# the tiles that they were looked at in, on which last bits depend.
 StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
 
 
@@ -264,7 +265,7 @@ def _temperatures(
         return {}
     found = []
     for style in styles:
-        name = (style.key, tuple(style.pixels.shape), tuple(layers))
+        name = (style.key, tuple(style.pixels.shape), tuple(layers), tile_px)
         if name not in memo:
             memo[name] = {
                 layer: losses.temperature(features)
@@ -287,7 +288,7 @@ def _style_grams(
 ) -> Mapping[str, Tensor]:
     """The Gram [C,C] of each style layer."""
     at = tuple(sorted((layer, float(value)) for layer, value in temperatures.items()))
-    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), at)
+    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), at, tile_px)
     if name not in memo:
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
