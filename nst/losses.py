@@ -53,13 +53,10 @@ def laplacian(images: Tensor) -> Tensor:
     Li et al., "Laplacian-Steered Neural Style Transfer" (2017).
     """
     means = functional.avg_pool2d(images, DETAIL_CELL_PX, ceil_mode=True).sum(dim=1, keepdim=True)
-    around = functional.pad(means, (1, 1, 1, 1), mode="replicate")
-    neighbours = (
-        around[..., :-2, 1:-1]
-        + around[..., 2:, 1:-1]
-        + around[..., 1:-1, :-2]
-        + around[..., 1:-1, 2:]
-    )
+    # Not `pad`, whose gradient PyTorch sums on a GPU in whatever order its threads come by.
+    down = torch.cat([means[..., :1, :], means, means[..., -1:, :]], dim=-2)
+    across = torch.cat([means[..., :1], means, means[..., -1:]], dim=-1)
+    neighbours = down[..., :-2, :] + down[..., 2:, :] + across[..., :-2] + across[..., 2:]
     return 4 * means - neighbours
 
 
