@@ -108,7 +108,7 @@ def stylize_shards(
         credentials_block: Name of an AWS Credentials block of Prefect, for this and its shards.
         device: What a worker computes on: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1.
         lanes: Groups that a worker paints at a time, from 0 to 64; 0 paints one on each device.
-        precision: What the network computes in; auto takes what a short trial finds faster.
+        precision: What the network computes in; auto takes bfloat16 where a device has units for it.
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.

@@ -90,7 +90,7 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         metavar="auto|float32|bfloat16",
-        help="What the network computes in; auto takes what a short trial finds faster.",
+        help="What the network computes in; auto takes bfloat16 where a device has units for it.",
     ),
 ]
 FormatOption = Annotated[

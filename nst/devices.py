@@ -23,6 +23,16 @@ def resolve_device(name: str) -> torch.device:
     raise ConfigError(f"--device {name}: found {found}; use --device cpu, or auto for what is here")
 
 
+def resolve_devices(names: str) -> tuple[torch.device, ...]:
+    """The devices of a choice: of `auto` every GPU, or else mps or cpu; of a list each of it.
+
+    Raises ConfigError for one that this machine does not have.
+    """
+    if names == "auto" and num_gpus() > 1:
+        return tuple(resolve_device(f"cuda:{n}") for n in range(num_gpus()))
+    return tuple(map(resolve_device, names.split(",")))
+
+
 def num_gpus() -> int:
     """How many CUDA devices PyTorch can use."""
     return torch.cuda.device_count()

@@ -19,7 +19,7 @@ from nst.settings import Precision
 
 # What a picture takes besides its steps, in evaluations: the features of its inputs, its metrics.
 _EVALUATIONS_PER_PICTURE = 3.0
-# Until the first picture is begun: a process, its libraries, the weights, the trial of precisions.
+# Until the first picture is begun: a process, its libraries, the weights.
 _START_S = 5.0
 # A picture in tiles is looked at twice, and each tile with what is around it; not measured.
 _TILED_COST = 1.5

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nst import reductions
 from nst.colors import luminance
 
 # A target without structure (a flat picture) has a scale of nearly nothing; its loss is then
@@ -30,7 +31,7 @@ def positions(features: Tensor) -> Tensor:
 
 def gram_scale(target: Tensor) -> Tensor:
     """A Gram's squared norm, [...,C,C] -> [...]: what a style loss is measured in."""
-    return target.square().sum(dim=(-2, -1)).clamp_min(MIN_SCALE)
+    return reductions.total(target.square(), kept=target.ndim - 2).clamp_min(MIN_SCALE)
 
 
 def directions(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,8 +50,8 @@ def content_scale(target: Tensor) -> Tensor:
 
     `target` are the directions of the content's features.
     """
-    energy = target.square().sum(dim=(1, 2, 3))
-    spread = (target - target.mean(dim=(2, 3), keepdim=True)).square().sum(dim=(1, 2, 3))
+    energy = reductions.total(target.square())
+    spread = reductions.total((target - reductions.mean(target, kept=2)[..., None, None]).square())
     return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
 
 
@@ -69,8 +70,8 @@ def total_variation_loss(images: Tensor) -> Tensor:
 
     A mean and not the usual sum, whose pull against the other losses grows with the picture.
     """
-    down = (images[:, :, 1:, :] - images[:, :, :-1, :]).square().mean(dim=(1, 2, 3))
-    across = (images[:, :, :, 1:] - images[:, :, :, :-1]).square().mean(dim=(1, 2, 3))
+    down = reductions.mean((images[:, :, 1:, :] - images[:, :, :-1, :]).square())
+    across = reductions.mean((images[:, :, :, 1:] - images[:, :, :, :-1]).square())
     return down + across
 
 
@@ -81,7 +82,7 @@ def shade(images: Tensor) -> Tensor:
     """
     cell_px = max(1, round(max(images.shape[2:]) / SHADE_CELLS))
     cells = functional.avg_pool2d(luminance(images), cell_px, ceil_mode=True)
-    return cells - cells.mean(dim=(2, 3), keepdim=True)
+    return cells - reductions.mean(cells)[:, None, None, None]
 
 
 def shade_scale(target: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def shade_scale(target: Tensor) -> Tensor:
     No less than a grey level in each cell, or a flat content could not be painted at all.
     """
     least = target[0].numel() / 255**2
-    return target.square().sum(dim=(1, 2, 3)).clamp_min(least)
+    return reductions.total(target.square()).clamp_min(least)
 
 
 def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) -> Tensor:
@@ -101,9 +102,8 @@ def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) 
     """
     floor = floor[:, None, None, None]
     missing = floor * target.abs() - shade(images) * target.sign()
-    return missing.clamp_min(0).square().sum(dim=(1, 2, 3)) / (
-        scale * floor.square().flatten().clamp_min(MIN_SCALE)
-    )
+    shortfall = reductions.total(missing.clamp_min(0).square())
+    return shortfall / (scale * floor.square().flatten().clamp_min(MIN_SCALE))
 
 
 def excess(energy: Tensor, limit: Tensor) -> Tensor:
@@ -121,13 +121,10 @@ def laplacian(images: Tensor) -> Tensor:
     Li et al., "Laplacian-Steered Neural Style Transfer" (2017).
     """
     means = functional.avg_pool2d(images, DETAIL_CELL_PX, ceil_mode=True).sum(dim=1, keepdim=True)
-    around = functional.pad(means, (1, 1, 1, 1), mode="replicate")
-    neighbours = (
-        around[..., :-2, 1:-1]
-        + around[..., 2:, 1:-1]
-        + around[..., 1:-1, :-2]
-        + around[..., 1:-1, 2:]
-    )
+    # Not `pad`, whose gradient PyTorch sums on a GPU in whatever order its threads come by.
+    down = torch.cat([means[..., :1, :], means, means[..., -1:, :]], dim=-2)
+    across = torch.cat([means[..., :1], means, means[..., -1:]], dim=-1)
+    neighbours = down[..., :-2, :] + down[..., 2:, :] + across[..., :-2] + across[..., 2:]
     return 4 * means - neighbours
 
 
@@ -137,9 +134,9 @@ def detail_scale(target: Tensor) -> Tensor:
     No less than edges of one grey level everywhere, or a flat content could not be painted at all.
     """
     least = target[0].numel() / 255**2
-    return target.square().sum(dim=(1, 2, 3)).clamp_min(least)
+    return reductions.total(target.square()).clamp_min(least)
 
 
 def detail_loss(images: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """||L(x) - L(c)||^2 / ||L(c)||^2 per item: 0 with the content's edges, 1 with none at all."""
-    return (laplacian(images) - target).square().sum(dim=(1, 2, 3)) / scale
+    return reductions.total((laplacian(images) - target).square()) / scale

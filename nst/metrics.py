@@ -9,6 +9,7 @@ from math import exp, pi
 import torch
 from torch import Tensor
 
+from nst import reductions
 from nst.colors import luminance
 
 # One grey level of 8 bits, as a standard deviation: below it a written picture is all but one or
@@ -110,12 +111,13 @@ def fine_energy(images: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     window = _hann(height, images)[:, None] * _hann(width, images)
-    mean = (images * window).sum(dim=(2, 3), keepdim=True) / window.sum()
-    spectrum = torch.fft.rfft2((images - mean) * window)  # [B,3,H,W/2+1]
+    mean = reductions.total(images * window, kept=2) / reductions.total(window, kept=0)
+    spectrum = torch.fft.rfft2((images - mean[..., None, None]) * window)  # [B,3,H,W/2+1]
     power = (spectrum.real.square() + spectrum.imag.square()).mean(dim=1)
     weights = _octave_weights(height, width, images)
-    energy: Tensor = (power * weights).sum(dim=(1, 2))
-    return energy / (weights.sum().clamp_min(1) * window.square().sum())
+    num_frequencies = reductions.total(weights, kept=0).clamp_min(1)
+    energy = reductions.total(power * weights)
+    return energy / (num_frequencies * reductions.total(window.square(), kept=0))
 
 
 def _luma(images: Tensor) -> Tensor:

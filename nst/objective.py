@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from nst import losses, metrics
+from nst import losses, metrics, reductions
 from nst.backbones import Backbone
 from nst.targets import (
     LOSS_NAMES,
@@ -192,7 +192,7 @@ def _evaluate(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, T
                 coefficient = part.content_coefficients[layer]
                 found, lengths = losses.directions(features)
                 difference = found - part.contents[layer]
-                content = content + coefficient * difference.square().sum(dim=(1, 2, 3))
+                content = content + coefficient * reductions.total(difference.square())
                 slope = losses.content_slope(difference, found, lengths)
                 pulls.append(_content_pull(slope, 2 * coefficient, slopes))
         return _pulled(features, pulls)
@@ -296,7 +296,7 @@ def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, 
             add_sums(sums, layer, features, None if guides is None else guides[place])
         if layer in part.contents:
             difference = losses.directions(features)[0] - part.contents[layer][place]
-            loss = difference.square().sum(dim=(1, 2, 3))
+            loss = reductions.total(difference.square())
             content = content + part.content_coefficients[layer] * loss
     return sums, content
 

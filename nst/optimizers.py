@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nst import reductions
+
 
 class Optimizer(Protocol):
     """Moves images [B,...]; no arithmetic crosses from one item to another."""
@@ -137,20 +139,12 @@ def _inverse_frequencies(height: int, width: int, *, device: torch.device) -> Te
     across = torch.fft.rfftfreq(width, device=device)
     frequency = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
     weights: Tensor = 1 / frequency
-    return weights / weights.mean()
-
-
-# Items are summed in rows of this length first. A sum over a whole item is cut up between threads
-# in a way that depends on how many items there are, and its last bits with it.
-_ROW = 4096
+    return weights / reductions.mean(weights, kept=0)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Dot products per item: [B,N], [B,N] -> [B], the same to the bit whatever B is on a CPU."""
-    product = a * b
-    padding = -product.shape[1] % _ROW
-    rows = torch.nn.functional.pad(product, (0, padding)).view(len(product), -1, _ROW)
-    return rows.sum(dim=2).sum(dim=1)
+    return reductions.total(a * b)
 
 
 def _rms(a: Tensor) -> Tensor:

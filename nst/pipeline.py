@@ -90,10 +90,9 @@ def check(manifest: str, settings: RunSettings) -> None:
         if not storage.is_same_anywhere(uri):
             raise ConfigError(f"expected an absolute path or a URL, found {uri!r}")
     if settings.device not in _ANYWHERE:
-        from nst.devices import resolve_device
+        from nst.devices import resolve_devices
 
-        for device in settings.device.split(","):
-            resolve_device(device)
+        resolve_devices(settings.device)
 
 
 def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:

@@ -3,18 +3,19 @@
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from nst.backbones import Backbone, load_backbone
-from nst.devices import device_name, resolve_device
+from nst.devices import device_name, resolve_devices
 from nst.estimate import Probe
 from nst.job import PictureParams
 from nst.memory import memory_of
 from nst.objective import Objective, runs_items_together
 from nst.optimizers import OPTIMIZERS
-from nst.precision import one_thread, resolve_precision
+from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.settings import PrecisionChoice
 from nst.targets import Item
@@ -33,9 +34,13 @@ _THREADS_POWER = 0.85
 
 
 def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
-    """What the device that is chosen has and does just now. Raises ConfigError where there is none."""
-    device = resolve_device(device_choice)
-    precision = resolve_precision(precision_choice, device)
+    """What the device that is chosen, of several the first, has and does just now.
+
+    Raises ConfigError where there is none.
+    """
+    devices = resolve_devices(device_choice)
+    device = devices[0]
+    precision = resolve_precision(precision_choice, *devices)
     backbone = load_backbone(
         _BACKBONE,
         load_state(obtain(_BACKBONE)),
@@ -49,7 +54,7 @@ def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
     evaluation_s, pixel_s = line_through(_SMALL_PX**2, small_s, large_px**2, large_s)
     return Probe(
         device=device.type,
-        name=device_name(device_choice),
+        name=device_name(device_choice.partition(",")[0]),
         precision=precision,
         evaluation_s=evaluation_s,
         pixel_s=pixel_s,
@@ -78,8 +83,19 @@ def seconds_per_evaluation(
     if backbone.device.type != "cpu":
         return _median_s(item, backbone, tile_px, time.perf_counter)
     speedup: float = torch.get_num_threads() ** _THREADS_POWER
-    with one_thread():
+    with _one_thread():
         return _median_s(item, backbone, tile_px, time.thread_time) / speedup
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is computed within runs on this thread alone, whose own clock then tells all of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _median_s(

@@ -37,8 +37,8 @@ class RunSettings:
     precision: Annotated[
         PrecisionChoice,
         Field(
-            description="What the network computes in: auto takes bfloat16 where a short trial "
-            "finds it faster on the device, float32 elsewhere."
+            description="What the network computes in: auto takes bfloat16 where a device has units "
+            "for it, and float32 elsewhere."
         ),
     ] = "auto"
     image_format: Annotated[

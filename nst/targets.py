@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from nst import losses, metrics, regions
+from nst import losses, metrics, reductions, regions
 from nst.backbones import Backbone
 from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams
 from nst.profiles import BackboneProfile, Shares
@@ -66,7 +66,8 @@ CONTRAST_SHARE = 6.0
 NOISE_LIMIT = 0.9
 
 
-# What is known of styles that were looked at before, by layer: under their key, size and layers.
+# What is known of styles that were looked at before, by layer: under their key, size and layers, and
+# the tiles that they were looked at in, on which last bits depend.
 StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
 
 
@@ -91,7 +92,7 @@ class StyleTarget:
         `sums` [B,K,C,C] are the undivided Grams. As dG/dF of ||G - A||^2 is 4 F (G - A) / size.
         """
         difference = sums / self.sizes[..., None, None] - self.grams
-        loss = (self.coefficients * difference.square().sum(dim=(2, 3))).sum(dim=1)
+        loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
         slope = 4 * self.coefficients / self.sizes
         return loss, slope[..., None, None] * difference
 
@@ -329,8 +330,8 @@ def _style_target(
     else:
         guides = regions.at_layer(guides[0], *size)[None]
         target = found[None]
-        sizes = guides.square().sum(dim=(2, 3)).clamp_min(losses.MIN_SCALE)
-        areas = guides.mean(dim=(2, 3))
+        sizes = reductions.total(guides.square(), kept=2).clamp_min(losses.MIN_SCALE)
+        areas = reductions.mean(guides, kept=2)
         areas = areas / areas.sum(dim=1, keepdim=True).clamp_min(losses.MIN_SCALE)
     scale = torch.maximum(losses.gram_scale(target), STYLE_SCALE_FLOOR**2 * content_scale)
     coefficients = share * areas / scale
@@ -345,7 +346,7 @@ def _style_grams(
     tile_px: int | None,
 ) -> Mapping[str, Tensor]:
     """The Gram [C,C] of each style layer."""
-    name = (style.key, tuple(style.pixels.shape), tuple(shares.style))
+    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px)
     if name not in memo:
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
@@ -387,6 +388,6 @@ def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
     """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
     flat = losses.positions(features)
     if guides is None:
-        return (flat.transpose(1, 2) @ flat)[:, None]
+        return reductions.square_of(flat)[:, None]
     guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
-    return torch.stack([each.transpose(1, 2) @ each for each in guided], dim=1)
+    return torch.stack([reductions.square_of(each) for each in guided], dim=1)

@@ -4,12 +4,12 @@ import csv
 import io
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from nst.profiles import PROFILES
 from nst.settings import Precision
 from nst.targets import Item
 from nst.weights import load_state, obtain
+
+_T = TypeVar("_T")
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "manifests/samples"
@@ -45,6 +47,16 @@ def started(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
             yield process
         finally:
             process.kill()
+
+
+def with_threads(number: int, function: Callable[[], _T]) -> _T:
+    """What `function` returns where PyTorch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        return function()
+    finally:
+        torch.set_num_threads(before)
 
 
 def picture(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:

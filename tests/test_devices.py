@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nst.devices import is_out_of_memory, resolve_device
+from nst.devices import is_out_of_memory, resolve_device, resolve_devices
 from nst.errors import ConfigError
 
 
@@ -25,6 +25,24 @@ def test_a_device_that_is_there_is_given(monkeypatch: pytest.MonkeyPatch) -> Non
     with_devices(monkeypatch, cuda=2, mps=True)
     for name in ("cpu", "cuda", "cuda:1", "mps"):
         assert resolve_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "cuda", "expected"),
+    [
+        ("auto", 0, ["cpu"]),
+        ("auto", 1, ["cuda"]),
+        ("auto", 3, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda:2,cuda:0", 3, ["cuda:2", "cuda:0"]),
+        ("cuda:1", 3, ["cuda:1"]),
+        ("cpu", 3, ["cpu"]),
+    ],
+)
+def test_a_choice_of_several_devices_is_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, names: str, cuda: int, expected: list[str]
+) -> None:
+    with_devices(monkeypatch, cuda=cuda, mps=False)
+    assert resolve_devices(names) == tuple(map(torch.device, expected))
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:258", "cuda:99999999999"])

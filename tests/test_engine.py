@@ -10,9 +10,10 @@ from nst.engine import STALL_WINDOW, Stylized, _Best, stylize
 from nst.job import PictureParams
 from nst.objective import Objective
 from nst.profiles import PROFILES
+from nst.settings import Precision
 from nst.targets import LOSS_NAMES, Item, Losses
 from tests import helpers
-from tests.helpers import mask_tensor, picture_tensor, vgg16
+from tests.helpers import mask_tensor, picture_tensor, vgg16, with_threads
 from tests.slow import slow_losses, slow_total
 
 pytestmark = pytest.mark.usefixtures("two_threads")
@@ -142,6 +143,24 @@ def test_the_same_again_is_the_same_to_the_bit(optimizer: str) -> None:
     first, second = run(*items), run(*items)
     assert torch.equal(first.images, second.images)
     assert torch.equal(first.curve.total, second.curve.total)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
+    backbone = vgg16(precision=precision)
+    cases = [
+        helpers.item(size=(96, 128)),
+        replace(
+            helpers.item(size=(96, 128), num_styles=2, detail_weight=2.0, tv_weight=9.0),
+            mask=mask_tensor(96, 128),
+        ),
+    ]
+    for one in cases:
+        alone = with_threads(1, lambda one=one: stylize([one], backbone))
+        for number in (2, 3):
+            found = with_threads(number, lambda one=one: stylize([one], backbone))
+            assert torch.equal(found.images, alone.images), number
+            assert torch.equal(found.curve.total, alone.curve.total), number
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_another() -> None:

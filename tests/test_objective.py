@@ -271,6 +271,19 @@ def test_a_style_of_another_size_layer_or_key_is_looked_at_again(
     assert len(sizes) == 2
 
 
+def test_what_is_remembered_of_a_style_depends_on_no_picture_before() -> None:
+    """Which pictures a process has made before is a matter of lanes, of chance and of resuming."""
+    style = picture_tensor(45, 349, seed=100)
+    one = replace(item(0, **WEIGHTS), styles=(style,), style_keys=("one",))
+    memo: StyleMemo = {}
+    # A picture that went through the network in tiles, and its style with it.
+    Objective.of([one], vgg16(), memo=memo, tile_px=112)
+    found, gradient = Objective.of([one], vgg16(), memo=memo)(image()[None])
+    expected, expected_gradient = Objective.of([one], vgg16())(image()[None])
+    assert torch.equal(found.total, expected.total)
+    assert torch.equal(gradient, expected_gradient)
+
+
 def test_styles_without_keys_are_never_taken_for_each_other() -> None:
     memo: StyleMemo = {}
     first = item(0)

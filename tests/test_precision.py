@@ -1,97 +1,113 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import nn
 
-from nst import precision
 from nst.precision import frozen_conv, resolve_precision
 from nst.settings import Precision
 from nst.winograd import WinogradConv2d
+from tests.helpers import vgg16
 
 CPU = torch.device("cpu")
+AMX = {"amx_bf16": True, "amx_tile": True, "avx512_bf16": True}
 
 
-@pytest.fixture(autouse=True)
-def _untried() -> Iterator[None]:
-    """No test finds what another, or the machine, had to say of a device."""
-    precision._fastest.cache_clear()
-    yield
-    precision._fastest.cache_clear()
+def with_cpu(
+    monkeypatch: pytest.MonkeyPatch, has: Mapping[str, bool], *, lets: bool = True
+) -> None:
+    """A CPU with these capabilities, whose system lets processes have its tiles or not."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: lets)
 
 
-def with_times(
-    monkeypatch: pytest.MonkeyPatch, times: dict[Precision, list[float]]
-) -> list[Precision]:
-    """Trials take these seconds, one after the other and then again; returns which were begun."""
-    begun: list[Precision] = []
-
-    def trial(device: torch.device, kind: Precision) -> Callable[[], float]:
-        begun.append(kind)
-        queue = list(times[kind])
-
-        def run() -> float:
-            queue.append(queue.pop(0))
-            return queue[-1]
-
-        return run
-
-    monkeypatch.setattr(precision, "_trial", trial)
-    return begun
+def with_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: capabilities[device.index or 0]
+    )
 
 
 @pytest.mark.parametrize("choice", ["float32", "bfloat16"])
-def test_what_was_said_is_taken_without_a_trial(
-    monkeypatch: pytest.MonkeyPatch, choice: Precision
+@pytest.mark.parametrize("has", [AMX, {}])
+def test_what_was_said_is_taken_whatever_the_device_has(
+    monkeypatch: pytest.MonkeyPatch, choice: Precision, has: Mapping[str, bool]
 ) -> None:
-    begun = with_times(monkeypatch, {"float32": [1.0], "bfloat16": [1.0]})
+    with_cpu(monkeypatch, has)
     assert resolve_precision(choice, CPU) == choice
-    assert not begun
 
 
 @pytest.mark.parametrize(
-    ("float32", "bfloat16", "expected"),
+    ("has", "lets", "expected"),
     [
-        ([1.0], [0.2], "bfloat16"),
-        ([1.0], [0.6], "bfloat16"),
-        ([1.35], [1.0], "float32"),
-        ([1.0], [1.0], "float32"),
-        ([1.0], [5.0], "float32"),
-        # One slow trial among several is the machine's noise.
-        ([9.0, 1.0], [1.0, 1.0], "float32"),
-        ([1.0, 1.0], [9.0, 0.2], "bfloat16"),
+        (AMX, True, "bfloat16"),
+        (AMX, False, "float32"),
+        ({"avx512_bf16": True, "avx512_f": True}, True, "float32"),
+        ({"amx_tile": True, "amx_int8": True}, True, "float32"),
+        # Of an Arm.
+        ({"neon": True, "bf16": True, "sve_bf16": True}, False, "float32"),
+        ({}, False, "float32"),
     ],
 )
-def test_auto_takes_half_the_digits_only_where_they_are_clearly_faster(
-    monkeypatch: pytest.MonkeyPatch, float32: list[float], bfloat16: list[float], expected: str
+def test_auto_is_bfloat16_on_a_cpu_with_tiles_of_it_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, has: Mapping[str, bool], lets: bool, expected: str
 ) -> None:
-    with_times(monkeypatch, {"float32": float32, "bfloat16": bfloat16})
+    with_cpu(monkeypatch, has, lets=lets)
     assert resolve_precision("auto", CPU) == expected
 
 
-def test_a_device_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = with_times(monkeypatch, {"float32": [1.0], "bfloat16": [0.1]})
-    assert [resolve_precision("auto", CPU) for _ in range(3)] == ["bfloat16"] * 3
-    assert sorted(begun) == ["bfloat16", "float32"]
-
-
-def test_a_device_without_bfloat16_gets_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    def trial(device: torch.device, kind: Precision) -> Callable[[], float]:
-        if kind == "bfloat16":
-            raise RuntimeError("bfloat16 is not supported on this device")
-        return lambda: 1.0
-
-    monkeypatch.setattr(precision, "_trial", trial)
+def test_auto_is_float32_where_pytorch_cannot_use_the_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_cpu(monkeypatch, AMX)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert resolve_precision("auto", CPU) == "float32"
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-def test_a_trial_takes_some_time(kind: Precision) -> None:
-    assert precision._trial(CPU, kind)() > 0
+@pytest.mark.parametrize(("has_tiles", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_asks_an_earlier_pytorch_as_that_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch, has_tiles: bool, expected: str
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.delattr(torch.cpu, "_init_amx")
+    assert resolve_precision("auto", CPU) == expected
 
 
-def test_auto_finds_one_of_the_two_here() -> None:
-    assert resolve_precision("auto", CPU) in ("float32", "bfloat16")
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((6, 1), "float32"),
+        ((7, 5), "float32"),
+        ((8, 0), "bfloat16"),
+        ((8, 9), "bfloat16"),
+        ((9, 0), "bfloat16"),
+        ((12, 0), "bfloat16"),
+    ],
+)
+def test_auto_goes_by_the_generation_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+) -> None:
+    with_gpus(monkeypatch, capability)
+    assert resolve_precision("auto", torch.device("cuda:0")) == expected
+
+
+def test_auto_of_several_devices_is_what_all_of_them_have_units_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_gpus(monkeypatch, (9, 0), (7, 5), (8, 0))
+    first, second, third = (torch.device(f"cuda:{n}") for n in range(3))
+    assert resolve_precision("auto", first, third) == "bfloat16"
+    assert resolve_precision("auto", first, second, third) == "float32"
+
+
+def test_auto_is_float32_on_other_kinds_of_device() -> None:
+    assert resolve_precision("auto", torch.device("mps")) == "float32"
+
+
+def test_auto_is_something_that_this_machine_can_compute_in() -> None:
+    precision = resolve_precision("auto", CPU)
+    features = vgg16(precision=precision)(torch.full((1, 3, 32, 32), 0.5))
+    assert all(found.isfinite().all() for found in features.values())
 
 
 def test_a_convolution_takes_the_form_that_suits_it() -> None:

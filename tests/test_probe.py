@@ -1,6 +1,8 @@
 import pytest
+import torch
 
 from nst.errors import ConfigError
+from nst.precision import resolve_precision
 from nst.probe import line_through, probe
 
 
@@ -13,9 +15,14 @@ def test_this_machine_is_probed() -> None:
     assert 0 < found.memory.free <= found.memory.total
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:99,cuda:98"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(ConfigError, match="--device cuda:99"):
-        probe("cuda:99", "float32")
+        probe(device, "float32")
+
+
+def test_auto_is_what_a_run_would_take_here() -> None:
+    assert probe("cpu", "auto").precision == resolve_precision("auto", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
