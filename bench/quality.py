@@ -39,6 +39,8 @@ from nst.weights import load_state, obtain
 _CONTENTS = ("chelsea", "coffee", "rocket", "summer-palace")
 _STYLES = ("great-wave", "night-cafe", "shipwreck", "starry-night", "the-scream")
 _CELL_PX = (256, 192)
+# The output of the run, beside its inputs.
+_RUN = "run"
 # At which pictures are measured, as those of the metadata are.
 _MAX_PX = 256
 
@@ -137,7 +139,7 @@ def _paint(manifest: Path, folder: Path, arguments: argparse.Namespace) -> None:
     measured(
         [
             *(sys.executable, "-m", "nst", "run", str(manifest.resolve())),
-            *("--output", str(folder.resolve()), "--replace"),
+            *("--output", str((folder / _RUN).resolve()), "--replace"),
             *(part for value in settings for part in ("--set", value)),
             *(part for value in arguments.weights for part in ("--weights", value)),
         ],
@@ -148,10 +150,10 @@ def _paint(manifest: Path, folder: Path, arguments: argparse.Namespace) -> None:
 def measure(folder: Path, judge: Backbone | None) -> Iterator[Result]:
     """All pictures of a run, each measured from its file."""
     rulers = Rulers(torch.device("cpu"))
-    for record in metadata_from_parquet((folder / "metadata.parquet").read_bytes()):
+    for record in metadata_from_parquet((folder / _RUN / "metadata.parquet").read_bytes()):
         if record.outcome.status != "ok":
             raise RuntimeError(f"expected every picture, found {record.outcome.error}")
-        picture = folder / str(record.outcome.picture)
+        picture = folder / _RUN / str(record.outcome.picture)
         image = _load(picture, record.params.size)
         content, style = (
             _load(folder / "inputs" / name, record.params.size)
