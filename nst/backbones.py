@@ -99,7 +99,7 @@ def load_backbone(
     Raises WeightsError where keys are missing, shapes differ or values are not finite.
     """
     profile = PROFILES[name]
-    stages = _loaded_stages(name, state, layers)
+    stages = loaded_stages(name, state, layers)
     if pooling == "avg":
         stages = {n: _averaging(stage) for n, stage in stages.items()}
 
@@ -121,10 +121,13 @@ def _with_convs(stage: nn.Module, moved: Callable[[nn.Conv2d], nn.Module]) -> nn
     return stage
 
 
-def _loaded_stages(
+def loaded_stages(
     name: str, state: Mapping[str, Tensor], layers: Sequence[str]
 ) -> dict[str, nn.Module]:
-    """The stages down to the deepest of `layers`, filled from `state`."""
+    """The stages down to the deepest of `layers`, filled from `state`; see `load_backbone`.
+
+    Nothing below them is looked for: a file may end there.
+    """
     profile = PROFILES[name]
     architecture = _ARCHITECTURES[name]
     # Built without memory: a VGG's unused classifier alone would take 500 MB and a second.
@@ -133,7 +136,7 @@ def _loaded_stages(
     stages = architecture.stages(model)
     deepest = max(profile.layers.index(layer) for layer in layers)
     names = list(stages)[: list(stages).index(profile.layers[deepest]) + 1]
-    _load_state(model, [stages[n] for n in names], state, name)
+    _load_state(model, {n: stages[n] for n in names}, state, name)
     return {n: stages[n].eval() for n in names}
 
 
@@ -176,17 +179,13 @@ def _fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
     return fuse_conv_bn_eval(conv, norm)
 
 
-def check_state(name: str, state: Mapping[str, Tensor]) -> None:
-    """Raises WeightsError where `state` does not hold the backbone `name` down to its last layer."""
-    _loaded_stages(name, state, PROFILES[name].layers[-1:])
-
-
 def _load_state(
-    model: nn.Module, used: Sequence[nn.Module], state: Mapping[str, Tensor], name: str
+    model: nn.Module, used: dict[str, nn.Module], state: Mapping[str, Tensor], name: str
 ) -> None:
     """Fill the parameters of the `used` stages of `model`, checking each against what it expects."""
     prefix_of = {module: prefix for prefix, module in model.named_modules()}
-    for stage in used:
+    deepest = next(reversed(used))
+    for stage in used.values():
         prefix = prefix_of[stage]
         expected = {f"{prefix}.{key}": tensor for key, tensor in stage.state_dict().items()}
         values = {}
@@ -197,7 +196,8 @@ def _load_state(
             if value is None:
                 raise WeightsError(
                     f"weights of {name}: expected the key {key!r} of torchvision's {name}, found "
-                    f"{_some_keys(state)}; give a state dict with torchvision's own keys"
+                    f"{_some_keys(state)}; give a state dict with torchvision's own keys down to "
+                    f"{deepest}, the deepest layer in use"
                 )
             if value.shape != tensor.shape:
                 raise WeightsError(

@@ -33,7 +33,7 @@ from nst.lease import HEARTBEAT_S, Lease
 from nst.metadata import MAX_ATTEMPTS, Outcome
 from nst.output import SHARDS
 from nst.plan import Group, PlannedJob, failure_of
-from nst.prepare import usable_weights
+from nst.prepare import layers_of, usable_weights
 from nst.redaction import secret_in
 from nst.reports import Listener, NoListener
 from nst.settings import RunSettings
@@ -134,8 +134,9 @@ def with_local_weights(groups: Sequence[Group], settings: RunSettings) -> tuple[
 
     Raises WeightsError where they cannot be had, or are not those of the driver.
     """
+    layers = layers_of(one.job for group in groups for one in group.jobs)
     found = {
-        name: usable_weights(name, settings.weights.get(name), download=True)
+        name: usable_weights(name, settings.weights.get(name), layers[name], download=True)
         for name in dict.fromkeys(group.backbone for group in groups)
     }
     for group in groups:

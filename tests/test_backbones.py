@@ -204,6 +204,24 @@ def _embedded_state() -> dict[str, Tensor]:
     return dict(load_state(obtain("vgg16")))
 
 
+@pytest.mark.parametrize(
+    ("name", "deepest", "beyond"),
+    [("resnet50", "layer3.5", ("layer4",)), ("vgg16", "relu4_2", ("features.21", "features.24"))],
+)
+def test_a_file_may_end_after_the_deepest_layer_used(
+    name: str, deepest: str, beyond: tuple[str, ...]
+) -> None:
+    whole = random_state(name)
+    cut = {key: value for key, value in whole.items() if not key.startswith(beyond)}
+    image = picture_tensor(64, 64)[None]
+    features = load_backbone(name, cut, (deepest,), device=CPU)(image)[deepest]
+    expected = load_backbone(name, whole, (deepest,), device=CPU)(image)[deepest]
+    assert torch.equal(features, expected)
+    below = PROFILES[name].layers[PROFILES[name].layers.index(deepest) + 1]
+    with pytest.raises(WeightsError, match=rf"'{beyond[0]}\..*down to {below}"):
+        load_backbone(name, cut, (below,), device=CPU)
+
+
 def test_a_missing_key_is_named() -> None:
     state = random_state("vgg16")
     del state["features.5.weight"]

@@ -275,6 +275,20 @@ def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str
     assert record.outcome.style_loss < record.outcome.loss_curve[0].style
 
 
+def test_a_weights_file_may_end_after_the_deepest_layer_of_any_row(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    state = random_state("resnet50")
+    cut = {key: value for key, value in state.items() if not key.startswith("layer4")}
+    safetensors.torch.save_file(cut, path)
+    chosen = {"resnet50": str(path)}
+    cells = row(id="one", backbone="resnet50")
+    assert run(write_project(tmp_path / "a", [cells]), tmp_path / "out", weights=chosen).num_ok == 1
+    deeper = row(id="two", backbone="resnet50", style_layers="layer4.1")
+    manifest = write_project(tmp_path / "b", [cells, deeper])
+    with pytest.raises(ConfigError, match=r"--weights: .*'layer4\.0\..*down to layer4\.1"):
+        run(manifest, tmp_path / "out-b", weights=chosen)
+
+
 @pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
 def test_a_bad_weights_file_of_ones_own_is_refused_before_any_work(
     tmp_path: Path, backbone: str
