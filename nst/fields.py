@@ -59,6 +59,7 @@ _PROVENANCE = (
     "nst_version",
     "torch_version",
     "weights_origin",
+    "weights_topology",
     "weights_digest",
     "finished_at",
     "height",

@@ -417,6 +417,7 @@ class _Planner:
                 job,
                 digests=self._digests,
                 weights_digest=file.digest,
+                topology=file.topology,
                 params=self._params_as_json(job.params),
             ),
             content=content,

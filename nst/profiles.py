@@ -5,6 +5,14 @@ No torch here, so that a manifest can be checked without loading it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+# Where a ResNet-50 halves its features. Caffe's, the one of He et al. (2015), whose weights Keras
+# has too, does it by the first 1 x 1 convolution of a stage, and its pooling begins at the picture's
+# edge; torchvision's does it by the 3 x 3 convolution, and its pooling one position before the edge.
+# Keys and shapes are the same.
+Topology = Literal["torchvision", "caffe"]
+TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,8 @@ class BackboneProfile:
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. Features
     of `smoothed_layers` are evened out before a loss sees them. `margin_px` is how far around it a
     position of the last layer looks, up to a multiple of its stride; None where a picture cannot be
-    cut into tiles. `bytes_per_px` is what one pass there and back takes of memory in float32, as
+    cut into tiles. `topologies` are those that a file of its weights may be for, the usual one first;
+    none where all are alike. `bytes_per_px` is what one pass there and back takes of memory in float32, as
     measured by `python -m bench.memory`; `cost` is how long an evaluation takes relative to VGG-16's,
     as measured by `python -m bench.estimate`.
     """
@@ -42,6 +51,12 @@ class BackboneProfile:
     cost: float
     smoothed_layers: tuple[str, ...] = ()
     margin_px: int | None = None
+    topologies: tuple[Topology, ...] = ()
+
+    @property
+    def usual_topology(self) -> Topology | None:
+        """What weights are for of which nobody says it."""
+        return next(iter(self.topologies), None)
 
     def shares(
         self, content_layers: Sequence[str] | None, style_layers: Sequence[str] | None
@@ -108,6 +123,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         bytes_per_px=1000,
         cost=0.56,
         smoothed_layers=("layer2.3", "layer3.5"),
+        topologies=TOPOLOGIES,
     )
 
 

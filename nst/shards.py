@@ -140,11 +140,18 @@ def with_local_weights(groups: Sequence[Group], settings: RunSettings) -> tuple[
         for name in dict.fromkeys(group.backbone for group in groups)
     }
     for group in groups:
-        here = found[group.backbone].digest
-        if here != group.weights.digest:
+        here = found[group.backbone]
+        if here.digest != group.weights.digest:
             raise WeightsError(
                 f"weights of {group.backbone}: expected the sha256 of the driver's, "
-                f"{group.weights.digest}, found {here} on this machine; give both the same file"
+                f"{group.weights.digest}, found {here.digest} on this machine; give both the same "
+                "file"
+            )
+        if here.topology != group.weights.topology:
+            raise WeightsError(
+                f"weights of {group.backbone}: expected the topology of the driver's, "
+                f"{group.weights.topology}, found {here.topology} on this machine; give both the "
+                "same #topology= behind the file"
             )
     return tuple(replace(group, weights=found[group.backbone]) for group in groups)
 

@@ -61,13 +61,16 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
 
 
 def test_the_metadata_of_earlier_releases_is_read() -> None:
-    """None was told of the columns that came with the fourth schema."""
-    data = metadata.metadata_to_parquet([metadata.record_of(job(), OK)], [])
-    table = pq.read_table(pa.BufferReader(data)).drop_columns(["thumbnail", "color"])
+    """None was told of the columns that came with the fourth schema, or later."""
+    made = replace(OK, weights_topology="torchvision")
+    data = metadata.metadata_to_parquet([metadata.record_of(job(), made)], [])
+    table = pq.read_table(pa.BufferReader(data)).drop_columns(
+        ["thumbnail", "color", "weights_topology"]
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     (record,) = metadata.metadata_from_parquet(sink.getvalue().to_pybytes())
-    assert record.outcome == replace(OK, thumbnail=None, color=None)
+    assert record.outcome == replace(made, thumbnail=None, color=None, weights_topology=None)
 
 
 def test_an_empty_table_has_all_its_columns() -> None:

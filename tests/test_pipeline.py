@@ -275,6 +275,31 @@ def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str
     assert record.outcome.style_loss < record.outcome.loss_curve[0].style
 
 
+def test_a_file_of_another_topology_paints_other_pictures_and_the_metadata_say_so(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(random_state("resnet50"), path)
+    manifest = write_project(tmp_path / "in", [row(id="one", backbone="resnet50"), row(id="two")])
+    output = tmp_path / "out"
+
+    def to_make(choice: str) -> list[str]:
+        chosen = settings(output, weights={"resnet50": choice})
+        groups = pipeline.make_plan(str(manifest), chosen).groups
+        return [planned.job.id for group in groups for planned in group.jobs]
+
+    run(manifest, output, weights={"resnet50": str(path)})
+    assert [r.outcome.weights_topology for r in records(output)] == ["torchvision", None]
+    before = pixels(output, "one")
+    assert to_make(f"{path}#topology=torchvision") == []
+    assert to_make(f"{path}#topology=caffe") == ["one"]
+    run(manifest, output, weights={"resnet50": f"{path}#topology=caffe"})
+    assert [r.outcome.weights_topology for r in records(output)] == ["caffe", None]
+    assert (pixels(output, "one") != before).any()
+    assert to_make(f"{path}#topology=caffe") == []
+    assert to_make(str(path)) == ["one"]
+
+
 def test_a_weights_file_may_end_after_the_deepest_layer_of_any_row(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     state = random_state("resnet50")
