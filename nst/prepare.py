@@ -247,8 +247,8 @@ def usable_weights(
     """The weights of `backbone`, known to fit it; see `weights.obtain`.
 
     The embedded ones need no look; others have keys, shapes and values checked down to the deepest
-    of `layers`, those of the profile if none are named, so that no row finds out halfway through a
-    run.
+    of `layers`, those of the profile if none are named, and their topology as far as it can be told,
+    so that no row finds out halfway through a run.
     Raises ConfigError for a file of the user's own that is not to be had or does not fit: it was
     asked for by name. Raises WeightsError for others.
     """
@@ -256,9 +256,11 @@ def usable_weights(
         file = weights.obtain(backbone, choice, download=download)
         if file.origin != "embedded":
             from nst.backbones import loaded_stages
+            from nst.topology import check_topology
 
-            used = layers or PROFILES[backbone].shares(None, None).layers
-            loaded_stages(backbone, weights.load_state(file), used)
+            state = weights.load_state(file)
+            loaded_stages(backbone, state, layers or PROFILES[backbone].shares(None, None).layers)
+            check_topology(file, state)
     except (WeightsError, AccessError) as exc:
         if choice is None or choice == weights.TORCHVISION:
             raise

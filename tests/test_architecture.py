@@ -28,7 +28,7 @@ LAYERS = [
     {"tables", "devices", "ids", "access", "precision", "memory", "formats", "s3"},
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "targets", "metrics", "output", "manifest", "records", "fields"},
-    {"plan", "objective", "lease", "thumbnails", "facets", "serve"},
+    {"plan", "objective", "lease", "thumbnails", "facets", "serve", "topology"},
     {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
     {"batch", "probe", "progress", "runs", "pages", "shards"},
     {"gallery"},
