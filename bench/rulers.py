@@ -19,7 +19,7 @@ from nst.backbones import Backbone, load_backbone
 from nst.engine import stylize
 from nst.images import decode
 from nst.job import PictureParams
-from nst.precision import one_thread
+from nst.probe import one_thread
 from nst.profiles import PROFILES
 from nst.rulers import Rulers, Sources
 from nst.targets import Item

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from nst.errors import WeightsError
 from nst.job import Pooling
 from nst.precision import DTYPES, frozen_conv
-from nst.profiles import PROFILES, BackboneProfile
+from nst.profiles import PROFILES, BackboneProfile, Topology
 from nst.settings import Precision
 
 # torchvision imports torch's compiler, which takes longer than torch itself, in every process that
@@ -90,16 +90,18 @@ def load_backbone(
     device: torch.device,
     precision: Precision = "float32",
     pooling: Pooling = "max",
+    topology: Topology | None = None,
     compact: bool = False,
 ) -> Backbone:
     """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
 
-    `precision` is what it computes in; `pooling` replaces its max pooling where it says so; `compact`
-    saves memory where it is used for a few pictures only.
+    `precision` is what it computes in; `pooling` replaces its max pooling where it says so;
+    `topology` is one of the profile's, its usual one if None; `compact` saves memory where it is
+    used for a few pictures only.
     Raises WeightsError where keys are missing, shapes differ or values are not finite.
     """
     profile = PROFILES[name]
-    stages = _loaded_stages(name, state, layers)
+    stages = loaded_stages(name, state, layers, topology)
     if pooling == "avg":
         stages = {n: _averaging(stage) for n, stage in stages.items()}
 
@@ -121,19 +123,25 @@ def _with_convs(stage: nn.Module, moved: Callable[[nn.Conv2d], nn.Module]) -> nn
     return stage
 
 
-def _loaded_stages(
-    name: str, state: Mapping[str, Tensor], layers: Sequence[str]
+def loaded_stages(
+    name: str,
+    state: Mapping[str, Tensor],
+    layers: Sequence[str],
+    topology: Topology | None = None,
 ) -> dict[str, nn.Module]:
-    """The stages down to the deepest of `layers`, filled from `state`."""
+    """The stages down to the deepest of `layers`, filled from `state`; see `load_backbone`.
+
+    Nothing below them is looked for: a file may end there.
+    """
     profile = PROFILES[name]
     architecture = _ARCHITECTURES[name]
     # Built without memory: a VGG's unused classifier alone would take 500 MB and a second.
     with torch.device("meta"):
-        model = architecture.build()
+        model = architecture.build(topology)
     stages = architecture.stages(model)
     deepest = max(profile.layers.index(layer) for layer in layers)
     names = list(stages)[: list(stages).index(profile.layers[deepest]) + 1]
-    _load_state(model, [stages[n] for n in names], state, name)
+    _load_state(model, {n: stages[n] for n in names}, state, name)
     return {n: stages[n].eval() for n in names}
 
 
@@ -176,17 +184,13 @@ def _fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
     return fuse_conv_bn_eval(conv, norm)
 
 
-def check_state(name: str, state: Mapping[str, Tensor]) -> None:
-    """Raises WeightsError where `state` does not hold the backbone `name` down to its last layer."""
-    _loaded_stages(name, state, PROFILES[name].layers[-1:])
-
-
 def _load_state(
-    model: nn.Module, used: Sequence[nn.Module], state: Mapping[str, Tensor], name: str
+    model: nn.Module, used: dict[str, nn.Module], state: Mapping[str, Tensor], name: str
 ) -> None:
     """Fill the parameters of the `used` stages of `model`, checking each against what it expects."""
     prefix_of = {module: prefix for prefix, module in model.named_modules()}
-    for stage in used:
+    deepest = next(reversed(used))
+    for stage in used.values():
         prefix = prefix_of[stage]
         expected = {f"{prefix}.{key}": tensor for key, tensor in stage.state_dict().items()}
         values = {}
@@ -197,7 +201,8 @@ def _load_state(
             if value is None:
                 raise WeightsError(
                     f"weights of {name}: expected the key {key!r} of torchvision's {name}, found "
-                    f"{_some_keys(state)}; give a state dict with torchvision's own keys"
+                    f"{_some_keys(state)}; give a state dict with torchvision's own keys down to "
+                    f"{deepest}, the deepest layer in use"
                 )
             if value.shape != tensor.shape:
                 raise WeightsError(
@@ -233,7 +238,7 @@ def _some_keys(state: Mapping[str, Tensor]) -> str:
 class _Architecture:
     """How a network is built with torchvision's keys, and its modules in order under our names."""
 
-    build: Callable[[], nn.Module]
+    build: Callable[[Topology | None], nn.Module]
     stages: Callable[[nn.Module], dict[str, nn.Module]]
 
 
@@ -266,11 +271,17 @@ def _vgg_stages(model: nn.Module) -> dict[str, nn.Module]:
     return stages
 
 
-def _resnet50() -> nn.Module:
+def _resnet50(topology: Topology | None) -> nn.Module:
     from torchvision import models
 
-    network: nn.Module = models.resnet50()
-    return network
+    network: Any = models.resnet50()
+    if topology == "caffe":
+        # Caffe's poolings end with a window that reaches over the edge.
+        network.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        for stage in (network.layer2, network.layer3, network.layer4):
+            stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    module: nn.Module = network
+    return module
 
 
 def _resnet_stages(model: Any) -> dict[str, nn.Module]:
@@ -288,7 +299,7 @@ def _resnet_stages(model: Any) -> dict[str, nn.Module]:
 
 
 _ARCHITECTURES: dict[str, _Architecture] = {
-    "vgg16": _Architecture(lambda: _vgg((2, 2, 3, 3, 3)), _vgg_stages),
-    "vgg19": _Architecture(lambda: _vgg((2, 2, 4, 4, 4)), _vgg_stages),
+    "vgg16": _Architecture(lambda _: _vgg((2, 2, 3, 3, 3)), _vgg_stages),
+    "vgg19": _Architecture(lambda _: _vgg((2, 2, 4, 4, 4)), _vgg_stages),
     "resnet50": _Architecture(_resnet50, _resnet_stages),
 }

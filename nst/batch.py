@@ -264,6 +264,7 @@ def _backbone(
         device=resolve_device(device),
         precision=precision,
         pooling=pooling,
+        topology=file.topology,
     )
     return backbone, Memo(_MAX_REMEMBERED)
 
@@ -289,6 +290,7 @@ def _painted(
         style_digest=" ".join(style.digest for style in planned.styles),
         weights_digest=group.weights.digest,
         weights_origin=group.weights.origin,
+        weights_topology=group.weights.topology,
         nst_version=__version__,
         # A plain text: its own kind of one would have whoever is told of it import PyTorch.
         torch_version=str(torch.__version__),
@@ -395,6 +397,7 @@ def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:
         "content_digest": planned.content.digest,
         "style_digest": " ".join(style.digest for style in planned.styles),
         "weights_digest": group.weights.digest,
+        "weights_topology": group.weights.topology,
         **params_dict(job.params),
     }
 

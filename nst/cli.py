@@ -76,8 +76,9 @@ WeightsOption = Annotated[
     list[str],
     typer.Option(
         "--weights",
-        metavar="BACKBONE=FILE-OR-URL[#sha256=HEX]",
-        help="Weights to use for a backbone; `torchvision` for its download. Repeatable.",
+        metavar="BACKBONE=FILE-OR-URL[#sha256=HEX][#topology=NAME]",
+        help="Weights to use for a backbone; `torchvision` for its download. A ResNet-50 of Caffe or "
+        "Keras has the topology `caffe`. Repeatable.",
     ),
 ]
 DeviceOption = Annotated[
@@ -460,7 +461,8 @@ def show_weights(
         return
     for each in found:
         if each.error is None:
-            print(f"{each.backbone}: {each.origin}, {each.uri}\n    sha256 {each.sha256}")
+            topology = f"\n    topology {each.topology}" if each.topology else ""
+            print(f"{each.backbone}: {each.origin}, {each.uri}\n    sha256 {each.sha256}{topology}")
         else:
             print(f"{each.backbone}: missing\n    {each.error}")
 

@@ -124,6 +124,9 @@ class BackboneWeights:
     origin: Annotated[str | None, "`embedded`, `torchvision` or `file`; null where missing."]
     uri: Annotated[str | None, "Where they are; null where missing."]
     sha256: Annotated[str | None, "Of the file's bytes; null where missing."]
+    topology: Annotated[
+        str | None, "`torchvision` or `caffe`; null where missing, and where there is but one."
+    ]
     error: Annotated[str | None, "How to get them; null where they are there."]
 
 
@@ -222,10 +225,15 @@ def backbone_weights(backbone: str, found: WeightsFile | Exception) -> BackboneW
     """The weights that were found of a backbone, or what was raised instead."""
     if isinstance(found, Exception):
         return BackboneWeights(
-            backbone=backbone, origin=None, uri=None, sha256=None, error=str(found)
+            backbone=backbone, origin=None, uri=None, sha256=None, topology=None, error=str(found)
         )
     return BackboneWeights(
-        backbone=backbone, origin=found.origin, uri=found.uri, sha256=found.digest, error=None
+        backbone=backbone,
+        origin=found.origin,
+        uri=found.uri,
+        sha256=found.digest,
+        topology=found.topology,
+        error=None,
     )
 
 

@@ -66,6 +66,7 @@ _PROVENANCE = (
     "nst_version",
     "torch_version",
     "weights_origin",
+    "weights_topology",
     "weights_digest",
     "finished_at",
     "height",

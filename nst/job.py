@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAda
 from pydantic.dataclasses import dataclass as validated_dataclass
 from pydantic_core import PydanticCustomError
 
+from nst.profiles import PROFILES, Topology
+
 # Goes up when the same inputs, parameters and weights would give another picture.
 ENGINE_VERSION = 3
 
@@ -215,20 +217,28 @@ def params_as_json(params: PictureParams) -> str:
 
 
 def job_key(
-    job: Job, *, digests: Mapping[str, str], weights_digest: str, params: str | None = None
+    job: Job,
+    *,
+    digests: Mapping[str, str],
+    weights_digest: str,
+    topology: Topology | None = None,
+    params: str | None = None,
 ) -> str:
     """What decides the picture's pixels, as one digest: equal keys, equal pictures.
 
     Where the inputs lie, what the row is called and how the run goes are left out. `digests` are the
-    sha256 of the inputs' bytes by their URL; `params` is `params_as_json`, if it is known.
+    sha256 of the inputs' bytes by their URL; `topology` is what the weights are for; `params` is
+    `params_as_json`, if it is known.
     """
+    # The usual one was the only one once, and its pictures have kept their keys.
+    is_usual = topology in (None, PROFILES[job.backbone].usual_topology)
     parts = [
         ENGINE_VERSION,
         digests[job.content],
         [digests[style] for style in job.styles],
         digests[job.mask] if job.mask else None,
         digests[job.start] if job.start else None,
-        weights_digest,
+        weights_digest if is_usual else [weights_digest, topology],
         job.backbone,
     ]
     written = f"{json.dumps(parts)[:-1]}, {params or params_as_json(job.params)}]"

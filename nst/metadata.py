@@ -78,6 +78,7 @@ class Outcome:
     style_digest: str | None = None
     weights_digest: str | None = None
     weights_origin: str | None = None
+    weights_topology: str | None = None
     nst_version: str | None = None
     torch_version: str | None = None
     device: str | None = None
@@ -160,6 +161,12 @@ OUTCOME_COLUMNS = (
     Column("style_digest", TEXT, "sha256 of the style file's bytes."),
     Column("weights_digest", TEXT, "sha256 of the backbone's weights file."),
     Column("weights_origin", TEXT, "`embedded`, `torchvision` or `file`."),
+    Column(
+        "weights_topology",
+        TEXT,
+        "Where a ResNet-50 has its strides: `torchvision` or `caffe`; null for a VGG, and in what "
+        "releases up to 0.2.0 wrote, which knew `torchvision` alone.",
+    ),
     Column("nst_version", TEXT, "Version of this project that made the picture."),
     Column("torch_version", TEXT, "Version of PyTorch that made the picture."),
     Column("device", TEXT, "Device that made the picture."),

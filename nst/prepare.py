@@ -160,11 +160,12 @@ def plan_rows(
     """
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     inputs = _in_parallel(_look_at, (uri for job in unique for uri in job.inputs))
+    layers = layers_of(unique)
     chosen = _in_parallel(
         lambda backbone: usable_weights(
-            backbone, settings.weights.get(backbone), download=download
+            backbone, settings.weights.get(backbone), layers[backbone], download=download
         ),
-        (job.backbone for job in unique),
+        layers,
     )
     impossible = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
     # What is known of earlier runs is let go of before groups are made.
@@ -225,20 +226,41 @@ def _sorted_out(
     return result
 
 
-def usable_weights(backbone: str, choice: str | None, *, download: bool) -> WeightsFile:
+def layers_of(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
+    """The layers that jobs look at, by their backbone, shallow to deep."""
+    kinds = dict.fromkeys(
+        (job.backbone, job.params.content_layers, job.params.style_layers) for job in jobs
+    )
+    used: dict[str, set[str]] = {}
+    for backbone, content, style in kinds:
+        found = PROFILES[backbone].shares(content, style).layers
+        used.setdefault(backbone, set()).update(found)
+    return {
+        name: tuple(layer for layer in PROFILES[name].layers if layer in some)
+        for name, some in used.items()
+    }
+
+
+def usable_weights(
+    backbone: str, choice: str | None, layers: Sequence[str] = (), *, download: bool
+) -> WeightsFile:
     """The weights of `backbone`, known to fit it; see `weights.obtain`.
 
-    The embedded ones need no look; others have every layer's keys, shapes and values checked, so
-    that no row finds out halfway through a run.
+    The embedded ones need no look; others have keys, shapes and values checked down to the deepest
+    of `layers`, those of the profile if none are named, and their topology as far as it can be told,
+    so that no row finds out halfway through a run.
     Raises ConfigError for a file of the user's own that is not to be had or does not fit: it was
     asked for by name. Raises WeightsError for others.
     """
     try:
         file = weights.obtain(backbone, choice, download=download)
         if file.origin != "embedded":
-            from nst.backbones import check_state
+            from nst.backbones import loaded_stages
+            from nst.topology import check_topology
 
-            check_state(backbone, weights.load_state(file))
+            state = weights.load_state(file)
+            loaded_stages(backbone, state, layers or PROFILES[backbone].shares(None, None).layers)
+            check_topology(file, state)
     except (WeightsError, AccessError) as exc:
         if choice is None or choice == weights.TORCHVISION:
             raise
@@ -397,6 +419,7 @@ class _Planner:
                 job,
                 digests=self._digests,
                 weights_digest=file.digest,
+                topology=file.topology,
                 params=self._params_as_json(job.params),
             ),
             content=content,

@@ -83,12 +83,12 @@ def seconds_per_evaluation(
     if backbone.device.type != "cpu":
         return _median_s(item, backbone, tile_px, time.perf_counter)
     speedup: float = torch.get_num_threads() ** _THREADS_POWER
-    with _one_thread():
+    with one_thread():
         return _median_s(item, backbone, tile_px, time.thread_time) / speedup
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """What is computed within runs on this thread alone, whose own clock then tells all of it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

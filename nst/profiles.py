@@ -5,6 +5,14 @@ No torch here, so that a manifest can be checked without loading it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+# Where a ResNet-50 halves its features. Caffe's, the one of He et al. (2015), whose weights Keras
+# has too, does it by the first 1 x 1 convolution of a stage, and its pooling begins at the picture's
+# edge; torchvision's does it by the 3 x 3 convolution, and its pooling one position before the edge.
+# Keys and shapes are the same.
+Topology = Literal["torchvision", "caffe"]
+TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +33,16 @@ class BackboneProfile:
 
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
-    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side. `margin_px` is how far around it a
-    position of the last layer looks, up to a multiple of its stride; None where a picture cannot be
-    cut into tiles. `content_reach` is the content loss, in this backbone's own features, up to which a
-    picture is let go from its content at the default weights, and `reach_power` how far that moves
-    with them: both fitted by `python -m bench.quality`, so that at every strength the pictures of all
-    backbones are as far from their contents. `bytes_per_px` is what one pass there and back takes of memory in float32, as
-    measured by `python -m bench.memory`; `cost` is how long an evaluation takes relative to VGG-16's,
-    as measured by `python -m bench.estimate`.
+    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
+    `content_reach` is the content loss, in this backbone's own features, up to which a picture is let
+    go from its content at the default weights, and `reach_power` how far that moves with them: both
+    fitted by `python -m bench.quality`, so that at every strength the pictures of all backbones are as
+    far from their contents. `margin_px` is how far around it a position of the last layer looks, up to
+    a multiple of its stride; None where a picture cannot be cut into tiles. `topologies` are those that
+    a file of its weights may be for, the usual one first; none where all are alike. `bytes_per_px` is
+    what one pass there and back takes of memory in float32, as measured by `python -m bench.memory`;
+    `cost` is how long an evaluation takes relative to VGG-16's, as measured by `python -m
+    bench.estimate`.
     """
 
     name: str
@@ -45,6 +55,12 @@ class BackboneProfile:
     bytes_per_px: int
     cost: float
     margin_px: int | None = None
+    topologies: tuple[Topology, ...] = ()
+
+    @property
+    def usual_topology(self) -> Topology | None:
+        """What weights are for of which nobody says it."""
+        return next(iter(self.topologies), None)
 
     def shares(
         self, content_layers: Sequence[str] | None, style_layers: Sequence[str] | None
@@ -131,6 +147,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
+        topologies=TOPOLOGIES,
     )
 
 

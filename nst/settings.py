@@ -51,7 +51,8 @@ class RunSettings:
         Mapping[str, str],
         Field(
             description="Per backbone, a weights file to use, or `torchvision` for its download; "
-            "`#sha256=` and the digest behind a file refuses any other.",
+            "`#sha256=` and the digest behind a file refuses any other; `#topology=caffe` says that "
+            "a ResNet-50 is one of Caffe or Keras.",
         ),
     ] = field(default_factory=dict)
 

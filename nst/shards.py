@@ -33,7 +33,7 @@ from nst.lease import HEARTBEAT_S, Lease
 from nst.metadata import MAX_ATTEMPTS, Outcome
 from nst.output import SHARDS
 from nst.plan import Group, PlannedJob, failure_of
-from nst.prepare import usable_weights
+from nst.prepare import layers_of, usable_weights
 from nst.redaction import secret_in
 from nst.reports import Listener, NoListener
 from nst.settings import RunSettings
@@ -134,16 +134,24 @@ def with_local_weights(groups: Sequence[Group], settings: RunSettings) -> tuple[
 
     Raises WeightsError where they cannot be had, or are not those of the driver.
     """
+    layers = layers_of(one.job for group in groups for one in group.jobs)
     found = {
-        name: usable_weights(name, settings.weights.get(name), download=True)
+        name: usable_weights(name, settings.weights.get(name), layers[name], download=True)
         for name in dict.fromkeys(group.backbone for group in groups)
     }
     for group in groups:
-        here = found[group.backbone].digest
-        if here != group.weights.digest:
+        here = found[group.backbone]
+        if here.digest != group.weights.digest:
             raise WeightsError(
                 f"weights of {group.backbone}: expected the sha256 of the driver's, "
-                f"{group.weights.digest}, found {here} on this machine; give both the same file"
+                f"{group.weights.digest}, found {here.digest} on this machine; give both the same "
+                "file"
+            )
+        if here.topology != group.weights.topology:
+            raise WeightsError(
+                f"weights of {group.backbone}: expected the topology of the driver's, "
+                f"{group.weights.topology}, found {here.topology} on this machine; give both the "
+                "same #topology= behind the file"
             )
     return tuple(replace(group, weights=found[group.backbone]) for group in groups)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nst import storage
 from nst.errors import StorageError, WeightsError
+from nst.profiles import PROFILES, Topology
 
 # torch and torchvision take seconds to import, which a plan of embedded weights need not wait for.
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ _LPIPS_HEADS = _DATA / "lpips-vgg16-heads.safetensors"
 _CODES, _TABLE = ".codes", ".table"
 _TABLE_LENGTH = 256
 
-# Behind a file or URL, the sha256 that it is to have.
-_PIN = re.compile(r"(?P<uri>.+)#sha256=(?P<digest>[^#]*)")
+# Behind a file or URL, the sha256 that it is to have, and what it is for.
+_CHOICE = re.compile(r"(?P<uri>.+?)(?P<said>(#(sha256|topology)=[^#]*)*)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # The beginning of its sha256, which torchvision puts into the name of a file.
 _NAMED_DIGEST = re.compile(r"-(?P<digest>[0-9a-f]{8,})\.pth$")
@@ -50,20 +52,27 @@ _one_download = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A file of weights that is there to be read, and the sha256 of its bytes."""
+    """A file of weights that is there to be read, and the sha256 of its bytes.
+
+    `topology` is which of the backbone's it is for, None where there is but one; `topology_said_by`
+    tells who says so, None where it is taken for the usual one.
+    """
 
     backbone: str
     origin: Literal["embedded", "torchvision", "file"]
     uri: str
     digest: str
+    topology: Topology | None = None
+    topology_said_by: Literal["user", "file"] | None = None
 
 
 def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -> WeightsFile:
     """The weights of `backbone`: `choice` is a file or URL, `torchvision`, or None for the default.
 
     A file or URL may have `#sha256=` and 64 digits behind it, and is then refused where it is not
-    that very file. The default is the embedded file where there is one, and torchvision's download
-    elsewhere.
+    that very file; and `#topology=`, which counts for more than what a safetensors file says of
+    itself by that name. The default is the embedded file where there is one, and torchvision's
+    download elsewhere.
     Raises WeightsError, with what to put where, for weights that cannot be had; without `download`
     those not in torchvision's cache are.
     """
@@ -86,26 +95,91 @@ def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -
             f"weights of {backbone}: expected a sha256 that begins with {named['digest']}, as the "
             f"name of {path} has it, found {digest}; delete that file, and a run downloads it again"
         )
-    return WeightsFile(backbone=backbone, origin="torchvision", uri=str(path), digest=digest)
+    return WeightsFile(
+        backbone=backbone,
+        origin="torchvision",
+        uri=str(path),
+        digest=digest,
+        topology=PROFILES[backbone].usual_topology,
+    )
 
 
 def _chosen(backbone: str, choice: str) -> WeightsFile:
-    """The file that a user named, with the sha256 that it is to have where they gave one."""
-    pinned = _PIN.fullmatch(choice)
-    uri = pinned["uri"] if pinned else choice
-    expected = pinned["digest"].lower() if pinned else None
+    """The file that a user named, held to what they said of it."""
+    uri, said = _parted(backbone, choice)
+    expected = said["sha256"].lower() if "sha256" in said else None
     if expected is not None and not _DIGEST.fullmatch(expected):
         raise WeightsError(
             f"weights of {backbone}: expected the 64 hexadecimal digits of a sha256 behind "
             f"#sha256=, found {expected!r}"
         )
-    digest = _sha256(_read(backbone, uri))
+    topology = _topology(backbone, said.get("topology"), "behind #topology=")
+    data = _read(backbone, uri)
+    digest = _sha256(data)
     if expected not in (None, digest):
         raise WeightsError(
             f"weights of {backbone}: expected {uri} with the sha256 {expected}, found {digest}; "
             "get that file again, or give the digest of the one that is meant"
         )
-    return WeightsFile(backbone=backbone, origin="file", uri=uri, digest=digest)
+    said_by: Literal["user", "file"] | None = "user" if topology else None
+    if topology is None and uri.endswith(".safetensors"):
+        topology = _topology(backbone, _topology_entry(data), f"in the metadata of {uri}")
+        said_by = "file" if topology else None
+    return WeightsFile(
+        backbone=backbone,
+        origin="file",
+        uri=uri,
+        digest=digest,
+        topology=topology or PROFILES[backbone].usual_topology,
+        topology_said_by=said_by,
+    )
+
+
+def _parted(backbone: str, choice: str) -> tuple[str, dict[str, str]]:
+    """The file or URL, and what stands behind it by its name."""
+    parts = _CHOICE.fullmatch(choice)
+    if parts is None:
+        return choice, {}
+    pairs = [pair.partition("=") for pair in parts["said"].split("#")[1:]]
+    said = {name: value for name, _, value in pairs}
+    if len(said) < len(pairs):
+        raise WeightsError(
+            f"weights of {backbone}: expected #sha256= and #topology= once each, found "
+            f"{parts['said']!r}"
+        )
+    return parts["uri"], said
+
+
+def _topology(backbone: str, text: str | None, where: str) -> Topology | None:
+    """A topology of the backbone by its name, behind which a colon and a remark may stand."""
+    if text is None:
+        return None
+    known = PROFILES[backbone].topologies
+    named = text.partition(":")[0].strip()
+    for topology in known:
+        if named == topology:
+            return topology
+    if known:
+        raise WeightsError(
+            f"weights of {backbone}: expected {' or '.join(known)} {where}, found {text!r}; say "
+            f"which it is behind the file, as in --weights {backbone}=FILE-OR-URL#topology={known[-1]}"
+        )
+    having = [profile.name for profile in PROFILES.values() if profile.topologies]
+    raise WeightsError(
+        f"weights of {backbone}: expected no topology, which only {', '.join(having)} has several "
+        f"of, found {text!r} {where}; leave it out"
+    )
+
+
+def _topology_entry(data: bytes) -> str | None:
+    """What a safetensors file says of its topology, in the metadata at its head, if it does."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    try:
+        text = json.loads(data[8:end])["__metadata__"]["topology"]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        # One that is not even a safetensors file is refused when it is loaded.
+        return None
+    return text if isinstance(text, str) else None
 
 
 def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:

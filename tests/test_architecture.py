@@ -39,7 +39,7 @@ LAYERS = [
     },
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "targets", "perceptual", "output", "manifest", "records", "fields"},
-    {"plan", "objective", "rulers", "lease", "thumbnails", "facets", "serve"},
+    {"plan", "objective", "rulers", "lease", "thumbnails", "facets", "serve", "topology"},
     {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
     {"batch", "probe", "progress", "runs", "pages", "shards"},
     {"gallery"},

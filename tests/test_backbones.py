@@ -1,18 +1,22 @@
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from nst.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
 from nst.errors import WeightsError
-from nst.profiles import PROFILES
+from nst.job import Pooling
+from nst.profiles import PROFILES, TOPOLOGIES, Topology
 from nst.winograd import WinogradConv2d
 from tests.helpers import ROOT, picture_tensor, random_state, vgg16, with_random_norms
+from tests.plain_resnet import plain_resnet50, sample_photos
 
 CPU = torch.device("cpu")
 
@@ -93,6 +97,67 @@ def test_strides_of_the_profile_are_those_of_the_network(loaded: Loaded) -> None
         assert features.shape[2:] == (64 // stride, 96 // stride), layer
 
 
+@pytest.fixture(scope="module")
+def resnet() -> dict[str, Tensor]:
+    return with_random_norms(random_state("resnet50"))
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("size", [(64, 96), (49, 75)])
+def test_either_topology_gives_the_features_of_a_plain_forward_pass(
+    resnet: Mapping[str, Tensor], topology: Topology, pooling: Pooling, size: tuple[int, int]
+) -> None:
+    layers = PROFILES["resnet50"].layers
+    images = torch.stack([picture_tensor(*size, seed=seed) for seed in (0, 1)])
+    backbone = load_backbone(
+        "resnet50", resnet, layers, device=CPU, pooling=pooling, topology=topology
+    )
+    with torch.no_grad():
+        expected = plain_resnet50(resnet, images, topology, pooling=pooling)
+        found = backbone(images)
+    assert set(found) == set(expected) == set(layers)
+    for layer, features in found.items():
+        assert features.shape == expected[layer].shape
+        assert relative(features, expected[layer]) < 1e-4, layer
+
+
+def test_the_topologies_differ_from_the_first_pooling_on_and_torchvisions_is_the_usual(
+    resnet: Mapping[str, Tensor],
+) -> None:
+    layers = PROFILES["resnet50"].layers
+    images = picture_tensor(64, 96)[None]
+    choices: tuple[Topology | None, ...] = (None, "torchvision", "caffe")
+    with torch.no_grad():
+        usual, torchvision, caffe = (
+            load_backbone("resnet50", resnet, layers, device=CPU, topology=topology)(images)
+            for topology in choices
+        )
+    for layer in layers:
+        assert torch.equal(usual[layer], torchvision[layer])
+        assert caffe[layer].shape == usual[layer].shape
+    assert torch.equal(caffe["relu1"], usual["relu1"])
+    for layer in layers[1:]:
+        assert relative(caffe[layer], usual[layer]) > 0.1, layer
+
+
+@pytest.mark.skipif(
+    "NST_RESNET50_WEIGHTS" not in os.environ,
+    reason="NST_RESNET50_WEIGHTS names no file of He et al.'s ResNet-50",
+)
+def test_the_real_file_gives_the_features_of_a_plain_forward_pass() -> None:
+    state = safetensors.torch.load_file(os.environ["NST_RESNET50_WEIGHTS"])
+    layers = [layer for layer in PROFILES["resnet50"].layers if not layer.startswith("layer4")]
+    images = sample_photos("content/*.jpg", 96)
+    backbone = load_backbone("resnet50", state, layers, device=CPU, topology="caffe")
+    with torch.no_grad():
+        expected = plain_resnet50(state, images, "caffe")
+        found = backbone(images)
+    assert set(found) == set(expected) == set(layers)
+    for layer, features in found.items():
+        assert relative(features, expected[layer]) < 1e-4, layer
+
+
 def test_loading_leaves_the_weights_as_they_were() -> None:
     state = with_random_norms(random_state("resnet50"))
     before = {key: value.clone() for key, value in state.items()}
@@ -124,12 +189,15 @@ def test_average_pooling_gives_other_features_of_the_same_shape(
         assert relative(average[layer], largest[layer]) > 0.05, layer
 
 
-def test_average_pooling_leaves_a_constant_as_it_is_up_to_the_edge() -> None:
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_average_pooling_leaves_a_constant_as_it_is_up_to_the_edge(topology: Topology) -> None:
     """What lies beyond the picture is not counted."""
     state = random_state("resnet50")
     state["conv1.weight"].zero_()
     state["bn1.bias"].fill_(2.0)
-    backbone = load_backbone("resnet50", state, ("layer1.0",), device=CPU, pooling="avg")
+    backbone = load_backbone(
+        "resnet50", state, ("layer1.0",), device=CPU, pooling="avg", topology=topology
+    )
     pooled = backbone._stages[3](backbone._stages[0](torch.zeros(1, 3, 49, 75)))
     torch.testing.assert_close(pooled, torch.full_like(pooled, 2.0))
 
@@ -202,6 +270,24 @@ def _embedded_state() -> dict[str, Tensor]:
     from nst.weights import load_state, obtain
 
     return dict(load_state(obtain("vgg16")))
+
+
+@pytest.mark.parametrize(
+    ("name", "deepest", "beyond"),
+    [("resnet50", "layer3.5", ("layer4",)), ("vgg16", "relu4_2", ("features.21", "features.24"))],
+)
+def test_a_file_may_end_after_the_deepest_layer_used(
+    name: str, deepest: str, beyond: tuple[str, ...]
+) -> None:
+    whole = random_state(name)
+    cut = {key: value for key, value in whole.items() if not key.startswith(beyond)}
+    image = picture_tensor(64, 64)[None]
+    features = load_backbone(name, cut, (deepest,), device=CPU)(image)[deepest]
+    expected = load_backbone(name, whole, (deepest,), device=CPU)(image)[deepest]
+    assert torch.equal(features, expected)
+    below = PROFILES[name].layers[PROFILES[name].layers.index(deepest) + 1]
+    with pytest.raises(WeightsError, match=rf"'{beyond[0]}\..*down to {below}"):
+        load_backbone(name, cut, (below,), device=CPU)
 
 
 def test_a_missing_key_is_named() -> None:

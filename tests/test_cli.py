@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 
 from nst import cli
 from nst.errors import NotFoundError
@@ -18,7 +19,7 @@ from nst.metadata import record_of
 from nst.output import failure
 from nst.reports import RunReport
 from tests.galleries import record
-from tests.helpers import ROOT, csv_bytes, job, row, write_project
+from tests.helpers import ROOT, csv_bytes, job, random_state, row, write_project
 from tests.test_finish import write_output
 
 
@@ -261,6 +262,19 @@ def test_weights_are_listed_with_how_to_get_the_missing_ones(
     assert "resnet50: missing" in done.stdout
     assert f"put that file at {tmp_path}/hub/checkpoints/resnet50" in done.stdout
     assert "--weights resnet50=FILE-OR-URL" in done.stdout
+
+
+def test_weights_are_listed_with_their_topology(tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    safetensors.torch.save_file(random_state("resnet50"), path, {"topology": "caffe"})
+    done = nst("weights", "--weights", f"resnet50={path}")
+    assert f"resnet50: file, {path}\n" in done.stdout
+    assert "    topology caffe\n" in done.stdout
+    done = nst("weights", "--weights", f"resnet50={path}#topology=keras")
+    assert (
+        "resnet50: missing\n    --weights: weights of resnet50: expected torchvision or caffe"
+        in (done.stdout)
+    )
 
 
 def test_a_run_and_what_verifies_it_answer_machines_with_one_document(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from nst.metadata import record_of
 from nst.output import failure
 from nst.plan import Plan
 from nst.reports import RunReport
+from nst.weights import WeightsFile
 from tests.helpers import job
 from tests.test_estimate import CPU, groups
 from tests.test_plan import WEIGHTS
@@ -120,13 +121,19 @@ def test_an_audit_is_told() -> None:
 
 
 def test_weights_are_told_with_how_to_get_the_missing_ones() -> None:
+    caffe = WeightsFile(backbone="resnet50", origin="file", uri="/r", digest="d", topology="caffe")
     found = [
         backbone_weights("vgg16", WEIGHTS["vgg16"]),
+        backbone_weights("resnet50", caffe),
         backbone_weights("vgg19", WeightsError("put it there")),
     ]
     assert read(WeightsDocument(backbones=found))["backbones"] == [
-        {"backbone": "vgg16", "origin": "file", "uri": "/vgg16", "sha256": "w", "error": None},
-        {"backbone": "vgg19", "origin": None, "uri": None, "sha256": None, "error": "put it there"},
+        {"backbone": "vgg16", "origin": "file", "uri": "/vgg16", "sha256": "w"}
+        | {"topology": None, "error": None},
+        {"backbone": "resnet50", "origin": "file", "uri": "/r", "sha256": "d"}
+        | {"topology": "caffe", "error": None},
+        {"backbone": "vgg19", "origin": None, "uri": None, "sha256": None}
+        | {"topology": None, "error": "put it there"},
     ]
 
 

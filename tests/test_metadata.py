@@ -70,16 +70,18 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
 
 
 def test_the_metadata_of_earlier_releases_is_read() -> None:
-    """None was told of the columns that came with the fourth schema and the fifth."""
-    data = metadata.metadata_to_parquet([metadata.record_of(job(), OK)], [])
-    new = ["thumbnail", "color"]
+    """None was told of the columns that came with the fourth schema, or later."""
+    made = replace(OK, weights_topology="torchvision")
+    data = metadata.metadata_to_parquet([metadata.record_of(job(), made)], [])
+    new = ["thumbnail", "color", "weights_topology"]
     new += ["lpips_grey", "cfsd", "style_distance", "color_distance", "noise"]
+    new += ["contrast_loss", "noise_loss"]
     table = pq.read_table(pa.BufferReader(data)).drop_columns(new)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     (record,) = metadata.metadata_from_parquet(sink.getvalue().to_pybytes())
     unknown: dict[str, Any] = dict.fromkeys(new)
-    assert record.outcome == replace(OK, **unknown)
+    assert record.outcome == replace(made, **unknown)
 
 
 def test_an_empty_table_has_all_its_columns() -> None:

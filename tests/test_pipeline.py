@@ -289,6 +289,45 @@ def test_the_embedded_weights_are_found_where_there_is_no_network(
     assert not (tmp_path / "torch").exists()
 
 
+def test_a_file_of_another_topology_paints_other_pictures_and_the_metadata_say_so(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(random_state("resnet50"), path)
+    manifest = write_project(tmp_path / "in", [row(id="one", backbone="resnet50"), row(id="two")])
+    output = tmp_path / "out"
+
+    def to_make(choice: str) -> list[str]:
+        chosen = settings(output, weights={"resnet50": choice})
+        groups = pipeline.make_plan(str(manifest), chosen).groups
+        return [planned.job.id for group in groups for planned in group.jobs]
+
+    run(manifest, output, weights={"resnet50": str(path)})
+    assert [r.outcome.weights_topology for r in records(output)] == ["torchvision", None]
+    before = pixels(output, "one")
+    assert to_make(f"{path}#topology=torchvision") == []
+    assert to_make(f"{path}#topology=caffe") == ["one"]
+    run(manifest, output, weights={"resnet50": f"{path}#topology=caffe"})
+    assert [r.outcome.weights_topology for r in records(output)] == ["caffe", None]
+    assert (pixels(output, "one") != before).any()
+    assert to_make(f"{path}#topology=caffe") == []
+    assert to_make(str(path)) == ["one"]
+
+
+def test_a_weights_file_may_end_after_the_deepest_layer_of_any_row(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    state = random_state("resnet50")
+    cut = {key: value for key, value in state.items() if not key.startswith("layer4")}
+    safetensors.torch.save_file(cut, path)
+    chosen = {"resnet50": str(path)}
+    cells = row(id="one", backbone="resnet50")
+    assert run(write_project(tmp_path / "a", [cells]), tmp_path / "out", weights=chosen).num_ok == 1
+    deeper = row(id="two", backbone="resnet50", style_layers="layer4.1")
+    manifest = write_project(tmp_path / "b", [cells, deeper])
+    with pytest.raises(ConfigError, match=r"--weights: .*'layer4\.0\..*down to layer4\.1"):
+        run(manifest, tmp_path / "out-b", weights=chosen)
+
+
 @pytest.mark.parametrize("backbone", ["vgg19", "resnet50"])
 def test_a_bad_weights_file_of_ones_own_is_refused_before_any_work(
     tmp_path: Path, backbone: str

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from nst.job import Job, PictureParams, job_key
 from nst.plan import Input, PlannedJob, in_portions, make_groups
+from nst.profiles import Topology
 from nst.weights import WeightsFile
 from tests.helpers import job
 
@@ -121,3 +122,15 @@ def test_a_key_is_of_all_that_decides_the_pixels_and_of_nothing_else() -> None:
         key(replace(one, params=PictureParams(seed=1))),
     ]
     assert len({key(), *others}) == 12
+
+
+def test_a_key_is_of_the_topology_where_it_is_not_the_usual_one() -> None:
+    """So that what earlier releases painted, which knew no other, is not painted again."""
+    one = job(backbone="resnet50")
+    digests = {uri: uri for uri in one.inputs}
+
+    def key(topology: Topology | None) -> str:
+        return job_key(one, digests=digests, weights_digest="w", topology=topology)
+
+    assert key("torchvision") == key(None) == job_key(one, digests=digests, weights_digest="w")
+    assert key("caffe") != key(None)

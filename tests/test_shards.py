@@ -188,6 +188,9 @@ def test_weights_are_those_of_this_machine_and_the_same_as_the_drivers(tmp_path:
     assert found.weights == here
     with pytest.raises(WeightsError, match=f"expected the sha256 of the driver's, {'d' * 64}"):
         shards.with_local_weights([group("1", ["one"])], settings)
+    there = replace(there, weights=replace(here, topology="caffe"))
+    with pytest.raises(WeightsError, match="the topology of the driver's, caffe, found None"):
+        shards.with_local_weights([there], settings)
 
 
 def test_what_a_lost_attempt_has_recorded_is_left_out_and_the_rest_is_given_up(

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from nst import weights
-from nst.backbones import check_state
+from nst.backbones import load_backbone
 from nst.errors import WeightsError
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from tests.forged import harmful_weights
@@ -46,7 +46,7 @@ def test_both_vggs_are_embedded_and_their_digests_are_those_of_their_notices(
     assert file.digest in notice
     state = weights.load_state(file)
     assert len(state) == 2 * num_convs
-    check_state(backbone, state)
+    load_backbone(backbone, state, PROFILES[backbone].layers, device=torch.device("cpu"))
 
 
 def test_the_default_backbone_needs_no_download() -> None:
@@ -177,6 +177,7 @@ def test_torchvisions_cache_is_used(
     assert path.parent == torch_home / "hub/checkpoints"
     file = weights.obtain(backbone, "torchvision")
     assert (file.origin, file.uri) == ("torchvision", str(path))
+    assert file.topology == ("torchvision" if backbone == "resnet50" else None)
     assert torch.equal(weights.load_state(file)["a"], torch.ones(1))
 
 
@@ -210,6 +211,77 @@ def test_a_file_is_held_to_the_digest_behind_its_name(tmp_path: Path) -> None:
 def test_half_a_digest_is_refused(tmp_path: Path, pin: str) -> None:
     with pytest.raises(WeightsError, match="expected the 64 hexadecimal digits"):
         weights.obtain("vgg19", f"{tmp_path}/a.pth#sha256={pin}")
+
+
+def saved_as(path: Path, topology: str | None) -> str:
+    """A safetensors file that says this of itself, and its path."""
+    metadata = None if topology is None else {"topology": topology}
+    safetensors.torch.save_file({"a": torch.ones(1)}, path, metadata)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("in_the_file", "behind_it", "topology", "said_by"),
+    [
+        (None, "", "torchvision", None),
+        ("torchvision", "", "torchvision", "file"),
+        ("caffe", "", "caffe", "file"),
+        ("caffe: stride 2 on the first convolution", "", "caffe", "file"),
+        (None, "#topology=caffe", "caffe", "user"),
+        ("caffe", "#topology=torchvision", "torchvision", "user"),
+        ("another", "#topology=caffe", "caffe", "user"),
+    ],
+)
+def test_the_topology_is_what_the_user_says_or_else_the_file_or_else_the_usual_one(
+    tmp_path: Path, in_the_file: str | None, behind_it: str, topology: str, said_by: str | None
+) -> None:
+    path = saved_as(tmp_path / "r.safetensors", in_the_file)
+    file = weights.obtain("resnet50", path + behind_it)
+    assert (file.uri, file.topology, file.topology_said_by) == (path, topology, said_by)
+
+
+def test_a_digest_and_a_topology_may_stand_behind_a_file_in_any_order(tmp_path: Path) -> None:
+    path = saved_as(tmp_path / "r#1.safetensors", None)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    for said in (f"#sha256={digest}#topology=caffe", f"#topology=caffe#sha256={digest}"):
+        file = weights.obtain("resnet50", path + said)
+        assert (file.uri, file.digest, file.topology) == (path, digest, "caffe")
+    with pytest.raises(WeightsError, match=f"sha256 {'0' * 64}, found {digest}"):
+        weights.obtain("resnet50", f"{path}#topology=caffe#sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "in_the_file", "behind_it", "said"),
+    [
+        ("resnet50", None, "#topology=keras", "torchvision or caffe behind #topology=, found 'ker"),
+        ("resnet50", None, "#topology=", "torchvision or caffe behind #topology=, found ''"),
+        ("resnet50", "v1.5", "", "torchvision or caffe in the metadata of .*, found 'v1.5'"),
+        ("resnet50", None, "#topology=caffe#topology=caffe", "once each"),
+        ("vgg16", None, "#topology=caffe", "only resnet50 has several of, found 'caffe' behind"),
+        ("vgg19", "caffe", "", "only resnet50 has several of, found 'caffe' in the metadata"),
+    ],
+)
+def test_a_topology_that_a_backbone_does_not_have_is_refused(
+    tmp_path: Path, backbone: str, in_the_file: str | None, behind_it: str, said: str
+) -> None:
+    path = saved_as(tmp_path / "r.safetensors", in_the_file)
+    with pytest.raises(WeightsError, match=f"weights of {backbone}: expected .*{said}"):
+        weights.obtain(backbone, path + behind_it)
+
+
+@pytest.mark.parametrize(
+    "head", [b"[" * 100_000, b"{}", b'{"__metadata__": []}', b'{"__metadata__": {"topology": 1}}']
+)
+def test_the_head_of_a_file_that_is_not_safetensors_says_nothing(
+    tmp_path: Path, head: bytes
+) -> None:
+    (tmp_path / "r.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    file = weights.obtain("resnet50", str(tmp_path / "r.safetensors"))
+    assert (file.topology, file.topology_said_by) == ("torchvision", None)
+
+
+def test_a_vgg_has_no_topology() -> None:
+    assert weights.obtain("vgg16").topology is None
 
 
 def test_the_official_weights_are_downloaded_through_torchvision(

@@ -72,6 +72,12 @@ def _pinned(bench: Bench, pin: str | None) -> Letter:
     return _refused(seen, f"with the sha256 {pin}, found {found}")
 
 
+def _topology(bench: Bench, name: str, *said: str) -> Letter:
+    """The embedded weights of VGG-16, which has no topologies, as one of them."""
+    data = weights.EMBEDDED["vgg16"].read_bytes()
+    return _refused(_with_weights(bench, data, "m.safetensors", pin=f"#topology={name}"), *said)
+
+
 def _truncated(bench: Bench, name: str) -> Letter:
     data = weights.EMBEDDED["vgg16"].read_bytes()
     if name.endswith(".pth"):
@@ -237,6 +243,8 @@ CASES: tuple[Case, ...] = (
     ),
     Case(61, "A", "another digest than the pin", lambda b: _pinned(b, "0" * 64)),
     Case(61, "OK", "the digest of the pin", lambda b: _pinned(b, None)),
+    Case(61, "A", "a topology of a VGG", lambda b: _topology(b, "caffe", "expected no topology")),
+    Case(61, "A", "two topologies", lambda b: _topology(b, "a#topology=b", "once each")),
     Case(62, "A", "half a safetensors file", lambda b: _truncated(b, "mine.safetensors")),
     Case(62, "A", "half a state dict", lambda b: _truncated(b, "mine.pth")),
     Case(62, "A", "a missing file", _missing),
