@@ -14,6 +14,8 @@ from nst.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
 from nst.errors import WeightsError
 from nst.job import Pooling
 from nst.profiles import PROFILES, TOPOLOGIES, Topology
+from nst.settings import Precision
+from nst.weights import EMBEDDED, load_state, obtain
 from nst.winograd import WinogradConv2d
 from tests.helpers import ROOT, picture_tensor, random_state, vgg16, with_random_norms
 from tests.plain_resnet import plain_resnet50, sample_photos
@@ -83,6 +85,21 @@ def test_every_layer_equals_what_torchvisions_own_forward_gives(
     for layer, features in ours.items():
         assert features.shape == expected[layer].shape
         assert relative(features, expected[layer]) < 1e-4, layer
+
+
+@pytest.mark.parametrize("name", sorted(EMBEDDED))
+@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-4), ("bfloat16", 0.03)])
+def test_embedded_weights_give_what_torchvisions_own_forward_gives(
+    name: str, precision: Precision, most: float
+) -> None:
+    """Features of the original VGG-19 go up to 25,000, a hundred times those of torchvision's."""
+    state = {key: value.float() for key, value in load_state(obtain(name)).items()}
+    images = picture_tensor(49, 75)[None]
+    expected = torchvisions_own(name, state, images)
+    layers = PROFILES[name].layers
+    ours = load_backbone(name, state, layers, device=CPU, precision=precision)(images)
+    for layer in layers:
+        assert relative(ours[layer], expected[layer]) < most, layer
 
 
 def test_convolutions_take_the_form_that_is_fast_and_batch_norms_are_gone(loaded: Loaded) -> None:
@@ -267,8 +284,6 @@ def test_features_are_not_changed_by_what_comes_after_them() -> None:
 
 
 def _embedded_state() -> dict[str, Tensor]:
-    from nst.weights import load_state, obtain
-
     return dict(load_state(obtain("vgg16")))
 
 

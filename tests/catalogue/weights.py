@@ -241,6 +241,17 @@ CASES: tuple[Case, ...] = (
         "no numbers",
         lambda b: _other_state(b, "features.0.weight", torch.full(_SHAPE, torch.nan), "not finite"),
     ),
+    Case(
+        60,
+        "A",
+        "codes without a table",
+        lambda b: _other_state(
+            b,
+            "features.0.weight.codes",
+            torch.zeros(_SHAPE, dtype=torch.uint8),
+            "expected features.0.weight.table beside features.0.weight.codes, found none",
+        ),
+    ),
     Case(61, "A", "another digest than the pin", lambda b: _pinned(b, "0" * 64)),
     Case(61, "OK", "the digest of the pin", lambda b: _pinned(b, None)),
     Case(61, "A", "a topology of a VGG", lambda b: _topology(b, "caffe", "expected no topology")),
