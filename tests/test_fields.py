@@ -59,7 +59,6 @@ def test_titles_are_words_and_which_way_is_better_is_known() -> None:
         "lpips",
         "lpips_grey",
         "cfsd",
-        "style_distance",
         "color_distance",
         "noise",
         "seconds",
