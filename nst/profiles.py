@@ -143,7 +143,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        content_reach=1.63,
+        content_reach=1.5,
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
