@@ -269,8 +269,10 @@ def test_a_section_takes_the_place_of_the_one_before_and_leaves_the_others() -> 
     assert section_of(text, "Planning") == "old\n"
     assert section_of(text, "None") is None
     changed = in_place(text, "Planning", "new\n")
-    assert changed == "# Benchmark\n\nIt.\n\n## The batch\n\nrows\n\n## Planning\n\nnew\n"
+    assert changed == "# Benchmark\n\nIt.\n\n## Planning\n\nnew\n\n## The batch\n\nrows\n"
     assert in_place(changed, "Planning", "new\n") == changed
+    assert in_place(changed, "The batch", "others\n") == changed.replace("rows", "others")
+    assert in_place(changed, "Another", "it\n") == changed + "\n## Another\n\nit\n"
 
 
 def test_planning_is_measured_on_an_output_in_which_every_other_row_is_done(tmp_path: Path) -> None:
