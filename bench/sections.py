@@ -14,12 +14,6 @@ def in_place(text: str, title: str, body: str) -> str:
     return text[: found.start()] + section + ("\n" + after if after else "")
 
 
-def section_of(text: str, title: str) -> str | None:
-    """What stands below `## title`, up to the next section; None where there is no such section."""
-    found = _pattern(title).search(text)
-    return found[1].strip("\n") + "\n" if found else None
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns are even as text too."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -32,4 +26,4 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _pattern(title: str) -> re.Pattern[str]:
-    return re.compile(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    return re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
