@@ -1,19 +1,14 @@
-"""What the machine can do, and how much of that an evaluation of the loss asks for."""
+"""The machine that something was measured on, and what it can do."""
 
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
-
-from bench.score import losses, targets
 
 _MATRIX_SIZE = 2048
 _NUM_PRODUCTS = 20
@@ -47,20 +42,6 @@ def look_at(device: torch.device) -> Machine:
         float32_gflops=_matrix_gflops(torch.float32, device),
         bfloat16_gflops=_matrix_gflops(torch.bfloat16, device),
     )
-
-
-def evaluation_gflop(content: Tensor, style: Tensor, weights: Mapping[str, Tensor]) -> float:
-    """1e9 operations of one evaluation: both losses and their gradient with respect to the image.
-
-    Counted on the plain network, each convolution as its definition has it: an engine that gets the
-    same by fewer multiplications is credited with all of them.
-    """
-    target = targets(content, style, weights)
-    image = content.clone().requires_grad_(True)
-    with FlopCounterMode(display=False) as counter:
-        content_loss, style_loss = losses(image, target, weights)
-        torch.autograd.grad(content_loss + style_loss, image)
-    return float(counter.get_total_flops()) / 1e9
 
 
 def _matrix_gflops(dtype: torch.dtype, device: torch.device) -> float:

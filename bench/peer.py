@@ -7,6 +7,7 @@ for each process.
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from bench.pairs import Pair, Settings
 from bench.process import Usage, measured
+from nst.weights import load_state, obtain
 
 REQUIREMENT = "neural-style==0.5.7"
 _FOLDER = Path(__file__).parent / ".peer"
@@ -23,7 +25,7 @@ _PEER_MEAN = (123.68, 116.779, 103.939)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 # The peer tells the network from the file's whole path, so it is only ever given this bare name.
-_WEIGHTS_NAME = "vgg16.pth"
+_WEIGHTS_NAME = "vgg19.pth"
 
 
 def install() -> Path:
@@ -59,25 +61,33 @@ def peer_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def save_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Put the weights where `run` with the same folder finds them."""
-    torch.save(peer_weights(weights), folder / _WEIGHTS_NAME)
+def save_weights(folder: Path) -> None:
+    """Put the embedded VGG-19, with which ours paints too, where `run` in the same folder finds it."""
+    torch.save(peer_weights(load_state(obtain("vgg19"))), folder / _WEIGHTS_NAME)
 
 
-def run(
-    pair: Pair, output: str, settings: Settings, *, folder: Path, path: Path
-) -> tuple[Usage, float]:
-    """Make a picture in a process of its own; what that took, and the seconds of its loop alone.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A picture in a file; what its process took, and the seconds of its loop alone."""
 
-    The pair's pictures are in `folder`, where `output` goes; `path` is a folder or a wheel.
+    picture: Path
+    usage: Usage
+    loop_s: float
+
+
+def run(pair: Pair, settings: Settings, *, style_weight: float, folder: Path, path: Path) -> Made:
+    """Make a picture in a process of its own.
+
+    The pair's pictures are in `folder`, where the new one goes; `path` is a folder or a wheel.
     """
+    output = f"peer-{pair.id}.png"
     options = {
         "content_image": pair.content_file,
         "style_image": pair.style_file,
         "output_image": output,
         "image_size": settings.size_px,
         "model_file": _WEIGHTS_NAME,
-        "style_weight": settings.peer_style_weight,
+        "style_weight": style_weight,
         "tv_weight": 0,
         "init": "image",
         "optimizer": "lbfgs",
@@ -99,7 +109,8 @@ def run(
     )
     begins_s = next(line.at_s for line in usage.lines if line.text.startswith(_LOOP_BEGINS))
     # Its last evaluation writes the picture, so what leaving the process takes is not counted.
-    return usage, (folder / output).stat().st_mtime - begins_s
+    loop_s = (folder / output).stat().st_mtime - begins_s
+    return Made(picture=folder / output, usage=usage, loop_s=loop_s)
 
 
 def _device_options(device: str) -> dict[str, object]:

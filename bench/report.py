@@ -1,45 +1,41 @@
 """What was measured, as values, and as Markdown."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, geometric_mean
 
 from bench.machine import Machine
 from bench.pairs import Pair, Settings
-from bench.score import Score
+from bench.score import TOLERANCE, Score
 from bench.sections import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One picture in a process of its own: `loop_s` of the `process_s` went into optimising it.
-
-    `weight` is what told the losses apart: of the style for the peer, of the content for ours.
-    """
+    """One picture in a run of its own: `loop_s` of the `process_s` went into optimising it."""
 
     evaluations: int
-    weight: float
     loop_s: float
     process_s: float
     peak_mb: float
     score: Score
 
-    @property
-    def evaluations_per_s(self) -> float:
-        return self.evaluations / self.loop_s
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Both programs on one pair; `ours` has all the steps there may be where none were enough."""
+    """Both programs on one pair; the ratios say how many times as long the peer takes."""
 
     pair: Pair
-    evaluation_gflop: float
     peer: Run
     ours: Run
 
     @property
-    def is_reached(self) -> bool:
+    def is_as_good(self) -> bool:
         return self.ours.score.is_as_good_as(self.peer.score)
+
+    @property
+    def process_ratio(self) -> float:
+        return self.peer.process_s / self.ours.process_s
 
     @property
     def loop_ratio(self) -> float:
@@ -48,184 +44,245 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A picture of the batch."""
+    """The picture of a pair, by its score."""
 
     pair: Pair
     score: Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """One `nst run` of several pictures from cold, and one of a single picture."""
+class Trial:
+    """The peer's pictures with one style weight, and their `distance` from ours."""
 
-    mean_steps: float
-    process_s: float
+    style_weight: float
     pictures: tuple[Scored, ...]
-    single_process_s: float
-    single_peak_mb: float
+    distance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """How the peer's style weight was `chosen`; without trials it was given. `goals` are ours."""
+
+    evaluations: int
+    chosen: float
+    goals: tuple[Scored, ...]
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One `nst run` of all pairs from cold."""
+
+    process_s: float
+    peak_mb: float
+    pictures: tuple[Scored, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All of it."""
+    """All of it. `precision` is what ours computed in; the peer knows float32 only."""
 
     machine: Machine
     settings: Settings
+    precision: str
+    sweep: Sweep
     comparisons: tuple[Comparison, ...]
     batch: Batch
 
-    def reached(self) -> list[Comparison]:
-        """The pairs on which ours is as good as the peer's."""
-        return [comparison for comparison in self.comparisons if comparison.is_reached]
+    def num_as_good(self) -> int:
+        """On how many pairs ours is as good as the peer's."""
+        return sum(comparison.is_as_good for comparison in self.comparisons)
 
-    def loop_ratio(self) -> float | None:
-        """How many times as long the peer takes, a geometric mean over the pairs reached."""
-        ratios = [c.loop_ratio for c in self.reached()]
-        return geometric_mean(ratios) if ratios else None
+    def peer_num_as_good(self) -> int:
+        """On how many pairs the peer's is as good as ours."""
+        return sum(c.peer.score.is_as_good_as(c.ours.score) for c in self.comparisons)
 
-    def process_ratio(self) -> float | None:
-        """The same of whole processes, of which starting and loading are a part."""
-        ratios = [c.peer.process_s / c.ours.process_s for c in self.reached()]
-        return geometric_mean(ratios) if ratios else None
+    def process_ratio(self) -> float:
+        """How many times as long the peer takes, a geometric mean over all pairs."""
+        return geometric_mean(comparison.process_ratio for comparison in self.comparisons)
+
+    def loop_ratio(self) -> float:
+        """The same of the optimisation alone."""
+        return geometric_mean(comparison.loop_ratio for comparison in self.comparisons)
+
+    def peer_batch_s(self) -> float:
+        """What a loop in a shell takes for all pairs: a process for each."""
+        return sum(comparison.peer.process_s for comparison in self.comparisons)
 
     def peer_pictures_per_hour(self) -> float:
-        """What a loop in a shell gets, a process for each picture, at the rate of those measured."""
-        return 3600 / fmean(comparison.peer.process_s for comparison in self.comparisons)
+        return 3600 * len(self.comparisons) / self.peer_batch_s()
 
     def our_pictures_per_hour(self) -> float:
         return 3600 * len(self.batch.pictures) / self.batch.process_s
 
-    def peer_gflops(self) -> float:
-        """1e9 operations of direct convolution a second in the loop, a mean over the pairs."""
-        return fmean(c.evaluation_gflop * c.peer.evaluations_per_s for c in self.comparisons)
-
-    def our_gflops(self) -> float:
-        """The same of ours."""
-        return fmean(c.evaluation_gflop * c.ours.evaluations_per_s for c in self.comparisons)
+    def batch_deviation(self) -> float:
+        """The most by which a ruler of a picture differs between the batch and its own run."""
+        alone = {comparison.pair: comparison.ours.score for comparison in self.comparisons}
+        pairs = [(one.score, alone[one.pair]) for one in self.batch.pictures]
+        ratios = [a.lpips / b.lpips for a, b in pairs] + [a.style / b.style for a, b in pairs]
+        return max(abs(ratio - 1) for ratio in ratios)
 
 
 def to_markdown(report: Report) -> str:
-    """The whole report; also what is printed, so its columns are even."""
-    machine, settings, batch = report.machine, report.settings, report.batch
-    num_reached, num_pairs = len(report.reached()), len(report.comparisons)
-    return f"""# Benchmark
-
-nst against `neural-style` 0.5.7 (neural-style-pt): the same decoded pixels, VGG-16 weights and layers; the peer starts from the content, ours from it in the style's colours; {settings.size_px} px.
+    """The section of the report; also what is printed, so its columns are even."""
+    machine, settings = report.machine, report.settings
+    return f"""`nst run` against `neural-style` 0.5.7 (neural-style-pt): what a user gets from either, at {settings.size_px} px, from the same files and the original weights of VGG-19.
 {machine.processor}, {machine.num_cores} cores, {machine.num_threads} threads, on {machine.device}; torch {machine.torch_version}; {machine.date}, commit {machine.commit}.
+nst computed in {report.precision}, the peer in float32. Products of 2048 x 2048 matrices get {machine.float32_gflops:.0f} GFLOP/s in float32 here, {machine.bfloat16_gflops:.0f} in bfloat16.
 
-## Time to equal quality
+nst: a manifest of `content` and `style`, `--set size={settings.size_px}`, all else the defaults; nothing is searched for. The peer: L-BFGS, {settings.evaluations} evaluations, from the content,
+style weight {report.sweep.chosen:g} for all pairs, no total variation, all else its defaults.
 
-The peer makes {settings.evaluations} evaluations with L-BFGS, style weight {settings.peer_style_weight:g}, no total variation, all else its defaults. Its
-balance of content and style, in units of its own, is another for each pair; so for ours the content weight is searched for with which its
-8-bit picture is as good in both losses after the fewest steps. With these it is timed from scratch in a process of its own, and scored again. One that is not as good counts as failed.
-Loop: the optimisation alone; ours includes its targets, the peer's does not. Losses: 0 is the content, and the style.
+**The peer takes {report.process_ratio():.1f} times as long as nst by whole processes, and {report.loop_ratio():.1f} times as long in the loop: geometric means over {_pairs(len(report.comparisons))}.**
+**{_verdict(report)}**
 
-{table(_PAIR_HEADER, [_pair_row(comparison) for comparison in report.comparisons])}
+### Time of one picture
 
-**Geometric mean over the {num_reached} of {num_pairs} pairs reached: {_times(report.loop_ratio())} in the loop, {_times(report.process_ratio())} as whole processes.**
+Process: a program from cold to its end, with one pair; both had run once before, so that their files were in the system's cache. Loop: the optimisation;
+that of nst includes finding the targets of content and style, that of the peer does not.
+MB: the most memory that all processes of a run had resident together, in 1e6 bytes; what a GPU holds is not in it.
 
-## Throughput, memory, use of the machine
+{table(_TIME_HEADER, [_time_row(comparison) for comparison in report.comparisons])}
+
+### What came of it
+
+Rulers that neither program optimised, by another network, torchvision's VGG-16; less is better. LPIPS (v0.1): 0 is the content. Style: the mean of
+||G - A||^2 / ||A||^2 over relu1_1 to relu5_1 with the Grams G of the picture and A of the style; 0 is the style. As good: in both at most {TOLERANCE:.0%} more.
+
+{table(_RULER_HEADER, [_ruler_row(comparison) for comparison in report.comparisons])}
+
+{table(["ruler", "peer better", "nst better"], _count_rows(report))}
+
+### A batch
+
+All {_pairs(len(report.batch.pictures))} in one `nst run`, with start and gallery, against the peer's loop in a shell: the sum of its processes above. In the batch each picture
+scores the same in both rulers as by itself, within {report.batch_deviation():.1%}.
 
 {table(["", "peer", "nst"], _summary_rows(report))}
 
-{table(["target", "reached", "met"], _target_rows(report))}
-{_limit(machine)}
-Pictures an hour: the peer at the rate of its processes above, one for each picture; ours one `nst run` of {len(batch.pictures)} pictures
-in {batch.process_s:.1f} s, {batch.mean_steps:.0f} steps each in the mean, with start, decoding, encoding and gallery. One picture of ours in a run of its own took {batch.single_process_s:.1f} s.
-Share: evaluations a second, times the operations of one by direct convolution, by what a product of 2048 x 2048 matrices
-gets here: {machine.float32_gflops:.0f} GFLOP/s in float32, {machine.bfloat16_gflops:.0f} in bfloat16. A faster algorithm for convolution is credited with all of them.
+### The peer's style weight
 
-## The batch
-
-{table(_BATCH_HEADER, _batch_rows(report))}
-"""
+{_sweep(report.sweep)}"""
 
 
-_TARGET = 10
-
-_PAIR_HEADER = [
-    *("content, style", "peer loop s", "process s", "content", "style"),
-    *("our weight", "steps", "loop s", "process s", "content", "style", "times as fast"),
+_TIME_HEADER = [
+    *("content, style", "peer process s", "loop s", "MB", "nst process s", "loop s", "MB"),
+    *("times as long: process", "loop"),
 ]
-_BATCH_HEADER = ["content, style", "content", "style", "as good as the peer's"]
+_RULER_HEADER = [
+    *("content, style", "peer LPIPS", "nst LPIPS", "peer style", "nst style"),
+    *("nst as good", "peer as good"),
+]
+_RULERS = (("LPIPS, to the content", "lpips"), ("style distance", "style"))
 
 
-def _pair_row(comparison: Comparison) -> list[str]:
-    peer, ours = comparison.peer, comparison.ours
+def _verdict(report: Report) -> str:
+    num_pairs, num_as_good = len(report.comparisons), report.num_as_good()
+    counts = (
+        f"By both rulers, nst's picture is as good as the peer's for {num_as_good} of "
+        f"{_pairs(num_pairs)}, and the peer's as good as nst's for {report.peer_num_as_good()}."
+    )
+    if num_as_good == num_pairs:
+        return counts
+    return f"{counts} So these are times to what each program makes, not to equal quality."
+
+
+def _time_row(comparison: Comparison) -> list[str]:
     return [
         _name(comparison.pair),
-        *(f"{peer.loop_s:.2f}", f"{peer.process_s:.2f}", *_losses(peer.score)),
-        f"{ours.weight:g}",
-        str(ours.evaluations),
-        *(f"{ours.loop_s:.2f}", f"{ours.process_s:.2f}", *_losses(ours.score)),
-        f"{comparison.loop_ratio:.1f}" if comparison.is_reached else "FAILED",
+        *_times_of(comparison.peer),
+        *_times_of(comparison.ours),
+        f"{comparison.process_ratio:.1f}",
+        f"{comparison.loop_ratio:.1f}",
     ]
 
 
+def _times_of(run: Run) -> list[str]:
+    return [f"{run.process_s:.2f}", f"{run.loop_s:.2f}", f"{run.peak_mb:.0f}"]
+
+
+def _ruler_row(comparison: Comparison) -> list[str]:
+    peer, ours = comparison.peer.score, comparison.ours.score
+    return [
+        _name(comparison.pair),
+        *(f"{peer.lpips:.3f}", f"{ours.lpips:.3f}", f"{peer.style:.4f}", f"{ours.style:.4f}"),
+        _yes(comparison.is_as_good),
+        _yes(peer.is_as_good_as(ours)),
+    ]
+
+
+def _count_rows(report: Report) -> list[list[str]]:
+    """How often each program's picture is the better one, by each ruler; a tie is neither's."""
+    rows = []
+    for title, ruler in _RULERS:
+        differences = [
+            getattr(c.ours.score, ruler) - getattr(c.peer.score, ruler) for c in report.comparisons
+        ]
+        peer, ours = (sum(sign * each > 0 for each in differences) for sign in (1, -1))
+        rows.append([title, str(peer), str(ours)])
+    return rows
+
+
 def _summary_rows(report: Report) -> list[list[str]]:
-    peer_mb = max(comparison.peer.peak_mb for comparison in report.comparisons)
+    batch, runs = report.batch, [(c.peer, c.ours) for c in report.comparisons]
+    peers, ours = zip(*runs, strict=True)
     return [
         [
             "pictures an hour",
             f"{report.peer_pictures_per_hour():.0f}",
             f"{report.our_pictures_per_hour():.0f}",
         ],
-        ["peak memory of one picture, MB", f"{peer_mb:.0f}", f"{report.batch.single_peak_mb:.0f}"],
-        ["share of the float32 peak", *_shares(report, report.machine.float32_gflops)],
-        ["share of the bfloat16 peak", *_shares(report, report.machine.bfloat16_gflops)],
+        ["seconds for all", f"{report.peer_batch_s():.1f}", f"{batch.process_s:.1f}"],
+        ["memory, MB", f"{_peak_mb(peers):.0f}", f"{batch.peak_mb:.0f}"],
+        ["memory for one picture, MB", f"{_peak_mb(peers):.0f}", f"{_peak_mb(ours):.0f}"],
+        ["evaluations of a picture", *(f"{_evaluations(runs):.0f}" for runs in (peers, ours))],
+        ["evaluations a second in the loop", *(f"{_rate(runs):.2f}" for runs in (peers, ours))],
     ]
 
 
-def _target_rows(report: Report) -> list[list[str]]:
-    loop, reached = report.loop_ratio(), report.reached()
-    rate = report.our_pictures_per_hour() / report.peer_pictures_per_hour()
-    peer_mb = max(comparison.peer.peak_mb for comparison in report.comparisons)
-    memory = report.batch.single_peak_mb / peer_mb
-    is_fast = loop is not None and loop >= _TARGET and len(reached) == len(report.comparisons)
-    return [
-        [f"{_TARGET} times as fast to equal quality", _times(loop), _met(is_fast)],
-        [f"{_TARGET} times the pictures an hour", f"{rate:.1f} times", _met(rate >= _TARGET)],
-        ["no more memory than the peer", f"{memory:.2f} times", _met(memory <= 1)],
+def _peak_mb(runs: Sequence[Run]) -> float:
+    return max(run.peak_mb for run in runs)
+
+
+def _evaluations(runs: Sequence[Run]) -> float:
+    return fmean(run.evaluations for run in runs)
+
+
+def _rate(runs: Sequence[Run]) -> float:
+    return geometric_mean(run.evaluations / run.loop_s for run in runs)
+
+
+def _sweep(sweep: Sweep) -> str:
+    if not sweep.trials:
+        return f"It was given as {sweep.chosen:g}, and no other was tried.\n"
+    rows = [
+        [f"{trial.style_weight:g}", *_means(trial.pictures), f"{trial.distance:.3f}"]
+        for trial in sweep.trials
     ]
+    rows.append(["nst", *_means(sweep.goals), ""])
+    weights = [trial.style_weight for trial in sweep.trials]
+    at_an_end = sweep.chosen in (min(weights), max(weights))
+    beyond = " It is the last of the list, and one beyond may be closer." if at_an_end else ""
+    return f"""Of a list, {sweep.chosen:g} is the one with which the peer's pictures come closest to those of nst, for the first {_pairs(len(sweep.goals))} after {sweep.evaluations} evaluations.{beyond}
+Distance: of LPIPS and of the natural logarithm of style together, as the length of a vector, in the mean over the pairs.
+
+{table(["style weight", "LPIPS, mean", "style, geometric mean", "distance"], rows)}
+"""
 
 
-def _limit(machine: Machine) -> str:
-    """What ours has to do without on a machine whose half precision gains nothing."""
-    if machine.bfloat16_gflops >= machine.float32_gflops:
-        return ""
-    return (
-        "\nThis machine multiplies bfloat16 slower than float32, so that ours runs in float32: half "
-        "the digits save nothing here.\n"
-    )
+def _means(pictures: Iterable[Scored]) -> list[str]:
+    scores = [one.score for one in pictures]
+    lpips = fmean(score.lpips for score in scores)
+    return [f"{lpips:.3f}", f"{geometric_mean(score.style for score in scores):.4f}"]
 
 
-def _met(is_met: bool) -> str:
-    return "yes" if is_met else "no"
+def _pairs(number: int) -> str:
+    return f"{number} pair" if number == 1 else f"{number} pairs"
 
 
-def _shares(report: Report, peak_gflops: float) -> list[str]:
-    return [f"{gflops / peak_gflops:.0%}" for gflops in (report.peer_gflops(), report.our_gflops())]
-
-
-def _batch_rows(report: Report) -> list[list[str]]:
-    peers = {comparison.pair: comparison.peer.score for comparison in report.comparisons}
-    rows = []
-    for one in report.batch.pictures:
-        if one.pair not in peers:
-            verdict = "not measured"
-        else:
-            verdict = "yes" if one.score.is_as_good_as(peers[one.pair]) else "FAILED"
-        rows.append([_name(one.pair), *_losses(one.score), verdict])
-    return rows
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
 
 
 def _name(pair: Pair) -> str:
     return f"{pair.content}, {pair.style}"
-
-
-def _losses(score: Score) -> list[str]:
-    return [f"{score.content:.4f}", f"{score.style:.4f}"]
-
-
-def _times(ratio: float | None) -> str:
-    return "not reached" if ratio is None else f"{ratio:.1f} times as fast"

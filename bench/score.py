@@ -1,11 +1,14 @@
-"""Picture -> how close it is to its content and to its style, in code that the engine has no part in.
+"""Picture -> how far it is from its content and from its style, by a network that painted neither.
 
-Losses and network are written out once more, so that no fault of the engine can flatter it.
+Both programs optimise losses of VGG-19; these rulers look through VGG-16. The network and the style
+distance are written out once more here, so that no fault of the engine can flatter it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import hypot, log
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -13,39 +16,49 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst.weights import load_state, obtain
+from nst.perceptual import lpips
+from nst.weights import load_lpips_heads, load_state, obtain
 
-CONTENT_LAYER = "relu4_2"
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
+# By how much one of the two may be worse in a picture that still counts as good.
+TOLERANCE = 0.05
 
 _CONVS_PER_BLOCK = (2, 2, 3, 3, 3)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+# LPIPS depends on the size of what it compares, so it gets one that is like what it was fitted to.
+_MAX_LPIPS_PX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Unitless losses: `content` 0 at the content, `style` 0 at the style, both 1 without features."""
+    """Unitless, the less the better: `lpips` is 0 at the content, `style` 0 at the style."""
 
-    content: float
+    lpips: float
     style: float
 
     def is_as_good_as(self, other: "Score") -> bool:
-        """Whether neither of the two is worse."""
-        return self.content <= other.content and self.style <= other.style
+        """Whether neither of the two is worse by more than TOLERANCE."""
+        worst = 1 + TOLERANCE
+        return self.lpips <= worst * other.lpips and self.style <= worst * other.style
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What a pair asks for: `content` [1,C,H,W] of the content layer, `grams` [C,C] by style layer."""
-
-    content: Tensor
-    grams: Mapping[str, Tensor]
+def distance(pairs: Iterable[tuple[Score, Score]]) -> float:
+    """How far apart two scores lie in LPIPS and the natural logarithm of style, in the mean."""
+    return fmean(hypot(a.lpips - b.lpips, log(a.style) - log(b.style)) for a, b in pairs)
 
 
-def load_weights() -> dict[str, Tensor]:
-    """The embedded VGG-16 in float32, under torchvision's keys."""
-    return {key: value.float() for key, value in load_state(obtain("vgg16")).items()}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruler:
+    """The embedded VGG-16 in float32, under torchvision's keys, and the heads of LPIPS."""
+
+    weights: Mapping[str, Tensor]
+    heads: tuple[Tensor, ...]
+
+
+def load_ruler() -> Ruler:
+    weights = {key: value.float() for key, value in load_state(obtain("vgg16")).items()}
+    return Ruler(weights=weights, heads=load_lpips_heads())
 
 
 def load_picture(path: Path) -> Tensor:
@@ -55,17 +68,22 @@ def load_picture(path: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
+def score(image: Tensor, content: Tensor, style: Tensor, ruler: Ruler) -> Score:
+    """Of an image and its content [1,3,H,W], and its style [1,3,h,w], in [0, 1]."""
+    with torch.no_grad():
+        to_content = lpips(
+            features(_at_lpips_size(image), ruler.weights),
+            features(_at_lpips_size(content), ruler.weights),
+            ruler.heads,
+        )
+        to_style = _style_distance(features(image, ruler.weights), features(style, ruler.weights))
+    return Score(to_content.item(), to_style.item())
+
+
 def features(images: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """VGG-16 (Simonyan and Zisserman) down to the last style layer: [B,3,H,W] in [0, 1] -> by layer."""
-    normalised = (images - images.new_tensor(_MEAN)[:, None, None]) / images.new_tensor(_STD)[
-        :, None, None
-    ]
-    found = {}
-    for layer, activations in _layers(normalised, weights):
-        found[layer] = activations
-        if layer == STYLE_LAYERS[-1]:
-            break
-    return found
+    """VGG-16 (Simonyan and Zisserman): [B,3,H,W] in [0, 1] -> by layer, each ReLU."""
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
+    return dict(_layers((images - mean) / std, weights))
 
 
 def _layers(x: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -80,35 +98,22 @@ def _layers(x: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Ten
         index += 1
 
 
-def targets(content: Tensor, style: Tensor, weights: Mapping[str, Tensor]) -> Targets:
-    """Of a content and a style, [1,3,H,W] and [1,3,h,w] in [0, 1]."""
-    with torch.no_grad():
-        of_style = features(style, weights)
-        return Targets(
-            content=features(content, weights)[CONTENT_LAYER],
-            grams={layer: _gram(of_style[layer]) for layer in STYLE_LAYERS},
-        )
+def _at_lpips_size(images: Tensor) -> Tensor:
+    """Images scaled down to a long edge of `_MAX_LPIPS_PX`, as they are where they are no larger."""
+    scale = _MAX_LPIPS_PX / max(images.shape[2:])
+    if scale >= 1:
+        return images
+    size = [max(1, round(side * scale)) for side in images.shape[2:]]
+    return F.interpolate(images, size, mode="area")
 
 
-def losses(image: Tensor, target: Targets, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Content and style loss of [1,3,H,W]: ||F-P||^2 / ||P-mean(P)||^2, mean of ||G-A||^2 / ||A||^2.
-
-    The mean of P is over positions; the mean of the style is over its layers.
-    """
-    found = features(image, weights)
-    spread = target.content - target.content.mean(dim=(2, 3), keepdim=True)
-    content = _energy(found[CONTENT_LAYER] - target.content) / _energy(spread)
-    style = [
-        _energy(_gram(found[layer]) - gram) / _energy(gram) for layer, gram in target.grams.items()
-    ]
-    return content, torch.stack(style).mean()
-
-
-def score(image: Tensor, target: Targets, weights: Mapping[str, Tensor]) -> Score:
-    """The losses of an image [1,3,H,W] as numbers."""
-    with torch.no_grad():
-        content, style = losses(image, target, weights)
-    return Score(content.item(), style.item())
+def _style_distance(of_image: Mapping[str, Tensor], of_style: Mapping[str, Tensor]) -> Tensor:
+    """Mean of ||G - A||^2 / ||A||^2 over STYLE_LAYERS, G and A the Grams of image and style."""
+    distances = []
+    for layer in STYLE_LAYERS:
+        target = _gram(of_style[layer])
+        distances.append(_energy(_gram(of_image[layer]) - target) / _energy(target))
+    return torch.stack(distances).mean()
 
 
 def _gram(activations: Tensor) -> Tensor:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 def in_place(text: str, title: str, body: str) -> str:
     """`text` with `body` as its section `## title`: in place of the one that it has, or at its end."""
-    return _without(text, title).rstrip("\n") + f"\n\n## {title}\n\n{body}"
-
-
-def section_of(text: str, title: str) -> str | None:
-    """What stands below `## title`, up to the next section; None where there is no such section."""
+    section = f"## {title}\n\n{body}"
     found = _pattern(title).search(text)
-    return found[1].strip("\n") + "\n" if found else None
+    if found is None:
+        return f"{text.rstrip()}\n\n{section}"
+    after = text[found.end() :]
+    return text[: found.start()] + section + ("\n" + after if after else "")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -26,9 +25,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def _without(text: str, title: str) -> str:
-    return _pattern(title).sub("", text)
-
-
 def _pattern(title: str) -> re.Pattern[str]:
-    return re.compile(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    return re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
