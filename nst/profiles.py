@@ -133,7 +133,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         name=name,
         layers=("relu1", *(f"layer{s}.{i}" for s, n in stages for i in range(n))),
         layer_strides=(2, *(2 ** (s + 1) for s, n in stages for _ in range(n))),
-        content_shares={"layer2.3": 1.0},
+        content_shares={"layer1.2": 0.5, "layer2.3": 0.5},
         style_shares={
             "relu1": 0.2,
             "layer1.0": 0.1,
@@ -143,7 +143,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        content_reach=1.5,
+        content_reach=1.6,
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
