@@ -108,7 +108,8 @@ def stylize_shards(
         credentials_block: Name of an AWS Credentials block of Prefect, for this and its shards.
         device: What a worker computes on: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1.
         lanes: Groups that a worker paints at a time, from 0 to 64; 0 paints one on each device.
-        precision: What the network computes in; auto takes bfloat16 where a device has units for it.
+        precision: What the network computes in; auto takes what the output's pictures were made in, or else
+            bfloat16 where all devices have units for it, or else float32.
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.
@@ -151,17 +152,18 @@ def stylize_shards(
     ):
         rows = read_manifest(manifest, settings, chosen)
         with runs.opened(manifest, settings, chosen) as this:
-            this.plan = plan_rows(rows, settings)
+            this.plan = plan_rows(rows, this.settings)
             get_run_logger().info(summary.planned_line(this.plan))
             progress.planned(this.plan)
             pipeline.drive(
                 pipeline.cut(this.plan.groups, shard_rows),
-                settings,
+                this.settings,
                 this.lease,
                 Deployment(deployment, this.lease.token, credentials_block),
                 progress,
                 in_flight=in_flight,
                 timeout_s=shard_timeout_s,
+                settle=lambda precision: this.settled(lambda: precision),
             )
             this.lease.check()
             this.report = report = finish(this.plan, settings, {})

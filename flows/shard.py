@@ -59,6 +59,7 @@ def _make(this: Assignment, attempt: int, device: str | None, lanes: int | None)
         listening(ProgressArtifact(heart)) as progress,
     ):
         plan = pipeline.plan_of_shard(this, settings, attempt)
+        settings = pipeline.settled(settings, by.precision, heart)
         # It is minutes of work, and there may be thousands of it.
         errors = stylize_groups(plan, settings, heart.check, max_tasks=by.num_lanes())
         pipeline.give_up_groups(plan, settings, errors)

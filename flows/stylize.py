@@ -187,7 +187,8 @@ def stylize_manifest(
         credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
         device: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1; auto takes every GPU there is.
         lanes: Groups painted at a time, from 0 to 64; 0 paints one on each device.
-        precision: What the network computes in; auto takes bfloat16 where a device has units for it.
+        precision: What the network computes in; auto takes what the output's pictures were made in, or else
+            bfloat16 where all devices have units for it, or else float32.
         image_format: Format of the pictures.
         max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.
@@ -250,10 +251,11 @@ def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) ->
     with pipeline.painter(settings) as by, painting(by), untagged:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
-            this.plan = plan_rows(rows, settings)
+            this.plan = plan_rows(rows, this.settings)
             get_run_logger().info(summary.planned_line(this.plan))
-            errors = stylize_groups(this.plan, settings, this.lease.check, max_tasks=MAX_TASKS)
-            this.report = finish(this.plan, settings, errors)
+            settled = this.settled(lambda: by.precision(settings.device))
+            errors = stylize_groups(this.plan, settled, this.lease.check, max_tasks=MAX_TASKS)
+            this.report = finish(this.plan, settled, errors)
             return this.report
 
 

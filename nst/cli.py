@@ -91,7 +91,8 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         metavar="auto|float32|bfloat16",
-        help="What the network computes in; auto takes bfloat16 where a device has units for it.",
+        help="What the network computes in; auto takes what the output's pictures were "
+        "made in, or else bfloat16 where all devices have units for it, or else float32.",
     ),
 ]
 FormatOption = Annotated[
@@ -317,7 +318,10 @@ def plan(
             download=False,
             resume=output is not None,
         )
-        estimated = pipeline.estimated(made, settings) if estimate and made.groups else None
+        estimated = None
+        if estimate and made.groups:
+            chosen = pipeline.as_before(settings) if output else settings
+            estimated = pipeline.estimated(made, chosen)
     if json_:
         print(to_json(plan_document(made, estimated)))
     else:

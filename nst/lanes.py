@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from nst.metadata import Outcome
 from nst.plan import Group
 from nst.reports import GroupReport, Listener, NoListener
-from nst.settings import RunSettings
+from nst.settings import Precision, RunSettings
 from nst.supervisor import Supervisor
 
 _ON_THE_CPU = ("auto", "cpu")
@@ -51,6 +51,10 @@ class Lanes:
     def num_lanes(self) -> int:
         """How many groups it runs at a time."""
         return len(self._opened())
+
+    def precision(self, device: str) -> Precision:
+        """As `Supervisor.precision`, by the first process: the others are on the same machine."""
+        return self._first.precision(device)
 
     def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
         """As `Supervisor.run_group`, in the next lane that is free; the listener hears one at a time."""

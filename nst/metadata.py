@@ -130,7 +130,7 @@ _LAYER_LOSSES = list_of(struct_of(layer=TEXT, loss=FLOAT32))
 
 OUTCOME_COLUMNS = (
     Column("id", TEXT, "Name of the picture, the same across runs."),
-    Column("key", TEXT, "Digest of all that decides the pixels: equal keys, equal pictures."),
+    Column("key", TEXT, "Digest of all that decides the pixels but `precision` and the machine."),
     Column("status", TEXT, "`ok` or `failed`."),
     Column("reason", TEXT, "Why a row failed, as one of a closed list of words."),
     Column("error", TEXT, "Why a row failed, as a sentence that says what to do."),

@@ -17,7 +17,8 @@ from nst.lanes import Lanes
 from nst.plan import Group, Plan, in_portions
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
 from nst.reports import GroupReport, Listener, NoListener, PortionReport, RunReport
-from nst.settings import RunSettings
+from nst.runs import as_before
+from nst.settings import Precision, RunSettings
 from nst.shards import (
     Assignment,
     Phase,
@@ -28,6 +29,7 @@ from nst.shards import (
     drive,
     read_assignment,
     remaining,
+    settled,
 )
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Phase",
     "Shard",
     "Ticket",
+    "as_before",
     "beating",
     "check",
     "clean",
@@ -61,6 +64,7 @@ __all__ = [
     "run_manifest",
     "run_portion",
     "run_portions",
+    "settled",
     "usable_weights",
     "verify",
     "why_it_ended",
@@ -125,16 +129,25 @@ def run_group(group: Group, settings: RunSettings, listener: Listener | None = N
     return batch.run_group(group, settings, listener or NoListener())
 
 
+def _precision_here(device: str) -> Precision:
+    from nst.devices import resolve_devices
+    from nst.precision import resolve_precision
+
+    return resolve_precision("auto", *resolve_devices(device))
+
+
 @dataclass(frozen=True, slots=True)
 class Painter:
     """What runs groups, from as many threads at a time as it has lanes.
 
-    Closed, it ends those that are under way, and runs no more.
+    Closed, it ends those that are under way, and runs no more. `precision` says what all of its lanes
+    take for `auto` on the devices of a choice.
     """
 
     run_group: RunGroup
     num_lanes: Callable[[], int] = lambda: 1
     close: Callable[[], None] = lambda: None
+    precision: Callable[[str], Precision] = _precision_here
 
 
 @contextmanager
@@ -145,7 +158,7 @@ def painter(settings: RunSettings) -> Iterator[Painter]:
         return
     lanes = Lanes(settings)
     try:
-        yield Painter(lanes.run_group, lanes.num_lanes, lanes.close)
+        yield Painter(lanes.run_group, lanes.num_lanes, lanes.close, lanes.precision)
     finally:
         lanes.close()
 
@@ -182,8 +195,9 @@ def run_manifest(
     with painter(settings) as by:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
-            this.plan = plan_rows(rows, settings)
-            this.report = run(this.plan, settings, listener, by=by, check=this.lease.check)
+            this.plan = plan_rows(rows, this.settings)
+            settled = this.settled(lambda: by.precision(settings.device))
+            this.report = run(this.plan, settled, listener, by=by, check=this.lease.check)
             return this.report
 
 

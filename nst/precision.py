@@ -55,7 +55,7 @@ def _has_units(device: torch.device) -> bool:
 
 def _has_amx() -> bool:
     """Whether PyTorch may use the tiles of bfloat16 of a CPU that has them."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     # Not there in PyTorch 2.10, which tells of tiles alone: no CPU has them without bfloat16.
     told = getattr(torch.cpu, "get_capabilities", None)

@@ -223,6 +223,14 @@ def _sorted_out(
                 result.left_alone.append(left)
             else:
                 result.to_make.append(_with_history(one, found))
+    if before is not None and before.num_of_another_precision:
+        _log.warning(
+            "%s: %d finished pictures stay as they are, which were not made in %s as the others; "
+            "--replace makes them anew",
+            settings.output,
+            before.num_of_another_precision,
+            settings.precision,
+        )
     return result
 
 
@@ -502,6 +510,7 @@ class _Before:
     """What an output has of earlier runs, looked up for many jobs at a time."""
 
     def __init__(self, jobs: Sequence[Job], settings: RunSettings) -> None:
+        self.num_of_another_precision = 0
         self._settings = settings
         self._ledger = records.read(settings.output)
         self._listed = _listed_pictures(self._ledger.made, settings.output)
@@ -518,6 +527,10 @@ class _Before:
         are_whole = storage.in_parallel(self._is_whole, [made[n] for n in unsure])
         for n, is_whole in zip(unsure, are_whole, strict=True):
             are_done[n] = is_whole
+        self.num_of_another_precision += sum(
+            bool(is_done) and self._is_of_another_precision(brief)
+            for is_done, brief in zip(are_done, made, strict=True)
+        )
         return [
             _Found(brief, records.last_failure(other, brief), bool(is_done))
             for brief, other, is_done in zip(made, failed, are_done, strict=True)
@@ -544,9 +557,20 @@ class _Before:
         path = output.picture_path(planned.job, self._settings)
         if made is None or made.key != planned.key or made.picture != path:
             return False
+        if self._settings.replace and self._is_of_another_precision(made):
+            return False
         if self._listed[at] == _SAME:
             return True
         return None if self._listed[at] == _UNSURE else False
+
+    def _is_of_another_precision(self, made: Brief | None) -> bool:
+        """Whether it is known to have been made in another precision than the run is to compute in."""
+        chosen = self._settings.precision
+        return (
+            made is not None
+            and made.precision is not None
+            and chosen not in ("auto", made.precision)
+        )
 
     def _is_whole(self, made: Brief | None) -> bool:
         assert made is not None

@@ -16,6 +16,7 @@ import struct
 import threading
 import weakref
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
@@ -111,6 +112,7 @@ class Brief:
     picture_bytes: int | None
     picture_version: str | None
     finished_at: datetime | None
+    precision: str | None
 
 
 def last_failure(failed: Brief | None, made: Brief | None) -> Brief | None:
@@ -291,6 +293,15 @@ def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger
         parts,
         tuple(unread),
     )
+
+
+def precision(output: str) -> str | None:
+    """What most of the pictures were made in, None where no record tells.
+
+    All of them, but in an output of a release that chose it anew for each process that painted.
+    """
+    counts = Counter(filter(None, read(output).made.held.values("precision")))
+    return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
 def is_empty(output: str) -> bool:

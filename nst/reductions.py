@@ -23,7 +23,7 @@ def total(values: Tensor, *, kept: int = 1) -> Tensor:
     padding = -flat.shape[-1] % _ROW
     if padding:
         flat = functional.pad(flat, (0, padding))
-    return flat.unflatten(-1, (-1, _ROW)).sum(dim=-1).sum(dim=-1)
+    return flat.view(*flat.shape[:-1], -1, _ROW).sum(dim=-1).sum(dim=-1)
 
 
 def mean(values: Tensor, *, kept: int = 1) -> Tensor:
@@ -36,11 +36,12 @@ def square_of(table: Tensor) -> Tensor:
     if table.device.type != "cpu":
         # No threads of ours, and a batch whose blocks would have to be copied.
         return table.transpose(1, 2) @ table
-    block = min(max(_MIN_BLOCK, table.shape[2]), _MAX_BLOCK)
-    whole = table.shape[1] // block * block
+    batch, rows, columns = table.shape
+    block = min(max(_MIN_BLOCK, columns), _MAX_BLOCK)
+    whole = rows // block * block
     rest = table[:, whole:]
     product = rest.transpose(1, 2) @ rest
     if whole:
-        blocks = table[:, :whole].unflatten(1, (-1, block))  # [B,N/block,block,C]
+        blocks = table[:, :whole].view(batch, -1, block, columns)
         product = product + (blocks.transpose(2, 3) @ blocks).sum(dim=1)
     return product

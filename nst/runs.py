@@ -7,11 +7,11 @@ import os
 import platform
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nst import __version__, lease, output, records, storage
 from nst import manifest as manifests
@@ -21,14 +21,16 @@ from nst.lease import Lease
 from nst.plan import Plan
 from nst.redaction import redacted
 from nst.reports import RunReport
-from nst.settings import RunSettings
+from nst.settings import Precision, RunSettings
 
 SCHEMA_VERSION = 1
 
 State = Literal["running", "finished", "interrupted", "stopped"]
 
-# What a picture looks like follows from these and its row; the rest is how a run goes.
-_DECIDING = ("overrides", "image_format")
+# What a picture looks like follows from these and its row; the rest is how a run goes. The account's
+# precision is what was computed in, and that among its settings what was asked for, mostly `auto`.
+_DECIDING = ("overrides", "image_format", "precision")
+_NOT_TOLD_TWICE = ("output", "overrides", "image_format")
 _PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "fsspec", "s3fs", "prefect")
 
 _log = logging.getLogger(__name__)
@@ -42,13 +44,30 @@ class Interrupted(BaseException):
         self.number = number
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Run:
-    """A run that goes on. Whoever makes its pictures tells it what it planned and how it ended."""
+    """A run that goes on. Whoever makes its pictures tells it what it planned and how it ended.
+
+    The precision in its settings is `auto` for only as long as nothing says what it is to be.
+    """
 
     lease: Lease
+    settings: RunSettings
+    account: Mapping[str, Any]
     plan: Plan | None = None
     report: RunReport | None = None
+
+    def settled(self, choose: Callable[[], Precision]) -> RunSettings:
+        """The settings with the one precision that all pictures of the run are made in.
+
+        It is put down in the output before the first of them. `choose` is called where neither the
+        user nor the output's pictures say, and there is any picture to make.
+        """
+        is_idle = self.plan is not None and not self.plan.groups
+        if self.settings.precision == "auto" and not is_idle:
+            self.settings = replace(self.settings, precision=choose())
+            _write(self, "running")
+        return self.settings
 
 
 @contextmanager
@@ -65,23 +84,31 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         was_cut_short = before is not None and before.get("state") != "finished"
         _sweep(settings.output, everywhere=held.took_over or was_cut_short)
         if before is not None:
-            _check_same_settings(settings, account, before)
             _check_records_are_listed(settings.output, before)
-        run = Run(held)
-        _write(settings.output, account, "running", run)
+        made_with = _made_with(settings.output, before or {})
+        if not settings.replace:
+            _check_same_settings(settings.output, account, made_with)
+        run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
+        _write(run, "running")
         try:
             yield run
             held.check()
         except Exception as exc:
             said = str(exc) if isinstance(exc, NSTError) else f"{type(exc).__name__}: {exc}"
             account["error"] = redacted(said)
-            _write_if_possible(settings.output, account, "stopped", run)
+            _write_if_possible(run, "stopped")
             raise
         except BaseException:
             # Ctrl-C, SIGTERM, or what Prefect makes of it.
-            _write_if_possible(settings.output, account, "interrupted", run)
+            _write_if_possible(run, "interrupted")
             raise
-        _write(settings.output, account, "finished", run)
+        _write(run, "finished")
+
+
+def as_before(settings: RunSettings) -> RunSettings:
+    """The settings as a run of them would take them: with the precision of the output's pictures."""
+    before = read_account(settings.output) or {}
+    return _with_precision(settings, _made_with(settings.output, before))
 
 
 def _sweep(url: str, *, everywhere: bool) -> None:
@@ -129,9 +156,10 @@ def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any])
         "settings": {
             name: _redacted(value)
             for name, value in asdict(settings).items()
-            if name not in ("output", *_DECIDING)
+            if name not in _NOT_TOLD_TWICE
         },
         "image_format": settings.image_format,
+        "precision": settings.precision,
         "versions": _versions(),
         "host": {
             "system": platform.platform(),
@@ -178,22 +206,38 @@ def _check_records_are_listed(url: str, before: Mapping[str, Any]) -> None:
         )
 
 
+def _made_with(url: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known to have decided the pictures of an output; nothing where it has none."""
+    if not storage.list_sizes(storage.join(url, output.IMAGES)):
+        return {}
+    found = {name: before[name] for name in _DECIDING if name in before}
+    precision = found.pop("precision", None)
+    if precision not in get_args(Precision):
+        # The release before this one put down none.
+        precision = records.precision(url)
+    return found | {"precision": precision} if precision in get_args(Precision) else found
+
+
+def _with_precision(settings: RunSettings, made_with: Mapping[str, Any]) -> RunSettings:
+    """With `auto` replaced by what the pictures that are there were made in, on any hardware."""
+    if settings.precision != "auto" or "precision" not in made_with:
+        return settings
+    return replace(settings, precision=made_with["precision"])
+
+
 def _check_same_settings(
-    settings: RunSettings, account: Mapping[str, Any], before: Mapping[str, Any]
+    url: str, account: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
     """Raises ConfigError where this run would repaint what another painted with other settings."""
-    if settings.replace:
-        return
-    if not storage.list_sizes(storage.join(settings.output, output.IMAGES)):
-        return
     changed = [
-        f"{name} {_shown(before[name])} before and {_shown(account[name])} now"
-        for name in _DECIDING
-        if name in before and before[name] != account[name]
+        f"{name} {_shown(before)} before and {_shown(account[name])} now"
+        for name, before in made_with.items()
+        # `auto` is whatever it was before.
+        if account[name] not in (before, "auto")
     ]
     if changed:
         raise ConfigError(
-            f"{settings.output}: expected the settings that its pictures were made with, found "
+            f"{url}: expected the settings that its pictures were made with, found "
             f"{'; '.join(changed)}; choose another output, or --replace to paint them anew"
         )
 
@@ -204,7 +248,7 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _write(url: str, account: dict[str, Any], state: State, run: Run) -> None:
+def _write(run: Run, state: State) -> None:
     ended = {} if state == "running" else {"ended_at": _now()}
     counts: dict[str, Any] = {}
     if run.plan is not None:
@@ -214,14 +258,15 @@ def _write(url: str, account: dict[str, Any], state: State, run: Run) -> None:
         counts["num_ok"] = run.report.num_ok
         counts["num_done_before"] = run.report.num_done_before
         counts["failed_by_reason"] = dict(run.report.failed_by_reason)
-    whole = {**account, "state": state, **ended, **counts}
+    precision = {"precision": run.settings.precision}
+    whole = {**run.account, **precision, "state": state, **ended, **counts}
     data = json.dumps(whole, indent=2).encode() + b"\n"
-    storage.write_bytes(storage.join(url, output.RUN), data)
+    storage.write_bytes(storage.join(run.settings.output, output.RUN), data)
 
 
-def _write_if_possible(url: str, account: dict[str, Any], state: State, run: Run) -> None:
+def _write_if_possible(run: Run, state: State) -> None:
     try:
-        _write(url, account, state, run)
+        _write(run, state)
     except NSTError as exc:
         _log.warning("%s", exc)
 

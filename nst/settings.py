@@ -37,8 +37,8 @@ class RunSettings:
     precision: Annotated[
         PrecisionChoice,
         Field(
-            description="What the network computes in: auto takes bfloat16 where a device has units "
-            "for it, and float32 elsewhere."
+            description="What the network computes in: auto takes what the output's pictures were "
+            "made in, or else bfloat16 where all devices have units for it, or else float32."
         ),
     ] = "auto"
     image_format: Annotated[

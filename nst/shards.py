@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -36,7 +36,7 @@ from nst.plan import Group, PlannedJob, failure_of
 from nst.prepare import layers_of, usable_weights
 from nst.redaction import secret_in
 from nst.reports import Listener, NoListener
-from nst.settings import RunSettings
+from nst.settings import Precision, RunSettings
 
 # Between two looks at the shards that are under way.
 POLL_S = 5.0
@@ -200,6 +200,8 @@ End = Literal["through", "stopped", "failed"]
 class Beat:
     """A sign of life. `advanced` has evaluations and pictures by the names of groups.
 
+    `precision` is what its machine has chosen, where its driver did not say what to compute in.
+
     `end` is None while it goes on; "stopped" is by a store that is out of order, "failed" by
     anything else, and `error` says what.
     """
@@ -208,6 +210,7 @@ class Beat:
     advanced: Mapping[str, Sequence[int]] = field(default_factory=dict)
     num_made: int = 0
     num_failed: int = 0
+    precision: Precision | None = None
     end: End | None = None
     error: str = ""
 
@@ -258,6 +261,12 @@ class Heart(NoListener):
                 num_made=self._beat.num_made + (outcome.status == "ok"),
                 num_failed=self._beat.num_failed + (outcome.status == "failed"),
             )
+
+    def computes_in(self, precision: Precision) -> None:
+        """Tell the driver so at once. Raises StorageError where that cannot be written."""
+        with self._lock:
+            self._beat = replace(self._beat, precision=precision)
+        self._write()
 
     def start(self) -> None:
         """Raises NSTError where the driver is gone already."""
@@ -313,6 +322,19 @@ def beating(this: Assignment, attempt: int) -> Iterator[Heart]:
         _end_if_possible(heart, "failed", str(exc) or type(exc).__name__)
         raise
     heart.end("through")
+
+
+def settled(settings: RunSettings, choose: Callable[[str], Precision], heart: Heart) -> RunSettings:
+    """The settings with the precision that a shard paints in, which its driver has heard of by then.
+
+    `choose` is asked by the choice of a device where the driver knew of none: it leaves that to the
+    first shard, and starts no other before it has its answer.
+    """
+    if settings.precision != "auto":
+        return settings
+    precision = choose(settings.device)
+    heart.computes_in(precision)
+    return replace(settings, precision=precision)
 
 
 def _end_if_possible(heart: Heart, end: End, error: str) -> None:
@@ -430,13 +452,15 @@ def drive(
     *,
     in_flight: int,
     timeout_s: float,
+    settle: Callable[[Precision], RunSettings],
 ) -> None:
     """Have all shards run in `pool`, until each is through or given up; of those, record why.
 
-    Raises StorageError where a store stopped one, and NSTError where the lease is lost. Whatever
+    Where the settings leave the precision open, the first shard that tells chooses it for all, and
+    `settle` gives the settings with it. Raises StorageError where a store stopped one, and NSTError where the lease is lost. Whatever
     ends this ends all of its runs, which would go on without it.
     """
-    driver = _Driver(shards, settings, held, pool, listener)
+    driver = _Driver(shards, settings, held, pool, listener, settle)
     try:
         while driver.look():
             driver.go_on(in_flight=in_flight, timeout_s=timeout_s)
@@ -462,7 +486,9 @@ class _Driver:
         held: Lease,
         pool: Pool,
         listener: Listener,
+        settle: Callable[[Precision], RunSettings],
     ) -> None:
+        self._settle = settle
         self._shards = {shard.number: shard for shard in shards}
         self._groups = {group.name: group for shard in shards for group in shard.groups}
         self._settings = settings
@@ -488,6 +514,7 @@ class _Driver:
             beat = read_beat(self._settings.output, shard, before.number)
             after = seen(before, phases.get(self._run_of[shard]), beat, now)
             self._attempts[shard] = after
+            self._hear(after.beat)
             self._tell(self._shards[shard], after)
             if after.phase == "stopped":
                 raise StorageError(f"shard {shard}: {after.beat.error}")
@@ -503,11 +530,12 @@ class _Driver:
 
     def go_on(self, *, in_flight: int, timeout_s: float) -> None:
         """Start what is to be started, and end what is to be ended."""
+        is_open = self._settings.precision == "auto"
         steps = next_steps(
             self._attempts,
             len(self._shards),
             now=time.monotonic(),
-            in_flight=in_flight,
+            in_flight=1 if is_open else in_flight,
             timeout_s=timeout_s,
         )
         for step in steps:
@@ -534,6 +562,12 @@ class _Driver:
                 time.sleep(min(1.0, POLL_S))
         for run in sorted(self._open):
             self._pool.discard(run)
+
+    def _hear(self, beat: Beat) -> None:
+        if self._settings.precision == "auto" and beat.precision is not None:
+            self._settings = self._settle(beat.precision)
+            # Those leave it open.
+            self._tickets.clear()
 
     def _cancel(self, run: str) -> None:
         self._pool.cancel(run)

@@ -20,8 +20,8 @@ from nst.errors import NSTError, Reason, RunEndedError, WorkerError
 from nst.metadata import MAX_ATTEMPTS
 from nst.plan import Group, PlannedJob, failure_of
 from nst.reports import GroupReport, Listener
-from nst.settings import RunSettings
-from nst.worker import Advanced, Begun, Ended, Logged, Ready, Recorded
+from nst.settings import Precision, RunSettings
+from nst.worker import Advanced, Answered, Asked, Begun, Ended, Logged, Ready, Recorded
 
 # How often in a row a process may end before it has begun with any picture.
 _MAX_DEATHS = 2
@@ -62,6 +62,32 @@ class Supervisor:
             except (_Silence, _Death):
                 self.stop()
                 return 0
+
+    def precision(self, device: str) -> Precision:
+        """What its process takes for `auto` on the devices of a choice.
+
+        Raises ConfigError where there is no such device, and NSTError where no process tells.
+        """
+        with self._lock:
+            self.start()
+            worker = self._worker
+            assert worker is not None
+            found: Precision | None = None
+            try:
+                found = worker.precision(device)
+                return found
+            except (_Silence, _Death) as exc:
+                if self._is_closed:
+                    raise _closed() from None
+                said = (
+                    f"gave no sign of life for {_START_S:g} s"
+                    if isinstance(exc, _Silence)
+                    else _how_it_died(worker.exit_code())
+                )
+                raise NSTError(f"the process that paints {said} before its first picture") from None
+            finally:
+                if found is None:
+                    self.stop()
 
     def stop(self) -> None:
         """End the process at once, whatever it is at."""
@@ -130,7 +156,7 @@ class Supervisor:
         num_before = len(progress.recorded)
         is_through = False
         try:
-            worker.send(group, settings)
+            worker.send((group, settings))
             for message in worker.messages(settings.timeout_s):
                 match message:
                     case Begun(ids):
@@ -285,11 +311,24 @@ class _Worker:
                 self._early.append(message)
         return self._num_gpus
 
-    def send(self, group: Group, settings: RunSettings) -> None:
+    def send(self, message: object) -> None:
         try:
-            self._connection.send((group, settings))
+            self._connection.send(message)
         except OSError as exc:
             raise _Death from exc
+
+    def precision(self, device: str) -> Precision:
+        """What it answers. Raises what it raised, _Death, and _Silence where that takes too long."""
+        self.num_gpus()
+        self.send(Asked(device))
+        while True:
+            match self._receive(_START_S):
+                case Answered(precision):
+                    return precision
+                case Ended(error) if error is not None:
+                    raise error
+                case other:
+                    self._early.append(other)
 
     def messages(self, timeout_s: float) -> Iterator[object]:
         """What it tells. Raises _Death where it died, _Silence where it tells nothing for so long."""

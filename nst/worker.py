@@ -18,6 +18,7 @@ from nst.errors import NSTError
 from nst.metadata import Outcome
 from nst.plan import Group
 from nst.reports import NoListener
+from nst.settings import Precision
 
 # A small picture has hundreds of evaluations a second, each of which would wake the other process.
 ADVANCED_EVERY_S = 0.25
@@ -28,6 +29,20 @@ class Ready:
     """All that it needs is loaded, and so many GPUs are here."""
 
     num_gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be computed in on these devices, as a choice of settings, where nobody says?"""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """That is it."""
+
+    precision: Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +101,13 @@ def main(fd: int) -> None:
     teller.tell(Ready(devices.num_gpus()))
     while True:
         try:
-            group, settings = connection.recv()
+            asked = connection.recv()
         except EOFError:
             return
+        if isinstance(asked, Asked):
+            teller.tell(_answer(asked))
+            continue
+        group, settings = asked
         is_through = threading.Event()
         threading.Thread(
             target=_end_with_parent, args=(connection, is_through), daemon=True
@@ -141,6 +160,16 @@ class _Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._teller.tell(Logged(record.name, record.levelno, self.format(record)))
+
+
+def _answer(asked: Asked) -> Answered | Ended:
+    from nst.devices import resolve_devices
+    from nst.precision import resolve_precision
+
+    try:
+        return Answered(resolve_precision("auto", *resolve_devices(asked.device)))
+    except Exception as exc:
+        return Ended(_portable(exc))
 
 
 def _end_with_parent(connection: Connection, is_through: threading.Event) -> None:

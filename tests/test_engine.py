@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -156,9 +157,10 @@ def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
         ),
     ]
     for one in cases:
-        alone = with_threads(1, lambda one=one: stylize([one], backbone))
+        paint = partial(stylize, [one], backbone)
+        alone = with_threads(1, paint)
         for number in (2, 3):
-            found = with_threads(number, lambda one=one: stylize([one], backbone))
+            found = with_threads(number, paint)
             assert torch.equal(found.images, alone.images), number
             assert torch.equal(found.curve.total, alone.curve.total), number
 

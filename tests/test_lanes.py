@@ -107,6 +107,24 @@ def test_lanes_paint_at_the_same_time_what_one_lane_paints(tmp_path: Path) -> No
         assert one == (tmp_path / "out" / name).read_bytes()
 
 
+def test_all_lanes_compute_in_what_the_first_process_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answer(_: Supervisor, device: str) -> str:
+        asked.append(device)
+        return "bfloat16"
+
+    monkeypatch.setattr(Supervisor, "precision", answer)
+    manifest = write_project(tmp_path / "in", [row(id=f"n{n}", size=48, steps=1) for n in range(3)])
+    settings = RunSettings(output=str(tmp_path / "out"), max_batch_pixels=1, lanes=2)
+    assert pipeline.run_manifest(str(manifest), settings).num_ok == 3
+    assert asked == ["auto"]
+    made = records.read(settings.output).made.values()
+    assert {each.precision for each in made} == {"bfloat16"}
+
+
 def test_a_picture_that_kills_its_process_costs_the_other_lanes_nothing(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path, [0, poison.KILLS, 1, 2, 3], lanes=2)
     report = run(plan, settings)

@@ -1,13 +1,14 @@
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nst import pipeline, runs, storage
+from nst import pipeline, records, runs, storage
 from nst.errors import ConfigError, ManifestError, NSTError, StorageError
-from nst.settings import RunSettings
+from nst.settings import Precision, RunSettings
 from tests.helpers import row, write_project
 
 ROWS = [row(id="one", size=48, steps=1)]
@@ -17,8 +18,14 @@ def settings(folder: Path, **values: object) -> RunSettings:
     return RunSettings(output=str(folder / "out"), isolate=False, **values)  # type: ignore[arg-type]
 
 
-def run(folder: Path, overrides: dict[str, Any] | None = None, **values: object) -> dict[str, Any]:
-    manifest = write_project(folder / "in", ROWS)
+def run(
+    folder: Path,
+    overrides: dict[str, Any] | None = None,
+    *,
+    rows: Sequence[Mapping[str, object]] = ROWS,
+    **values: object,
+) -> dict[str, Any]:
+    manifest = write_project(folder / "in", rows)
     pipeline.run_manifest(str(manifest), settings(folder, **values), overrides)
     return account(folder)
 
@@ -49,6 +56,130 @@ def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: 
     assert run(tmp_path, {"seed": "4"}, replace=True)["overrides"] == {"seed": 4}
     # The same, however it is written.
     run(tmp_path, {"seed": 4})
+
+
+def on_hardware_for(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
+    """A machine that `auto` takes this precision on."""
+    monkeypatch.setattr("nst.precision._has_units", lambda _: precision == "bfloat16")
+
+
+def precisions(folder: Path) -> dict[str, str | None]:
+    return {job_id: each.precision for job_id, each in records.read(f"{folder}/out").made.items()}
+
+
+MORE = [*ROWS, row("b.png", id="two", size=48, steps=1)]
+
+
+@pytest.mark.parametrize("first", ["float32", "bfloat16"])
+def test_auto_goes_on_in_what_the_pictures_were_made_in_on_any_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Precision
+) -> None:
+    on_hardware_for(monkeypatch, first)
+    told = run(tmp_path)
+    assert (told["precision"], told["settings"]["precision"]) == (first, "auto")
+    on_hardware_for(monkeypatch, "float32" if first == "bfloat16" else "bfloat16")
+    told = run(tmp_path, rows=MORE)
+    assert (told["precision"], told["num_done_before"]) == (first, 1)
+    assert precisions(tmp_path) == {"one": first, "two": first}
+    # An output of its own goes by the hardware.
+    assert run(tmp_path / "another")["precision"] != first
+
+
+def test_another_precision_is_refused_unless_told_to_and_then_all_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    rows = [each | {"steps": 4} for each in MORE]
+    run(tmp_path, precision="bfloat16", rows=rows[:1])
+    before = (tmp_path / "out/images/one.png").read_bytes()
+    with pytest.raises(ConfigError, match=r"precision bfloat16 before and float32 now.*--replace"):
+        run(tmp_path, precision="float32", rows=rows)
+    assert account(tmp_path)["precision"] == "bfloat16"
+    told = run(tmp_path, precision="float32", rows=rows, replace=True)
+    assert (told["precision"], told["num_ok"], told["num_done_before"]) == ("float32", 2, 0)
+    assert precisions(tmp_path) == {"one": "float32", "two": "float32"}
+    assert (tmp_path / "out/images/one.png").read_bytes() != before
+    assert run(tmp_path, precision="float32", rows=rows)["num_done_before"] == 2
+
+
+def test_the_precision_is_put_down_before_the_first_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_hardware_for(monkeypatch, "bfloat16")
+    seen: list[dict[str, Any]] = []
+
+    def killed(*_: object) -> None:
+        seen.append(account(tmp_path))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.batch.run_group", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    assert [told["precision"] for told in seen] == ["bfloat16"]
+    # It made no picture, and so binds nobody.
+    on_hardware_for(monkeypatch, "float32")
+    assert run(tmp_path)["precision"] == "float32"
+
+
+def of_the_last_release(folder: Path) -> None:
+    """The account of a run of an output as nst 0.2.0 wrote it."""
+    path = folder / "out/run.json"
+    told = json.loads(path.read_text())
+    del told["precision"]
+    path.write_text(json.dumps(told))
+
+
+def test_an_output_of_the_last_release_goes_on_in_what_its_records_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, precision="bfloat16")
+    of_the_last_release(tmp_path)
+    on_hardware_for(monkeypatch, "float32")
+    with pytest.raises(ConfigError, match="precision bfloat16 before and float32 now"):
+        run(tmp_path, precision="float32")
+    told = run(tmp_path, rows=MORE)
+    assert (told["precision"], told["num_done_before"]) == ("bfloat16", 1)
+    # Without any account it is the same.
+    (tmp_path / "out/run.json").unlink()
+    assert run(tmp_path, rows=MORE)["precision"] == "bfloat16"
+
+
+def test_an_output_of_two_precisions_goes_on_in_that_of_most_and_keeps_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last release may have left one, since it chose for each process anew."""
+    rows = [row(id=f"n{n}", size=48, steps=1, seed=n) for n in range(4)]
+    run(tmp_path, rows=rows[:1], precision="float32")
+    of_the_last_release(tmp_path)
+    monkeypatch.setattr("nst.runs._made_with", lambda *_: {})
+    run(tmp_path, rows=rows[:3], precision="bfloat16")
+    monkeypatch.undo()
+    of_the_last_release(tmp_path)
+    told = run(tmp_path, rows=rows)
+    assert (told["precision"], told["num_done_before"]) == ("bfloat16", 3)
+    assert precisions(tmp_path)["n0"] == "float32"
+    assert "1 finished pictures stay as they are" in caplog.text
+    assert run(tmp_path, rows=rows, replace=True)["num_done_before"] == 3
+    assert set(precisions(tmp_path).values()) == {"bfloat16"}
+
+
+def test_a_plan_is_made_with_what_the_pictures_were_made_in(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    assert pipeline.as_before(chosen) == chosen
+    run(tmp_path, precision="bfloat16")
+    assert pipeline.as_before(chosen).precision == "bfloat16"
+    asked = settings(tmp_path, precision="float32")
+    assert pipeline.as_before(asked) == asked
+
+
+def test_a_run_with_nothing_to_make_asks_no_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(_: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("nst.devices.resolve_devices", asked)
+    assert run(tmp_path, rows=[row("no.png", id="one")])["precision"] == "auto"
 
 
 def test_settings_that_made_no_picture_bind_nobody(tmp_path: Path) -> None:

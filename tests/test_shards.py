@@ -14,7 +14,7 @@ from nst.lease import HEARTBEAT_S
 from nst.metadata import Outcome
 from nst.plan import Group, Input, PlannedJob
 from nst.reports import NoListener, RunReport
-from nst.settings import RunSettings
+from nst.settings import Precision, RunSettings
 from nst.shards import Attempt, Beat, Phase, Shard, Step, Ticket, cut, next_steps, seen
 from nst.weights import WeightsFile
 from tests.helpers import job, row, write_project
@@ -141,7 +141,13 @@ def project(folder: Path, num_rows: int = 4, **settings: object) -> tuple[str, R
     """A group for each row."""
     rows = [row(id=f"n{n}", seed=n, steps=1) for n in range(num_rows)]
     manifest = write_project(folder / "in", rows)
-    chosen = {"output": str(folder / "out"), "max_batch_pixels": 1, "isolate": False} | settings
+    chosen = {
+        "output": str(folder / "out"),
+        "max_batch_pixels": 1,
+        "isolate": False,
+        "precision": "float32",
+    }
+    chosen |= settings
     return str(manifest), RunSettings(**chosen)  # type: ignore[arg-type]
 
 
@@ -221,6 +227,7 @@ class FakePool:
         self.started: list[tuple[int, int]] = []
         self.cancelled: list[str] = []
         self.discarded: list[str] = []
+        self.chosen: list[str] = []
         self._tickets: dict[str, tuple[Ticket, int]] = {}
         self._phases: dict[str, Phase] = {}
 
@@ -261,24 +268,35 @@ class FakePool:
                 raise StorageError("no room left")
             return "lost"
         with pipeline.beating(this, attempt) as heart:
-            plan = pipeline.plan_of_shard(this, self.settings, attempt)
-            pipeline.run_groups(plan.groups, self.settings, heart, check=heart.check)
+            plan = pipeline.plan_of_shard(this, this.settings, attempt)
+            settings = pipeline.settled(this.settings, self.choose, heart)
+            if fate == "dies later":
+                pipeline.run_group(plan.groups[0], settings)
+                heart.end = lambda *_: None  # type: ignore[method-assign]
+                return "lost"
+            pipeline.run_groups(plan.groups, settings, heart, check=heart.check)
         return "through"
+
+    def choose(self, device: str) -> Precision:
+        """As the machine of each shard but the first has it."""
+        self.chosen.append(device)
+        return "bfloat16" if len(self.chosen) == 1 else "float32"
 
 
 def drive(
     manifest: str, settings: RunSettings, pool: FakePool, *, timeout_s: float = LONG
 ) -> RunReport:
     with runs.opened(manifest, settings, {}) as this:
-        this.plan = pipeline.make_plan(manifest, settings)
+        this.plan = pipeline.make_plan(manifest, this.settings)
         pipeline.drive(
             cut(this.plan.groups, 2),
-            settings,
+            this.settings,
             this.lease,
             pool,
             NoListener(),
             in_flight=2,
             timeout_s=timeout_s,
+            settle=lambda precision: this.settled(lambda: precision),
         )
         this.report = report = pipeline.finish(this.plan, settings)
     return report
@@ -318,6 +336,31 @@ def test_a_shard_that_is_lost_twice_is_given_up_and_the_others_are_made(tmp_path
     # The first of its rows was made before it was lost.
     assert [record.outcome.id for record in report.failed] == ["n3"]
     assert report.failed[0].outcome.reason == "worker_died"
+
+
+@pytest.mark.parametrize("fate", ["", "dies later"])
+def test_the_first_shard_chooses_the_precision_of_all_and_waits_for_nobody(
+    tmp_path: Path, fate: str
+) -> None:
+    manifest, settings = project(tmp_path, 6, precision="auto", device="auto")
+    pool = FakePool(settings, {(1, 1): fate})
+    assert drive(manifest, settings, pool).num_ok == 6
+    # No other is started before it has told, and none is asked after that, not its next attempt either.
+    again = [(1, 2)] if fate else []
+    assert pool.started == [(1, 1), *again, (2, 1), (3, 1)]
+    assert pool.chosen == ["auto"]
+    made = records.read(settings.output).made.values()
+    assert {each.precision for each in made} == {"bfloat16"}
+    told = runs.read_account(settings.output)
+    assert told is not None
+    assert told["precision"] == "bfloat16"
+    # A run that goes on knows it from the beginning.
+    more = write_project(tmp_path / "in", [row(id=f"n{n}", seed=n, steps=1) for n in range(8)])
+    later = FakePool(settings, {})
+    assert drive(str(more), settings, later).num_ok == 8
+    assert later.chosen == []
+    made = records.read(settings.output).made.values()
+    assert {each.precision for each in made} == {"bfloat16"}
 
 
 def test_a_silent_shard_is_cancelled_marked_and_discarded(

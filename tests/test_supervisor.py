@@ -9,11 +9,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+import torch
 
 from nst import pipeline, records, runs
-from nst.errors import NSTError, WorkerError
+from nst.errors import ConfigError, NSTError, WorkerError
 from nst.metadata import Outcome
 from nst.plan import Group, Plan, failure_of
+from nst.precision import resolve_precision
 from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.supervisor import Supervisor
@@ -138,6 +140,23 @@ def test_a_process_that_never_gets_to_a_picture_ends_the_group(tmp_path: Path) -
     broken = Supervisor(entry="tests.no_such_module")
     with pytest.raises(NSTError, match="ended by itself with status 1 before its first picture"):
         broken.run_group(plan.groups[0], chosen, NoListener())
+
+
+def test_a_process_says_what_it_takes_for_auto_and_then_paints(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    expected = resolve_precision("auto", torch.device("cpu"))
+    assert supervisor.precision("cpu") == expected
+    assert run(tmp_path, [0], supervisor).num_ok == 1
+    assert supervisor.precision("cpu") == expected
+    with pytest.raises(ConfigError, match="--device cuda:99: found"):
+        supervisor.precision("cuda:99")
+
+
+def test_a_process_that_never_gets_ready_says_no_precision() -> None:
+    broken = Supervisor(entry="tests.no_such_module")
+    with pytest.raises(NSTError, match="ended by itself with status 1 before its first picture"):
+        broken.precision("cpu")
 
 
 def test_progress_and_records_come_through(tmp_path: Path, supervisor: Supervisor) -> None:
