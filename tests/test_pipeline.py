@@ -596,7 +596,7 @@ def test_pictures_are_written_and_recorded_while_later_ones_are_not_yet_made(
 def test_every_option_makes_another_picture_and_is_in_the_metadata(
     tmp_path: Path, cells: dict[str, object]
 ) -> None:
-    rows = [row(id="plain", steps=6), row(id="other", steps=6) | cells]
+    rows = [row(id="plain", steps=20), row(id="other", steps=20) | cells]
     manifest = write_project(tmp_path / "in", rows)
     (tmp_path / "in/m.png").write_bytes(
         encoded(Image.fromarray(np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype("u1")))
@@ -660,7 +660,7 @@ def test_a_missing_style_among_several_fails_its_row(tmp_path: Path) -> None:
 
 
 def test_metrics_of_each_picture_are_in_the_metadata(tmp_path: Path) -> None:
-    rows = [row(id="kept", style_weight=0, init="content"), row(id="painted", steps=20)]
+    rows = [row(id="kept", style_weight=0, init="content"), row(id="painted", steps=40)]
     run(write_project(tmp_path / "in", rows), tmp_path / "out")
     kept, painted = (record.outcome for record in records(tmp_path / "out"))
     assert kept.ssim is not None
@@ -694,8 +694,8 @@ def test_a_picture_stops_when_it_no_longer_moves(tmp_path: Path) -> None:
     rows[1]["id"] = "goes-on"
     run(write_project(tmp_path / "in", rows), tmp_path / "out")
     stops, goes_on = (record.outcome for record in records(tmp_path / "out"))
-    assert (stops.evaluations, goes_on.evaluations) == (20, 60)
-    assert stops.loss_curve[-1].evaluation == 20
+    assert (stops.evaluations, goes_on.evaluations) == (30, 60)
+    assert stops.loss_curve[-1].evaluation == 30
 
 
 def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
