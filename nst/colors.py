@@ -6,6 +6,8 @@ Pictures are float32 sRGB in [0, 1], [3,H,W]; the functions are pure.
 import torch
 from torch import Tensor
 
+from nst import reductions
+
 # What both covariances get on their diagonals, a standard deviation of about a grey level: a
 # direction in which a picture has no colours is not stretched without bound to the target's. On
 # both and not on the divisor alone, so that a picture whose target is itself stays as it is.
@@ -82,7 +84,7 @@ def _moments(picture: Tensor) -> tuple[Tensor, Tensor]:
     mean = pixels.mean(dim=1, keepdim=True)
     offsets = pixels - mean
     # Divided by all pixels and not by one less, which a picture of one pixel does not have.
-    covariance = offsets @ offsets.T / pixels.shape[1]
+    covariance = reductions.square_of(offsets.T[None])[0] / pixels.shape[1]
     return mean, covariance + EPS * torch.eye(len(pixels), dtype=pixels.dtype, device=pixels.device)
 
 

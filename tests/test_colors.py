@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst import colors
-from tests.helpers import picture_tensor
+from tests.helpers import picture_tensor, with_threads
 
 TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -248,3 +249,15 @@ def test_colours_of_a_batch_are_those_of_its_items() -> None:
     )
     for mixed, (painted, content) in zip(batch, pairs, strict=True):
         assert torch.equal(mixed, colors.with_colors_of(painted, content))
+
+
+@pytest.mark.parametrize("match", [colors.match_colors, colors.match_luminance])
+def test_the_number_of_threads_changes_no_bit(match: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Of pictures whose positions threads would share out between them."""
+    one, other = picture_tensor(300, 400, seed=0), picture_tensor(400, 300, seed=1)
+    matched = with_threads(1, partial(match, one, other))
+    _, covariance = with_threads(1, partial(colors._moments, one))
+    for number in (2, 3, 8):
+        assert torch.equal(with_threads(number, partial(match, one, other)), matched)
+        # What is matched by it is rounded, and tells of its last bits only now and then.
+        assert torch.equal(with_threads(number, partial(colors._moments, one))[1], covariance)
