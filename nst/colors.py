@@ -81,7 +81,7 @@ def _matched(picture: Tensor, target: Tensor) -> Tensor:
 def _moments(picture: Tensor) -> tuple[Tensor, Tensor]:
     """Mean [C,1] and covariance [C,C] of the colours, the latter with EPS on its diagonal."""
     pixels = picture.double().flatten(1)  # [C,H*W]
-    mean = pixels.mean(dim=1, keepdim=True)
+    mean = reductions.mean(pixels)[:, None]
     offsets = pixels - mean
     # Divided by all pixels and not by one less, which a picture of one pixel does not have.
     covariance = reductions.square_of(offsets.T[None])[0] / pixels.shape[1]
