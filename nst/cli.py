@@ -250,7 +250,7 @@ def run(
     with _errors("run" if json_ else None), RunProgress() as progress:
         if prefect:
             # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
-            from flows.local import run_locally
+            from nst_flows.local import run_locally
 
             report = run_locally(manifest, settings, overrides, progress)
         else:

@@ -353,7 +353,11 @@ def test_help_and_a_plan_wait_for_neither_torch_nor_prefect(tmp_path: Path) -> N
 def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
     """Without a server set: Prefect starts one of its own."""
     manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
-    done = nst("run", manifest, "--output", tmp_path / "out", "--prefect")
+    # What most Prefect projects call the folder of their own flows.
+    others = tmp_path / "project" / "flows"
+    others.mkdir(parents=True)
+    (others / "__init__.py").write_text("")
+    done = nst("run", manifest, "--output", tmp_path / "out", "--prefect", cwd=others.parent)
     assert done.returncode == 3, done.stderr
     assert "1 of 2 rows ok" in done.stdout
     assert (tmp_path / "out/images/one.png").exists()

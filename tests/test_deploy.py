@@ -10,8 +10,8 @@ import psutil
 import pytest
 import yaml
 
-from flows.driver import stylize_shards
-from flows.shard import stylize_shard
+from nst_flows.driver import stylize_shards
+from nst_flows.shard import stylize_shard
 from tests.helpers import ROOT, row, write_project
 from tests.operators import Operator, parameters, settings_and_commands
 

@@ -10,12 +10,12 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import driver
-from flows.driver import Deployment, stylize_shards
-from flows.shard import stylize_shard
-from flows.stylize import stylize_manifest
 from nst.errors import ConfigError
 from nst.pipeline import Ticket
+from nst_flows import driver
+from nst_flows.driver import Deployment, stylize_shards
+from nst_flows.shard import stylize_shard
+from nst_flows.stylize import stylize_manifest
 from tests.helpers import row, write_project
 
 TICKET = Ticket(number=3, url="/out/shards/00003.json", digest="0" * 64)

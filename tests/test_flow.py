@@ -23,18 +23,6 @@ from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.logging import disable_run_logger
 
-from flows import progress, stylize
-from flows.local import _check_server
-from flows.parameters import PictureOverrides, overrides_of
-from flows.stylize import stylize_manifest
-from flows.summary import (
-    MAX_FAILED_ROWS,
-    ended_line,
-    failed_table,
-    failed_title,
-    summary_markdown,
-)
-from flows.watching import current_listener, listening
 from nst import pipeline
 from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
 from nst.job import PARAM_FIELDS
@@ -43,6 +31,18 @@ from nst.metadata import Outcome, record_of
 from nst.plan import Group, Plan
 from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
+from nst_flows import progress, stylize
+from nst_flows.local import _check_server
+from nst_flows.parameters import PictureOverrides, overrides_of
+from nst_flows.stylize import stylize_manifest
+from nst_flows.summary import (
+    MAX_FAILED_ROWS,
+    ended_line,
+    failed_table,
+    failed_title,
+    summary_markdown,
+)
+from nst_flows.watching import current_listener, listening
 from tests.helpers import job, row, write_project
 
 

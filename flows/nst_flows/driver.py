@@ -17,9 +17,13 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling
 from pydantic import Field
 
-from flows import summary
-from flows.credentials import credentials_of
-from flows.parameters import (
+from nst import pipeline, runs
+from nst.errors import ConfigError
+from nst.pipeline import Phase, Ticket
+from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+from nst_flows import summary
+from nst_flows.credentials import credentials_of
+from nst_flows.parameters import (
     BlockName,
     Device,
     Lanes,
@@ -29,8 +33,8 @@ from flows.parameters import (
     Seconds,
     WebAddress,
 )
-from flows.progress import ProgressArtifact
-from flows.stylize import (
+from nst_flows.progress import ProgressArtifact
+from nst_flows.stylize import (
     ended,
     finish,
     plan_rows,
@@ -38,11 +42,7 @@ from flows.stylize import (
     run_name,
     saying_it_stopped,
 )
-from flows.watching import current_listener, listening
-from nst import pipeline, runs
-from nst.errors import ConfigError
-from nst.pipeline import Phase, Ticket
-from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+from nst_flows.watching import current_listener, listening
 
 _DEFAULTS = RunSettings(output="-")
 

@@ -15,9 +15,17 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from flows import summary
-from flows.credentials import credentials_of
-from flows.parameters import (
+from nst import pipeline, runs
+from nst.access import is_pattern
+from nst.errors import NSTError, RunEndedError, ends_the_run
+from nst.pipeline import Portion
+from nst.plan import Plan
+from nst.prepare import Rows
+from nst.reports import PortionReport, RunReport
+from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+from nst_flows import summary
+from nst_flows.credentials import credentials_of
+from nst_flows.parameters import (
     BlockName,
     Device,
     Lanes,
@@ -27,16 +35,8 @@ from flows.parameters import (
     Seconds,
     WebAddress,
 )
-from flows.progress import ProgressArtifact
-from flows.watching import current_listener, current_painter, listening, painting
-from nst import pipeline, runs
-from nst.access import is_pattern
-from nst.errors import NSTError, RunEndedError, ends_the_run
-from nst.pipeline import Portion
-from nst.plan import Plan
-from nst.prepare import Rows
-from nst.reports import PortionReport, RunReport
-from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+from nst_flows.progress import ProgressArtifact
+from nst_flows.watching import current_listener, current_painter, listening, painting
 
 SUMMARY_KEY = "stylize-summary"
 FAILED_ROWS_KEY = "stylize-failed-rows"

@@ -13,13 +13,13 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.parameters import overrides_of
-from flows.stylize import stylize_manifest
-from flows.watching import listening
 from nst.errors import ConfigError
 from nst.manifest import parse_overrides
 from nst.reports import Listener, RunReport
 from nst.settings import RunSettings
+from nst_flows.parameters import overrides_of
+from nst_flows.stylize import stylize_manifest
+from nst_flows.watching import listening
 
 _OWN_SERVER = {
     # The default of 20 s is too short for a loaded machine with a fresh database.

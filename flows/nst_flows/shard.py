@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from flows.credentials import credentials_of
-from flows.parameters import BlockName, Device, Lanes, Reference
-from flows.progress import ProgressArtifact
-from flows.stylize import stylize_groups
-from flows.watching import listening, painting
 from nst import pipeline
 from nst.pipeline import Assignment
+from nst_flows.credentials import credentials_of
+from nst_flows.parameters import BlockName, Device, Lanes, Reference
+from nst_flows.progress import ProgressArtifact
+from nst_flows.stylize import stylize_groups
+from nst_flows.watching import listening, painting
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=1)]
