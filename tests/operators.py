@@ -57,7 +57,7 @@ class Operator:
         self._environment = here | {
             # Not a setting of the operator's: to wait ten seconds for each run is only longer.
             "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'flows'}",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "200",
             **self.settings,

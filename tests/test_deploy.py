@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-
 from nst_flows.driver import stylize_shards
 from nst_flows.shard import stylize_shard
+
 from tests.helpers import ROOT, row, write_project
 from tests.operators import Operator, parameters, settings_and_commands
 

@@ -1,57 +1,50 @@
-"""One flow and its tasks: read, plan, stylize groups, finish. Decorators and calls, no more."""
+"""The flow: read, plan, stylize groups, finish, and what the UI is told. Calls, no more."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow, get_run_logger, runtime
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.context import TagsContext
 from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
-from prefect.states import Completed
-from prefect.tasks import Task
+from prefect.states import Completed, Failed
 
 from nst import pipeline, runs
 from nst.access import is_pattern
-from nst.errors import NSTError, RunEndedError, ends_the_run
-from nst.pipeline import Portion
-from nst.plan import Plan
-from nst.prepare import Rows
-from nst.reports import PortionReport, RunReport
+from nst.reports import RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
 from nst_flows import summary
 from nst_flows.credentials import credentials_of
+from nst_flows.fan_out import edge, fan_out, place_of
 from nst_flows.parameters import (
     BlockName,
     Device,
+    FailOver,
     Lanes,
     PictureOverrides,
     Pixels,
     Reference,
+    RunnerAddress,
     Seconds,
     WebAddress,
 )
 from nst_flows.progress import ProgressArtifact
-from nst_flows.watching import current_listener, current_painter, listening, painting
+from nst_flows.runners import RunnerName
+from nst_flows.tasks import finish, plan_rows, read_manifest
+from nst_flows.watching import current_listener, listening
 
-SUMMARY_KEY = "stylize-summary"
-FAILED_ROWS_KEY = "stylize-failed-rows"
+TOO_MANY_FAILED = "TooManyFailed"
 ROWS_FAILED_EVENT = "nst.batch.rows-failed"
 
-# However many rows there are: each costs 0.1 s between two groups, 20 KB of the server's database and
-# 40 KB of this process, and more than a hundred nobody looks at.
-MAX_TASKS = 100
-
 _DEFAULTS = RunSettings(output="-")
-
-
-def _may_pass_next_time(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, BaseException) and ends_the_run(error)
 
 
 def run_name() -> str:
@@ -60,94 +53,6 @@ def run_name() -> str:
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
     is_name = name and not is_pattern(name)
     return f"{name if is_name else f'{folder}/{name}'} to {parameters['output']}"
-
-
-_STEP: dict[str, Any] = {
-    # A store has been asked for long enough by then; once more, and the run stops within 90 s.
-    "retries": 1,
-    "retry_delay_seconds": 5,
-    "retry_condition_fn": _may_pass_next_time,
-    # Results stay in memory and nothing is cached: what is done is what the output says is done.
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-}
-
-
-@task(name="read manifest", task_run_name="read manifest", **_STEP)
-def read_manifest(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> Rows:
-    """Read the rows of the manifest; a bad one ends the run here."""
-    return pipeline.read_manifest(manifest, settings, overrides)
-
-
-@task(name="plan", task_run_name="plan", **_STEP)
-def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
-    """Look at every input and at the weights, and cut the rows that are not done into groups."""
-    return pipeline.plan_rows(rows, settings)
-
-
-class GroupsEndedError(NSTError):
-    """Some groups of a task ended early; `errors` say why, by their names."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"group {name}: {why}" for name, why in errors.items()))
-        self.errors = errors
-
-
-def portion_run_name() -> str:
-    return summary.portion_name(runtime.task_run.parameters["portion"])
-
-
-@task(name="stylize", task_run_name=portion_run_name, **_STEP)
-def stylize_portion(
-    portion: Portion, settings: RunSettings, check: Callable[[], None]
-) -> PortionReport:
-    """Make the pictures of some groups, one after the other, each as one batch, and write them.
-
-    Raises GroupsEndedError at the end where some of them ended early.
-    """
-    by = current_painter() or pipeline.Painter(pipeline.run_group)
-    is_first = (runtime.task_run.run_count or 0) <= 1
-    left = portion if is_first else pipeline.remaining(portion, settings)
-    started_at = time.monotonic()
-    report = pipeline.run_portion(left, settings, current_listener(), by=by, check=check)
-    line = summary.portion_line(portion, report, time.monotonic() - started_at)
-    get_run_logger().info(line)
-    if report.errors:
-        raise GroupsEndedError(report.errors)
-    return report
-
-
-@task(name="finish", task_run_name="metadata and gallery", **_STEP)
-def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunReport:
-    """Write the metadata and the gallery of all that is there."""
-    return pipeline.finish(plan, settings, errors)
-
-
-def stylize_groups(
-    plan: Plan, settings: RunSettings, check: Callable[[], None], *, max_tasks: int
-) -> dict[str, str]:
-    """A task for each group, or for some where there are many; what ended groups, by their names."""
-
-    def as_task(portion: Portion) -> Mapping[str, str]:
-        check()
-        errors: Mapping[str, str]
-        try:
-            errors = stylize_portion(portion, settings, check).errors
-        except GroupsEndedError as exc:
-            errors = exc.errors
-        except Exception as exc:
-            if ends_the_run(exc) or isinstance(exc, RunEndedError):
-                raise
-            errors = {group.name: pipeline.why_it_ended(group, exc) for group in portion}
-        for name, why in errors.items():
-            get_run_logger().error("group %s ended: %s", name, why)
-        return errors
-
-    current_listener().planned(plan)
-    by = current_painter() or pipeline.Painter(pipeline.run_group)
-    errors = pipeline.run_portions(pipeline.in_portions(plan.groups, max_tasks), as_task, by=by)
-    check()
-    return errors
 
 
 @flow(name="stylize-manifest", flow_run_name=run_name)
@@ -165,11 +70,14 @@ def stylize_manifest(
     weights: dict[str, str] | None = None,
     roots: list[str] | None = None,
     schemes: list[str] | None = None,
+    runner: RunnerName = "threads",
+    runner_address: RunnerAddress | None = None,
     keep_going: bool = False,
     skip_failed: bool = False,
     retry_quarantined: bool = False,
     replace: bool = False,
     timeout_s: Seconds = _DEFAULTS.timeout_s,
+    fail_over: FailOver = _DEFAULTS.fail_over,
     isolate: bool = True,
 ) -> Any:
     """Repaint every content of a manifest in its style, and write pictures, metadata and gallery.
@@ -194,11 +102,15 @@ def stylize_manifest(
         weights: Per backbone, a weights file or URL, or `torchvision` for its download.
         roots: Folders and URL prefixes that inputs must lie in; anywhere if empty.
         schemes: Schemes of the URLs that may be read and written; file and s3 if empty.
+        runner: Where groups are painted: threads of this process, or a cluster of ray or dask.
+        runner_address: Address of the cluster, such as HOST:8786; one of this machine alone if empty.
         keep_going: Fail the rows of a manifest that are wrong, and run the others.
         skip_failed: Leave rows that failed before as they are.
         retry_quarantined: Try rows again that killed or hung the process that painted them.
         replace: Go on in an output whose pictures were made with other settings.
         timeout_s: Seconds without a sign of life after which a process that paints is ended.
+        fail_over: How many rows may fail, or what share of them, as 20 or 5%, before the run stops and
+            ends as Failed; any if empty.
         isolate: Paint in a process of its own, whose end costs one picture and no more.
     """
     settings = RunSettings(
@@ -216,50 +128,64 @@ def stylize_manifest(
         retry_quarantined=retry_quarantined,
         replace=replace,
         timeout_s=timeout_s,
+        fail_over=fail_over,
         isolate=isolate,
     )
-    pipeline.check(manifest, settings)
-    progress = ProgressArtifact(current_listener())
+    pipeline.check(manifest, _checked_here(settings, runner))
+    progress = ProgressArtifact(current_listener(), summary.artifact_key("progress", output))
     with (
-        # The processes that paint are ended by then, whatever they were at.
-        saying_it_stopped(
-            progress, lambda: summary.stopped_line(progress.num_made, progress.num_pictures)
-        ),
+        # What paints has ended by then, whatever it was at.
+        _saying_it_stopped(progress),
         credentials_of(credentials_block),
         listening(progress),
     ):
-        report = _stylize(manifest, settings, overrides.given() if overrides else {})
-    return ended(report, progress, settings, gallery_base_url)
+        report = _stylize(
+            manifest, settings, overrides.given() if overrides else {}, runner, runner_address
+        )
+    return _ended(report, progress, settings, gallery_base_url)
+
+
+def _checked_here(settings: RunSettings, runner: RunnerName) -> RunSettings:
+    """The devices of a cluster are those of its nodes, and need not be here."""
+    return settings if runner == "threads" else dataclasses.replace(settings, device="auto")
 
 
 @contextmanager
-def saying_it_stopped(progress: ProgressArtifact, line: Callable[[], str]) -> Iterator[None]:
+def _saying_it_stopped(progress: ProgressArtifact) -> Iterator[None]:
     """A flow that is cancelled within, or whose worker ends, says how far it got."""
     try:
         yield
     except TerminationSignal:
-        said = line()
+        said = summary.stopped_line(progress.num_made, progress.num_pictures)
         get_run_logger().warning(said)
         progress.ended(said)
         raise
 
 
-def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> RunReport:
-    # For each tag of a task run the server is asked for a slot, whether or not it has a limit, and
-    # tasks wait for its answer; the flow run keeps its own.
-    untagged = TagsContext(current_tags=set())
-    with pipeline.painter(settings) as by, painting(by), untagged:
+def _stylize(
+    manifest: str,
+    settings: RunSettings,
+    overrides: dict[str, Any],
+    runner: RunnerName,
+    address: str | None,
+) -> RunReport:
+    # Tasks have the tag of their own alone: for each the server is asked for a slot, and a flow run's
+    # other tags would be asked for by each of its tasks.
+    with TagsContext(current_tags=set()), place_of(settings, runner, address) as place:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
-            this.plan = plan_rows(rows, this.settings)
-            get_run_logger().info(summary.planned_line(this.plan))
-            settled = this.settled(lambda: by.precision(settings.device))
-            errors = stylize_groups(this.plan, settled, this.lease.check, max_tasks=MAX_TASKS)
-            this.report = finish(this.plan, settled, errors)
+            planned = plan_rows(rows, this.settings, return_state=True)
+            this.plan = plan = planned.result()
+            get_run_logger().info(summary.planned_line(plan))
+            settled = this.settled(lambda: place.precision(settings))
+            current_listener().planned(plan)
+            errors, states = fan_out(plan, settled, this.lease, place, edge(planned))
+            this.lease.check()
+            this.report = finish(plan, settled, errors, wait_for=states)
             return this.report
 
 
-def ended(
+def _ended(
     report: RunReport,
     progress: ProgressArtifact,
     settings: RunSettings,
@@ -267,8 +193,11 @@ def ended(
 ) -> Any:
     """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
     _show(report, progress, settings, gallery_base_url)
+    message = f"{report.num_failed} of {report.num_rows} rows failed"
+    if pipeline.fails(report, settings):
+        allowed = f"{message}, more than fail_over={settings.fail_over} allows"
+        return Failed(name=TOO_MANY_FAILED, message=allowed, data=report)
     if report.num_failed:
-        message = f"{report.num_failed} of {report.num_rows} rows failed"
         return Completed(name="PartiallyFailed", message=message, data=report)
     return report
 
@@ -283,6 +212,16 @@ def _show(
     line = summary.ended_line(report, gallery_base_url)
     get_run_logger().info(line)
     progress.ended(line)
+
+    def key(kind: str) -> str:
+        return summary.artifact_key(kind, settings.output)
+
+    gallery = summary.gallery_url(report, gallery_base_url)
+    if gallery_base_url:
+        # The UI links and shows only what a browser can open.
+        create_link_artifact(gallery, link_text="Gallery", key=key("gallery"), description=line)
+        for number, url in enumerate(summary.example_urls(report, gallery_base_url), start=1):
+            create_image_artifact(url, key=key(f"picture-{number}"), description=line)
     create_markdown_artifact(
         summary.summary_markdown(
             report,
@@ -290,14 +229,14 @@ def _show(
             seconds=progress.seconds,
             gallery_base_url=gallery_base_url,
         ),
-        key=SUMMARY_KEY,
+        key=key("summary"),
         description=line,
     )
     if not report.num_failed:
         return
     create_table_artifact(
         summary.failed_table(report),
-        key=FAILED_ROWS_KEY,
+        key=key("failed-rows"),
         description=summary.failed_title(report),
     )
     emit_event(
@@ -311,6 +250,6 @@ def _show(
             "num_rows": report.num_rows,
             "failed_by_reason": dict(report.failed_by_reason),
             "output": settings.output,
-            "gallery": summary.gallery_url(report, gallery_base_url),
+            "gallery": gallery,
         },
     )

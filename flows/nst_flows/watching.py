@@ -1,11 +1,12 @@
-"""Who watches a flow run in this process, and what paints for it.
+"""Who watches a flow run in this process, and what paints for it here.
 
-No parameters of the flow and its tasks: neither could be sent by a deployment.
+No parameters of the flow and its tasks: neither could be sent by a deployment, nor to a node.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
 from nst.pipeline import Painter
@@ -13,9 +14,20 @@ from nst.reports import Listener, NoListener
 
 _Told = TypeVar("_Told", bound=Listener)
 
-# Prefect copies the context into the threads of its tasks, so these reach them.
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What runs the groups of a run in this process, who hears of it, and what is called before each."""
+
+    by: Painter
+    listener: Listener
+    check: Callable[[], None]
+
+
+# Prefect copies the context into the threads of its tasks, so these reach them; other processes have
+# none of it.
 _listener: ContextVar[Listener] = ContextVar("listener")
-_painter: ContextVar[Painter] = ContextVar("painter")
+_here: ContextVar[Here] = ContextVar("here")
 
 
 def current_listener() -> Listener:
@@ -23,9 +35,9 @@ def current_listener() -> Listener:
     return _listener.get(NoListener())
 
 
-def current_painter() -> Painter | None:
-    """What runs the groups of this run, where it is set."""
-    return _painter.get(None)
+def here() -> Here | None:
+    """What runs the groups of this run, where that is this process."""
+    return _here.get(None)
 
 
 @contextmanager
@@ -39,10 +51,10 @@ def listening(listener: _Told) -> Iterator[_Told]:
 
 
 @contextmanager
-def painting(by: Painter) -> Iterator[None]:
-    """Tasks that run within have their groups run by `by`."""
-    token = _painter.set(by)
+def painting(this: Here) -> Iterator[None]:
+    """Tasks that are submitted within run their groups by `this`."""
+    token = _here.set(this)
     try:
         yield
     finally:
-        _painter.reset(token)
+        _here.reset(token)
