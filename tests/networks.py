@@ -5,12 +5,14 @@ nothing else.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _STOP_S = 20
@@ -22,13 +24,14 @@ class Network:
 
     gateway: str
     namespaces: Mapping[str, str]
+    _started: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def start(
         self, address: str, command: Sequence[str], log: Path, **environment: str
     ) -> "subprocess.Popen[bytes]":
         """A command in the namespace that has an address, at the head of a process group."""
         with log.open("ab") as sink:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespaces[address], *command],
                 stdout=sink,
                 stderr=sink,
@@ -36,6 +39,37 @@ class Network:
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
+        self._started.append(process)
+        return process
+
+    def kill(self, address: str) -> int:
+        """All that runs in a namespace, at once; how many processes that were."""
+        killed = 0
+        while pids := self._pids(address):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+            for process in self._started:
+                process.poll()
+            time.sleep(0.1)
+        return killed
+
+    def _pids(self, address: str) -> list[int]:
+        found = subprocess.run(
+            ["ip", "netns", "pids", self.namespaces[address]],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
+    def close(self) -> None:
+        """Kill all that was started."""
+        for address in self.namespaces:
+            self.kill(address)
+        for process in self._started:
+            process.wait(_STOP_S)
 
     def run(self, address: str, command: Sequence[str], **environment: str) -> str:
         """What a command in a namespace prints. Raises CalledProcessError."""
@@ -83,7 +117,9 @@ def network(num_nodes: int) -> Iterator[Network]:
             _ip("-n", name, "link", "set", theirs, "up")
             _ip("-n", name, "link", "set", "lo", "up")
             namespaces[address] = name
-        yield Network(gateway=gateway, namespaces=namespaces)
+        made = Network(gateway=gateway, namespaces=namespaces)
+        stack.callback(made.close)
+        yield made
 
 
 @contextmanager
@@ -100,13 +136,16 @@ def _accept(server: socket.socket, port: int) -> None:
             theirs, _ = server.accept()
         except OSError:
             return
-        try:
-            ours = socket.create_connection(("127.0.0.1", port))
-        except OSError:
-            theirs.close()
-            continue
-        for source, sink in ((theirs, ours), (ours, theirs)):
-            threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+        threading.Thread(target=_join, args=(theirs, port), daemon=True).start()
+
+
+def _join(theirs: socket.socket, port: int) -> None:
+    """Until both sides have said all."""
+    with theirs, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as ours:
+        answers = threading.Thread(target=_copy, args=(ours, theirs), daemon=True)
+        answers.start()
+        _copy(theirs, ours)
+        answers.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

@@ -155,6 +155,54 @@ class TestOnAServer:
         assert (failed["row"], failed["id"], failed["reason"]) == (2, "two", "input_not_found")
         assert "no.png" in failed["error"]
 
+    def test_more_failed_rows_than_are_allowed_fail_the_run(self, tmp_path: Path) -> None:
+        rows = [row(id="one"), row("no.png", id="two"), row("gone.png", id="three")]
+        manifest = write_project(tmp_path / "in", rows)
+        state = run_flow(manifest, tmp_path / "out", fail_over="50%")
+        assert (state.is_failed(), state.name) == (True, "TooManyFailed")
+        assert state.message == "3 of 3 rows failed, more than fail_over=50% allows"
+        assert "# 0 of 3 rows ok" in str(self.artifacts(state)["summary"].data)
+        assert not (tmp_path / "out/images").exists()
+        assert run_flow(manifest, tmp_path / "out", fail_over="2").name == "PartiallyFailed"
+
+    def test_a_gallery_on_the_web_is_linked_with_a_few_pictures(self, tmp_path: Path) -> None:
+        rows = [row(id="one"), row("b.png", id="two")]
+        manifest = write_project(tmp_path / "in", rows)
+        state = run_flow(manifest, tmp_path / "out", gallery_base_url="https://g/out/")
+        artifacts = self.artifacts(state)
+        assert sorted(artifacts) == ["gallery", "picture-1", "picture-2", "progress", "summary"]
+        assert "https://g/out/index.html" in str(artifacts["gallery"].data)
+        url = str(artifacts["picture-1"].data)
+        assert url.startswith("https://g/out/thumbs/")
+        assert (tmp_path / "out" / url.removeprefix("https://g/out/")).exists()
+
+    def test_tasks_that_wait_are_in_the_graph_and_nothing_waits_for_ever(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make, waiting = pipeline.run_group, list[str]()
+
+        def watched(group: Group, *arguments: object) -> object:
+            give_up = time.monotonic() + 60
+            # The server hears of them after a while.
+            while len(waiting) < 2 and time.monotonic() < give_up:
+                with self.client() as client:
+                    runs = client.read_task_runs()
+                waiting[:] = sorted(
+                    run.name for run in runs if run.state_name == "Pending" and run.tags == ["gpu"]
+                )
+                time.sleep(0.1)
+            return make(group, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(pipeline, "run_group", watched)
+        rows = [row(id=f"r{steps}", steps=steps) for steps in (3, 2, 1)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        assert state.result().num_ok == 3
+        assert waiting == ["vgg16 48x64, group 2 of 3", "vgg16 48x64, group 3 of 3"]
+        give_up = time.monotonic() + 60
+        while {run.state_name for run in self.task_runs(state)} != {"Completed"}:
+            assert time.monotonic() < give_up, self.task_runs(state)
+            time.sleep(0.2)
+
     def test_rows_that_fail_emit_an_event_that_an_automation_can_wait_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

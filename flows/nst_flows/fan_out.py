@@ -13,10 +13,18 @@ from uuid import UUID
 import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRunResult
+from prefect.client.schemas.objects import (
+    RunInput,
+    State,
+    StateDetails,
+    StateType,
+    TaskRun,
+    TaskRunResult,
+)
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Crashed, Pending
+from prefect.utilities.engine import emit_task_run_state_change_event
 
 from nst import pipeline, remote
 from nst.errors import ConfigError, NSTError, RunEndedError, TooManyFailedError, ends_the_run
@@ -27,7 +35,7 @@ from nst.remote import Lookout, Made, Ticket
 from nst.settings import Precision, RunSettings
 from nst_flows import summary
 from nst_flows.runners import Runner, RunnerName, elsewhere, of_the_flow, threads
-from nst_flows.tasks import Assignment, GroupsEndedError, stylize_portion
+from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
 from nst_flows.watching import Here, current_listener, painting
 
 # However many rows there are: each task costs 0.1 s between two groups, 20 KB of the server's database
@@ -168,7 +176,9 @@ class _Tasks:
     def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
         parameters = {"assignment": Assignment(portion, self.settings, self.ticket)}
         with self.runner.needs():
-            future = self.runner.tasks.submit(stylize_portion, parameters, [self.planned])
+            future = self.runner.tasks.submit(
+                stylize_portion, parameters, dependencies=self._after_plan()
+            )
         self._under_way[future.task_run_id] = (future, portion)
         if has_to_wait:
             self._show_waiting(future, portion)
@@ -202,17 +212,26 @@ class _Tasks:
                 remote.forget(self.settings, self.ticket.token)
 
     def _show_waiting(self, future: PrefectFuture[Any], portion: Portion) -> None:
-        """Let the server know of a task that nobody runs yet, which would tell it so itself."""
-        with suppress(httpx.HTTPError, PrefectException), get_client(sync_client=True) as client:
-            client.create_task_run(
-                stylize_portion,
-                flow_run_id=self.planned.state_details.flow_run_id,
-                dynamic_key=str(future.task_run_id),
-                id=future.task_run_id,
-                name=summary.portion_name(portion),
-                state=Pending(),
-                task_inputs={"wait_for": [TaskRunResult(id=_task_run(self.planned))]},
-            )
+        """Let the server know of a task that nobody runs yet, as its engine does where it begins."""
+        state: State[Any] = Pending()
+        waiting = TaskRun(
+            id=future.task_run_id,
+            name=summary.portion_name(portion),
+            flow_run_id=self.planned.state_details.flow_run_id,
+            task_key=stylize_portion.task_key,
+            dynamic_key=str(future.task_run_id),
+            tags=[TAG],
+            task_inputs={name: list(each) for name, each in self._after_plan().items()},
+            expected_start_time=state.timestamp,
+            state=state,
+        )
+        emit_task_run_state_change_event(waiting, initial_state=None, validated_state=state)
+
+    def _after_plan(self) -> dict[str, set[RunInput]]:
+        """What makes the arrow from the plan to a task; to wait for it would take a thread more."""
+        task_run = self.planned.state_details.task_run_id
+        assert task_run is not None
+        return {"assignment": {TaskRunResult(id=task_run)}}
 
 
 def _outcome(future: PrefectFuture[Any], portion: Portion) -> tuple[Made | None, Mapping[str, str]]:
@@ -247,9 +266,3 @@ def _final(future: PrefectFuture[Any]) -> State[Any]:
 def _set(future: PrefectFuture[Any], state: State[Any]) -> None:
     with suppress(httpx.HTTPError, PrefectException), get_client(sync_client=True) as client:
         client.set_task_run_state(future.task_run_id, state, force=True)
-
-
-def _task_run(state: State[Any]) -> UUID:
-    found = state.state_details.task_run_id
-    assert found is not None
-    return found

@@ -188,7 +188,8 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
         return max(1, int(total("CPU") // options()["num_cpus"]))
 
     def ask(function: Callable[[], Any]) -> Sequence[Any]:
-        remote = ray.remote(**options() | {"max_calls": 1})(function)
+        # Ray takes functions alone, and not whatever can be called.
+        remote = ray.remote(**options() | {"max_calls": 1})(lambda: function())
         return list(
             ray.get(
                 [

@@ -23,7 +23,7 @@ from nst.reports import RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
 from nst_flows import summary
 from nst_flows.credentials import credentials_of
-from nst_flows.fan_out import edge, fan_out, place_of
+from nst_flows.fan_out import fan_out, place_of
 from nst_flows.parameters import (
     BlockName,
     Device,
@@ -179,7 +179,7 @@ def _stylize(
             get_run_logger().info(summary.planned_line(plan))
             settled = this.settled(lambda: place.precision(settings))
             current_listener().planned(plan)
-            errors, states = fan_out(plan, settled, this.lease, place, edge(planned))
+            errors, states = fan_out(plan, settled, this.lease, place, planned)
             this.lease.check()
             this.report = finish(plan, settled, errors, wait_for=states)
             return this.report
