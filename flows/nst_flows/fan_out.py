@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +27,14 @@ from prefect.states import Cancelled, Crashed, Pending
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from nst import pipeline, remote
-from nst.errors import ConfigError, NSTError, RunEndedError, TooManyFailedError, ends_the_run
+from nst.errors import (
+    ConfigError,
+    NSTError,
+    RunEndedError,
+    RunnerError,
+    TooManyFailedError,
+    ends_the_run,
+)
 from nst.lease import Lease
 from nst.pipeline import FailedRows, Painter, Portion
 from nst.plan import Plan
@@ -47,6 +54,8 @@ _WAITING = 2
 _POLL_S = 1.0
 # What tasks are given to come to their end once they are called off.
 _GRACE_S = 20.0
+# What a cluster that grows with its load is given to have a first node.
+_NODES_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +84,23 @@ def place_of(settings: RunSettings, name: RunnerName, address: str | None) -> It
         if runner is None:
             yield Place(by=stack.enter_context(pipeline.painter(settings)), runner=None)
             return
-        expected = remote.versions()
-        for node in runner.ask(remote.node):
-            remote.check_versions(expected, node)
+        _check_nodes(runner)
         yield Place(by=None, runner=runner)
+
+
+def _check_nodes(runner: Runner) -> None:
+    """Raises RunnerError for a cluster without nodes, ConfigError for nodes of other versions."""
+    until = monotonic() + _NODES_S
+    while not runner.num_slots():
+        if monotonic() > until:
+            raise RunnerError(
+                f"expected a cluster of {runner.name} with a node that paints, found none in "
+                f"{_NODES_S:.0f} s; start one, with a GPU or a processor that it may use"
+            )
+        sleep(_POLL_S)
+    expected = remote.versions()
+    for node in runner.ask(remote.node):
+        remote.check_versions(expected, node)
 
 
 def edge(state: State[Any]) -> State[Any]:

@@ -168,24 +168,28 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
     from prefect_ray.context import remote_options
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def nodes() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = ray.nodes()
-        return [node for node in found if node["Alive"]]
+    def painters() -> tuple[str, list[dict[str, Any]]]:
+        """The resource that a task takes, and the nodes that have some: those with GPUs, if any has."""
+        found: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+        with_gpu = [node for node in found if node["Resources"].get("GPU")]
+        with_cpu = [node for node in found if node["Resources"].get("CPU")]
+        return ("GPU", with_gpu) if with_gpu else ("CPU", with_cpu)
 
-    def total(resource: str) -> float:
-        return float(sum(node["Resources"].get(resource, 0) for node in nodes()))
+    def need() -> tuple[str, int, list[dict[str, Any]]]:
+        resource, nodes = painters()
+        if resource == "GPU" or not nodes:
+            return resource, 1, nodes
+        least = min(node["Resources"]["CPU"] for node in nodes)
+        return resource, max(1, math.floor(least / max(1, lanes))), nodes
 
     def options() -> dict[str, Any]:
+        resource, number, _ = need()
         # With max_calls=0 a process is used again, and with it the weights that it has loaded.
-        if total("GPU"):
-            return {"num_gpus": 1, "max_calls": 0}
-        cpus = min(node["Resources"].get("CPU", 1) for node in nodes())
-        return {"num_cpus": max(1, math.floor(cpus / max(1, lanes))), "max_calls": 0}
+        return {f"num_{resource.lower()}s": number, "max_calls": 0}
 
     def num_slots() -> int:
-        if total("GPU"):
-            return int(total("GPU"))
-        return max(1, int(total("CPU") // options()["num_cpus"]))
+        resource, number, nodes = need()
+        return sum(int(node["Resources"][resource] // number) for node in nodes)
 
     def ask(function: Callable[[], Any]) -> Sequence[Any]:
         # Ray takes functions alone, and not whatever can be called.
@@ -198,8 +202,7 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
                             node_id=node["NodeID"], soft=False
                         )
                     ).remote()
-                    for node in nodes()
-                    if not total("GPU") or node["Resources"].get("GPU")
+                    for node in need()[2]
                 ]
             )
         )
