@@ -10,8 +10,6 @@ import psutil
 import pytest
 import yaml
 
-from nst_flows.driver import stylize_shards
-from nst_flows.shard import stylize_shard
 from tests.helpers import ROOT, row, write_project
 from tests.operators import Operator, parameters, settings_and_commands
 
@@ -40,22 +38,11 @@ def test_the_deployments_name_a_flow_and_nothing_to_fetch() -> None:
 
 def test_only_the_nightly_one_has_a_schedule_and_it_never_runs_twice_at_a_time() -> None:
     by_name = {each["name"]: each for each in deployments()}
-    assert set(by_name) == {"adhoc", "nightly", "driver", "shard"}
+    assert set(by_name) == {"adhoc", "nightly"}
     nightly = by_name.pop("nightly")
     assert not any("schedules" in each for each in by_name.values())
     assert [each["cron"] for each in nightly["schedules"]] == ["0 2 * * *"]
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-
-
-def test_a_driver_takes_no_place_from_its_shards_and_finds_them() -> None:
-    by_name = {each["name"]: each for each in deployments()}
-    pools = {name: each["work_pool"]["name"] for name, each in by_name.items()}
-    assert pools == {"adhoc": "nst", "nightly": "nst", "driver": "nst-drivers", "shard": "nst"}
-    chosen = stylize_shards.parameters.properties["deployment"]["default"]
-    assert chosen == f"{stylize_shard.name}/{by_name['shard']['name']}"
-    _, commands = settings_and_commands(DOCUMENT, SECTION)
-    created = {each.split()[4] for each in commands if "work-pool create" in each}
-    assert created == set(pools.values())
 
 
 def test_a_silent_run_is_told_from_one_that_lives_by_three_heartbeats() -> None:
