@@ -23,7 +23,7 @@ from nst.plan import Plan
 from nst.prepare import Rows
 from nst.reports import PortionReport, RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
-from nst_flows import summary
+from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.parameters import (
     BlockName,
@@ -56,10 +56,12 @@ def _may_pass_next_time(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bo
 
 def run_name() -> str:
     parameters = runtime.flow_run.parameters
-    *_, folder, name = ("", *str(parameters["manifest"]).split("/"))
+    manifest = variables.shown(str(parameters["manifest"]))
+    output = variables.shown(str(parameters["output"]))
+    *_, folder, name = ("", *manifest.split("/"))
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
     is_name = name and not is_pattern(name)
-    return f"{name if is_name else f'{folder}/{name}'} to {parameters['output']}"
+    return f"{name if is_name else f'{folder}/{name}'} to {output}"
 
 
 _STEP: dict[str, Any] = {
@@ -181,7 +183,9 @@ def stylize_manifest(
     Args:
         manifest: CSV, JSON Lines, Parquet or YAML matrix of rows; an absolute path or a URL. A folder,
             with a slash at its end, or a pattern such as s3://bucket/rows/*.csv: all of its files.
-        output: Folder or URL to write to, absolute. Runs on one output go on from one another.
+            variable:NAME is what the Prefect Variable NAME holds when the run begins.
+        output: Folder or URL to write to, absolute, or variable:NAME. Runs on one output go on from one
+            another.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
         credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
@@ -201,6 +205,7 @@ def stylize_manifest(
         timeout_s: Seconds without a sign of life after which a process that paints is ended.
         isolate: Paint in a process of its own, whose end costs one picture and no more.
     """
+    manifest, output = variables.resolved(manifest), variables.resolved(output)
     settings = RunSettings(
         output=output,
         device=device,
