@@ -1,7 +1,10 @@
 """deploy/constraints.txt: the versions with which the tests passed, of what nst needs and of nothing else."""
 
+import subprocess
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -72,3 +75,32 @@ def test_all_that_they_need_is_written_down_and_nothing_that_nobody_needs() -> N
     assert not (written - wanted)
     assert "pytest" in tools
     assert not tools & written - {name for p in installed().values() for name in needs(p)}
+
+
+def lines_of_make(*arguments: str, tmp_path: Path) -> str:
+    """What make would run for the demo where nothing is installed yet."""
+    command = ["make", "--dry-run", "--always-make", f"VENV={tmp_path}/venv", *arguments, "demo"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("torch", ["cuda", "cpu"])
+def test_the_demo_is_set_up_in_these_versions_with_cuda_or_without(
+    torch: str, tmp_path: Path
+) -> None:
+    lines = lines_of_make(f"TORCH={torch}", tmp_path=tmp_path).splitlines()
+    pip = [line.partition(" -m pip install ")[2] for line in lines if " -m pip install " in line]
+    assert all("--constraint deploy/constraints.txt" in line for line in pip)
+    *before, own = pip
+    assert own.endswith("--editable .")
+    wanted = "--no-deps --index-url https://download.pytorch.org/whl/cpu torch torchvision"
+    assert [line.endswith(wanted) for line in before] == ([True] if torch == "cpu" else [])
+
+
+def test_the_demo_says_how_much_it_installs_and_the_way_around_it(tmp_path: Path) -> None:
+    said = lines_of_make("TORCH=cuda", tmp_path=tmp_path)
+    (line,) = [line for line in said.splitlines() if line.startswith("echo") and "GB" in line]
+    assert "minutes" in line
+    assert "make demo TORCH=cpu" in line
+    assert said.index("GB") < said.index("pip install")
+    assert "TORCH: expected cpu or cuda, found gpu" in lines_of_make("TORCH=gpu", tmp_path=tmp_path)
