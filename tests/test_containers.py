@@ -73,6 +73,40 @@ def test_the_image_is_pinned_runs_as_a_number_and_copies_what_is_there() -> None
                 assert any(path == each or path.startswith(f"{each}/") for each in kept), source
 
 
+def test_the_image_has_the_versions_that_are_written_down_and_cuda_where_it_is_wanted() -> None:
+    installs = [
+        line
+        for line in re.sub(r"\\\n\s*", "", DOCKERFILE.read_text()).splitlines()
+        if "pip install" in line and "dist/nst" not in line
+    ]
+    commands = [each for line in installs for each in line.split("/opt/nst/bin/")[1:]]
+    assert [each.startswith("pip install --constraint constraints.txt ") for each in commands] == [
+        True,
+        True,
+    ]
+    assert "https://download.pytorch.org/whl/cpu torch torchvision" in commands[0]
+    assert 'if [ "$TORCH" = cpu ]' in installs[0]
+    assert ["TORCH=cuda"] in [words[1:] for words in instructions() if words[0] == "ARG"]
+    # CUDA comes with PyTorch, or not at all.
+    assert not any("cuda" in words[1] for words in instructions() if words[0] == "FROM")
+
+
+def test_the_box_without_a_gpu_differs_in_its_image_and_its_worker_alone() -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!reset", lambda loader, node: "reset")
+    override = yaml.load((DEPLOY / "compose.cpu.yaml").read_text(), Loader)
+    assert override == {
+        "services": {
+            "server": {"build": {"args": {"TORCH": "cpu"}}},
+            "worker": {"deploy": "reset"},
+        }
+    }
+    devices = services()["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert [each["driver"] for each in devices] == ["nvidia"]
+
+
 def test_every_program_that_a_container_starts_is_there() -> None:
     programs = {each.name for each in entry_points(group="console_scripts")}
     commands = [json.loads(" ".join(last("CMD")))]
@@ -95,7 +129,8 @@ def test_compose_has_what_its_schema_knows_and_nothing_else() -> None:
 def test_compose_is_pinned_private_and_in_order() -> None:
     found = services()
     for name, service in found.items():
-        assert is_pinned(service["image"]), name
+        # What is built here has no digest before it is.
+        assert is_pinned(service["image"]) or is_ours(service), name
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
         for other, how in service.get("depends_on", {}).items():
@@ -164,9 +199,8 @@ def test_the_job_template_uses_every_variable_and_no_other() -> None:
 
 
 def is_pinned(image: str) -> bool:
-    """Whether it has a tag that names a version."""
-    tag = image.rpartition("/")[2].partition(":")[2]
-    return bool(re.match(r"\d", tag))
+    """Whether it has a tag that names a version, for who reads it, and a digest, which decides."""
+    return bool(re.fullmatch(r"[\w./-]+:\d[\w.-]*@sha256:[0-9a-f]{64}", image))
 
 
 def is_ours(service: dict[str, Any]) -> bool:
