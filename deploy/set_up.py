@@ -117,7 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except httpx.HTTPError as exc:
         why = f"expected {PREFECT_API_URL.value()} to do as it is told, found: {exc}"
         if isinstance(exc, httpx.HTTPStatusError) and exc.response.status_code == 401:
-            why += "; set PREFECT_API_AUTH_STRING to what the server has as PREFECT_SERVER_API_AUTH_STRING"
+            why = (
+                f"expected {PREFECT_API_URL.value()} to let us in, found 401; set "
+                "PREFECT_API_AUTH_STRING to what the server has as PREFECT_SERVER_API_AUTH_STRING"
+            )
     else:
         return 0
     print(f"set_up: {why}", file=sys.stderr)
