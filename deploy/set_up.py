@@ -88,7 +88,7 @@ OPTIONS = {
     ),
     "image": Option(
         variable="NST_IMAGE",
-        help="with kubernetes or image: the image's name in your registry, with its tag",
+        help="with kubernetes: the image's name in your registry, with its tag",
     ),
     "gpus": Option(
         variable="NST_GPUS",
@@ -161,8 +161,12 @@ def check(given: Mapping[str, str]) -> None:
             "PREFECT_API_URL: expected the address of a Prefect server, found none; "
             "export PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
-    needs_image = given["pool_type"] == "kubernetes" or given["code"] == "image"
-    if needs_image and "image" not in given:
+    if given["code"] == "image" and given["pool_type"] == "process":
+        raise SetUpError(
+            "NST_CODE: expected a pool whose jobs are containers for an image, found one of "
+            "processes; set NST_POOL_TYPE=kubernetes as well"
+        )
+    if given["pool_type"] == "kubernetes" and "image" not in given:
         raise SetUpError(
             "NST_IMAGE: expected an image's name in a registry that the cluster pulls from, such "
             "as registry.example.org/nst:0.2.0; found none"

@@ -162,7 +162,10 @@ def test_an_image_is_built_and_pushed_under_its_name_where_it_is_asked_for(
     docker = tmp_path / "docker"
     docker.write_text(f'#!/bin/sh\necho "$(pwd)" "$@" >> {tmp_path}/told\n')
     docker.chmod(0o755)
-    operator.do(f"PATH={tmp_path}:$PATH {SET_UP} --code image --image example.org/nst:1")
+    # The last step alone: the pool of this server is one of processes.
+    given = {"code": "image", "image": "example.org/nst:1"}
+    code = f"from deploy import set_up; set_up.deploy({given})"
+    operator.do(f"PATH={tmp_path}:$PATH python -c {shlex.quote(code)}")
     # For one deployment after the other, the second time out of the cache.
     build, push = sorted(set((tmp_path / "told").read_text().splitlines()))
     assert build == f"{ROOT} build --file deploy/Dockerfile --tag example.org/nst:1 ."

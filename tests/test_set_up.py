@@ -1,6 +1,7 @@
 """What deploy/set_up.py takes and refuses before it has touched a server."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.Monkey
         ({"NST_POOL_TYPE": "dokcer"}, "NST_POOL_TYPE: expected process or kubernetes"),
         ({"NST_CODE": "svn"}, "NST_CODE: expected installed or git or image, found 'svn'"),
         ({"NST_POOL_TYPE": "kubernetes"}, "NST_IMAGE: expected an image's name"),
-        ({"NST_CODE": "image"}, "NST_IMAGE: expected an image's name"),
+        ({"NST_CODE": "image"}, "NST_CODE: expected a pool whose jobs are containers"),
         ({"NST_GPUS": "-1"}, "NST_GPUS: expected a number from 0 on, found '-1'"),
         ({}, "expected a Prefect server at http://127.0.0.1:"),
     ],
@@ -113,6 +114,21 @@ def test_a_pool_of_jobs_has_what_is_given_and_else_what_the_file_says(
 def test_what_an_environment_lacks_is_told_from_what_it_has() -> None:
     requirements = ["pytest", "pytest>=1,<1000", "pytest>=1000", "no-such-package-as-this>=1"]
     assert list(from_git.not_satisfied(requirements)) == requirements[2:]
+
+
+def test_what_is_lacking_is_installed_where_the_worker_runs_in_the_releases_own_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(
+        "deploy.from_git.subprocess.run", lambda command, check: told.append([*map(str, command)])
+    )
+    from_git.install(["numpy>=2", "torch>=2"])
+    ((python, _, *pip),) = told
+    assert python == sys.executable
+    assert pip[:2] == ["pip", "install"]
+    constraints = str(ROOT / "deploy/constraints.txt")
+    assert pip[-4:] == ["--constraint", constraints, "numpy>=2", "torch>=2"]
 
 
 def test_everybody_calls_the_one_script() -> None:
