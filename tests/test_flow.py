@@ -22,6 +22,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.logging import disable_run_logger
+from prefect.types import StrictVariableValue
+from prefect.variables import Variable
 
 from nst import lease, pipeline, remote
 from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
@@ -399,6 +401,31 @@ class TestOnAServer:
         state = run_flow(write_project(tmp_path / "in", [row(backbone="vgg61")]), tmp_path / "out")
         assert state.is_failed()
         with pytest.raises(ManifestError, match="did you mean"):
+            state.result()
+
+    def test_a_variable_means_what_it_holds_when_the_run_begins(self, tmp_path: Path) -> None:
+        for name in ("before", "after"):
+            manifest = write_project(tmp_path / name, [row(id=name)])
+            Variable.set("nst_test_manifest", str(manifest), overwrite=True)
+            Variable.set("nst_test_output", str(tmp_path / f"out-{name}"), overwrite=True)
+            state = run_flow(Path("variable:nst_test_manifest"), Path("variable:nst_test_output"))
+            assert state.name == "Completed"
+            assert (tmp_path / f"out-{name}/images/{name}.png").exists()
+            with self.client() as client:
+                flow_run = client.read_flow_run(flow_run_of(state))
+            assert flow_run.name == f"manifest.csv to {tmp_path / f'out-{name}'}"
+
+    @pytest.mark.parametrize("value", [None, 5, ""])
+    def test_a_variable_that_names_nothing_fails_the_run_with_what_to_do(
+        self, tmp_path: Path, value: StrictVariableValue
+    ) -> None:
+        if value is None:
+            Variable.unset("nst_test_missing")
+        else:
+            Variable.set("nst_test_missing", value, overwrite=True)
+        state = run_flow(Path("variable:nst_test_missing"), tmp_path)
+        assert state.is_failed()
+        with pytest.raises(ConfigError, match=r"prefect variable set nst_test_missing VALUE"):
             state.result()
 
     def test_a_listener_hears_of_a_run_in_its_context(self, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from nst import pipeline, runs
 from nst.access import is_pattern
 from nst.reports import RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunSettings
-from nst_flows import summary
+from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.fan_out import fan_out, place_of
 from nst_flows.parameters import (
@@ -49,10 +49,12 @@ _DEFAULTS = RunSettings(output="-")
 
 def run_name() -> str:
     parameters = runtime.flow_run.parameters
-    *_, folder, name = ("", *str(parameters["manifest"]).split("/"))
+    manifest = variables.shown(str(parameters["manifest"]))
+    output = variables.shown(str(parameters["output"]))
+    *_, folder, name = ("", *manifest.split("/"))
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
     is_name = name and not is_pattern(name)
-    return f"{name if is_name else f'{folder}/{name}'} to {parameters['output']}"
+    return f"{name if is_name else f'{folder}/{name}'} to {output}"
 
 
 @flow(name="stylize-manifest", flow_run_name=run_name)
@@ -89,7 +91,9 @@ def stylize_manifest(
     Args:
         manifest: CSV, JSON Lines, Parquet or YAML matrix of rows; an absolute path or a URL. A folder,
             with a slash at its end, or a pattern such as s3://bucket/rows/*.csv: all of its files.
-        output: Folder or URL to write to, absolute. Runs on one output go on from one another.
+            variable:NAME is what the Prefect Variable NAME holds when the run begins.
+        output: Folder or URL to write to, absolute, or variable:NAME. Runs on one output go on from one
+            another.
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
         credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
@@ -113,6 +117,7 @@ def stylize_manifest(
             ends as Failed; any if empty.
         isolate: Paint in a process of its own, whose end costs one picture and no more.
     """
+    manifest, output = variables.resolved(manifest), variables.resolved(output)
     settings = RunSettings(
         output=output,
         device=device,
