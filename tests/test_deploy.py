@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from deploy import set_up
+from nst_flows.summary import artifact_key
 from tests.helpers import ROOT, row, write_project
 from tests.operators import Operator, parameters, settings_and_commands
 
@@ -100,7 +101,7 @@ def test_a_batch_by_hand_is_made_and_watched_to_its_end(operator: Operator) -> N
     assert run["tags"] == ["nst"]
     assert "Flow run finished successfully in 'Completed'" in "".join(operator.outputs)
     assert sorted(p.name for p in (Path(output) / "images").iterdir()) == ["one.png", "two.png"]
-    progress = operator.artifact(run["id"], "stylize-progress")
+    progress = operator.artifact(run["id"], artifact_key("progress", output))
     assert progress is not None
     assert progress["data"] == 100
 
@@ -244,7 +245,7 @@ def begin_long_run(operator: Operator, deployment: str, output: Path) -> str:
 
     def has_begun() -> str | None:
         for run in operator.runs_of(deployment, ["RUNNING"]):
-            progress = operator.artifact(run["id"], "stylize-progress")
+            progress = operator.artifact(run["id"], artifact_key("progress", str(output)))
             is_long = progress and "1/2 pictures" in str(progress["description"])
             if is_long:
                 return str(run["id"])
@@ -282,7 +283,7 @@ def test_a_cancelled_run_stops_at_once_and_says_what_it_keeps(
     )
     said = "stopped: 1 of 2 pictures were made and are kept"
     operator.wait("the log to say so", lambda: any(said in line for line in operator.messages(run)))
-    progress = operator.artifact(run, "stylize-progress")
+    progress = operator.artifact(run, artifact_key("progress", str(tmp_path / "out")))
     assert progress is not None
     assert progress["description"].startswith(said)
     finish_it(operator, "adhoc", tmp_path / "out")
