@@ -4,15 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 GALLERY_TESTS := tests/gallery
 DEMO_OUTPUT := output/demo
+CONSTRAINTS := deploy/constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+# On Linux PyTorch's wheels bring CUDA along; TORCH=cpu takes those that do not, from its own index.
+TORCH ?= cuda
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+ifeq ($(filter cuda cpu,$(TORCH)),)
+$(error TORCH: expected cpu or cuda, found $(TORCH))
+endif
 
-.PHONY: help demo test test-long check check-gallery chromium docs bench clean
+.PHONY: help demo test test-long check check-gallery chromium docs constraints bench clean
 
 help:
 	@echo "make demo    set up, run manifests/demo.csv, print where the gallery is"
+	@echo "             TORCH=cpu, here and below, sets up PyTorch without CUDA: 2 GB in place of 6"
 	@echo "make test    set up, run linters, types and all tests, of the gallery in a browser too"
 	@echo "make test-long  set up, run the tests that take minutes, on an S3 server of their own"
 	@echo "make bench   compare with neural-style-pt, print the table and write bench/RESULTS.md"
 	@echo "make docs    rewrite the tables in the documentation from the code"
+	@echo "make constraints  write the versions of this environment into deploy/constraints.txt"
 	@echo "make clean   remove the virtual environment and the demo's output"
 
 # A Prefect home inside the checkout keeps the demo clear of a server or database of the user's own.
@@ -54,6 +64,10 @@ bench: $(VENV)/.run
 docs: $(VENV)/.run
 	$(BIN)/python -m nst.reference manifests/README.md docs/OUTPUT.md docs/OPERATE.md docs/JSON.md
 
+constraints: $(VENV)/.test
+	$(BIN)/python deploy/constraints.py > $(CONSTRAINTS).new
+	mv $(CONSTRAINTS).new $(CONSTRAINTS)
+
 clean:
 	rm -rf $(VENV) $(DEMO_OUTPUT) .prefect $(GALLERY_TESTS)/node_modules
 
@@ -62,12 +76,21 @@ $(VENV)/bin/python:
 		echo "expected Python 3.11 to 3.13 as $(PYTHON), found $$($(PYTHON) --version 2>&1); set PYTHON=python3.x"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.torch: $(CONSTRAINTS) | $(VENV)/bin/python
+ifeq ($(TORCH),cpu)
+	@echo "installing: less than 1 GB to fetch, 2 GB on the disk; a minute or two at 100 Mbit/s" >&2
+	$(INSTALL) --no-deps --index-url $(TORCH_CPU_INDEX) torch torchvision
+else ifeq ($(shell uname -s),Linux)
+	@echo "installing: 3.2 GB to fetch, 6 GB on the disk, two thirds of it CUDA; 5 minutes at 100 Mbit/s, and some to unpack. Without an NVIDIA GPU: make demo TORCH=cpu, a third of it" >&2
+endif
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+$(VENV)/.run: pyproject.toml $(CONSTRAINTS) | $(VENV)/.torch
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(CONSTRAINTS) | $(VENV)/.torch
+	$(INSTALL) --editable '.[test]'
 	@touch $@ $(VENV)/.run
 
 $(GALLERY_TESTS)/node_modules/.installed: $(GALLERY_TESTS)/package.json

@@ -174,7 +174,7 @@ def _run(file: Path, arguments: Sequence[str]) -> None:
 def _time_prefect(clock: _Clock) -> "_FindServer":
     """Time what is called of Prefect; a function that finds its own server."""
     with clock.at("prefect imports"):
-        from flows import local
+        from nst_flows import local
     with clock.at("server"):
         # Nobody who has a server running imports this.
         from prefect.server.api.server import SubprocessASGIServer

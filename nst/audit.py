@@ -211,7 +211,7 @@ def _unowned(
         path
         for path in tree
         if storage.is_leftover(path)
-        or path.startswith(f"{output.SHARDS}/")
+        or output.is_transient(path)
         or any(path.startswith(f"{folder}/") and path not in own for folder, own in owned.items())
     )
 

@@ -1,5 +1,6 @@
 """The command line: a thin translation to the steps of a run; it alone prints and exits."""
 
+import dataclasses
 import logging
 import signal
 import sys
@@ -13,7 +14,7 @@ from contextlib import (
     redirect_stdout,
     suppress,
 )
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from pydantic import ValidationError
@@ -45,8 +46,10 @@ from nst.weights import TORCHVISION, WeightsFile
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
 EXIT_SOME_FAILED = 3  # the run finished and some rows failed
+EXIT_TOO_MANY_FAILED = 4  # more than --fail-over allows, and the rest was left
 
 _MAX_LISTED = 50
+_RUNNERS = ("threads", "ray", "dask")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -203,6 +206,14 @@ def run(
             help="Seconds without a sign of life after which a process that paints is ended."
         ),
     ] = _DEFAULTS.timeout_s,
+    fail_over: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER|SHARE%",
+            help="How many rows may fail, or what share of them, before the run stops and fails; any "
+            "if not given.",
+        ),
+    ] = _DEFAULTS.fail_over,
     isolate: Annotated[
         bool,
         typer.Option(
@@ -215,12 +226,27 @@ def run(
             "--prefect", help="Run as the Prefect flow, on its own server if none is set."
         ),
     ] = False,
+    runner: Annotated[
+        str,
+        typer.Option(
+            metavar="threads|ray|dask",
+            help="With --prefect: paint on a cluster of Ray or Dask in place of this machine.",
+        ),
+    ] = "threads",
+    runner_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where the cluster is; if not given, one of this machine alone is started.",
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Make every picture of a manifest that the output does not have, its metadata and gallery.
 
     Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
-    3 the run finished and some rows failed, which are listed; 1 a fault of a store stopped it;
+    3 the run finished and some rows failed, which are listed; 4 more failed than --fail-over allows,
+    and the others were not made; 1 a fault of a store or no answer of a cluster stopped it;
     130 and 143 Ctrl-C or SIGTERM did. Whatever stops it, run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
@@ -242,17 +268,28 @@ def run(
             retry_quarantined=retry_quarantined,
             replace=replace,
             timeout_s=timeout,
+            fail_over=fail_over,
             isolate=isolate,
         )
+        _check_runner(runner, runner_address, prefect)
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
         manifest = _manifest(manifest)
-        pipeline.check(manifest, settings)
+        # Those of a cluster are its nodes' own.
+        here = settings if runner == "threads" else dataclasses.replace(settings, device="auto")
+        pipeline.check(manifest, here)
     with _errors("run" if json_ else None), RunProgress() as progress:
         if prefect:
             # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
-            from flows.local import run_locally
+            from nst_flows.local import run_locally
 
-            report = run_locally(manifest, settings, overrides, progress)
+            report = run_locally(
+                manifest,
+                settings,
+                overrides,
+                progress,
+                runner=cast(Literal["threads", "ray", "dask"], runner),
+                runner_address=runner_address,
+            )
         else:
             report = pipeline.run_manifest(manifest, settings, overrides, progress)
     wall_s = time.monotonic() - started
@@ -265,8 +302,22 @@ def run(
             )
     if json_:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
+    if pipeline.fails(report, settings):
+        print(
+            f"nst: more rows failed than --fail-over {settings.fail_over} allows", file=sys.stderr
+        )
+        raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
+    if runner not in _RUNNERS:
+        raise ConfigError(f"--runner: expected one of {', '.join(_RUNNERS)}; found {runner!r}")
+    if runner != "threads" and not prefect:
+        raise ConfigError(f"--runner {runner}: expected --prefect with it, which has the runners")
+    if address is not None and runner == "threads":
+        raise ConfigError("--runner-address: expected --runner ray or --runner dask with it")
 
 
 @app.command()

@@ -76,12 +76,20 @@ class RunEndedError(NSTError):
     """A run is over, whatever its groups are at: another has taken over, or it is being stopped."""
 
 
+class TooManyFailedError(RunEndedError):
+    """More rows have failed than the run was to go on with."""
+
+
 class ManifestError(NSTError):
     """The manifest is refused before any work; the message lists every problem."""
 
 
 class ConfigError(NSTError):
     """What was asked of the run cannot be done on this machine."""
+
+
+class RunnerError(NSTError):
+    """A cluster that groups were to be made on does not answer, or has nobody who makes them."""
 
 
 class AccessError(NSTError):

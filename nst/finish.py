@@ -19,7 +19,7 @@ from nst.metadata import Outcome, Record, Status
 from nst.output import failure
 from nst.plan import Group, Plan, PlannedJob
 from nst.records import Brief, Ledger
-from nst.reports import MAX_FAILED, RunReport
+from nst.reports import MAX_EXAMPLES, MAX_FAILED, RunReport
 from nst.settings import RunSettings
 from nst.tables import Held, TableError, places, release_memory
 from nst.texts import told_apart
@@ -57,6 +57,7 @@ def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None =
         num_done_before=ended.num_done_before,
         failed_by_reason=ended.failed_by_reason,
         failed=tuple(ended.failed),
+        examples=tuple(ended.examples),
         gallery_url=storage.browsable(gallery_url),
         metadata_url=metadata_url,
     )
@@ -69,9 +70,15 @@ class _Ended:
     num_done_before: int
     failed_by_reason: Counter[str] = field(default_factory=Counter)
     failed: list[Record] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
 
     def add(self, jobs: Sequence[Job], outcomes: Held) -> None:
-        at = np.nonzero(np.array(outcomes.values("status")) == "failed")[0]
+        status = np.array(outcomes.values("status"))
+        shown = np.nonzero(status == "ok")[0][: MAX_EXAMPLES - len(self.examples)]
+        for row in outcomes.take(shown).rows():
+            paths = output.thumbnails_of(metadata.outcome_of_row(row))
+            self.examples.append(paths[max(paths)])
+        at = np.nonzero(status == "failed")[0]
         self.failed_by_reason.update(reason or "" for reason in outcomes.values("reason", at))
         kept = at[: MAX_FAILED - len(self.failed)]
         self.failed.extend(

@@ -18,12 +18,20 @@ IMAGES = "images"
 INPUTS = "inputs"
 THUMBS = "thumbs"
 LOCKS = "locks"
-SHARDS = "shards"
+# How often a portion of groups was begun, for as long as a run goes on.
+ATTEMPTS = "attempts"
+# Folders of files that lie in an output only while a run goes on; `shards` is of the release 0.2.0.
+_TRANSIENT = (f"{ATTEMPTS}/", "shards/")
 RUN = "run.json"
 
 # Long edges: what a grid shows, and the same on a screen of twice as many pixels.
 THUMBNAILS_PX = (256, 512)
 SMALL_PREVIEW_PX = 256
+
+
+def is_transient(path: str) -> bool:
+    """Whether a path is that of a file which no output has once its run has ended."""
+    return path.startswith(_TRANSIENT)
 
 
 def picture_path(job: Job, settings: RunSettings) -> str:

@@ -8,63 +8,54 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from nst import runs, shards, storage
+from nst import runs, storage
 from nst.audit import clean, verify
-from nst.errors import ConfigError, NSTError, RunEndedError, StorageError, ends_the_run
+from nst.errors import (
+    ConfigError,
+    NSTError,
+    RunEndedError,
+    StorageError,
+    TooManyFailedError,
+    ends_the_run,
+)
 from nst.estimate import Estimate, estimate
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
 from nst.lanes import Lanes
+from nst.metadata import Outcome
 from nst.plan import Group, Plan, in_portions
 from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
-from nst.reports import GroupReport, Listener, NoListener, PortionReport, RunReport
+from nst.reports import (
+    GroupReport,
+    Listener,
+    NoListener,
+    PortionReport,
+    RunReport,
+    max_failed,
+)
 from nst.runs import as_before
 from nst.settings import Precision, RunSettings
-from nst.shards import (
-    Assignment,
-    Phase,
-    Shard,
-    Ticket,
-    beating,
-    cut,
-    drive,
-    read_assignment,
-    remaining,
-    settled,
-)
 
 __all__ = [
-    "Assignment",
     "Painter",
-    "Phase",
-    "Shard",
-    "Ticket",
     "as_before",
-    "beating",
     "check",
     "clean",
-    "cut",
-    "drive",
     "estimated",
     "finish",
     "gallery_folder",
-    "give_up_groups",
     "in_portions",
     "make_plan",
     "make_thumbnails",
     "painter",
-    "plan_of_shard",
     "plan_rows",
-    "read_assignment",
     "read_manifest",
     "rebuild_gallery",
-    "remaining",
     "run",
     "run_group",
     "run_groups",
     "run_manifest",
     "run_portion",
     "run_portions",
-    "settled",
     "usable_weights",
     "verify",
     "why_it_ended",
@@ -163,23 +154,6 @@ def painter(settings: RunSettings) -> Iterator[Painter]:
         lanes.close()
 
 
-def plan_of_shard(this: Assignment, settings: RunSettings, attempt: int) -> Plan:
-    """What an attempt at a shard is to make on this machine: all that no earlier one has recorded.
-
-    Raises WeightsError where this machine has other weights than the driver.
-    """
-    groups = this.groups if attempt == 1 else shards.remaining(this.groups, settings)
-    return Plan(jobs=(), groups=shards.with_local_weights(groups, settings), done=(), failed=())
-
-
-def give_up_groups(plan: Plan, settings: RunSettings, errors: Mapping[str, str]) -> None:
-    """Record what is left of the groups that `errors` ended early as failed, for their driver."""
-    for group in plan.groups:
-        if group.name in errors:
-            why = f"its group ended early: {errors[group.name]}"
-            shards.give_up([group], settings, "group_failed", why)
-
-
 def run_manifest(
     manifest: str,
     settings: RunSettings,
@@ -213,12 +187,57 @@ def run(
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
     store that is out of order does: StorageError. `check` is called before each group and at the end.
+    More failed rows than the settings allow end all groups, and those not made fail as well.
     """
-    listener = listener or NoListener()
-    listener.planned(plan)
-    errors = run_groups(plan.groups, settings, listener, by=by, check=check)
+    counted = FailedRows(plan, settings, listener or NoListener())
+
+    def check_both() -> None:
+        check()
+        counted.check()
+
+    counted.planned(plan)
+    try:
+        errors = run_groups(plan.groups, settings, counted, by=by, check=check_both)
+    except TooManyFailedError as exc:
+        errors = {group.name: str(exc) for group in plan.groups}
     check()
     return finish(plan, settings, errors)
+
+
+def fails(report: RunReport, settings: RunSettings) -> bool:
+    """Whether more rows failed than the settings allow."""
+    allowed = max_failed(settings.fail_over, report.num_rows)
+    return allowed is not None and report.num_failed > allowed
+
+
+class FailedRows:
+    """A listener that counts the rows that failed, and tells `inner` all the same."""
+
+    def __init__(self, plan: Plan, settings: RunSettings, inner: Listener) -> None:
+        self._inner = inner
+        self._num_failed = len(plan.failed)
+        self._allowed = max_failed(settings.fail_over, len(plan.jobs))
+
+    def check(self) -> None:
+        """Raises TooManyFailedError where more failed than the settings allow."""
+        if self._allowed is not None and self._num_failed > self._allowed:
+            raise TooManyFailedError(
+                f"{self._num_failed} rows have failed, more than the {self._allowed} that "
+                "--fail-over allows; the others were not made"
+            )
+
+    def planned(self, plan: Plan) -> None:
+        self._inner.planned(plan)
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        self._inner.advanced(group, evaluations, pictures)
+
+    def begun(self, group: Group, ids: Sequence[str]) -> None:
+        self._inner.begun(group, ids)
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self._num_failed += outcome.status == "failed"
+        self._inner.recorded(group, outcome)
 
 
 def run_groups(

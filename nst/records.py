@@ -78,6 +78,14 @@ def path(job_id: str, status: str) -> str:
     return f"{SINGLES}/{job_id}{_SUFFIX_OF[status]}"
 
 
+def told_by(name: str) -> tuple[str, Status]:
+    """The id of a picture and what became of it, by the name of its single record."""
+    failed = _SUFFIX_OF["failed"]
+    if name.endswith(failed):
+        return name.removesuffix(failed), "failed"
+    return name.removesuffix(_SUFFIX_OF["ok"]), "ok"
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The last record of each id that was made, and of each that failed.

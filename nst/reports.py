@@ -50,6 +50,7 @@ class GroupReport:
 
 # A report travels between processes, and nobody reads half a million rows in one.
 MAX_FAILED = 1000
+MAX_EXAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +62,20 @@ class PortionReport:
     errors: Mapping[str, str]
 
 
+def max_failed(fail_over: str, num_rows: int) -> int | None:
+    """How many rows may fail by a number of them or a share such as `5%`; None for any, by `""`."""
+    if fail_over.endswith("%"):
+        return int(float(fail_over[:-1]) / 100 * num_rows)
+    return int(fail_over) if fail_over else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """How a run ended: each row of the manifest is ok or failed.
 
     `failed` are the failed rows in their order, the first MAX_FAILED of them and without their
-    curves; the metadata has them all.
+    curves; the metadata has them all. `examples` are the paths in the output of thumbnails of the
+    first few pictures.
     """
 
     num_rows: int
@@ -76,6 +85,7 @@ class RunReport:
     failed: tuple[Record, ...]
     gallery_url: str
     metadata_url: str
+    examples: tuple[str, ...] = ()
 
     @property
     def num_failed(self) -> int:

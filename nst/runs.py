@@ -126,7 +126,7 @@ def _sweep(url: str, *, everywhere: bool) -> None:
     leftovers = [
         storage.join(url, path)
         for path in paths
-        if storage.is_leftover(path) or path.startswith(f"{output.SHARDS}/")
+        if storage.is_leftover(path) or output.is_transient(path)
     ]
     storage.in_parallel(storage.delete, leftovers)
 

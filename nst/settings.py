@@ -15,6 +15,7 @@ Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 
 DEFAULT_SCHEMES = ("file", "s3")
+FAIL_OVER_PATTERN = r"^(\d+|\d+(\.\d+)?%)?$"
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$"
 
 
@@ -79,6 +80,14 @@ class RunSettings:
         bool,
         Field(description="Go on in an output whose pictures were made with other settings."),
     ] = False
+    fail_over: Annotated[
+        str,
+        Field(
+            pattern=FAIL_OVER_PATTERN,
+            description="How many rows may fail, or what share of them, as 20 or 5%, before the run "
+            "stops and fails; empty: any.",
+        ),
+    ] = ""
     isolate: Annotated[
         bool,
         Field(

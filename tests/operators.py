@@ -57,7 +57,7 @@ class Operator:
         self._environment = here | {
             # Not a setting of the operator's: to wait ten seconds for each run is only longer.
             "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'flows'}",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "200",
             **self.settings,
@@ -154,15 +154,20 @@ class Operator:
         path = self.folder / "log"
         return path.read_text(errors="replace")[-5000:] if path.exists() else ""
 
-    def close(self) -> None:
-        """End what was begun, the last first."""
-        for process in reversed(self._running.values()):
+    def end(self, command: str) -> None:
+        """End what was begun by this command, if it was."""
+        if process := self._running.get(command):
             process.terminate()
             try:
                 process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def close(self) -> None:
+        """End what was begun, the last first."""
+        for command in reversed(self._running):
+            self.end(command)
 
 
 def parameters(**values: object) -> str:

@@ -350,10 +350,49 @@ def test_help_and_a_plan_wait_for_neither_torch_nor_prefect(tmp_path: Path) -> N
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_more_failed_rows_than_are_allowed_end_a_run_early(tmp_path: Path) -> None:
+    rows = [row(id="one"), row("no.png", id="two"), row("gone.png", id="three")]
+    manifest = write_project(tmp_path / "in", rows)
+    out = tmp_path / "out"
+    done = nst("run", manifest, "--output", out, "--fail-over", "1")
+    assert done.returncode == 4, done.stderr
+    assert "more rows failed than --fail-over 1 allows" in done.stderr
+    assert "2 rows have failed, more than the 1 that --fail-over allows" in done.stdout
+    assert not (out / "images").exists()
+    # Two thirds are two rows, which are as many as may fail.
+    done = nst("run", manifest, "--output", out, "--fail-over", "67%")
+    assert done.returncode == 3, done.stderr
+    assert (out / "images/one.png").exists()
+    done = nst("run", manifest, "--output", out, "--fail-over", "many")
+    assert done.returncode == 2
+    assert "--fail-over: expected" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--runner", "slurm"), "--runner: expected one of threads, ray, dask; found 'slurm'"),
+        (("--runner", "dask"), "--runner dask: expected --prefect with it"),
+        (("--runner-address", "h:1"), "expected --runner ray or --runner dask with it"),
+    ],
+)
+def test_a_runner_that_cannot_be_is_refused(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = nst("run", tmp_path / "m.csv", "--output", tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
     """Without a server set: Prefect starts one of its own."""
     manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
-    done = nst("run", manifest, "--output", tmp_path / "out", "--prefect")
+    # What most Prefect projects call the folder of their own flows.
+    others = tmp_path / "project" / "flows"
+    others.mkdir(parents=True)
+    (others / "__init__.py").write_text("")
+    done = nst("run", manifest, "--output", tmp_path / "out", "--prefect", cwd=others.parent)
     assert done.returncode == 3, done.stderr
     assert "1 of 2 rows ok" in done.stdout
     assert (tmp_path / "out/images/one.png").exists()

@@ -11,10 +11,10 @@ from prefect.client.schemas.objects import State
 from prefect_aws import AwsClientParameters, AwsCredentials
 from pydantic import SecretStr
 
-from flows import credentials
-from flows.stylize import stylize_manifest
 from nst.errors import ConfigError
 from nst.reports import RunReport
+from nst_flows import credentials
+from nst_flows.stylize import stylize_manifest
 from tests import servers
 from tests.helpers import row, write_project
 

@@ -1,17 +1,26 @@
 """What an operator types, from deploy/README.md itself, against a real server and worker."""
 
 import importlib
+import json
+import os
+import re
 import shlex
+import shutil
+import subprocess
+import sysconfig
+import venv
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import yaml
 
-from flows.driver import stylize_shards
-from flows.shard import stylize_shard
+from deploy import set_up
+from nst_flows.summary import artifact_key
 from tests.helpers import ROOT, row, write_project
 from tests.operators import Operator, parameters, settings_and_commands
 
@@ -28,34 +37,24 @@ def deployments() -> list[dict[str, Any]]:
     return found
 
 
-def test_the_deployments_name_a_flow_and_nothing_to_fetch() -> None:
-    assert yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())["pull"] == []
+def test_the_deployments_name_a_flow_and_wait_in_a_queue_that_is_made() -> None:
     for deployment in deployments():
         module, _, name = deployment["entrypoint"].rpartition(".")
         flow = getattr(importlib.import_module(module), name)
         assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
         assert f"{flow.name}/{deployment['name']}" in DOCUMENT.read_text(encoding="utf-8")
         assert "nst" in deployment["tags"]
+        assert deployment["work_pool"]["name"] == set_up.POOL
+        assert deployment["work_pool"]["work_queue_name"] in set_up.QUEUES
 
 
 def test_only_the_nightly_one_has_a_schedule_and_it_never_runs_twice_at_a_time() -> None:
     by_name = {each["name"]: each for each in deployments()}
-    assert set(by_name) == {"adhoc", "nightly", "driver", "shard"}
+    assert set(by_name) == {"adhoc", "nightly"}
     nightly = by_name.pop("nightly")
     assert not any("schedules" in each for each in by_name.values())
     assert [each["cron"] for each in nightly["schedules"]] == ["0 2 * * *"]
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-
-
-def test_a_driver_takes_no_place_from_its_shards_and_finds_them() -> None:
-    by_name = {each["name"]: each for each in deployments()}
-    pools = {name: each["work_pool"]["name"] for name, each in by_name.items()}
-    assert pools == {"adhoc": "nst", "nightly": "nst", "driver": "nst-drivers", "shard": "nst"}
-    chosen = stylize_shards.parameters.properties["deployment"]["default"]
-    assert chosen == f"{stylize_shard.name}/{by_name['shard']['name']}"
-    _, commands = settings_and_commands(DOCUMENT, SECTION)
-    created = {each.split()[4] for each in commands if "work-pool create" in each}
-    assert created == set(pools.values())
 
 
 def test_a_silent_run_is_told_from_one_that_lives_by_three_heartbeats() -> None:
@@ -102,7 +101,7 @@ def test_a_batch_by_hand_is_made_and_watched_to_its_end(operator: Operator) -> N
     assert run["tags"] == ["nst"]
     assert "Flow run finished successfully in 'Completed'" in "".join(operator.outputs)
     assert sorted(p.name for p in (Path(output) / "images").iterdir()) == ["one.png", "two.png"]
-    progress = operator.artifact(run["id"], "stylize-progress")
+    progress = operator.artifact(run["id"], artifact_key("progress", output))
     assert progress is not None
     assert progress["data"] == 100
 
@@ -115,6 +114,94 @@ def test_the_schedule_fires_and_the_file_has_the_last_word_on_it(operator: Opera
     assert sorted(p.name for p in (output / "images").iterdir()) == ["one.png", "two.png"]
     (deployment,) = operator.ask("deployments/filter", deployments={"name": {"any_": ["nightly"]}})
     assert [each["schedule"].get("cron") for each in deployment["schedules"]] == ["0 2 * * *"]
+
+
+SET_UP = "python deploy/set_up.py"
+
+
+def what_is_set_up(operator: Operator) -> dict[str, Any]:
+    """All that the set-up makes, with its ids, as the server tells it."""
+    return {
+        "pools": [(p["id"], p["type"]) for p in operator.ask("work_pools/filter")],
+        "queues": [
+            (q["id"], q["name"], q["priority"])
+            for q in operator.ask("work_pools/nst/queues/filter")
+        ],
+        "variables": [(v["id"], v["name"], v["value"]) for v in operator.ask("variables/filter")],
+        "automations": [(a["id"], a["name"]) for a in operator.ask("automations/filter")],
+        "deployments": [
+            (d["id"], d["name"], d["parameters"], d["work_queue_name"], d["pull_steps"])
+            for d in operator.ask("deployments/filter")
+        ],
+    }
+
+
+def test_the_set_up_may_be_run_again_and_keeps_what_it_is_not_given(operator: Operator) -> None:
+    before = what_is_set_up(operator)
+    assert [queue[1:] for queue in before["queues"]][:2] == [("adhoc", 1), ("nightly", 2)]
+    assert {variable[1:] for variable in before["variables"]} == {
+        ("nst_manifest", operator.settings["NST_MANIFEST"]),
+        ("nst_output", operator.settings["NST_OUTPUT"]),
+    }
+    operator.do(f"env -u NST_MANIFEST -u NST_OUTPUT {SET_UP}")
+    assert what_is_set_up(operator) == before
+
+
+def test_who_is_told_of_failed_rows_is_in_a_block_and_in_no_output(operator: Operator) -> None:
+    address = "http://127.0.0.1:1/a-secret-path"
+    assert "a-secret-path" not in operator.do(f"NST_WEBHOOK={address} {SET_UP}")
+    (block,) = operator.ask(
+        "block_documents/filter", block_documents={"name": {"any_": [set_up.NOTIFICATION_BLOCK]}}
+    )
+    told = [each for each in operator.ask("automations/filter") if "failed rows" in each["name"]]
+    assert [each["actions"][0]["block_document_id"] for each in told] == [block["id"]]
+
+
+def test_an_image_is_built_and_pushed_under_its_name_where_it_is_asked_for(
+    operator: Operator, tmp_path: Path
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$(pwd)" "$@" >> {tmp_path}/told\n')
+    docker.chmod(0o755)
+    # The last step alone: the pool of this server is one of processes.
+    given = {"code": "image", "image": "example.org/nst:1"}
+    code = f"from deploy import set_up; set_up.deploy({given})"
+    operator.do(f"PATH={tmp_path}:$PATH python -c {shlex.quote(code)}")
+    # For one deployment after the other, the second time out of the cache.
+    build, push = sorted(set((tmp_path / "told").read_text().splitlines()))
+    assert build == f"{ROOT} build --file deploy/Dockerfile --tag example.org/nst:1 ."
+    assert push == f"{ROOT} push example.org/nst:1"
+
+
+def test_a_set_up_that_cannot_be_says_what_to_do(operator: Operator) -> None:
+    said = operator.do(f"! {SET_UP} --pool-type kubernetes --image example.org/nst:1 2>&1")
+    assert "expected one of the type kubernetes, found process" in said
+    assert "Traceback" not in said
+    said = operator.do(f"! {SET_UP} --code git --release v1 2>&1")
+    assert "NST_REPOSITORY: expected a value, found none, nor a Prefect Variable" in said
+    assert "Traceback" not in said
+
+
+def test_an_ad_hoc_run_goes_before_one_of_the_night_that_waits_longer(operator: Operator) -> None:
+    ids = {d["name"]: d["id"] for d in operator.ask("deployments/filter")}
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    # Far enough ahead that the worker leaves them alone.
+    when = {"nightly": soon, "adhoc": soon + timedelta(minutes=5)}
+    runs = {
+        name: operator.ask(
+            f"deployments/{ids[name]}/create_flow_run",
+            state={"type": "SCHEDULED", "state_details": {"scheduled_time": str(moment)}},
+            parameters={"manifest": "/m", "output": "/o"},
+        )["id"]
+        for name, moment in when.items()
+    }
+    waiting = operator.ask(
+        "work_pools/nst/get_scheduled_flow_runs", scheduled_before=str(soon + timedelta(minutes=9))
+    )
+    for run in runs.values():
+        httpx.delete(f"{operator.api}/flow_runs/{run}", timeout=60).raise_for_status()
+    found = [each["flow_run"]["id"] for each in waiting if each["flow_run"]["id"] in runs.values()]
+    assert found == [runs["adhoc"], runs["nightly"]]
 
 
 def test_the_document_names_the_command_that_prefect_run_would_be() -> None:
@@ -158,7 +245,7 @@ def begin_long_run(operator: Operator, deployment: str, output: Path) -> str:
 
     def has_begun() -> str | None:
         for run in operator.runs_of(deployment, ["RUNNING"]):
-            progress = operator.artifact(run["id"], "stylize-progress")
+            progress = operator.artifact(run["id"], artifact_key("progress", str(output)))
             is_long = progress and "1/2 pictures" in str(progress["description"])
             if is_long:
                 return str(run["id"])
@@ -196,7 +283,7 @@ def test_a_cancelled_run_stops_at_once_and_says_what_it_keeps(
     )
     said = "stopped: 1 of 2 pictures were made and are kept"
     operator.wait("the log to say so", lambda: any(said in line for line in operator.messages(run)))
-    progress = operator.artifact(run, "stylize-progress")
+    progress = operator.artifact(run, artifact_key("progress", str(tmp_path / "out")))
     assert progress is not None
     assert progress["description"].startswith(said)
     finish_it(operator, "adhoc", tmp_path / "out")
@@ -240,3 +327,59 @@ def test_a_run_whose_process_is_killed_is_crashed_and_the_next_goes_on(
         patience_s=60,
     )
     finish_it(operator, "adhoc", tmp_path / "out")
+
+
+def bare_environment(folder: Path) -> Path:
+    """The programs of an environment with the packages of this one, less those that are checkouts.
+
+    A folder that a file of paths names is searched for packages, and not for such files of its own.
+    """
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
+    (packages,) = folder.glob("lib/*/site-packages")
+    (packages / "those-of-the-tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return folder / "bin"
+
+
+def repository(folder: Path, *versions: str) -> str:
+    """The URL of one that has this project as it is now, under a tag for each version."""
+    folder.mkdir()
+    for name in ("nst", "flows", "deploy"):
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "weights")
+        )
+    project = (ROOT / "pyproject.toml").read_text()
+    me = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    for number, version in enumerate(versions):
+        text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project)
+        (folder / "pyproject.toml").write_text(text)
+        steps = ["add --all", "commit --quiet --message=release", f"tag v{version}"]
+        for step in [*([] if number else ["init --quiet"]), *steps]:
+            subprocess.run(["git", *me, *step.split()], cwd=folder, check=True)
+    return f"file://{folder}"
+
+
+def test_a_worker_on_a_bare_machine_runs_the_release_that_a_variable_names(
+    operator: Operator, tmp_path: Path
+) -> None:
+    programs = bare_environment(tmp_path / "bare")
+    alone = f"env --chdir={tmp_path} -u PYTHONPATH PATH={programs}:{os.environ['PATH']}"
+    operator.do(f"{alone} python -c 'import prefect, torch'")
+    assert "No module named" in operator.do(f"! {alone} python -c 'import nst_flows' 2>&1")
+    url = repository(tmp_path / "repository", "9.1.0", "9.2.0")
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    worker = operator.command("prefect worker start")
+    bare = f"{alone} python -m prefect {worker.removeprefix('prefect ')}"
+    try:
+        operator.end(worker)
+        operator.do(f"{SET_UP} --code git --repository {url} --release v9.1.0")
+        # Enough for all workers, without deploying again.
+        operator.do("prefect variable set nst_release v9.2.0 --overwrite")
+        operator.begin(bare)
+        chosen = parameters(manifest=str(manifest), output=str(tmp_path / "out"))
+        operator.do(f"prefect deployment run stylize-manifest/adhoc {chosen} --watch")
+    finally:
+        operator.end(bare)
+        operator.do(SET_UP)
+        operator.begin(worker)
+    assert (tmp_path / "out/images/one.png").exists()
+    assert json.loads((tmp_path / "out/run.json").read_text())["versions"]["nst"] == "9.2.0"

@@ -22,27 +22,30 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.logging import disable_run_logger
+from prefect.types import StrictVariableValue
+from prefect.variables import Variable
 
-from flows import progress, stylize
-from flows.local import _check_server
-from flows.parameters import PictureOverrides, overrides_of
-from flows.stylize import stylize_manifest
-from flows.summary import (
+from nst import lease, pipeline, remote
+from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
+from nst.job import PARAM_FIELDS
+from nst.manifest import parse_overrides
+from nst.metadata import Outcome, record_of
+from nst.plan import Group, Plan
+from nst.remote import Ticket
+from nst.reports import NoListener, RunReport
+from nst.settings import RunSettings
+from nst_flows import fan_out, progress, stylize, tasks
+from nst_flows.local import _check_server
+from nst_flows.parameters import PictureOverrides, overrides_of
+from nst_flows.stylize import stylize_manifest
+from nst_flows.summary import (
     MAX_FAILED_ROWS,
     ended_line,
     failed_table,
     failed_title,
     summary_markdown,
 )
-from flows.watching import current_listener, listening
-from nst import pipeline
-from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
-from nst.job import PARAM_FIELDS
-from nst.manifest import parse_overrides
-from nst.metadata import Outcome, record_of
-from nst.plan import Group, Plan
-from nst.reports import NoListener, RunReport
-from nst.settings import RunSettings
+from nst_flows.watching import current_listener, listening
 from tests.helpers import job, row, write_project
 
 
@@ -74,14 +77,22 @@ class TestOnAServer:
         return [run for run in runs if run.flow_run_id == flow_run]
 
     def artifacts(self, state: State[RunReport]) -> dict[str, Artifact]:
-        """Those of a run, by their keys."""
+        """Those of a run, by their kinds."""
         with self.client() as client:
             found = client.read_artifacts(
                 artifact_filter=ArtifactFilter(
                     flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_of(state)])
                 )
             )
-        return {str(artifact.key): artifact for artifact in found}
+        kinds = ("progress", "summary", "failed-rows", "gallery", "picture-1", "picture-2")
+        by_kind = {
+            kind: artifact
+            for artifact in found
+            for kind in kinds
+            if str(artifact.key).startswith(f"stylize-{kind}-")
+        }
+        assert len(by_kind) == len(found)
+        return by_kind
 
     def logs(self, state: State[RunReport], *, until: str) -> list[str]:
         """What a run has logged at INFO and above, once the line is there that has `until` in it."""
@@ -109,8 +120,10 @@ class TestOnAServer:
             "vgg16 48x64, group 1 of 2",
             "vgg16 48x64, group 2 of 2",
         ]
-        # Each would have the server asked for a slot before the task may begin.
-        assert not any(run.tags for run in runs)
+        # Those that paint can be held by a limit on their tag; for no other is a slot asked for.
+        assert {run.name.split()[0]: run.tags for run in runs} == {
+            "read": [], "plan": [], "vgg16": ["gpu"], "metadata": [],
+        }  # fmt: skip
         with self.client() as client:
             flow_run = client.read_flow_run(state.state_details.flow_run_id)  # type: ignore[arg-type]
         assert flow_run.name == f"manifest.csv to {tmp_path / 'out'}"
@@ -135,14 +148,62 @@ class TestOnAServer:
         assert state.message == "1 of 2 rows failed"
         assert state.result().num_ok == 1
         artifacts = self.artifacts(state)
-        text = str(artifacts["stylize-summary"].data)
+        text = str(artifacts["summary"].data)
         assert "# 1 of 2 rows ok" in text
         assert "| ok | made by this run | 1 |" in text
         assert "| failed | input_not_found | 1 |" in text
         assert (tmp_path / "out/index.html").as_uri() in text
-        (failed,) = json.loads(str(artifacts["stylize-failed-rows"].data))
+        (failed,) = json.loads(str(artifacts["failed-rows"].data))
         assert (failed["row"], failed["id"], failed["reason"]) == (2, "two", "input_not_found")
         assert "no.png" in failed["error"]
+
+    def test_more_failed_rows_than_are_allowed_fail_the_run(self, tmp_path: Path) -> None:
+        rows = [row(id="one"), row("no.png", id="two"), row("gone.png", id="three")]
+        manifest = write_project(tmp_path / "in", rows)
+        state = run_flow(manifest, tmp_path / "out", fail_over="50%")
+        assert (state.is_failed(), state.name) == (True, "TooManyFailed")
+        assert state.message == "3 of 3 rows failed, more than fail_over=50% allows"
+        assert "# 0 of 3 rows ok" in str(self.artifacts(state)["summary"].data)
+        assert not (tmp_path / "out/images").exists()
+        assert run_flow(manifest, tmp_path / "out", fail_over="2").name == "PartiallyFailed"
+
+    def test_a_gallery_on_the_web_is_linked_with_a_few_pictures(self, tmp_path: Path) -> None:
+        rows = [row(id="one"), row("b.png", id="two")]
+        manifest = write_project(tmp_path / "in", rows)
+        state = run_flow(manifest, tmp_path / "out", gallery_base_url="https://g/out/")
+        artifacts = self.artifacts(state)
+        assert sorted(artifacts) == ["gallery", "picture-1", "picture-2", "progress", "summary"]
+        assert "https://g/out/index.html" in str(artifacts["gallery"].data)
+        url = str(artifacts["picture-1"].data)
+        assert url.startswith("https://g/out/thumbs/")
+        assert (tmp_path / "out" / url.removeprefix("https://g/out/")).exists()
+
+    def test_tasks_that_wait_are_in_the_graph_and_nothing_waits_for_ever(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make, waiting = pipeline.run_group, list[str]()
+
+        def watched(group: Group, *arguments: object) -> object:
+            give_up = time.monotonic() + 60
+            # The server hears of them after a while.
+            while len(waiting) < 2 and time.monotonic() < give_up:
+                with self.client() as client:
+                    runs = client.read_task_runs()
+                waiting[:] = sorted(
+                    run.name for run in runs if run.state_name == "Pending" and run.tags == ["gpu"]
+                )
+                time.sleep(0.1)
+            return make(group, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(pipeline, "run_group", watched)
+        rows = [row(id=f"r{steps}", steps=steps) for steps in (3, 2, 1)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        assert state.result().num_ok == 3
+        assert waiting == ["vgg16 48x64, group 2 of 3", "vgg16 48x64, group 3 of 3"]
+        give_up = time.monotonic() + 60
+        while {run.state_name for run in self.task_runs(state)} != {"Completed"}:
+            assert time.monotonic() < give_up, self.task_runs(state)
+            time.sleep(0.2)
 
     def test_rows_that_fail_emit_an_event_that_an_automation_can_wait_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -186,7 +247,7 @@ class TestOnAServer:
         assert len({share for share in shares if 0 < share < 100}) > 2
         assert seen[-1][0] == 100
         assert any("1/2 pictures" in words for _, words in seen)
-        artifact = self.artifacts(state)["stylize-progress"]
+        artifact = self.artifacts(state)["progress"]
         assert artifact.data == 100
         assert str(artifact.description).startswith("2 of 3 rows ok, 1 failed; gallery: ")
 
@@ -240,7 +301,7 @@ class TestOnAServer:
         after = {path.name: path.stat().st_mtime_ns for path in images.iterdir()}
         assert after["one.png"] == before["one.png"]
         assert after["two.png"] > before["two.png"]
-        text = str(self.artifacts(state)["stylize-summary"].data)
+        text = str(self.artifacts(state)["summary"].data)
         assert "| ok | made by this run | 2 |\n| ok | done before | 1 |" in text
 
     def test_a_parameter_that_cannot_be_fails_before_anything_is_read(self, tmp_path: Path) -> None:
@@ -301,7 +362,7 @@ class TestOnAServer:
             return make(group, *arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(pipeline, "run_group", broken)
-        monkeypatch.setattr(stylize, "MAX_TASKS", 2)
+        monkeypatch.setattr(fan_out, "MAX_TASKS", 2)
         rows = [row(id=f"r{n}", steps=s) for n, s in enumerate((4, 6, 1, 2, 9), start=1)]
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
         runs = [run for run in self.task_runs(state) if "group" in run.name]
@@ -330,7 +391,7 @@ class TestOnAServer:
             return make(group, *arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(pipeline, "run_group", flaky)
-        monkeypatch.setattr(stylize, "MAX_TASKS", 1)
+        monkeypatch.setattr(fan_out, "MAX_TASKS", 1)
         rows = [row(id="one"), row(id="two", steps=2), row(id="three", steps=1)]
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
         assert state.result().num_ok == 3
@@ -340,6 +401,31 @@ class TestOnAServer:
         state = run_flow(write_project(tmp_path / "in", [row(backbone="vgg61")]), tmp_path / "out")
         assert state.is_failed()
         with pytest.raises(ManifestError, match="did you mean"):
+            state.result()
+
+    def test_a_variable_means_what_it_holds_when_the_run_begins(self, tmp_path: Path) -> None:
+        for name in ("before", "after"):
+            manifest = write_project(tmp_path / name, [row(id=name)])
+            Variable.set("nst_test_manifest", str(manifest), overwrite=True)
+            Variable.set("nst_test_output", str(tmp_path / f"out-{name}"), overwrite=True)
+            state = run_flow(Path("variable:nst_test_manifest"), Path("variable:nst_test_output"))
+            assert state.name == "Completed"
+            assert (tmp_path / f"out-{name}/images/{name}.png").exists()
+            with self.client() as client:
+                flow_run = client.read_flow_run(flow_run_of(state))
+            assert flow_run.name == f"manifest.csv to {tmp_path / f'out-{name}'}"
+
+    @pytest.mark.parametrize("value", [None, 5, ""])
+    def test_a_variable_that_names_nothing_fails_the_run_with_what_to_do(
+        self, tmp_path: Path, value: StrictVariableValue
+    ) -> None:
+        if value is None:
+            Variable.unset("nst_test_missing")
+        else:
+            Variable.set("nst_test_missing", value, overwrite=True)
+        state = run_flow(Path("variable:nst_test_missing"), tmp_path)
+        assert state.is_failed()
+        with pytest.raises(ConfigError, match=r"prefect variable set nst_test_missing VALUE"):
             state.result()
 
     def test_a_listener_hears_of_a_run_in_its_context(self, tmp_path: Path) -> None:
@@ -364,11 +450,13 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
     settings = RunSettings(output=str(tmp_path / "out"))
     with disable_run_logger():
-        rows = stylize.read_manifest.fn(str(manifest), settings, {})
-        plan = stylize.plan_rows.fn(rows, settings)
-        report = stylize.stylize_portion.fn(plan.groups, settings, lambda: None)
-        assert (report.num_made, report.num_failed) == (1, 0)
-        assert stylize.finish.fn(plan, settings, {}).num_ok == 1
+        rows = tasks.read_manifest.fn(str(manifest), settings, {})
+        plan = tasks.plan_rows.fn(rows, settings)
+        with lease.held(settings.output) as held:
+            ticket = Ticket(token=held.token, versions=remote.versions())
+            made = tasks.stylize_portion.fn(tasks.Assignment(plan.groups, settings, ticket))
+        assert (made.report.num_made, made.report.num_failed) == (1, 0)
+        assert tasks.finish.fn(plan, settings, {}).num_ok == 1
 
 
 def test_parameters_are_described_for_the_ui() -> None:
@@ -376,8 +464,8 @@ def test_parameters_are_described_for_the_ui() -> None:
     assert list(properties) == [
         "manifest", "output", "overrides", "gallery_base_url",
         "credentials_block", "device", "lanes", "precision", "image_format",
-        "max_batch_pixels", "weights", "roots", "schemes", "keep_going", "skip_failed",
-        "retry_quarantined", "replace", "timeout_s", "isolate",
+        "max_batch_pixels", "weights", "roots", "schemes", "runner", "runner_address", "keep_going",
+        "skip_failed", "retry_quarantined", "replace", "timeout_s", "fail_over", "isolate",
     ]  # fmt: skip
     assert all(each.get("description") for each in properties.values())
     picture = stylize_manifest.parameters.definitions["PictureOverrides"]["properties"]
@@ -400,7 +488,7 @@ def test_only_what_may_pass_next_time_is_tried_again() -> None:
     from prefect.states import Failed
 
     def tries_again(error: Exception) -> bool:
-        return stylize._may_pass_next_time(None, None, Failed(data=error))  # type: ignore[arg-type]
+        return tasks._may_pass_next_time(None, None, Failed(data=error))  # type: ignore[arg-type]
 
     assert tries_again(StorageError("busy"))
     assert not tries_again(ForbiddenError("forbidden"))

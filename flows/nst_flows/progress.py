@@ -14,9 +14,9 @@ from nst.plan import Group, Plan
 from nst.progress import Tally
 from nst.reports import Listener
 
-KEY = "stylize-progress"
-
+# Of a run of hours nobody looks every few seconds.
 _EVERY_S = 5.0
+_EVERY_SHARE = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,8 @@ class ProgressArtifact:
     A server that does not take it costs the artifact, and nothing of the run.
     """
 
-    def __init__(self, inner: Listener) -> None:
+    def __init__(self, inner: Listener, key: str) -> None:
+        self._key = key
         self.num_made = 0
         self.num_failed = 0
         self._inner = inner
@@ -41,11 +42,6 @@ class ProgressArtifact:
         return self._tally.num_pictures if self._tally is not None else 0
 
     @property
-    def num_through(self) -> int:
-        """How many are made or failed, as far as was told."""
-        return self._tally.num_through if self._tally is not None else 0
-
-    @property
     def seconds(self) -> float:
         """Since the run was planned."""
         return time.monotonic() - self._started_at
@@ -56,7 +52,7 @@ class ProgressArtifact:
         self._started_at = self._shown_at = time.monotonic()
         try:
             made = create_progress_artifact(
-                self._tally.share * 100, key=KEY, description=self._words()
+                self._tally.share * 100, key=self._key, description=self._words()
             )
         except httpx.HTTPError as exc:
             _log.warning("there is no progress to be seen, the Prefect server said: %s", exc)
@@ -68,7 +64,7 @@ class ProgressArtifact:
         self._inner.advanced(group, evaluations, pictures)
         assert self._tally is not None
         self._tally.advanced(group, evaluations, pictures)
-        if time.monotonic() - self._shown_at >= _EVERY_S:
+        if time.monotonic() - self._shown_at >= max(_EVERY_S, _EVERY_SHARE * self.seconds):
             self._show(self._words())
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:

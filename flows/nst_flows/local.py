@@ -13,13 +13,14 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.parameters import overrides_of
-from flows.stylize import stylize_manifest
-from flows.watching import listening
 from nst.errors import ConfigError
 from nst.manifest import parse_overrides
 from nst.reports import Listener, RunReport
 from nst.settings import RunSettings
+from nst_flows.parameters import overrides_of
+from nst_flows.runners import RunnerName
+from nst_flows.stylize import TOO_MANY_FAILED, stylize_manifest
+from nst_flows.watching import listening
 
 _OWN_SERVER = {
     # The default of 20 s is too short for a loaded machine with a fresh database.
@@ -30,9 +31,15 @@ _OWN_SERVER = {
 
 
 def run_locally(
-    manifest: str, settings: RunSettings, overrides: Mapping[str, Any], listener: Listener
+    manifest: str,
+    settings: RunSettings,
+    overrides: Mapping[str, Any],
+    listener: Listener,
+    *,
+    runner: RunnerName = "threads",
+    runner_address: str | None = None,
 ) -> RunReport:
-    """Run the flow and return its report.
+    """Run the flow and return its report, also where more rows failed than the settings allow.
 
     Raises what the flow raised, a ManifestError above all, and ConfigError where no server answers.
     """
@@ -52,17 +59,22 @@ def run_locally(
             weights=dict(settings.weights),
             roots=list(settings.roots),
             schemes=list(settings.schemes),
+            runner=runner,
+            runner_address=runner_address,
             keep_going=settings.keep_going,
             skip_failed=settings.skip_failed,
             retry_quarantined=settings.retry_quarantined,
             replace=settings.replace,
             timeout_s=settings.timeout_s,
+            fail_over=settings.fail_over,
             isolate=settings.isolate,
             return_state=True,
         )
     # Prefect types every flow as if it might be asynchronous; this one is not.
-    report: RunReport = cast(State[Any], ended).result()
-    return report
+    state = cast(State[Any], ended)
+    found = state.result(raise_on_failure=state.name != TOO_MANY_FAILED)
+    assert isinstance(found, RunReport)
+    return found
 
 
 def _check_server() -> None:

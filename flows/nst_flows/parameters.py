@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_
 
 from nst.job import PARAM_FIELDS, PARAMS_ADAPTER
 from nst.reference import range_text
-from nst.settings import DEVICE_PATTERN
+from nst.settings import DEVICE_PATTERN, FAIL_OVER_PATTERN
 
 Reference = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, Field(pattern=DEVICE_PATTERN)]
@@ -16,6 +16,8 @@ Pixels = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=1e6)]
 # Without user, query and fragment: it is shown in the UI, and a name is put behind it.
 WebAddress = Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")]
+RunnerAddress = Annotated[str, Field(min_length=1)]
+FailOver = Annotated[str, Field(pattern=FAIL_OVER_PATTERN)]
 BlockName = Annotated[str, Field(min_length=1)]
 
 

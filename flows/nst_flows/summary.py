@@ -1,5 +1,7 @@
 """A run's report as Prefect's UI shows it: a summary in markdown, and the failed rows as a table."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ from nst.plan import Group, Plan
 from nst.reports import PortionReport, RunReport
 
 MAX_FAILED_ROWS = 200
+_MAX_KEY_WORDS = 40
 
 
 def planned_line(plan: Plan) -> str:
@@ -59,12 +62,20 @@ def stopped_line(num_made: int, num_pictures: int) -> str:
     )
 
 
-def stopped_shards_line(num_through: int, num_pictures: int) -> str:
-    """As `stopped_line`, of a run whose pictures are made elsewhere, as far as was heard of them."""
-    return (
-        f"stopped: {num_through} of {num_pictures} pictures are through, and its shards are told to "
-        "end; what they made is kept; run the same again to make the rest"
-    )
+def artifact_key(kind: str, output_url: str) -> str:
+    """What an artifact of the runs on an output is called: its history in the UI is that output's.
+
+    The end of the URL is for who reads it, and six digits of its sha256 for those that end alike.
+    """
+    parts = output_url.rstrip("/").split("/")[-2:]
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    digest = hashlib.sha256(output_url.rstrip("/").encode()).hexdigest()
+    return "-".join(filter(None, ["stylize", kind, words[-_MAX_KEY_WORDS:].strip("-"), digest[:6]]))
+
+
+def example_urls(report: RunReport, base_url: str) -> list[str]:
+    """Where the thumbnails of a few pictures are, below the address that serves the output."""
+    return [f"{base_url.rstrip('/')}/{path}" for path in report.examples]
 
 
 def gallery_url(report: RunReport, base_url: str | None) -> str:

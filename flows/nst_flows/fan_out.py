@@ -1,0 +1,290 @@
+"""The groups of a plan as tasks: a bounded number at a time, wherever the tasks of the flow run."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import monotonic, sleep
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import (
+    RunInput,
+    State,
+    StateDetails,
+    StateType,
+    TaskRun,
+    TaskRunResult,
+)
+from prefect.exceptions import PrefectException
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled, Crashed, Pending
+from prefect.utilities.engine import emit_task_run_state_change_event
+
+from nst import pipeline, remote
+from nst.errors import (
+    ConfigError,
+    NSTError,
+    RunEndedError,
+    RunnerError,
+    TooManyFailedError,
+    ends_the_run,
+)
+from nst.lease import Lease
+from nst.pipeline import FailedRows, Painter, Portion
+from nst.plan import Plan
+from nst.remote import Lookout, Made, Ticket
+from nst.settings import Precision, RunSettings
+from nst_flows import summary
+from nst_flows.runners import Runner, RunnerName, elsewhere, of_the_flow, threads
+from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
+from nst_flows.watching import Here, current_listener, painting
+
+# However many rows there are: each task costs 0.1 s between two groups, 20 KB of the server's database
+# and 40 KB of this process, and more than a hundred nobody looks at. A cluster has more to share out.
+MAX_TASKS = 100
+_TASKS_PER_SLOT = 4
+# Beside those that run so many are submitted, so that no node waits for this process.
+_WAITING = 2
+_POLL_S = 1.0
+# What tasks are given to come to their end once they are called off.
+_GRACE_S = 20.0
+# What a cluster that grows with its load is given to have a first node.
+_NODES_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where groups are painted: `by` in this process, or by whoever runs the tasks of `runner`."""
+
+    by: Painter | None
+    runner: Runner | None
+
+    def precision(self, settings: RunSettings) -> Precision:
+        """What all devices take for `auto`: bfloat16 where each of them has units for it."""
+        if self.by is not None:
+            return self.by.precision(settings.device)
+        assert self.runner is not None
+        found = set(self.runner.ask(partial(remote.precision, settings)))
+        return "float32" if "float32" in found else found.pop()
+
+
+@contextmanager
+def place_of(settings: RunSettings, name: RunnerName, address: str | None) -> Iterator[Place]:
+    """Raises ConfigError for a cluster of other versions, and what `runners.elsewhere` raises."""
+    with ExitStack() as stack:
+        runner = of_the_flow(settings.lanes)
+        if name != "threads":
+            runner = stack.enter_context(elsewhere(name, address, settings.lanes))
+        if runner is None:
+            yield Place(by=stack.enter_context(pipeline.painter(settings)), runner=None)
+            return
+        _check_nodes(runner)
+        yield Place(by=None, runner=runner)
+
+
+def _check_nodes(runner: Runner) -> None:
+    """Raises RunnerError for a cluster without nodes, ConfigError for nodes of other versions."""
+    until = monotonic() + _NODES_S
+    while not runner.num_slots():
+        if monotonic() > until:
+            raise RunnerError(
+                f"expected a cluster of {runner.name} with a node that paints, found none in "
+                f"{_NODES_S:.0f} s; start one, with a GPU or a processor that it may use"
+            )
+        sleep(_POLL_S)
+    expected = remote.versions()
+    for node in runner.ask(remote.node):
+        remote.check_versions(expected, node)
+
+
+def edge(state: State[Any]) -> State[Any]:
+    """A state to wait for, which is an arrow in the graph of the run, without what it holds.
+
+    It counts as completed whatever came of the task: what comes after it is to be done in any case.
+    """
+    return State(
+        type=StateType.COMPLETED,
+        # Anything: without, it would be looked for in a store of results.
+        data=True,
+        state_details=StateDetails(
+            flow_run_id=state.state_details.flow_run_id,
+            task_run_id=state.state_details.task_run_id,
+        ),
+    )
+
+
+def fan_out(
+    plan: Plan, settings: RunSettings, lease: Lease, place: Place, planned: State[Any]
+) -> tuple[dict[str, str], list[Any]]:
+    """A task for each group, or for some where there are many.
+
+    Returns what ended groups, by their names, and what a task waits for that comes after all of them.
+    Raises StorageError where a store is out of order. Whatever ends this ends all of its tasks.
+    """
+    failed = FailedRows(plan, settings, current_listener())
+
+    def check() -> None:
+        lease.check()
+        failed.check()
+
+    with ExitStack() as stack:
+        runner = place.runner
+        if place.by is not None:
+            num = min(place.by.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
+            stack.enter_context(painting(Here(place.by, failed, check)))
+            runner = stack.enter_context(threads(num))
+        assert runner is not None
+        max_tasks = MAX_TASKS
+        if place.by is None:
+            max_tasks = max(max_tasks, _TASKS_PER_SLOT * runner.num_slots())
+        ticket = Ticket(token=lease.token, versions=remote.versions())
+        portions = pipeline.in_portions(plan.groups, max_tasks)
+        tasks = _Tasks(runner, settings, ticket, planned, place.by)
+        lookout = Lookout(settings, failed) if place.by is None else None
+        try:
+            tasks.run(portions, check, lookout)
+        except TooManyFailedError as exc:
+            tasks.end()
+            return {group.name: str(exc) for group in plan.groups}, tasks.edges
+        except BaseException:
+            tasks.end()
+            raise
+        if place.by is None:
+            remote.forget(settings, lease.token)
+    return tasks.errors, tasks.edges
+
+
+@dataclass(slots=True)
+class _Tasks:
+    """The tasks of a run: those under way, and what became of the others."""
+
+    runner: Runner
+    settings: RunSettings
+    ticket: Ticket
+    planned: State[Any]
+    by: Painter | None
+    errors: dict[str, str] = field(default_factory=dict)
+    edges: list[Any] = field(default_factory=list)
+    _under_way: dict[UUID, tuple[PrefectFuture[Any], Portion]] = field(default_factory=dict)
+    _through: "SimpleQueue[UUID]" = field(default_factory=SimpleQueue)
+
+    def run(
+        self, portions: Sequence[Portion], check: Callable[[], None], lookout: Lookout | None
+    ) -> None:
+        waiting = deque(portions)
+        while waiting or self._under_way:
+            check()
+            # Nodes come and go.
+            num_slots = self.runner.num_slots()
+            while waiting and len(self._under_way) < num_slots + _WAITING:
+                portion = waiting.popleft()
+                if lookout is not None:
+                    lookout.begun(portion)
+                self._submit(portion, has_to_wait=len(self._under_way) >= num_slots)
+            try:
+                ended = self._through.get(timeout=_POLL_S)
+            except Empty:
+                if lookout is not None:
+                    lookout.look()
+                continue
+            self._end_of(ended, lookout)
+
+    def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
+        parameters = {"assignment": Assignment(portion, self.settings, self.ticket)}
+        with self.runner.needs():
+            future = self.runner.tasks.submit(
+                stylize_portion, parameters, dependencies=self._after_plan()
+            )
+        self._under_way[future.task_run_id] = (future, portion)
+        if has_to_wait:
+            self._show_waiting(future, portion)
+        future.add_done_callback(lambda done: self._through.put(done.task_run_id))
+
+    def _end_of(self, task_run: UUID, lookout: Lookout | None) -> None:
+        future, portion = self._under_way.pop(task_run)
+        made, errors = _outcome(future, portion)
+        if lookout is not None and made is not None:
+            lookout.ended(portion, made)
+        for name, why in errors.items():
+            get_run_logger().error("group %s ended: %s", name, why)
+        self.errors |= errors
+        self.edges.append(edge(_final(future)))
+
+    def end(self) -> None:
+        """Have all tasks end, and leave none that seems to go on."""
+        if self.by is not None:
+            self.by.close()
+        else:
+            with suppress(NSTError):
+                remote.call_off(self.settings, self.ticket.token)
+        until = monotonic() + _GRACE_S
+        while self._under_way and monotonic() < until:
+            with suppress(Empty):
+                self._under_way.pop(self._through.get(timeout=_POLL_S), None)
+        for future, _ in self._under_way.values():
+            _set(future, Cancelled(message="the run was stopped"))
+        if self.by is None:
+            with suppress(NSTError):
+                remote.forget(self.settings, self.ticket.token)
+
+    def _show_waiting(self, future: PrefectFuture[Any], portion: Portion) -> None:
+        """Let the server know of a task that nobody runs yet, as its engine does where it begins."""
+        state: State[Any] = Pending()
+        waiting = TaskRun(
+            id=future.task_run_id,
+            name=summary.portion_name(portion),
+            flow_run_id=self.planned.state_details.flow_run_id,
+            task_key=stylize_portion.task_key,
+            dynamic_key=str(future.task_run_id),
+            tags=[TAG],
+            task_inputs={name: list(each) for name, each in self._after_plan().items()},
+            expected_start_time=state.timestamp,
+            state=state,
+        )
+        emit_task_run_state_change_event(waiting, initial_state=None, validated_state=state)
+
+    def _after_plan(self) -> dict[str, set[RunInput]]:
+        """What makes the arrow from the plan to a task; to wait for it would take a thread more."""
+        task_run = self.planned.state_details.task_run_id
+        assert task_run is not None
+        return {"assignment": {TaskRunResult(id=task_run)}}
+
+
+def _outcome(future: PrefectFuture[Any], portion: Portion) -> tuple[Made | None, Mapping[str, str]]:
+    """What came of a task, as far as it says, and what ended groups of it early.
+
+    Raises what ends the run.
+    """
+    try:
+        made = future.result()
+    except GroupsEndedError as exc:
+        return exc.made, exc.made.report.errors
+    except RunEndedError:
+        raise
+    except Exception as exc:
+        if isinstance(exc, ConfigError) or ends_the_run(exc):
+            raise
+        return None, {group.name: pipeline.why_it_ended(group, exc) for group in portion}
+    return made, made.report.errors
+
+
+def _final(future: PrefectFuture[Any]) -> State[Any]:
+    """The state of a task that is over; one whose node took it along is told to have crashed."""
+    state = future.state
+    if state.is_final():
+        return state
+    crashed: State[Any] = Crashed(message="its node was lost")
+    _set(future, crashed)
+    crashed.state_details.task_run_id = future.task_run_id
+    return crashed
+
+
+def _set(future: PrefectFuture[Any], state: State[Any]) -> None:
+    with suppress(httpx.HTTPError, PrefectException), get_client(sync_client=True) as client:
+        client.set_task_run_state(future.task_run_id, state, force=True)

@@ -1,0 +1,260 @@
+"""The flow: read, plan, stylize groups, finish, and what the UI is told. Calls, no more."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.context import TagsContext
+from prefect.events import emit_event
+from prefect.exceptions import TerminationSignal
+from prefect.states import Completed, Failed
+
+from nst import pipeline, runs
+from nst.access import is_pattern
+from nst.reports import RunReport
+from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+from nst_flows import summary, variables
+from nst_flows.credentials import credentials_of
+from nst_flows.fan_out import fan_out, place_of
+from nst_flows.parameters import (
+    BlockName,
+    Device,
+    FailOver,
+    Lanes,
+    PictureOverrides,
+    Pixels,
+    Reference,
+    RunnerAddress,
+    Seconds,
+    WebAddress,
+)
+from nst_flows.progress import ProgressArtifact
+from nst_flows.runners import RunnerName
+from nst_flows.tasks import finish, plan_rows, read_manifest
+from nst_flows.watching import current_listener, listening
+
+TOO_MANY_FAILED = "TooManyFailed"
+ROWS_FAILED_EVENT = "nst.batch.rows-failed"
+
+_DEFAULTS = RunSettings(output="-")
+
+
+def run_name() -> str:
+    parameters = runtime.flow_run.parameters
+    manifest = variables.shown(str(parameters["manifest"]))
+    output = variables.shown(str(parameters["output"]))
+    *_, folder, name = ("", *manifest.split("/"))
+    # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
+    is_name = name and not is_pattern(name)
+    return f"{name if is_name else f'{folder}/{name}'} to {output}"
+
+
+@flow(name="stylize-manifest", flow_run_name=run_name)
+def stylize_manifest(
+    manifest: Reference,
+    output: Reference,
+    overrides: PictureOverrides | None = None,
+    gallery_base_url: WebAddress | None = None,
+    credentials_block: BlockName | None = None,
+    device: Device = _DEFAULTS.device,
+    lanes: Lanes = _DEFAULTS.lanes,
+    precision: PrecisionChoice = _DEFAULTS.precision,
+    image_format: ImageFormat = _DEFAULTS.image_format,
+    max_batch_pixels: Pixels = _DEFAULTS.max_batch_pixels,
+    weights: dict[str, str] | None = None,
+    roots: list[str] | None = None,
+    schemes: list[str] | None = None,
+    runner: RunnerName = "threads",
+    runner_address: RunnerAddress | None = None,
+    keep_going: bool = False,
+    skip_failed: bool = False,
+    retry_quarantined: bool = False,
+    replace: bool = False,
+    timeout_s: Seconds = _DEFAULTS.timeout_s,
+    fail_over: FailOver = _DEFAULTS.fail_over,
+    isolate: bool = True,
+) -> Any:
+    """Repaint every content of a manifest in its style, and write pictures, metadata and gallery.
+
+    What the output already has is not made again, so that running it again makes what is new, what
+    has changed and what failed. Rows that fail do not stop the others; the run then ends as
+    Completed under the name PartiallyFailed, and emits the event `nst.batch.rows-failed`.
+
+    Args:
+        manifest: CSV, JSON Lines, Parquet or YAML matrix of rows; an absolute path or a URL. A folder,
+            with a slash at its end, or a pattern such as s3://bucket/rows/*.csv: all of its files.
+            variable:NAME is what the Prefect Variable NAME holds when the run begins.
+        output: Folder or URL to write to, absolute, or variable:NAME. Runs on one output go on from one
+            another.
+        overrides: Picture parameters for every row, over the manifest's own.
+        gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
+        credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
+        device: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1; auto takes every GPU there is.
+        lanes: Groups painted at a time, from 0 to 64; 0 paints one on each device.
+        precision: What the network computes in; auto takes what the output's pictures were made in, or else
+            bfloat16 where all devices have units for it, or else float32.
+        image_format: Format of the pictures.
+        max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
+        weights: Per backbone, a weights file or URL, or `torchvision` for its download.
+        roots: Folders and URL prefixes that inputs must lie in; anywhere if empty.
+        schemes: Schemes of the URLs that may be read and written; file and s3 if empty.
+        runner: Where groups are painted: threads of this process, or a cluster of ray or dask.
+        runner_address: Address of the cluster, such as HOST:8786; one of this machine alone if empty.
+        keep_going: Fail the rows of a manifest that are wrong, and run the others.
+        skip_failed: Leave rows that failed before as they are.
+        retry_quarantined: Try rows again that killed or hung the process that painted them.
+        replace: Go on in an output whose pictures were made with other settings.
+        timeout_s: Seconds without a sign of life after which a process that paints is ended.
+        fail_over: How many rows may fail, or what share of them, as 20 or 5%, before the run stops and
+            ends as Failed; any if empty.
+        isolate: Paint in a process of its own, whose end costs one picture and no more.
+    """
+    manifest, output = variables.resolved(manifest), variables.resolved(output)
+    settings = RunSettings(
+        output=output,
+        device=device,
+        lanes=lanes,
+        precision=precision,
+        image_format=image_format,
+        max_batch_pixels=max_batch_pixels,
+        weights=weights or {},
+        roots=tuple(roots or ()),
+        schemes=tuple(schemes or _DEFAULTS.schemes),
+        keep_going=keep_going,
+        skip_failed=skip_failed,
+        retry_quarantined=retry_quarantined,
+        replace=replace,
+        timeout_s=timeout_s,
+        fail_over=fail_over,
+        isolate=isolate,
+    )
+    pipeline.check(manifest, _checked_here(settings, runner))
+    progress = ProgressArtifact(current_listener(), summary.artifact_key("progress", output))
+    with (
+        # What paints has ended by then, whatever it was at.
+        _saying_it_stopped(progress),
+        credentials_of(credentials_block),
+        listening(progress),
+    ):
+        report = _stylize(
+            manifest, settings, overrides.given() if overrides else {}, runner, runner_address
+        )
+    return _ended(report, progress, settings, gallery_base_url)
+
+
+def _checked_here(settings: RunSettings, runner: RunnerName) -> RunSettings:
+    """The devices of a cluster are those of its nodes, and need not be here."""
+    return settings if runner == "threads" else dataclasses.replace(settings, device="auto")
+
+
+@contextmanager
+def _saying_it_stopped(progress: ProgressArtifact) -> Iterator[None]:
+    """A flow that is cancelled within, or whose worker ends, says how far it got."""
+    try:
+        yield
+    except TerminationSignal:
+        said = summary.stopped_line(progress.num_made, progress.num_pictures)
+        get_run_logger().warning(said)
+        progress.ended(said)
+        raise
+
+
+def _stylize(
+    manifest: str,
+    settings: RunSettings,
+    overrides: dict[str, Any],
+    runner: RunnerName,
+    address: str | None,
+) -> RunReport:
+    # Tasks have the tag of their own alone: for each the server is asked for a slot, and a flow run's
+    # other tags would be asked for by each of its tasks.
+    with TagsContext(current_tags=set()), place_of(settings, runner, address) as place:
+        rows = read_manifest(manifest, settings, overrides)
+        with runs.opened(manifest, settings, overrides) as this:
+            planned = plan_rows(rows, this.settings, return_state=True)
+            this.plan = plan = planned.result()
+            get_run_logger().info(summary.planned_line(plan))
+            settled = this.settled(lambda: place.precision(settings))
+            current_listener().planned(plan)
+            errors, states = fan_out(plan, settled, this.lease, place, planned)
+            this.lease.check()
+            this.report = finish(plan, settled, errors, wait_for=states)
+            return this.report
+
+
+def _ended(
+    report: RunReport,
+    progress: ProgressArtifact,
+    settings: RunSettings,
+    gallery_base_url: str | None,
+) -> Any:
+    """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
+    _show(report, progress, settings, gallery_base_url)
+    message = f"{report.num_failed} of {report.num_rows} rows failed"
+    if pipeline.fails(report, settings):
+        allowed = f"{message}, more than fail_over={settings.fail_over} allows"
+        return Failed(name=TOO_MANY_FAILED, message=allowed, data=report)
+    if report.num_failed:
+        return Completed(name="PartiallyFailed", message=message, data=report)
+    return report
+
+
+def _show(
+    report: RunReport,
+    progress: ProgressArtifact,
+    settings: RunSettings,
+    gallery_base_url: str | None,
+) -> None:
+    """Tell the UI how a run ended, and whoever listens to events of the rows that failed."""
+    line = summary.ended_line(report, gallery_base_url)
+    get_run_logger().info(line)
+    progress.ended(line)
+
+    def key(kind: str) -> str:
+        return summary.artifact_key(kind, settings.output)
+
+    gallery = summary.gallery_url(report, gallery_base_url)
+    if gallery_base_url:
+        # The UI links and shows only what a browser can open.
+        create_link_artifact(gallery, link_text="Gallery", key=key("gallery"), description=line)
+        for number, url in enumerate(summary.example_urls(report, gallery_base_url), start=1):
+            create_image_artifact(url, key=key(f"picture-{number}"), description=line)
+    create_markdown_artifact(
+        summary.summary_markdown(
+            report,
+            num_made=progress.num_made,
+            seconds=progress.seconds,
+            gallery_base_url=gallery_base_url,
+        ),
+        key=key("summary"),
+        description=line,
+    )
+    if not report.num_failed:
+        return
+    create_table_artifact(
+        summary.failed_table(report),
+        key=key("failed-rows"),
+        description=summary.failed_title(report),
+    )
+    emit_event(
+        ROWS_FAILED_EVENT,
+        resource={
+            "prefect.resource.id": f"nst.batch.{runtime.flow_run.id}",
+            "prefect.resource.name": str(runtime.flow_run.name),
+        },
+        payload={
+            "num_failed": report.num_failed,
+            "num_rows": report.num_rows,
+            "failed_by_reason": dict(report.failed_by_reason),
+            "output": settings.output,
+            "gallery": gallery,
+        },
+    )

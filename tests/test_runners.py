@@ -1,0 +1,218 @@
+"""Where tasks run: what is refused before anything is read, and a flow on a runner of its user's."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+
+from nst import lease, pipeline, remote, storage
+from nst.errors import ConfigError, RunEndedError, RunnerError
+from nst.plan import Plan
+from nst.remote import Lookout, Node, Ticket
+from nst.reports import NoListener
+from nst.settings import RunSettings
+from nst_flows import runners
+from nst_flows.stylize import stylize_manifest
+from nst_flows.tasks import GroupsEndedError
+from tests.helpers import row, write_project
+from tests.servers import free_ports
+
+
+def planned(tmp_path: Path, *, steps: tuple[int, ...] = (3, 2)) -> tuple[Plan, RunSettings]:
+    """A plan of a group for each number of steps, of one picture each."""
+    rows = [row(id=f"r{n}", steps=each) for n, each in enumerate(steps, start=1)]
+    manifest = write_project(tmp_path / "in", rows)
+    settings = RunSettings(output=str(tmp_path / "out"), isolate=False, precision="float32")
+    return pipeline.make_plan(str(manifest), settings), settings
+
+
+@contextmanager
+def run_of(settings: RunSettings) -> Iterator[Ticket]:
+    storage.check_writable(settings.output)
+    with lease.held(settings.output) as held:
+        yield Ticket(token=held.token, versions=remote.versions())
+
+
+def written(settings: RunSettings) -> dict[str, int]:
+    images = Path(settings.output) / "images"
+    return {path.name: path.stat().st_mtime_ns for path in sorted(images.glob("*"))}
+
+
+def test_what_a_task_is_given_and_gives_can_be_sent_anywhere(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        arguments = pickle.loads(pickle.dumps((plan.groups, settings, ticket)))
+        assert arguments == (plan.groups, settings, ticket)
+        made = remote.make_portion(*arguments)
+    assert pickle.loads(pickle.dumps(made)) == made
+    error = GroupsEndedError(made)
+    assert pickle.loads(pickle.dumps(error)).made == made
+
+
+def test_a_portion_whose_result_was_lost_is_not_made_again(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        made = remote.make_portion(plan.groups, settings, ticket)
+        before = written(settings)
+        assert remote.make_portion(plan.groups, settings, ticket) == made
+        assert made.report.num_made == 2
+        assert written(settings) == before
+
+
+def test_a_portion_whose_node_was_lost_goes_on_from_what_is_recorded(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        url = remote._url(plan.groups, settings, ticket.token)
+        pipeline.run_group(plan.groups[0], settings)
+        remote._write(url, remote._Attempts(num_begun=1))
+        before = written(settings)
+        made = remote.make_portion(plan.groups, settings, ticket)
+    assert (made.report.num_made, made.failed) == (2, ())
+    after = written(settings)
+    assert sorted(after) == ["r1.png", "r2.png"]
+    assert after["r1.png"] == before["r1.png"]
+
+
+def test_a_portion_that_takes_two_nodes_along_is_given_up(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        url = remote._url(plan.groups, settings, ticket.token)
+        pipeline.run_group(plan.groups[0], settings)
+        remote._write(url, remote._Attempts(num_begun=remote.MAX_BEGUN))
+        made = remote.make_portion(plan.groups, settings, ticket)
+    assert (made.report.num_made, made.report.num_failed, made.failed) == (1, 1, ("r2",))
+    report = pipeline.finish(plan, settings)
+    (failed,) = report.failed
+    assert (failed.outcome.id, failed.outcome.reason) == ("r2", "worker_died")
+    assert "was lost 2 times" in str(failed.outcome.error)
+
+
+def test_an_error_says_nothing_against_a_portion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, settings = planned(tmp_path)
+
+    def gone(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with run_of(settings) as ticket, monkeypatch.context() as patched:
+        patched.setattr(pipeline, "run_portion", gone)
+        for _ in range(remote.MAX_BEGUN + 1):
+            with pytest.raises(MemoryError):
+                remote.make_portion(plan.groups, settings, ticket)
+
+
+def test_nobody_paints_for_a_run_that_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "HEARTBEAT_S", 0.05)
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        remote.call_off(settings, ticket.token)
+        with pytest.raises(RunEndedError):
+            remote.make_portion(plan.groups, settings, ticket)
+        remote.forget(settings, ticket.token)
+        assert storage.list_sizes(f"{settings.output}/attempts") == {}
+    with pytest.raises(RunEndedError):
+        remote.make_portion(plan.groups, settings, ticket)
+    assert written(settings) == {}
+
+
+def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        other = Ticket(token=ticket.token, versions={**ticket.versions, "torch": "1.0"})
+        with pytest.raises(ConfigError, match=r"torch \S+ instead of 1\.0; install the same"):
+            remote.make_portion(plan.groups, settings, other)
+    found = Node(host="gpu7", versions={"nst": "0.0.1"})
+    with pytest.raises(ConfigError, match=r"gpu7: .* nst 0\.0\.1 instead of .*torch none instead"):
+        remote.check_versions(remote.versions(), found)
+
+
+def test_the_lookout_tells_of_each_picture_once_and_only_of_those_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_LOOK_EVERY_S", 0)
+    plan, settings = planned(tmp_path, steps=(3, 2, 4))
+    told: list[Any] = []
+
+    class Heard(NoListener):
+        def recorded(self, group: Any, outcome: Any) -> None:
+            told.append((group.name, outcome.id, outcome.status))
+
+        def advanced(self, group: Any, evaluations: int, pictures: int) -> None:
+            told.append((group.name, evaluations, pictures))
+
+    with run_of(settings) as ticket:
+        lookout = Lookout(settings, Heard())
+        lookout.begun(plan.groups[:2])
+        pipeline.run_group(plan.groups[0], settings)
+        pipeline.run_group(plan.groups[2], settings)
+        lookout.look()
+        lookout.look()
+        assert told == [("1 of 3", "r1", "ok"), ("1 of 3", 3, 1)]
+        made = remote.make_portion(plan.groups[:2], settings, ticket)
+        lookout.ended(plan.groups[:2], made)
+    assert told[2:] == [
+        ("1 of 3", 3, 1),
+        ("2 of 3", "r2", "ok"),
+        ("2 of 3", 2, 1),
+        ("2 of 3", 2, 1),
+    ]
+
+
+def test_an_engine_that_is_not_installed_is_named_with_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> object:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with (
+        pytest.raises(ConfigError, match=r"pip install 'nst\[ray\]'"),
+        runners.elsewhere("ray", None, 0),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [("dask", "tcp://127.0.0.1:{}"), ("ray", "127.0.0.1:{}"), ("ray", "ray://127.0.0.1:{}")],
+)
+def test_an_address_where_nobody_answers(name: Any, address: str) -> None:
+    (port,) = free_ports(1)
+    with (
+        pytest.raises(RunnerError, match=rf"{name} at .*{port}, found nobody who answers"),
+        runners.elsewhere(name, address.format(port), 0),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_task_runner_of_the_users_own_is_what_the_tasks_run_on(tmp_path: Path) -> None:
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    rows = [row(id=f"r{n}", steps=n) for n in (1, 2, 3)]
+    rows.append(row("no.png", id="gone"))
+    manifest = write_project(tmp_path / "in", rows)
+    # In threads of this process, which know as little of the run as another process would.
+    local = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    tasks: Any = DaskTaskRunner(cluster_kwargs=local)
+    state: State[Any] = stylize_manifest.with_options(task_runner=tasks)(  # type: ignore[assignment]
+        str(manifest), str(tmp_path / "out"), isolate=False, return_state=True
+    )
+    assert state.name == "PartiallyFailed"
+    assert (state.result().num_ok, state.result().num_failed) == (3, 1)
+    with get_client(sync_client=True) as client:
+        flow_run = state.state_details.flow_run_id
+        runs = [run for run in client.read_task_runs() if run.flow_run_id == flow_run]
+    painting = [run for run in runs if run.tags == ["gpu"]]
+    assert [run.state_name for run in painting] == ["Completed"] * 3
+    assert not (tmp_path / "out/attempts").exists() or not list(
+        (tmp_path / "out/attempts").iterdir()
+    )
