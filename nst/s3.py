@@ -71,29 +71,52 @@ def read_object_into(
     uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> None:
     """As `read_object`, some at a time into a file of ours, in place of what that held."""
-    bucket, key = split(uri)
-    earlier: set[str] = set()
+    fetch = _fetcher(*split(uri))
+    _tried("read", uri, lambda: fetch(sink, max_bytes), patience)
 
-    def attempt() -> None:
+
+def update_object(
+    uri: str, change: Callable[[bytes], bytes | None], *, patience: Patience | None = None
+) -> bool:
+    """Put what `change` makes of a small object in its place; whether there was one and it made any.
+
+    A store that knows If-Match takes it in place of those very bytes alone, and after another's
+    write `change` is asked again. Elsewhere, the last to write wins. Raises StorageError, which ends
+    the run.
+    """
+    bucket, key = split(uri)
+    fetch = _fetcher(bucket, key)
+    refused_tag: str | None = None
+
+    def attempt() -> bool:
+        nonlocal refused_tag
+        sink = io.BytesIO()
         try:
-            seen = _look(bucket, key)
+            seen = fetch(sink, None)
+        except Fault as fault:
+            if fault.kind != "missing":
+                raise
+            return False
+        data = change(sink.getvalue())
+        if data is None:
+            return False
+        store = _store()
+        # A store that refuses the tag that it has just told again does not know what that is.
+        store.has_conditions &= seen.tag != refused_tag
+        try:
+            _put(bucket, key, data, **({"IfMatch": seen.tag} if store.has_conditions else {}))
         except Fault as fault:
             if fault.kind == "missing":
-                _check_bucket(bucket)
-            raise
-        check_size(uri, seen.size, max_bytes)
-        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
-        body = _Body(sink, seen.size)
-        _ask("get_object", body=body, Bucket=bucket, Key=key)
-        if body.size != seen.size:
-            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
-        md5 = body.md5.hexdigest()
-        if not _is_genuine(md5, seen, is_again=md5 in earlier):
-            earlier.clear()
-            earlier.add(md5)
-            raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+                return False
+            if fault.kind == "changed":
+                refused_tag = seen.tag
+            if fault.kind != "refused" or not store.has_conditions:
+                raise
+            store.has_conditions = False
+            raise Fault("passing", str(fault)) from fault
+        return True
 
-    _tried("read", uri, attempt, patience)
+    return _tried("write", uri, attempt, patience)
 
 
 def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
@@ -268,10 +291,14 @@ def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the store says of an object. `md5` is of its bytes, where its ETag claims to be that."""
+    """What the store says of an object. `md5` is of its bytes, where its ETag claims to be that.
+
+    `tag` is the ETag as the store writes it, and `etag` as it is compared.
+    """
 
     size: int
     etag: str
+    tag: str
     md5: str | None
 
 
@@ -302,6 +329,7 @@ class _Store:
     fs: Any
     has_answered: bool = False
     has_md5_etags: bool = False
+    has_conditions: bool = True
     # The verbs whose last call was tried in vain.
     given_up: set[str] = field(default_factory=set)
     buckets: dict[str, tuple[float, bool]] = field(default_factory=dict)
@@ -394,6 +422,42 @@ def _look(bucket: str, key: str) -> _Seen:
     return _seen(_ask("get_object", body=_Body(io.BytesIO(), 0), Bucket=bucket, Key=key))
 
 
+def _fetcher(bucket: str, key: str) -> Callable[[IO[bytes], int | None], _Seen]:
+    """Reads an object into a file, once at each call. Raises Fault, TooLargeError."""
+    earlier: set[str] = set()
+
+    def fetch(sink: IO[bytes], max_bytes: int | None) -> _Seen:
+        try:
+            seen = _look(bucket, key)
+        except Fault as fault:
+            if fault.kind == "missing":
+                _check_bucket(bucket)
+            raise
+        check_size(f"s3://{bucket}/{key}", seen.size, max_bytes)
+        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
+        body = _Body(sink, seen.size)
+        _ask("get_object", body=body, Bucket=bucket, Key=key)
+        if body.size != seen.size:
+            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
+        md5 = body.md5.hexdigest()
+        if not _is_genuine(md5, seen, is_again=md5 in earlier):
+            earlier.clear()
+            earlier.add(md5)
+            raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+        return seen
+
+    return fetch
+
+
+def _put(bucket: str, key: str, data: bytes, **conditions: Any) -> None:
+    """Raises Fault, also where the store has something else then."""
+    md5 = hashlib.md5(data, usedforsecurity=False)
+    digest = base64.b64encode(md5.digest()).decode()
+    answer = _ask("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=digest, **conditions)
+    if not _is_there(bucket, key, len(data), md5.hexdigest(), _plain(answer.get("ETag"))):
+        raise Fault("passing", "the store said it took it, and does not have it")
+
+
 def _check_bucket(bucket: str) -> None:
     """Raises Fault where there is no such bucket, which a HEAD calls just as it does a missing key."""
     store = _store()
@@ -469,7 +533,7 @@ def _seen(answer: Mapping[str, Any]) -> _Seen:
     size, etag = answer.get("ContentLength"), _plain(answer.get("ETag"))
     if size is None or etag is None:
         raise Fault("passing", "expected an S3 store, whose objects have an ETag, found none")
-    return _Seen(size=size, etag=etag, md5=_md5_in(answer))
+    return _Seen(size=size, etag=etag, tag=answer["ETag"], md5=_md5_in(answer))
 
 
 def _md5_in(answer: Mapping[str, Any]) -> str | None:

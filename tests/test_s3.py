@@ -7,8 +7,9 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any
 
 import pytest
@@ -87,6 +88,7 @@ def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
     proxy.reset()
     # The connection is that of all the tests, and what one learnt by it is not for the next.
     s3._store().has_md5_etags = False
+    s3._store().has_conditions = True
     s3._store().has_answered = True
     s3._store().given_up.clear()
     return Shop(proxy, bucket, servers.client(servers.moto_url()))
@@ -416,6 +418,74 @@ def test_every_write_carries_its_digest(shop: Shop) -> None:
     shop.proxy.rules.append(note)
     storage.write_bytes(shop.there, b"new")
     assert digests == [base64.b64encode(hashlib.md5(b"new").digest()).decode()]
+
+
+def appending(shop: Shop, word: bytes) -> bool:
+    """Whether a word could be put behind those that there are."""
+    return storage.update(shop.there, lambda data: data + word)
+
+
+def test_an_update_is_of_what_is_there(shop: Shop) -> None:
+    assert appending(shop, b" and more")
+    assert shop.stored(shop.there) == DATA + b" and more"
+    assert not storage.update(shop.there, lambda _: None)
+    assert shop.stored(shop.there) == DATA + b" and more"
+    assert not storage.update(shop.url + "/none.bin", lambda data: data)
+    assert "none.bin" not in storage.list_tree(shop.url)
+
+
+def behind_its_back(shop: Shop, write: Callable[[], object]) -> Rule:
+    """Somebody else writes, once, just before a PUT arrives."""
+    is_done: list[bool] = []
+
+    def rule(request: Request) -> Fault | None:
+        if request.method == "PUT" and not is_done:
+            is_done.append(True)
+            write()
+        return None
+
+    return rule
+
+
+def test_what_another_wrote_meanwhile_is_not_overwritten_by_an_update(shop: Shop) -> None:
+    place = dict(zip(("Bucket", "Key"), s3.split(shop.there), strict=True))
+    write = partial(shop.direct.put_object, **place, Body=b"theirs")
+    shop.proxy.rules.append(behind_its_back(shop, write))
+    assert appending(shop, b" and ours")
+    assert shop.stored(shop.there) == b"theirs and ours"
+
+
+def test_what_another_removed_meanwhile_is_not_put_there_again_by_an_update(shop: Shop) -> None:
+    place = dict(zip(("Bucket", "Key"), s3.split(shop.there), strict=True))
+    shop.proxy.rules.append(behind_its_back(shop, partial(shop.direct.delete_object, **place)))
+    assert not appending(shop, b" and ours")
+    assert storage.list_tree(shop.url) == {}
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(501, "NotImplemented"), Status(412, "PreconditionFailed")], ids=str
+)
+def test_a_store_that_knows_no_conditions_is_updated_without(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(lambda request: fault if "If-Match" in request.headers else None)
+    assert appending(shop, b" and more")
+    assert shop.stored(shop.there) == DATA + b" and more"
+    num_before = shop.proxy.num_of("PUT")
+    assert appending(shop, b" again")
+    assert shop.proxy.num_of("PUT") == num_before + 1
+
+
+@pytest.mark.parametrize("fault", [BUSY, Reset("before"), Say()], ids=str)
+def test_what_passes_is_absorbed_by_an_update(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(first(2, fault, "PUT"))
+    assert appending(shop, b" and more")
+    assert shop.stored(shop.there) == DATA + b" and more"
+
+
+def test_an_update_whose_answer_was_lost_is_given_what_it_wrote(shop: Shop) -> None:
+    shop.proxy.rules.append(first(1, Reset("after"), "PUT"))
+    shop.proxy.rules.append(first(1, Reset("before"), "PUT"))
+    assert appending(shop, b" more")
+    assert shop.stored(shop.there) in (DATA + b" more", DATA + b" more more")
 
 
 def test_a_refusal_of_one_object_is_its_own(shop: Shop) -> None:
