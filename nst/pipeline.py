@@ -212,13 +212,14 @@ def run(
     """All groups of a plan, as many at a time as there are lanes, then metadata and gallery.
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
-    store that is out of order does: StorageError. `check` is called before each group and at the end.
+    store that is out of order does: StorageError. `check` is called before each group and before each
+    write at the end.
     """
     listener = listener or NoListener()
     listener.planned(plan)
     errors = run_groups(plan.groups, settings, listener, by=by, check=check)
     check()
-    return finish(plan, settings, errors)
+    return finish(plan, settings, errors, check)
 
 
 def run_groups(

@@ -84,6 +84,7 @@ def kill_at(number: int, kind: str) -> None:
         os.fsync = counted(os.fsync)
     else:
         storage.write_bytes = counted(storage.write_bytes)
+        storage.update = counted(storage.update)
         storage.delete = counted(storage.delete)
 
 
