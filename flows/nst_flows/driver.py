@@ -166,7 +166,7 @@ def stylize_shards(
                 settle=lambda precision: this.settled(lambda: precision),
             )
             this.lease.check()
-            this.report = report = finish(this.plan, settings, {})
+            this.report = report = finish(this.plan, settings, {}, this.lease.check)
     progress.num_made = report.num_ok - report.num_done_before
     return ended(report, progress, settings, gallery_base_url)
 

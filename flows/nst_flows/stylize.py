@@ -118,9 +118,14 @@ def stylize_portion(
 
 
 @task(name="finish", task_run_name="metadata and gallery", **_STEP)
-def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunReport:
+def finish(
+    plan: Plan,
+    settings: RunSettings,
+    errors: dict[str, str],
+    check: Callable[[], None] = lambda: None,
+) -> RunReport:
     """Write the metadata and the gallery of all that is there."""
-    return pipeline.finish(plan, settings, errors)
+    return pipeline.finish(plan, settings, errors, check)
 
 
 def stylize_groups(
@@ -255,7 +260,7 @@ def _stylize(manifest: str, settings: RunSettings, overrides: dict[str, Any]) ->
             get_run_logger().info(summary.planned_line(this.plan))
             settled = this.settled(lambda: by.precision(settings.device))
             errors = stylize_groups(this.plan, settled, this.lease.check, max_tasks=MAX_TASKS)
-            this.report = finish(this.plan, settled, errors)
+            this.report = finish(this.plan, settled, errors, this.lease.check)
             return this.report
 
 
