@@ -113,7 +113,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
             # Records first: one without its picture proves nothing, but would be looked for.
             records.forget(url, ledger, forgotten, check=held.check)
             uris = [storage.join(url, path) for path in unowned]
-            storage.in_parallel(storage.delete, uris, check=held.check)
+            storage.delete_all(uris, check=held.check)
         return tuple(unowned)
 
 

@@ -296,8 +296,7 @@ def _write_gallery(
     check()
     storage.write_bytes(storage.join(url, gallery.RECEIPT), gallery.receipt(digest, sizes))
     stale = sorted(there.keys() - sizes.keys() - {gallery.RECEIPT})
-    stale_urls = [storage.join(url, path) for path in stale]
-    storage.in_parallel(storage.delete, stale_urls, check=check)
+    storage.delete_all([storage.join(url, path) for path in stale], check=check)
     return page
 
 

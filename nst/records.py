@@ -377,8 +377,7 @@ def _write_part(
 
 
 def _remove(output: str, folder: str, names: Iterable[str], check: Callable[[], None]) -> None:
-    uris = [storage.join(output, folder, name) for name in names]
-    storage.in_parallel(storage.delete, uris, check=check)
+    storage.delete_all([storage.join(output, folder, name) for name in names], check=check)
 
 
 _BRIEF_COLUMNS = tuple(column for column in OUTCOME_COLUMNS if column.name in _BRIEF)

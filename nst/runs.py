@@ -127,7 +127,7 @@ def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
         for path in paths
         if storage.is_leftover(path) or path.startswith(f"{output.SHARDS}/")
     ]
-    storage.in_parallel(storage.delete, leftovers, check=held.check)
+    storage.delete_all(leftovers, check=held.check)
 
 
 def read_account(output_url: str) -> dict[str, Any] | None:

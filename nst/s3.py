@@ -39,6 +39,8 @@ _CHUNK_BYTES = 1 << 20
 # A store takes at most 10,000 parts of an object.
 _PART_BYTES = 32 << 20
 _NUM_CONNECTIONS = 32
+# A store takes 1000, and is to answer in time.
+NUM_DELETED_AT_ONCE = 250
 # Long enough for the readers of one moment to ask once, short enough to see a bucket go.
 _BUCKET_KNOWN_S = 2.0
 
@@ -252,10 +254,7 @@ def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
 
 
 def delete_object(uri: str, *, patience: Patience | None = None) -> None:
-    """Remove the object, if there is one. Raises StorageError.
-
-    One by one, since not every store takes the request that deletes many.
-    """
+    """Remove the object, if there is one. Raises StorageError."""
     bucket, key = split(uri)
 
     def attempt() -> None:
@@ -266,6 +265,29 @@ def delete_object(uri: str, *, patience: Patience | None = None) -> None:
                 raise
 
     _tried("delete", uri, attempt, patience)
+
+
+def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> Sequence[str]:
+    """Remove at most NUM_DELETED_AT_ONCE objects of one bucket by one request; those that are left.
+
+    That is all of them where the store does not take the request. Raises StorageError.
+    """
+    bucket = split(uris[0])[0]
+    by_key = {split(uri)[1]: uri for uri in uris}
+
+    def attempt() -> Sequence[str]:
+        wanted = {"Objects": [{"Key": key} for key in by_key]}
+        try:
+            answer = _ask("delete_objects", Bucket=bucket, Delete=wanted)
+        except Fault as fault:
+            if fault.kind not in ("refused", "unexplained"):
+                raise
+            return uris
+        # An answer that only seems to be one names none.
+        deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
+        return [uri for key, uri in by_key.items() if key not in deleted]
+
+    return _tried("delete", uris[0], attempt, patience)
 
 
 def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, Listed]:

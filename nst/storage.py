@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -112,6 +113,20 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
 def delete(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
     _delete(uri, s3.PATIENCE)
+
+
+def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
+    """Remove these objects of one output, those that are there: many by one request where it is taken.
+
+    `check` is called right before each request. Raises StorageError.
+    """
+    left = uris
+    if uris and _is_s3(uris[0]):
+        length = s3.NUM_DELETED_AT_ONCE
+        at_once = [uris[start : start + length] for start in range(0, len(uris), length)]
+        remove = partial(s3.delete_objects, patience=s3.PATIENCE)
+        left = [uri for some in in_parallel(remove, at_once, check=check) for uri in some]
+    in_parallel(delete, left, check=check)
 
 
 def check_writable(folder: str) -> None:

@@ -666,6 +666,56 @@ def test_one_object_is_deleted_at_a_time(shop: Shop) -> None:
     assert storage.list_tree(shop.url) == {}
 
 
+MANY = [f"many/{number}.bin" for number in range(7)]
+
+
+@pytest.fixture
+def many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs of objects of which three are deleted at once, and of one that is not there."""
+    monkeypatch.setattr(s3, "NUM_DELETED_AT_ONCE", 3)
+    for key in MANY:
+        shop.direct.put_object(Bucket=shop.bucket, Key=key, Body=b"x")
+    return [f"{shop.url}/{key}" for key in (*MANY, "many/none.bin")]
+
+
+def test_many_objects_are_deleted_by_few_requests(shop: Shop, many: list[str]) -> None:
+    storage.delete_all(many)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+    assert (shop.proxy.num_of("POST"), shop.proxy.num_of("DELETE")) == (3, 0)
+    storage.delete_all([])
+    assert shop.proxy.num_of("POST") == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Status(501, "NotImplemented"), Status(400, "MissingContentMD5"), Status(400, ""), Say(HTML)],
+    ids=str,
+)
+def test_where_many_cannot_be_deleted_at_once_each_is_by_itself(
+    shop: Shop, many: list[str], fault: Fault
+) -> None:
+    shop.proxy.rules.append(forever(fault, "POST"))
+    storage.delete_all(many)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+    assert shop.proxy.num_of("DELETE") == len(many)
+
+
+@pytest.mark.parametrize("fault", [BUSY, Reset("before"), Reset("after")], ids=str)
+def test_what_passes_is_absorbed_where_many_are_deleted(
+    shop: Shop, many: list[str], fault: Fault
+) -> None:
+    shop.proxy.rules.append(first(2, fault, "POST"))
+    storage.delete_all(many)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+
+
+def test_many_that_may_not_be_deleted_end_the_run(shop: Shop, many: list[str]) -> None:
+    shop.proxy.rules.append(forever(Status(403, "AccessDenied"), "POST"))
+    with pytest.raises(StorageError, match=r"cannot delete .*AccessDenied") as caught:
+        storage.delete_all(many)
+    assert caught.value.ends_the_run
+
+
 def test_an_answer_that_trickles_has_an_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "_MIN_REQUEST_S", 0.2)
     shop.proxy.rules.append(forever(Stall(), "GET"))
