@@ -9,6 +9,7 @@ from nst.redaction import redacted
 
 Kind = Literal[
     "passing",  # may be gone at the next try
+    "changed",  # it is no longer the object that was to be replaced
     "damaged",  # what arrived is not what the store has
     "missing",  # there is no such object
     "forbidden",  # this is not for us
@@ -24,6 +25,7 @@ Kind = Literal[
 _OF_ONE_OBJECT: frozenset[Kind] = frozenset({"missing", "forbidden", "refused", "damaged"})
 
 _ADVICE: Mapping[Kind, str] = {
+    "changed": "others write it at the same time; wait for them, and run it again",
     "passing": "check the store and the way to it (AWS_ENDPOINT_URL), and run it again",
     "damaged": "what arrives is not what the store has; run it again, or put it there anew",
     "missing": "there is no such file or object",
@@ -43,6 +45,9 @@ _ADVICE: Mapping[Kind, str] = {
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _KINDS: Mapping[str, Kind] = {
     "NoSuchBucket": "no_bucket",
+    # Of a PUT with a condition too.
+    "NoSuchKey": "missing",
+    "PreconditionFailed": "changed",
     "QuotaExceeded": "full",
     "XMinioStorageFull": "full",
     **dict.fromkeys(
@@ -90,7 +95,7 @@ class Fault(Exception):
 
 def may_pass(error: Exception) -> bool:
     """Whether the same request may fare better."""
-    return isinstance(error, Fault) and error.kind in ("passing", "damaged")
+    return isinstance(error, Fault) and error.kind in ("passing", "changed", "damaged")
 
 
 def storage_error(verb: str, uri: str, fault: Fault, num_tries: int) -> StorageError:
@@ -156,6 +161,8 @@ def _kind(method: str, status: int, code: str) -> Kind:
         return "missing" if is_of_object else "no_bucket"
     if status in (401, 403):
         return "forbidden"
+    if status == 412:
+        return "changed"
     if status == 507:
         return "full"
     if status == 400 and code in ("", "400", "BadRequest", "Bad Request"):

@@ -98,7 +98,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
     Raises ConfigError where there was no run, one goes on, or the last one did not finish.
     """
     read_metadata(url)
-    with lease.held(url):
+    with lease.held(url) as held:
         if _is_cut_short(url):
             raise ConfigError(
                 f"{url}: expected a run that came to its end, found one that was cut short, and "
@@ -111,8 +111,9 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
         forgotten = sorted((ledger.made.keys() | ledger.failed.keys()) - rows.keys())
         if not dry_run:
             # Records first: one without its picture proves nothing, but would be looked for.
-            records.forget(url, ledger, forgotten)
-            storage.in_parallel(storage.delete, [storage.join(url, path) for path in unowned])
+            records.forget(url, ledger, forgotten, check=held.check)
+            uris = [storage.join(url, path) for path in unowned]
+            storage.delete_all(uris, check=held.check)
         return tuple(unowned)
 
 

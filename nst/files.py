@@ -5,7 +5,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,12 @@ from nst.errors import (
     TooLargeError,
 )
 from nst.redaction import redacted
+
+try:
+    import fcntl
+except ImportError:
+    # Windows has none.
+    fcntl = None  # type: ignore[assignment]
 
 _MAX_READS = 3
 _BLOCK_BYTES = 1 << 20
@@ -139,6 +145,43 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> str:
                 temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
         return version
+
+
+def update_file(path: Path, change: Callable[[bytes], bytes | None]) -> bool:
+    """Put what `change` makes of a file's bytes in its place; whether there was one and it made any.
+
+    Of several processes that do so at a time, each is given what another has made. Where the system
+    or the file system has no locks, that is so unless one of them is suspended between two lines.
+    """
+    while True:
+        with _translated("write", path):
+            try:
+                file = path.open("r+b")
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            with file:
+                _lock(file)
+                # Whoever held the lock has put another file in its place, or none.
+                if not _is_at(file, path):
+                    continue
+                data = change(file.read())
+                if data is not None:
+                    write_file(path, data)
+                return data is not None
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Wait until no other process has it locked; it is unlocked when it is closed."""
+    with suppress(OSError):
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def delete_file(path: Path) -> None:

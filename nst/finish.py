@@ -1,7 +1,7 @@
 """Records -> metadata and gallery: what a run leaves behind, whatever became of its groups."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -37,20 +37,26 @@ _File = TypeVar("_File", bound=IO[bytes])
 COMPARE = "compare"
 
 
-def finish(plan: Plan, settings: RunSettings, errors: Mapping[str, str] | None = None) -> RunReport:
+def finish(
+    plan: Plan,
+    settings: RunSettings,
+    errors: Mapping[str, str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> RunReport:
     """Write the metadata and the gallery of what is there, and report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
-    Raises CredentialError where the gallery is refused, by when all else is written.
+    `check` is called right before each write and deletion, and what it raises ends this. Raises CredentialError where the gallery is refused, by when all else is written.
     """
     metadata_url = storage.join(settings.output, output.METADATA)
     release_memory()
     # Of a million rows it is more than should be in memory at once.
     with ScratchFile() as table:
-        ended = _write_metadata(table, metadata_url, plan, settings, errors or {})
+        ended = _write_metadata(table, metadata_url, plan, settings, errors or {}, check)
         release_memory()
         (name,) = _run_names([settings.output])
-        gallery_url = _write_gallery(settings.output, [_source(name, settings.output, "", table)])
+        source = _source(name, settings.output, "", table)
+        gallery_url = _write_gallery(settings.output, [source], check=check)
     return RunReport(
         num_rows=len(plan.jobs),
         num_ok=len(plan.jobs) - ended.failed_by_reason.total(),
@@ -88,7 +94,12 @@ class _Ended:
 
 
 def _write_metadata(
-    table: IO[bytes], url: str, plan: Plan, settings: RunSettings, errors: Mapping[str, str]
+    table: IO[bytes],
+    url: str,
+    plan: Plan,
+    settings: RunSettings,
+    errors: Mapping[str, str],
+    check: Callable[[], None],
 ) -> _Ended:
     """Put the metadata into `table` and to its place, and the records together."""
     ledger = records.read(settings.output)
@@ -106,9 +117,10 @@ def _write_metadata(
             yield metadata.hold_rows(jobs, labels).beside(outcomes)
 
     metadata.write_held_metadata(table, parts(), labels)
+    check()
     storage.write_file(url, table)
     ids = (job.id for job in plan.jobs)
-    records.compact(settings.output, ledger, also=plan.failed, order=ids)
+    records.compact(settings.output, ledger, also=plan.failed, order=ids, check=check)
     return ended
 
 
@@ -262,7 +274,13 @@ def _run_names(urls: Sequence[str]) -> list[str]:
     return told_apart(place.rstrip("/").rpartition("/")[2] for place in places)
 
 
-def _write_gallery(url: str, sources: Sequence[Source], *, static_pages: bool | None = None) -> str:
+def _write_gallery(
+    url: str,
+    sources: Sequence[Source],
+    *,
+    static_pages: bool | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> str:
     """Write what is not there yet, the page when all else is, and then remove what it was before."""
     page = storage.join(url, output.GALLERY)
     digest = gallery.digest_of(sources, static_pages=static_pages)
@@ -273,6 +291,7 @@ def _write_gallery(url: str, sources: Sequence[Source], *, static_pages: bool | 
     for portion in _portions(gallery.build(sources, static_pages=static_pages)):
         if not sizes and gallery.RECEIPT in there:
             # From here on it would speak of files some of which are others.
+            check()
             storage.delete(storage.join(url, gallery.RECEIPT))
         sizes |= {path: len(data) for path, data in portion}
         missing = [
@@ -280,10 +299,11 @@ def _write_gallery(url: str, sources: Sequence[Source], *, static_pages: bool | 
             for path, data in portion
             if not (gallery.is_hashed(path) and there.get(path) == len(data))
         ]
-        storage.in_parallel(lambda file: storage.write_bytes(*file), missing)
+        storage.in_parallel(lambda file: storage.write_bytes(*file), missing, check=check)
+    check()
     storage.write_bytes(storage.join(url, gallery.RECEIPT), gallery.receipt(digest, sizes))
     stale = sorted(there.keys() - sizes.keys() - {gallery.RECEIPT})
-    storage.in_parallel(storage.delete, [storage.join(url, path) for path in stale])
+    storage.delete_all([storage.join(url, path) for path in stale], check=check)
     return page
 
 

@@ -4,6 +4,11 @@ Who writes to an output puts a file of its own among the locks, and rewrites it 
 Who comes first is settled as in Lamport's bakery (1974), which needs nothing but whole writes and
 reads that see them. Whether a holder is still alive is told by its file's changing while one waits,
 so no two machines' clocks are ever compared; on the same machine by its process.
+
+A process can be suspended between any two lines of this. So a holder's lock counts for PATIENCE_S
+from before it was last renewed, and a dead one's lock is taken only after that long. Renewing and
+taking both change the file as it was last seen: of the two only one succeeds. A holder that slept
+for longer renews its lock before it goes on, or finds that it was taken.
 """
 
 import json
@@ -22,10 +27,14 @@ from pathlib import Path
 from nst import storage
 from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError
 from nst.output import LOCKS
+from nst.silence import Silence
 
 HEARTBEAT_S = 5.0
 # A holder whose file has not changed for so long is dead.
 PATIENCE_S = 4 * HEARTBEAT_S
+
+# What is in the file of a lock that was taken from its holder, until it is removed.
+_TAKEN = b"{}"
 
 _log = logging.getLogger(__name__)
 
@@ -51,46 +60,64 @@ class Lease:
     `took_over` tells that a run was here before that ended without a word.
     """
 
-    def __init__(self, output: str, claim: _Claim) -> None:
+    def __init__(self, output: str, token: str) -> None:
         self.took_over = False
         self._output = output
-        self._claim = claim
+        self._token = token
         self._ends = threading.Event()
         self._is_lost = False
+        self._renewing = threading.Lock()
+        self._renewed_at = _now()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @property
     def token(self) -> str:
         """Names the lease to those who work under it."""
-        return self._claim.token
+        return self._token
 
     def check(self) -> None:
-        """Raises RunEndedError where another run has taken over, thinking this one dead."""
+        """Raises RunEndedError where another run has taken over, thinking this one dead.
+
+        Asks the store where this process was suspended, or could not renew its lock for as long as
+        others wait; raises StorageError where the store does not tell.
+        """
+        while not self._is_lost and _now() - self._renewed_at > PATIENCE_S:
+            self._renew()
         if self._is_lost:
             raise RunEndedError(
                 f"expected to be alone in {self._output}, found that another run took over after "
                 f"this one was silent for {PATIENCE_S:.0f} s; let that one finish"
             )
 
+    def _renew(self, number: int | None = None) -> _Claim | None:
+        """Write the lock anew, with a number where it has none; None where it is no longer there."""
+        renewed: _Claim | None = None
+
+        def change(data: bytes) -> bytes | None:
+            nonlocal renewed
+            before = _claim_in(data)
+            if before is None:
+                return None
+            renewed = replace(before, beat=before.beat + 1, number=number or before.number)
+            return _encoded(renewed)
+
+        with self._renewing:
+            # Not when it is through: this process may be suspended in the middle of it.
+            asked_at = _now()
+            if storage.update(_path(self._output, self._token), change):
+                self._renewed_at = asked_at
+                return renewed
+            self._is_lost = True
+            return None
+
     def _beat(self) -> None:
-        path = _path(self._output, self._claim.token)
-        renewed_at = _now()
         while not self._ends.wait(HEARTBEAT_S):
             try:
-                storage.read_bytes(path)
-                if _now() - renewed_at > PATIENCE_S:
-                    # Asleep for so long, this one was dead to others, though its lock may be there.
-                    self._is_lost = True
+                if self._renew() is None:
                     return
-                self._claim = replace(self._claim, beat=self._claim.beat + 1)
-                _write(self._output, self._claim)
-                renewed_at = _now()
                 if self._ends.is_set():
                     # It was let go while a slow store still took this.
-                    storage.delete(path)
-            except NotFoundError:
-                self._is_lost = True
-                return
+                    storage.delete(_path(self._output, self._token))
             except Exception as exc:
                 _log.warning("%s: the lock could not be renewed: %s", self._output, exc)
 
@@ -99,7 +126,7 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join(timeout=HEARTBEAT_S)
         with suppress(NSTError):
-            storage.delete(_path(self._output, self._claim.token))
+            storage.delete(_path(self._output, self._token))
 
 
 class Followed:
@@ -109,16 +136,17 @@ class Followed:
         self._output = output
         self._token = token
         self._beat: int | None = None
-        self._changed_at = _now()
+        self._silence = Silence(HEARTBEAT_S)
 
     def is_held(self) -> bool:
         """Whether its holder lives: to be asked every few seconds. Raises StorageError."""
-        claim = _read(self._output, self._token)
+        claim = _claim_in(_data(self._output, self._token))
         if claim is None:
             return False
         if claim.beat != self._beat:
-            self._beat, self._changed_at = claim.beat, _now()
-        return _now() - self._changed_at <= PATIENCE_S
+            self._beat = claim.beat
+            self._silence.heard()
+        return self._silence.seconds() <= PATIENCE_S
 
 
 @contextmanager
@@ -137,17 +165,17 @@ def held(output: str) -> Iterator[Lease]:
         process_started=_started(os.getpid()),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    lease = Lease(output, claim)
+    lease = Lease(output, claim.token)
     try:
-        _write(output, claim)
-        others = _others(output, claim.token)
-        claim = replace(claim, number=1 + max((o.number or 0 for o in others.values()), default=0))
-        lease._claim = claim
-        _write(output, claim)
-        # From here on, so that those behind us see that we live while we wait for others.
-        lease._thread.start()
-        for token in _others(output, claim.token):
-            lease.took_over |= _is_dead(output, token, claim)
+        storage.write_bytes(_path(output, claim.token), _encoded(claim))
+        others = _others(output, claim.token).values()
+        numbered = lease._renew(number=1 + max((other.number or 0 for other in others), default=0))
+        if numbered is not None:
+            # From here on, so that those behind us see that we live while we wait for others.
+            lease._thread.start()
+            for token in _others(output, claim.token):
+                lease.took_over |= _is_dead(output, token, numbered)
+        lease.check()
         yield lease
     finally:
         lease._end()
@@ -158,33 +186,51 @@ def _is_dead(output: str, token: str, mine: _Claim) -> bool:
 
     Raises ConfigError where it lives and is ahead.
     """
-    seen: _Claim | None = None
-    until = time.monotonic() + PATIENCE_S
+    pause_s = HEARTBEAT_S / 5
+    silence = Silence(pause_s)
+    last_data, last = b"", None
     while True:
-        other = _read(output, token)
+        data = _data(output, token)
+        other = _claim_in(data)
         if other is None:
             return False
         if other.number is not None and (other.number, token) > (mine.number or 0, mine.token):
             return False
         is_alive = _is_alive(other)
-        if is_alive is None and seen is not None and other.number and other.beat != seen.beat:
+        if data != last_data:
+            silence.heard()
+        if is_alive is None and last is not None and other.number and other.beat != last.beat:
             is_alive = True
         if is_alive and other.number is not None:
             raise ConfigError(
                 f"{output}: expected to be the only run here, found one of process {other.pid} on "
                 f"{other.host} since {other.since}; wait for it, or choose another output"
             )
-        if is_alive is False or time.monotonic() > until:
+        is_silent = is_alive is False or silence.seconds() > PATIENCE_S
+        if is_silent and _take(output, token, data):
             _log.warning(
                 "%s: the run of process %d on %s ended without a word; going on from where it was",
                 output,
                 other.pid,
                 other.host,
             )
-            storage.delete(_path(output, token))
             return True
-        seen = seen or other
-        time.sleep(HEARTBEAT_S / 5)
+        last_data, last = data, other
+        time.sleep(pause_s)
+
+
+def _take(output: str, token: str, data: bytes) -> bool:
+    """Remove the lock of a holder that is dead, unless it has changed since it was `data`."""
+    path = _path(output, token)
+
+    def change(found: bytes) -> bytes | None:
+        # What was just taken, if only the store's answer to that was lost.
+        return _TAKEN if found in (data, _TAKEN) else None
+
+    if not storage.update(path, change):
+        return False
+    storage.delete(path)
+    return True
 
 
 def _now() -> float:
@@ -196,22 +242,41 @@ def _path(output: str, token: str) -> str:
     return storage.join(output, LOCKS, f"{token}.json")
 
 
-def _write(output: str, claim: _Claim) -> None:
-    storage.write_bytes(_path(output, claim.token), json.dumps(asdict(claim)).encode())
+def _encoded(claim: _Claim) -> bytes:
+    return json.dumps(asdict(claim)).encode()
+
+
+def _claim_in(data: bytes) -> _Claim | None:
+    """What a lock file says, None where it is none."""
+    try:
+        return _Claim(**json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+def _data(output: str, token: str) -> bytes:
+    """The bytes of a lock file, none where there is no file."""
+    try:
+        return storage.read_bytes(_path(output, token))
+    except NotFoundError:
+        return b""
 
 
 def _others(output: str, own: str) -> Mapping[str, _Claim]:
+    """The claims of all others by their tokens; locks that were taken and not removed go."""
     names = storage.list_sizes(storage.join(output, LOCKS))
     tokens = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-    found = {token: _read(output, token) for token in tokens if token != own}
-    return {token: claim for token, claim in found.items() if claim is not None}
-
-
-def _read(output: str, token: str) -> _Claim | None:
-    try:
-        return _Claim(**json.loads(storage.read_bytes(_path(output, token))))
-    except (NotFoundError, ValueError, TypeError):
-        return None
+    found = {}
+    for token in tokens:
+        if token == own:
+            continue
+        data = _data(output, token)
+        if data == _TAKEN:
+            storage.delete(_path(output, token))
+        claim = _claim_in(data)
+        if claim is not None:
+            found[token] = claim
+    return found
 
 
 def _is_alive(claim: _Claim) -> bool | None:

@@ -77,10 +77,13 @@ class Inputs:
             return
         folder = storage.join(settings.output, output.INPUTS)
         for digest in new:
-            names = (output.preview_name(digest), output.small_preview_name(digest))
-            # By their names: a list of the folder grows with the contents of the whole run.
-            there = {name for name in names if storage.exists(storage.join(folder, name))}
-            for name, data in _previews(self._bytes[digest], *names, there=there).items():
+            large, small = output.preview_name(digest), output.small_preview_name(digest)
+            # By their names: a list of the folder grows with the contents of the whole run. Where
+            # the one that is written last is missing, both mostly are.
+            there = {small} if storage.exists(storage.join(folder, small)) else set()
+            if there and storage.exists(storage.join(folder, large)):
+                there.add(large)
+            for name, data in _previews(self._bytes[digest], large, small, there=there).items():
                 storage.write_bytes(storage.join(folder, name), data)
         self._shown |= new
 

@@ -186,7 +186,8 @@ def run(
     """All groups of a plan, as many at a time as there are lanes, then metadata and gallery.
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
-    store that is out of order does: StorageError. `check` is called before each group and at the end.
+    store that is out of order does: StorageError. `check` is called before each group and before each
+    write at the end.
     More failed rows than the settings allow end all groups, and those not made fail as well.
     """
     counted = FailedRows(plan, settings, listener or NoListener())
@@ -201,7 +202,7 @@ def run(
     except TooManyFailedError as exc:
         errors = {group.name: str(exc) for group in plan.groups}
     check()
-    return finish(plan, settings, errors)
+    return finish(plan, settings, errors, check)
 
 
 def fails(report: RunReport, settings: RunSettings) -> bool:

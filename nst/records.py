@@ -17,7 +17,7 @@ import threading
 import weakref
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -318,42 +318,57 @@ def is_empty(output: str) -> bool:
 
 
 def compact(
-    output: str, ledger: Ledger, *, also: Iterable[Outcome] = (), order: Iterable[str] = ()
+    output: str,
+    ledger: Ledger,
+    *,
+    also: Iterable[Outcome] = (),
+    order: Iterable[str] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Put the single records of `ledger`, and what `also` failed, into a part, and remove them.
 
     They come in the order of the ids in `order`, in which they are read again, and then the others.
-    Killed half-way, it leaves some records twice, which say the same.
+    `check` is called right before each write and deletion. Killed half-way, it leaves some records
+    twice, which say the same.
     """
     news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
     if not ledger.singles and not news:
         return
     if len(ledger.parts) >= _MAX_PARTS:
-        _rewrite(output, ledger, news)
+        _rewrite(output, ledger, news, check)
         return
     ids = list(order)
     kept = [shelf.singles().ordered(ids) for shelf in (ledger.made, ledger.failed.without(news))]
-    _write_part(output, ledger, kept, news)
-    _remove(output, SINGLES, ledger.singles)
+    _write_part(output, ledger, kept, news, check)
+    _remove(output, SINGLES, ledger.singles, check)
 
 
-def forget(output: str, ledger: Ledger, ids: Collection[str]) -> None:
-    """Write the records anew without those of `ids`."""
+def forget(
+    output: str, ledger: Ledger, ids: Collection[str], *, check: Callable[[], None] = lambda: None
+) -> None:
+    """Write the records anew without those of `ids`; `check` is called as by `compact`."""
     if ids:
         made, failed = (shelf.without(ids) for shelf in (ledger.made, ledger.failed))
-        _rewrite(output, replace(ledger, made=made, failed=failed), {})
+        _rewrite(output, replace(ledger, made=made, failed=failed), {}, check)
 
 
-def _rewrite(output: str, ledger: Ledger, news: Mapping[str, Outcome]) -> None:
+def _rewrite(
+    output: str, ledger: Ledger, news: Mapping[str, Outcome], check: Callable[[], None]
+) -> None:
     """All of a ledger as one part, in place of all that there was."""
-    _write_part(output, ledger, [ledger.made, ledger.failed.without(news)], news)
-    _remove(output, SINGLES, ledger.singles)
+    _write_part(output, ledger, [ledger.made, ledger.failed.without(news)], news, check)
+    _remove(output, SINGLES, ledger.singles, check)
     # What could not be read may be of a later release, or be readable tomorrow.
-    _remove(output, FOLDER, [name for name in ledger.parts if name not in ledger.unread])
+    parts = [name for name in ledger.parts if name not in ledger.unread]
+    _remove(output, FOLDER, parts, check)
 
 
 def _write_part(
-    output: str, ledger: Ledger, shelves: Iterable["Shelf"], news: Mapping[str, Outcome]
+    output: str,
+    ledger: Ledger,
+    shelves: Iterable["Shelf"],
+    news: Mapping[str, Outcome],
+    check: Callable[[], None],
 ) -> None:
     numbers = [int(found[1]) for name in ledger.parts if (found := _NUMBERED.fullmatch(name))]
     name = _PART.format(max(numbers, default=0) + 1)
@@ -365,11 +380,12 @@ def _write_part(
     with ScratchFile() as file:
         others = map(metadata.hold_outcomes, in_chunks(news.values(), _ROWS_AT_ONCE))
         metadata.write_held_outcomes(file, itertools.chain(portions, others))
+        check()
         storage.write_file(storage.join(output, FOLDER, name), file)
 
 
-def _remove(output: str, folder: str, names: Iterable[str]) -> None:
-    storage.in_parallel(storage.delete, [storage.join(output, folder, name) for name in names])
+def _remove(output: str, folder: str, names: Iterable[str], check: Callable[[], None]) -> None:
+    storage.delete_all([storage.join(output, folder, name) for name in names], check=check)
 
 
 _BRIEF_COLUMNS = tuple(column for column in OUTCOME_COLUMNS if column.name in _BRIEF)

@@ -41,18 +41,22 @@ def persistently(
 ) -> _T:
     """What `attempt` returns, tried again while what it raises `may_pass`.
 
-    Raises the last error once the tries are used up, or once the next one would begin too late.
+    Raises the last error once the tries are used up, or once the next one would begin too late. A
+    try counts for no more than half of that time: this process may have been suspended in it, and
+    then nothing says that the store is out of order.
     """
-    started = clock()
     waits = delays(patience, uniform)
     num_tries = 0
+    spent_s = 0.0
     while True:
         num_tries += 1
+        started = clock()
         try:
             return attempt()
         except Exception as exc:
             delay_s = next(waits)
-            is_late = clock() - started + delay_s > patience.max_seconds
+            spent_s += min(clock() - started, patience.max_seconds / 2) + delay_s
+            is_late = spent_s > patience.max_seconds
             if num_tries == patience.max_tries or is_late or not may_pass(exc):
                 raise
         sleep(delay_s)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from nst import __version__, lease, output, records, storage
 from nst import manifest as manifests
-from nst.errors import ConfigError, NotFoundError, NSTError, StorageError
+from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError, StorageError
 from nst.job import ENGINE_VERSION
 from nst.lease import Lease
 from nst.plan import Plan
@@ -82,7 +82,7 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)
         was_cut_short = before is not None and before.get("state") != "finished"
-        _sweep(settings.output, everywhere=held.took_over or was_cut_short)
+        _sweep(settings.output, held, everywhere=held.took_over or was_cut_short)
         if before is not None:
             _check_records_are_listed(settings.output, before)
         made_with = _made_with(settings.output, before or {})
@@ -92,7 +92,6 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         _write(run, "running")
         try:
             yield run
-            held.check()
         except Exception as exc:
             said = str(exc) if isinstance(exc, NSTError) else f"{type(exc).__name__}: {exc}"
             account["error"] = redacted(said)
@@ -111,7 +110,7 @@ def as_before(settings: RunSettings) -> RunSettings:
     return _with_precision(settings, _made_with(settings.output, before))
 
 
-def _sweep(url: str, *, everywhere: bool) -> None:
+def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
     """Remove what a process that was killed has left of files that it was writing.
 
     Where one may have been killed at its work that is everywhere, else where runs begin.
@@ -128,7 +127,7 @@ def _sweep(url: str, *, everywhere: bool) -> None:
         for path in paths
         if storage.is_leftover(path) or output.is_transient(path)
     ]
-    storage.in_parallel(storage.delete, leftovers)
+    storage.delete_all(leftovers, check=held.check)
 
 
 def read_account(output_url: str) -> dict[str, Any] | None:
@@ -249,6 +248,7 @@ def _shown(value: object) -> str:
 
 
 def _write(run: Run, state: State) -> None:
+    """Raises RunEndedError in place of writing over the account of a run that took over."""
     ended = {} if state == "running" else {"ended_at": _now()}
     counts: dict[str, Any] = {}
     if run.plan is not None:
@@ -261,12 +261,16 @@ def _write(run: Run, state: State) -> None:
     precision = {"precision": run.settings.precision}
     whole = {**run.account, **precision, "state": state, **ended, **counts}
     data = json.dumps(whole, indent=2).encode() + b"\n"
+    run.lease.check()
     storage.write_bytes(storage.join(run.settings.output, output.RUN), data)
 
 
 def _write_if_possible(run: Run, state: State) -> None:
     try:
         _write(run, state)
+    except RunEndedError:
+        # What ended the run says so itself, or it was over anyway.
+        pass
     except NSTError as exc:
         _log.warning("%s", exc)
 

@@ -1,7 +1,8 @@
 """Objects in S3 buckets, of stores that fail, lie and forget; the only s3fs.
 
-Nothing that a store says is taken on trust: what was read has the length and the digest that it
-said before, what was written is looked for, and a list that is none is no empty folder.
+Nothing that a store says is taken on trust: what was read has the digest that came with it, or the
+length that another answer tells; what was written is looked for unless the answer has its digest;
+and a list that is none is no empty folder.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ _CHUNK_BYTES = 1 << 20
 # A store takes at most 10,000 parts of an object.
 _PART_BYTES = 32 << 20
 _NUM_CONNECTIONS = 32
+# A store takes 1000, and is to answer in time.
+NUM_DELETED_AT_ONCE = 250
 # Long enough for the readers of one moment to ask once, short enough to see a bucket go.
 _BUCKET_KNOWN_S = 2.0
 
@@ -71,61 +74,84 @@ def read_object_into(
     uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> None:
     """As `read_object`, some at a time into a file of ours, in place of what that held."""
-    bucket, key = split(uri)
-    earlier: set[str] = set()
+    fetch = _fetcher(*split(uri))
+    _tried("read", uri, lambda: fetch(sink, max_bytes), patience)
 
-    def attempt() -> None:
+
+def update_object(
+    uri: str, change: Callable[[bytes], bytes | None], *, patience: Patience | None = None
+) -> bool:
+    """Put what `change` makes of a small object in its place; whether there was one and it made any.
+
+    A store that knows If-Match takes it in place of those very bytes alone, and after another's
+    write `change` is asked again. Elsewhere, the last to write wins. Raises StorageError, which ends
+    the run.
+    """
+    bucket, key = split(uri)
+    fetch = _fetcher(bucket, key)
+    refused_tag: str | None = None
+
+    def attempt() -> bool:
+        nonlocal refused_tag
+        sink = io.BytesIO()
         try:
-            seen = _look(bucket, key)
+            seen = fetch(sink, None)
+        except Fault as fault:
+            if fault.kind != "missing":
+                raise
+            return False
+        data = change(sink.getvalue())
+        if data is None:
+            return False
+        store = _store()
+        # A store that refuses the tag that it has just told again does not know what that is.
+        store.has_conditions &= seen.tag != refused_tag
+        condition = {"IfMatch": seen.tag} if store.has_conditions else {}
+        md5 = _md5_of(data)
+        try:
+            etag = _put(bucket, key, data, md5, **condition)
+            if etag != md5 and not _is_there(bucket, key, len(data), md5, etag):
+                raise Fault("passing", "the store said it took it, and does not have it")
         except Fault as fault:
             if fault.kind == "missing":
-                _check_bucket(bucket)
-            raise
-        check_size(uri, seen.size, max_bytes)
-        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
-        body = _Body(sink, seen.size)
-        _ask("get_object", body=body, Bucket=bucket, Key=key)
-        if body.size != seen.size:
-            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
-        md5 = body.md5.hexdigest()
-        if not _is_genuine(md5, seen, is_again=md5 in earlier):
-            earlier.clear()
-            earlier.add(md5)
-            raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+                return False
+            if fault.kind == "changed":
+                refused_tag = seen.tag
+            if fault.kind != "refused" or not store.has_conditions:
+                raise
+            store.has_conditions = False
+            raise Fault("passing", str(fault)) from fault
+        return True
 
-    _tried("read", uri, attempt, patience)
+    return _tried("write", uri, attempt, patience)
 
 
 def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
-    """Put the whole object under its name, over any that is there, and see that it is there.
+    """Put the whole object under its name, over any that is there, and see that it has arrived.
 
     Returns the version that a listing will tell of it, or nothing where that is not known. Raises
     StorageError, which ends the run.
     """
     bucket, key = split(uri)
-    md5 = hashlib.md5(data, usedforsecurity=False)
+    md5 = _md5_of(data)
     is_sent = False
     put_etag: str | None = None
+
+    def is_there() -> bool:
+        return _is_there(bucket, key, len(data), md5, put_etag)
 
     def attempt() -> str:
         nonlocal is_sent, put_etag
         # What was sent and not answered may have arrived all the same.
-        if is_sent and _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
-            return put_etag or md5.hexdigest()
+        if is_sent and is_there():
+            return put_etag or md5
         is_sent, put_etag = True, None
         try:
-            answer = _ask(
-                "put_object",
-                Bucket=bucket,
-                Key=key,
-                Body=data,
-                ContentMD5=base64.b64encode(md5.digest()).decode(),
-            )
+            put_etag = _put(bucket, key, data, md5)
         except Fault as fault:
             is_sent = not fault.is_answer
             raise
-        put_etag = _plain(answer.get("ETag"))
-        if not _is_there(bucket, key, len(data), md5.hexdigest(), put_etag):
+        if put_etag != md5 and not is_there():
             is_sent = False
             raise Fault("passing", "the store said it took it, and does not have it")
         return put_etag or ""
@@ -228,10 +254,7 @@ def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
 
 
 def delete_object(uri: str, *, patience: Patience | None = None) -> None:
-    """Remove the object, if there is one. Raises StorageError.
-
-    One by one, since not every store takes the request that deletes many.
-    """
+    """Remove the object, if there is one. Raises StorageError."""
     bucket, key = split(uri)
 
     def attempt() -> None:
@@ -242,6 +265,29 @@ def delete_object(uri: str, *, patience: Patience | None = None) -> None:
                 raise
 
     _tried("delete", uri, attempt, patience)
+
+
+def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> Sequence[str]:
+    """Remove at most NUM_DELETED_AT_ONCE objects of one bucket by one request; those that are left.
+
+    That is all of them where the store does not take the request. Raises StorageError.
+    """
+    bucket = split(uris[0])[0]
+    by_key = {split(uri)[1]: uri for uri in uris}
+
+    def attempt() -> Sequence[str]:
+        wanted = {"Objects": [{"Key": key} for key in by_key]}
+        try:
+            answer = _ask("delete_objects", Bucket=bucket, Delete=wanted)
+        except Fault as fault:
+            if fault.kind not in ("refused", "unexplained"):
+                raise
+            return uris
+        # An answer that only seems to be one names none.
+        deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
+        return [uri for key, uri in by_key.items() if key not in deleted]
+
+    return _tried("delete", uris[0], attempt, patience)
 
 
 def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, Listed]:
@@ -268,30 +314,44 @@ def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the store says of an object. `md5` is of its bytes, where its ETag claims to be that."""
+    """What the store says of an object. `md5` is of its bytes, where its ETag claims to be that.
+
+    `tag` is the ETag as the store writes it, and `etag` as it is compared.
+    """
 
     size: int
     etag: str
     md5: str | None
+    tag: str = ""
 
 
 class _Body:
-    """What comes of an answer's body, put into a file, past `max_bytes` of it at most."""
+    """What comes of an answer's body, put into a file, past `max_bytes` of it at most.
 
-    def __init__(self, sink: IO[bytes], max_bytes: int) -> None:
+    With `whole`, nothing of a body that has more than that.
+    """
+
+    def __init__(self, sink: IO[bytes], max_bytes: int | None, *, whole: bool = False) -> None:
         self._sink = sink
+        self._whole = whole
         self.max_bytes = max_bytes
+        self.is_too_large = False
         self.size = 0
         self.md5 = hashlib.md5(usedforsecurity=False)
         sink.seek(0)
         sink.truncate()
+
+    def wants(self, size: int) -> bool:
+        """Whether it takes a body of so many bytes."""
+        self.is_too_large = self.max_bytes is not None and size > self.max_bytes
+        return not (self._whole and self.is_too_large)
 
     def take(self, chunk: bytes) -> bool:
         """Whether more is wanted."""
         self._sink.write(chunk)
         self.md5.update(chunk)
         self.size += len(chunk)
-        return self.size <= self.max_bytes
+        return self.max_bytes is None or self.size <= self.max_bytes
 
 
 @dataclass(slots=True)
@@ -302,6 +362,7 @@ class _Store:
     fs: Any
     has_answered: bool = False
     has_md5_etags: bool = False
+    has_conditions: bool = True
     # The verbs whose last call was tried in vain.
     given_up: set[str] = field(default_factory=set)
     buckets: dict[str, tuple[float, bool]] = field(default_factory=dict)
@@ -394,6 +455,56 @@ def _look(bucket: str, key: str) -> _Seen:
     return _seen(_ask("get_object", body=_Body(io.BytesIO(), 0), Bucket=bucket, Key=key))
 
 
+def _fetcher(bucket: str, key: str) -> Callable[[IO[bytes], int | None], _Seen]:
+    """Reads an object into a file, once at each call. Raises Fault, TooLargeError."""
+    earlier: set[str] = set()
+
+    def fetch(sink: IO[bytes], max_bytes: int | None) -> _Seen:
+        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
+        body = _Body(sink, max_bytes, whole=True)
+        try:
+            answer = _ask("get_object", body=body, Bucket=bucket, Key=key)
+        except Fault as fault:
+            if fault.kind == "missing":
+                _check_bucket(bucket)
+            raise
+        if body.is_too_large:
+            check_size(f"s3://{bucket}/{key}", answer["ContentLength"], max_bytes)
+        md5 = body.md5.hexdigest()
+        if _md5_in(answer) == md5:
+            _store().has_md5_etags = True
+            return _seen(answer)
+        # The answer does not prove itself. Another one at least tells the length.
+        seen = _look(bucket, key)
+        if _plain(answer.get("ETag")) not in (None, seen.etag):
+            raise Fault("damaged", f"expected the ETag {seen.etag}, received {answer['ETag']}")
+        if body.size != seen.size:
+            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
+        if not _is_genuine(md5, seen, is_again=md5 in earlier):
+            earlier.clear()
+            earlier.add(md5)
+            raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+        return seen
+
+    return fetch
+
+
+def _put(bucket: str, key: str, data: bytes, md5: str, **condition: Any) -> str | None:
+    """The ETag that the store answers: the MD5 itself proves that all of the bytes have arrived.
+
+    Raises Fault.
+    """
+    digest = base64.b64encode(bytes.fromhex(md5)).decode()
+    answer = _ask("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=digest, **condition)
+    etag = _plain(answer.get("ETag"))
+    _store().has_md5_etags |= etag == md5
+    return etag
+
+
+def _md5_of(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def _check_bucket(bucket: str) -> None:
     """Raises Fault where there is no such bucket, which a HEAD calls just as it does a missing key."""
     store = _store()
@@ -469,7 +580,7 @@ def _seen(answer: Mapping[str, Any]) -> _Seen:
     size, etag = answer.get("ContentLength"), _plain(answer.get("ETag"))
     if size is None or etag is None:
         raise Fault("passing", "expected an S3 store, whose objects have an ETag, found none")
-    return _Seen(size=size, etag=etag, md5=_md5_in(answer))
+    return _Seen(size=size, etag=etag, md5=_md5_in(answer), tag=answer["ETag"])
 
 
 def _md5_in(answer: Mapping[str, Any]) -> str | None:
@@ -503,9 +614,7 @@ def _ask(method: str, *, body: _Body | None = None, **params: Any) -> dict[str, 
         store = _store()
     except Exception as exc:
         raise Fault("unusable", answers.words_of(exc)) from exc
-    num_bytes = max(body.max_bytes if body is not None else 0, len(params.get("Body", b"")))
-    limit_s = _MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
-    work = asyncio.wait_for(_answer(store.fs, method, params, body), limit_s)
+    work = _answer(store.fs, method, params, body)
     try:
         answer = asyncio.run_coroutine_threadsafe(work, store.fs.loop).result()
     except Fault:
@@ -521,17 +630,28 @@ def _ask(method: str, *, body: _Body | None = None, **params: Any) -> dict[str, 
 async def _answer(
     fs: Any, method: str, params: Mapping[str, Any], into: _Body | None
 ) -> dict[str, Any]:
-    answer: dict[str, Any] = await fs._call_s3(method, **params)
+    asking = fs._call_s3(method, **params)
+    answer: dict[str, Any] = await asyncio.wait_for(asking, _limit_s(len(params.get("Body", b""))))
     body = answer.get("Body")
     if body is None or into is None:
         return answer
     try:
-        while chunk := await _chunk(body):
-            if not into.take(chunk):
-                break
+        size = answer.get("ContentLength")
+        if size is not None and into.wants(size):
+            await asyncio.wait_for(_take(body, into), _limit_s(size))
     finally:
         body.close()
     return answer
+
+
+def _limit_s(num_bytes: int) -> float:
+    return _MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
+
+
+async def _take(body: Any, into: _Body) -> None:
+    while chunk := await _chunk(body):
+        if not into.take(chunk):
+            return
 
 
 async def _chunk(body: Any) -> bytes:

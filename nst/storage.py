@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -88,9 +89,44 @@ def write_file(uri: str, file: IO[bytes]) -> str:
     return ""
 
 
+def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
+    """Put what `change` makes of a small object's bytes in its place, if there is one and it makes any.
+
+    Whether it did. Of several processes that do so at a time each is given what another has made, on
+    local disks and in S3 stores that know If-Match; elsewhere the last of them wins. Raises
+    StorageError, which ends the run.
+    """
+    path = _local_path(uri)
+    if path is not None:
+        return files.update_file(path, change)
+    if _is_s3(uri):
+        return s3.update_object(uri, change, patience=s3.PATIENCE)
+    try:
+        data = change(read_bytes(uri))
+    except NotFoundError:
+        return False
+    if data is not None:
+        write_bytes(uri, data)
+    return data is not None
+
+
 def delete(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
     _delete(uri, s3.PATIENCE)
+
+
+def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
+    """Remove these objects of one output, those that are there: many by one request where it is taken.
+
+    `check` is called right before each request. Raises StorageError.
+    """
+    left = uris
+    if uris and _is_s3(uris[0]):
+        length = s3.NUM_DELETED_AT_ONCE
+        at_once = [uris[start : start + length] for start in range(0, len(uris), length)]
+        remove = partial(s3.delete_objects, patience=s3.PATIENCE)
+        left = [uri for some in in_parallel(remove, at_once, check=check) for uri in some]
+    in_parallel(delete, left, check=check)
 
 
 def check_writable(folder: str) -> None:
@@ -128,18 +164,25 @@ def is_leftover(path: str) -> bool:
 _ITEMS_AT_ONCE = 10_000
 
 
-def in_parallel(function: Callable[[_S], _T], items: Sequence[_S]) -> list[_T]:
+def in_parallel(
+    function: Callable[[_S], _T], items: Sequence[_S], *, check: Callable[[], None] = lambda: None
+) -> list[_T]:
     """`function` of each item, in their order: stores answer many at once.
 
-    Raises the first that it raises, and begins no more of them then; on an interrupt it does not
-    wait for those that are under way.
+    `check` is called right before each. Raises the first error that either raises, and begins no
+    more of them then; on an interrupt it does not wait for those that are under way.
     """
+
+    def checked(item: _S) -> _T:
+        check()
+        return function(item)
+
     pool = ThreadPoolExecutor(_NUM_REQUESTS)
     found: list[_T] = []
     try:
         for start in range(0, len(items), _ITEMS_AT_ONCE):
             some = items[start : start + _ITEMS_AT_ONCE]
-            futures = [pool.submit(function, item) for item in some]
+            futures = [pool.submit(checked, item) for item in some]
             done = wait(futures, return_when=FIRST_EXCEPTION).done
             for future in futures:
                 if future in done:

@@ -21,6 +21,7 @@ from nst.metadata import MAX_ATTEMPTS
 from nst.plan import Group, PlannedJob, failure_of
 from nst.reports import GroupReport, Listener
 from nst.settings import Precision, RunSettings
+from nst.silence import Silence
 from nst.worker import Advanced, Answered, Asked, Begun, Ended, Logged, Ready, Recorded
 
 # How often in a row a process may end before it has begun with any picture.
@@ -28,6 +29,7 @@ _MAX_DEATHS = 2
 _KILL_WAIT_S = 10
 # What a process is given to load its modules, whatever a picture is given.
 _START_S = 300
+_POLL_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -339,9 +341,11 @@ class _Worker:
             yield self._receive(timeout_s)
 
     def _receive(self, timeout_s: float) -> object:
+        silence = Silence(_POLL_S)
         try:
-            if not self._connection.poll(timeout_s):
-                raise _Silence
+            while not self._connection.poll(min(_POLL_S, timeout_s)):
+                if silence.seconds() >= timeout_s:
+                    raise _Silence
             message: object = self._connection.recv()
         except (EOFError, OSError) as exc:
             raise _Death from exc

@@ -66,13 +66,13 @@ def kill_at(number: int, kind: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: object) -> Any:
+        def call(*arguments: object, **options: object) -> Any:
             nonlocal count
             count += 1
             is_now = count == number
             if is_now and kind in ("before", "during"):
                 die()
-            found = function(*arguments)
+            found = function(*arguments, **options)
             if is_now and kind == "after":
                 die()
             return found
@@ -84,7 +84,9 @@ def kill_at(number: int, kind: str) -> None:
         os.fsync = counted(os.fsync)
     else:
         storage.write_bytes = counted(storage.write_bytes)
+        storage.update = counted(storage.update)
         storage.delete = counted(storage.delete)
+        storage.delete_all = counted(storage.delete_all)
 
 
 def run(manifest: str, url: str) -> None:

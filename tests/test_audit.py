@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nst import audit, datafiles, pipeline
-from nst.errors import ConfigError
+from nst import audit, datafiles, pipeline, storage
+from nst.errors import ConfigError, RunEndedError
+from nst.lease import Lease
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
 
@@ -226,6 +227,30 @@ def test_after_a_run_that_was_cut_short_nothing_is_removed(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="run it again first"):
         audit.clean(output)
     assert (tmp_path / "out/images/new.png").exists()
+
+
+def test_what_another_run_took_over_meanwhile_is_not_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = run(tmp_path)
+    run(tmp_path, ROWS[:1])
+    before = storage.list_tree(url)
+    assert audit.clean(url, dry_run=True)
+    assert storage.list_tree(url) == before
+
+    num_checks = 0
+
+    def taken_after_the_first(held: Lease) -> None:
+        nonlocal num_checks
+        num_checks += 1
+        if num_checks > 1:
+            raise RunEndedError("another run took over")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "check", taken_after_the_first)
+        with pytest.raises(RunEndedError):
+            audit.clean(url)
+    assert storage.list_tree(url) == before
 
 
 def test_inputs_in_a_folder_called_images_are_no_pictures_of_ours(tmp_path: Path) -> None:

@@ -234,3 +234,37 @@ def test_a_small_scratch_file_needs_no_folder_and_a_large_one_names_it(
         file.seek(6)
         assert file.read() == b"from the start"
     assert not list(nowhere.iterdir())
+
+
+ADD_ONE = """
+import sys
+from nst import storage
+for _ in range(50):
+    assert storage.update(sys.argv[1], lambda data: str(int(data) + 1).encode())
+"""
+
+
+def test_updates_of_several_processes_do_not_undo_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "number.txt"
+    path.write_text("0")
+    command = [sys.executable, "-c", ADD_ONE, str(path)]
+    running = [subprocess.Popen(command) for _ in range(3)]
+    assert [each.wait() for each in running] == [0, 0, 0]
+    assert path.read_text() == "150"
+    assert [p.name for p in tmp_path.iterdir()] == ["number.txt"]
+
+
+def test_where_there_are_no_locks_a_file_is_updated_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "number.txt"
+    path.write_text("0")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert storage.update(str(path), lambda data: data + b"1")
+    monkeypatch.setattr(files, "fcntl", None)
+    assert storage.update(str(path), lambda data: data + b"2")
+    assert path.read_text() == "012"

@@ -2,17 +2,21 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nst import lease, storage
-from nst.errors import ConfigError, NSTError
+from nst import files, lease, s3, storage
+from nst.errors import ConfigError, NSTError, RunEndedError
+from nst.silence import Silence
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(lease, "PATIENCE_S", 0.5)
 
 
@@ -105,7 +109,12 @@ def test_a_number_that_another_process_uses_again_is_no_match(tmp_path: Path) ->
         assert held.took_over
 
 
-def test_of_many_that_come_at_once_at_most_one_gets_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after_a_dead_one", [False, True])
+def test_of_many_that_come_at_once_at_most_one_gets_in(
+    tmp_path: Path, after_a_dead_one: bool
+) -> None:
+    if after_a_dead_one:
+        claim(tmp_path)
     inside: list[int] = []
     most = 0
     outcomes: list[str] = []
@@ -133,6 +142,7 @@ def test_of_many_that_come_at_once_at_most_one_gets_in(tmp_path: Path) -> None:
     assert most == 1
     assert len(outcomes) == 8
     assert "in" in outcomes
+    assert list((tmp_path / "locks").iterdir()) == []
 
 
 def test_who_was_taken_for_dead_learns_of_it(tmp_path: Path) -> None:
@@ -153,3 +163,163 @@ def test_a_lock_that_is_none_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "locks/junk.json").write_text("{")
     with lease.held(str(tmp_path)) as held:
         assert not held.took_over
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes a lease renews it only when asked, and is of a machine that is not known here."""
+    monkeypatch.setattr(lease.Lease, "_beat", lambda self: None)
+    monkeypatch.setattr(lease, "_processes", lambda: "")
+
+
+@pytest.fixture(params=["disk", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "disk":
+        return str(tmp_path)
+    return f"{request.getfixturevalue('bucket')}/out"
+
+
+def sleep_long() -> None:
+    time.sleep(lease.PATIENCE_S + 0.1)
+
+
+@pytest.mark.usefixtures("silent")
+def test_who_slept_goes_on_where_nobody_took_over(output: str) -> None:
+    with lease.held(output) as held:
+        for _ in range(2):
+            before = storage.read_bytes(lease._path(output, held.token))
+            sleep_long()
+            held.check()
+            after = storage.read_bytes(lease._path(output, held.token))
+            assert json.loads(after)["beat"] > json.loads(before)["beat"]
+            # It was looked at just now.
+            held.check()
+            assert storage.read_bytes(lease._path(output, held.token)) == after
+    assert storage.list_tree(output) == {}
+
+
+@pytest.mark.usefixtures("silent")
+def test_who_slept_ends_where_another_took_over_and_is_done(output: str) -> None:
+    with lease.held(output) as held:
+        with lease.held(output) as other:
+            assert other.took_over
+        for _ in range(2):
+            with pytest.raises(RunEndedError, match="another run took over"):
+                held.check()
+    assert storage.list_tree(output) == {}
+
+
+class Sleeper:
+    """A thread that falls asleep at its step of a number, if it gets there, until it is woken."""
+
+    def __init__(self, number: int, work: Callable[[], None]) -> None:
+        self.number = number
+        self.num_steps = 0
+        self.is_asleep = threading.Event()
+        self.wakes = threading.Event()
+        self.thread = threading.Thread(target=self._run, args=(work,))
+
+    def _run(self, work: Callable[[], None]) -> None:
+        work()
+        self.is_asleep.set()
+
+    def step(self) -> None:
+        """To be called by whatever every thread does."""
+        if threading.current_thread() is self.thread:
+            self.num_steps += 1
+            if self.num_steps == self.number:
+                self.is_asleep.set()
+                self.wakes.wait()
+
+
+def at_each_step(monkeypatch: pytest.MonkeyPatch, step: Callable[[], None]) -> None:
+    """Call `step` before everything that is read from a store, or written to it."""
+
+    def stepping(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            step()
+            return function(*arguments, **options)
+
+        return call
+
+    # An update on a disk reads between these two, and then writes.
+    for name in ("read_file", "_lock", "_is_at", "write_file", "delete_file", "files_in"):
+        monkeypatch.setattr(files, name, stepping(getattr(files, name)))
+    monkeypatch.setattr(s3, "_ask", stepping(s3._ask))
+
+
+@pytest.mark.usefixtures("silent")
+def test_whenever_a_run_falls_asleep_it_and_its_successor_are_not_both_in(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease, "PATIENCE_S", 0.2)
+
+    def first() -> None:
+        with suppress(ConfigError, RunEndedError), lease.held(output) as held:
+            told.append("begins")
+            held._renew()
+            held.check()
+            told.append("ends")
+
+    def second() -> None:
+        with suppress(ConfigError, RunEndedError), lease.held(output):
+            told.append("successor")
+
+    outcomes: set[str] = set()
+    number = 0
+    while True:
+        number += 1
+        told: list[str] = []
+        sleeper = Sleeper(number, first)
+        with monkeypatch.context() as patch:
+            at_each_step(patch, sleeper.step)
+            sleeper.thread.start()
+            sleeper.is_asleep.wait()
+            successor = threading.Thread(target=second)
+            successor.start()
+            # It waits for a lock of the disk that a sleeper has, for as long as that sleeps.
+            successor.join(10 * lease.PATIENCE_S)
+            sleeper.wakes.set()
+            sleeper.thread.join()
+            successor.join()
+        assert storage.list_tree(output) == {}
+        if sleeper.num_steps < number:
+            break
+        outcomes.add(" ".join(told))
+    assert number > 8
+    assert "begins successor ends" not in outcomes
+    # Taken over before it began, and in the middle, which it found out.
+    assert {"successor", "begins successor"} <= outcomes
+
+
+def test_who_was_asleep_with_the_holder_gives_it_time_to_wake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lid was closed over both: the file has not changed, and nobody was there to change it."""
+    now = [0.0]
+    monkeypatch.setattr(lease, "Silence", lambda every_s: Silence(every_s, lambda: now[0]))
+    path = claim(tmp_path, token="lid")
+    followed = lease.Followed(str(tmp_path), "lid")
+    assert followed.is_held()
+    now[0] += 1000
+    assert followed.is_held()
+    path.write_text(path.read_text().replace('"beat": 0', '"beat": 1'))
+    for _ in range(3):
+        assert followed.is_held()
+        now[0] += lease.HEARTBEAT_S
+    now[0] += lease.HEARTBEAT_S
+    assert followed.is_held()
+    for _ in range(6):
+        now[0] += lease.HEARTBEAT_S
+        followed.is_held()
+    assert not followed.is_held()
+
+
+def test_a_lock_that_was_taken_and_not_removed_goes(tmp_path: Path) -> None:
+    """As its successor was killed between the two."""
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/taken.json").write_bytes(lease._TAKEN)
+    with lease.held(str(tmp_path)) as held:
+        assert not held.took_over
+    assert list((tmp_path / "locks").iterdir()) == []

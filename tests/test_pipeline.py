@@ -158,13 +158,15 @@ def test_inputs_have_two_previews_and_each_is_written_where_it_is_missing(tmp_pa
         with Image.open(path) as image:
             assert (image.format, image.size) == expected
     assert len(list((tmp_path / "out/inputs").iterdir())) == 4
-    for missing, kept in ((large, small), (small, large)):
+    for missing in (large, small):
         missing.unlink()
-        before = kept.stat().st_mtime_ns
         (tmp_path / "out/images/one.png").unlink()
         run(manifest, tmp_path / "out")
         assert (large.read_bytes(), small.read_bytes()) == whole
-        assert kept.stat().st_mtime_ns == before
+    before = [path.stat().st_mtime_ns for path in (large, small)]
+    (tmp_path / "out/images/one.png").unlink()
+    run(manifest, tmp_path / "out")
+    assert [path.stat().st_mtime_ns for path in (large, small)] == before
 
 
 @pytest.mark.usefixtures("two_threads")

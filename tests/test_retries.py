@@ -81,6 +81,18 @@ def test_no_try_begins_too_late() -> None:
     assert clock.now <= 40 + 10
 
 
+def test_a_try_during_which_the_machine_slept_is_made_again() -> None:
+    clock = Clock()
+
+    def attempt() -> str:
+        if clock.num_tries == 1:
+            clock.now += 3600
+            raise ConnectionError
+        return "yes"
+
+    assert clock.tried(attempt, Patience(max_seconds=40)) == "yes"
+
+
 def test_the_usual_patience_outlasts_a_short_outage_and_ends_in_time() -> None:
     patience = Patience()
     longest = sum(islice(delays(patience, lambda low, high: high), patience.max_tries - 1))

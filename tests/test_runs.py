@@ -1,13 +1,16 @@
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nst import pipeline, records, runs, storage
-from nst.errors import ConfigError, ManifestError, NSTError, StorageError
+from nst import audit, batch, lease, pipeline, records, runs, storage
+from nst.errors import ConfigError, ManifestError, NSTError, RunEndedError, StorageError
+from nst.lease import Lease
+from nst.metadata import Outcome
 from nst.settings import Precision, RunSettings
 from tests.helpers import row, write_project
 
@@ -244,6 +247,95 @@ def test_a_run_that_lost_its_lease_writes_no_metadata(tmp_path: Path) -> None:
     with pytest.raises(NSTError, match="another run took over"):
         pipeline.run(plan, settings(tmp_path), check=check)
     assert not (tmp_path / "out/metadata.parquet").exists()
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in (folder / "out").rglob("*")
+        if path.is_file()
+    }
+
+
+def falls_asleep_at(
+    monkeypatch: pytest.MonkeyPatch, number: int, meanwhile: Callable[[], object]
+) -> list[Lease]:
+    """At its check of that number a run sleeps, and `meanwhile` all of another happens.
+
+    Its leases that checked are in the list.
+    """
+    checked: list[Lease] = []
+    check = Lease.check
+    monkeypatch.setattr(lease, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
+    # As on a machine of which the other knows nothing.
+    monkeypatch.setattr(lease, "_processes", lambda: "")
+    monkeypatch.setattr(Lease, "_beat", lambda self: None)
+
+    def slow(held: Lease) -> None:
+        checked.append(held)
+        is_first = held is checked[0]
+        if is_first and len(checked) == number:
+            time.sleep(lease.PATIENCE_S)
+            meanwhile()
+        check(held)
+
+    monkeypatch.setattr(Lease, "check", slow)
+    return checked
+
+
+@pytest.mark.parametrize("number", [2, 5, 30])
+def test_a_run_that_slept_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    checked = falls_asleep_at(monkeypatch, number, lambda: None)
+    assert run(tmp_path, rows=MORE)["state"] == "finished"
+    assert len(checked) > 30
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 7, 9, 30])
+def test_a_run_that_was_taken_over_in_its_sleep_changes_nothing_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    left: dict[str, tuple[int, bytes]] = {}
+
+    def another() -> None:
+        run(tmp_path, rows=MORE[::-1])
+        left.update(files_of(tmp_path))
+
+    falls_asleep_at(monkeypatch, number, another)
+    with pytest.raises(RunEndedError, match="another run took over"):
+        run(tmp_path, rows=MORE)
+    assert left["out/run.json"]
+    assert files_of(tmp_path) == left
+
+
+def test_a_run_that_was_taken_over_while_it_painted_leaves_whole_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: dict[str, tuple[int, bytes]] = {}
+    falls_asleep_at(monkeypatch, 10**6, lambda: None)
+    real = batch._write_picture
+
+    def slow(*arguments: Any) -> Outcome:
+        monkeypatch.setattr(batch, "_write_picture", real)
+        time.sleep(lease.PATIENCE_S)
+        run(tmp_path, rows=MORE)
+        left.update(files_of(tmp_path))
+        return real(*arguments)
+
+    monkeypatch.setattr(batch, "_write_picture", slow)
+    with pytest.raises(RunEndedError, match="another run took over"):
+        run(tmp_path, rows=MORE)
+    found = files_of(tmp_path)
+    changed = {path for path, was in left.items() if found[path] != was}
+    assert changed <= {f"out/images/{name}.png" for name in ("one", "two")} | {
+        path for path in left if path.startswith("out/thumbs/")
+    }
+    # The same inputs, parameters and machine: the same bytes.
+    assert all(found[path][1] == left[path][1] for path in changed)
+    assert run(tmp_path, rows=MORE)["num_done_before"] == 2
+    assert not audit.verify(str(tmp_path / "out")).findings
 
 
 def test_an_account_that_is_none_stops_nothing(tmp_path: Path) -> None:

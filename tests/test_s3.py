@@ -7,8 +7,9 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any
 
 import pytest
@@ -87,6 +88,7 @@ def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
     proxy.reset()
     # The connection is that of all the tests, and what one learnt by it is not for the next.
     s3._store().has_md5_etags = False
+    s3._store().has_conditions = True
     s3._store().has_answered = True
     s3._store().given_up.clear()
     return Shop(proxy, bucket, servers.client(servers.moto_url()))
@@ -185,17 +187,45 @@ def test_an_etag_need_not_be_a_digest(
     assert shop.proxy.num_of("PUT", "there") == 1
 
 
-def test_an_object_that_changes_between_two_questions_is_of_one_version(shop: Shop) -> None:
-    versions = [b"b" * len(DATA), b"c" * 10_000_000]
+@pytest.mark.parametrize("etag", [None, "of another kind"])
+def test_an_object_that_changes_while_it_is_read_is_of_one_version(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, etag: str | None
+) -> None:
+    """Before any request for it, of which there are two where the first does not prove itself."""
+    if etag is not None:
+        monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag(etag, "object"))
+    versions = [b"b" * len(DATA), b"c" * 1000, b"d" * 10_000_000, b"e" * 9_000_000]
+    written: list[bytes] = []
 
     def overwrite(request: Request) -> Fault | None:
-        if request.method == "GET" and request.key == "some/there.bin" and versions:
-            shop.direct.put_object(Bucket=shop.bucket, Key=request.key, Body=versions.pop(0))
+        if request.key == "some/there.bin" and versions:
+            written.append(versions.pop(0))
+            shop.direct.put_object(Bucket=shop.bucket, Key=request.key, Body=written[-1])
         return None
 
     shop.proxy.rules.append(overwrite)
-    assert storage.read_bytes(shop.there) == b"c" * 10_000_000
+    assert storage.read_bytes(shop.there) == written[-1]
     assert {query for _, query in shop.proxy.counts} == {f"/{shop.bucket}/some/there.bin"}
+
+
+@pytest.mark.parametrize("fault", [Cut(17), Say(HTML)], ids=str)
+def test_a_cut_answer_is_found_where_etags_are_no_digests(
+    shop: Shop, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag(f"{'0' * 32}-3", "object"))
+    shop.proxy.rules.append(first(2, fault, "GET"))
+    assert storage.read_bytes(shop.there) == DATA
+    assert shop.proxy.num_of("GET") == 3
+
+
+@pytest.mark.parametrize("fault", [Say(), CutUpload(2)], ids=str)
+def test_a_write_that_only_seems_to_succeed_is_found_where_etags_are_no_digests(
+    shop: Shop, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag("of another kind", "object"))
+    shop.proxy.rules.append(first(2, fault, "PUT"))
+    storage.write_bytes(shop.there, b"new data")
+    assert shop.stored(shop.there) == b"new data"
 
 
 def test_a_large_object_comes_and_goes_in_one_request(shop: Shop) -> None:
@@ -204,7 +234,6 @@ def test_a_large_object_comes_and_goes_in_one_request(shop: Shop) -> None:
     assert storage.read_bytes(shop.url + "/large.bin") == data
     assert dict(shop.proxy.counts) == {
         ("PUT", f"/{shop.bucket}/large.bin"): 1,
-        ("HEAD", f"/{shop.bucket}/large.bin"): 2,
         ("GET", f"/{shop.bucket}/large.bin"): 1,
     }
 
@@ -248,10 +277,7 @@ def test_a_file_that_is_not_large_goes_in_one_request(
     monkeypatch.setattr(storage, "_LARGE_BYTES", len(LARGE))
     storage.write_file(shop.there, large)
     assert shop.stored(shop.there) == LARGE
-    assert dict(shop.proxy.counts) == {
-        ("PUT", f"/{shop.bucket}/some/there.bin"): 1,
-        ("HEAD", f"/{shop.bucket}/some/there.bin"): 1,
-    }
+    assert dict(shop.proxy.counts) == {("PUT", f"/{shop.bucket}/some/there.bin"): 1}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD"])
@@ -319,17 +345,25 @@ def test_an_upload_that_fails_half_way_leaves_what_was_there(
     assert uploads(shop) == []
 
 
-def test_what_is_too_large_is_not_asked_for(shop: Shop) -> None:
+def test_what_is_too_large_is_not_read(shop: Shop) -> None:
     assert storage.read_bytes(shop.there, max_bytes=len(DATA)) == DATA
     shop.proxy.reset()
     with pytest.raises(TooLargeError, match="at most 10,239 bytes, found 10,240") as caught:
         storage.read_bytes(shop.there, max_bytes=len(DATA) - 1)
     assert (caught.value.reason, caught.value.ends_the_run) == ("image_too_large", False)
-    assert shop.proxy.num_of("GET") == 0
+    # Of a body that never ends nobody waits for the end.
+    shop.proxy.rules.append(forever(Stall(), "GET"))
+    with pytest.raises(TooLargeError):
+        storage.read_bytes(shop.there, max_bytes=len(DATA) - 1)
+    assert shop.proxy.num_of("GET") == 2
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_store_that_stays_out_of_order_ends_the_run(shop: Shop, method: str) -> None:
+def test_a_store_that_stays_out_of_order_ends_the_run(
+    shop: Shop, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else its first answer would be enough.
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag("of another kind", "object"))
     shop.proxy.rules.append(forever(BUSY, method))
     with pytest.raises(StorageError, match=r"there\.bin: .*503|SlowDown") as caught:
         storage.read_bytes(shop.there)
@@ -394,10 +428,13 @@ def test_a_write_whose_answer_was_lost_is_ours(shop: Shop) -> None:
 def test_a_write_that_was_refused_in_words_is_not_looked_for(shop: Shop) -> None:
     shop.proxy.rules.append(first(3, BUSY, "PUT"))
     storage.write_bytes(shop.there, b"new")
-    assert (shop.proxy.num_of("PUT"), shop.proxy.num_of("HEAD")) == (4, 1)
+    assert (shop.proxy.num_of("PUT"), shop.proxy.num_of("HEAD")) == (4, 0)
 
 
-def test_a_write_that_could_not_be_checked_is_not_made_again(shop: Shop) -> None:
+def test_a_write_that_could_not_be_checked_is_not_made_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag("of another kind", "object"))
     shop.proxy.rules.append(first(3, BUSY, "HEAD"))
     storage.write_bytes(shop.there, b"new")
     assert shop.proxy.num_of("PUT") == 1
@@ -416,6 +453,74 @@ def test_every_write_carries_its_digest(shop: Shop) -> None:
     shop.proxy.rules.append(note)
     storage.write_bytes(shop.there, b"new")
     assert digests == [base64.b64encode(hashlib.md5(b"new").digest()).decode()]
+
+
+def appending(shop: Shop, word: bytes) -> bool:
+    """Whether a word could be put behind those that there are."""
+    return storage.update(shop.there, lambda data: data + word)
+
+
+def test_an_update_is_of_what_is_there(shop: Shop) -> None:
+    assert appending(shop, b" and more")
+    assert shop.stored(shop.there) == DATA + b" and more"
+    assert not storage.update(shop.there, lambda _: None)
+    assert shop.stored(shop.there) == DATA + b" and more"
+    assert not storage.update(shop.url + "/none.bin", lambda data: data)
+    assert "none.bin" not in storage.list_tree(shop.url)
+
+
+def behind_its_back(shop: Shop, write: Callable[[], object]) -> Rule:
+    """Somebody else writes, once, just before a PUT arrives."""
+    is_done: list[bool] = []
+
+    def rule(request: Request) -> Fault | None:
+        if request.method == "PUT" and not is_done:
+            is_done.append(True)
+            write()
+        return None
+
+    return rule
+
+
+def test_what_another_wrote_meanwhile_is_not_overwritten_by_an_update(shop: Shop) -> None:
+    place = dict(zip(("Bucket", "Key"), s3.split(shop.there), strict=True))
+    write = partial(shop.direct.put_object, **place, Body=b"theirs")
+    shop.proxy.rules.append(behind_its_back(shop, write))
+    assert appending(shop, b" and ours")
+    assert shop.stored(shop.there) == b"theirs and ours"
+
+
+def test_what_another_removed_meanwhile_is_not_put_there_again_by_an_update(shop: Shop) -> None:
+    place = dict(zip(("Bucket", "Key"), s3.split(shop.there), strict=True))
+    shop.proxy.rules.append(behind_its_back(shop, partial(shop.direct.delete_object, **place)))
+    assert not appending(shop, b" and ours")
+    assert storage.list_tree(shop.url) == {}
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(501, "NotImplemented"), Status(412, "PreconditionFailed")], ids=str
+)
+def test_a_store_that_knows_no_conditions_is_updated_without(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(lambda request: fault if "If-Match" in request.headers else None)
+    assert appending(shop, b" and more")
+    assert shop.stored(shop.there) == DATA + b" and more"
+    num_before = shop.proxy.num_of("PUT")
+    assert appending(shop, b" again")
+    assert shop.proxy.num_of("PUT") == num_before + 1
+
+
+@pytest.mark.parametrize("fault", [BUSY, Reset("before"), Say()], ids=str)
+def test_what_passes_is_absorbed_by_an_update(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(first(2, fault, "PUT"))
+    assert appending(shop, b" and more")
+    assert shop.stored(shop.there) == DATA + b" and more"
+
+
+def test_an_update_whose_answer_was_lost_is_given_what_it_wrote(shop: Shop) -> None:
+    shop.proxy.rules.append(first(1, Reset("after"), "PUT"))
+    shop.proxy.rules.append(first(1, Reset("before"), "PUT"))
+    assert appending(shop, b" more")
+    assert shop.stored(shop.there) in (DATA + b" more", DATA + b" more more")
 
 
 def test_a_refusal_of_one_object_is_its_own(shop: Shop) -> None:
@@ -490,7 +595,7 @@ def test_settings_that_make_no_sense_end_the_run(
 def test_a_missing_bucket_is_no_missing_object(shop: Shop) -> None:
     with pytest.raises(NotFoundError, match=r"none\.bin: there is no such file or object"):
         storage.read_bytes(shop.url + "/none.bin")
-    with pytest.raises(StorageError, match="there is no bucket no-such-bucket") as caught:
+    with pytest.raises(StorageError, match=r"cannot read .*: NoSuchBucket") as caught:
         storage.read_bytes("s3://no-such-bucket/a.bin")
     assert not isinstance(caught.value, NotFoundError)
     assert caught.value.ends_the_run
@@ -559,6 +664,56 @@ def test_one_object_is_deleted_at_a_time(shop: Shop) -> None:
     storage.delete(shop.there)
     storage.delete(shop.there)
     assert storage.list_tree(shop.url) == {}
+
+
+MANY = [f"many/{number}.bin" for number in range(7)]
+
+
+@pytest.fixture
+def many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs of objects of which three are deleted at once, and of one that is not there."""
+    monkeypatch.setattr(s3, "NUM_DELETED_AT_ONCE", 3)
+    for key in MANY:
+        shop.direct.put_object(Bucket=shop.bucket, Key=key, Body=b"x")
+    return [f"{shop.url}/{key}" for key in (*MANY, "many/none.bin")]
+
+
+def test_many_objects_are_deleted_by_few_requests(shop: Shop, many: list[str]) -> None:
+    storage.delete_all(many)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+    assert (shop.proxy.num_of("POST"), shop.proxy.num_of("DELETE")) == (3, 0)
+    storage.delete_all([])
+    assert shop.proxy.num_of("POST") == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Status(501, "NotImplemented"), Status(400, "MissingContentMD5"), Status(400, ""), Say(HTML)],
+    ids=str,
+)
+def test_where_many_cannot_be_deleted_at_once_each_is_by_itself(
+    shop: Shop, many: list[str], fault: Fault
+) -> None:
+    shop.proxy.rules.append(forever(fault, "POST"))
+    storage.delete_all(many)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+    assert shop.proxy.num_of("DELETE") == len(many)
+
+
+@pytest.mark.parametrize("fault", [BUSY, Reset("before"), Reset("after")], ids=str)
+def test_what_passes_is_absorbed_where_many_are_deleted(
+    shop: Shop, many: list[str], fault: Fault
+) -> None:
+    shop.proxy.rules.append(first(2, fault, "POST"))
+    storage.delete_all(many)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+
+
+def test_many_that_may_not_be_deleted_end_the_run(shop: Shop, many: list[str]) -> None:
+    shop.proxy.rules.append(forever(Status(403, "AccessDenied"), "POST"))
+    with pytest.raises(StorageError, match=r"cannot delete .*AccessDenied") as caught:
+        storage.delete_all(many)
+    assert caught.value.ends_the_run
 
 
 def test_an_answer_that_trickles_has_an_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,30 @@ def test_what_is_written_is_read(folder: str) -> None:
     assert storage.read_bytes(uri) == b"other"
 
 
+def test_an_update_changes_what_is_there_and_nothing_else(folder: str) -> None:
+    uri = storage.join(folder, "deep", "a.json")
+    assert not storage.update(uri, lambda data: data + b"more")
+    assert storage.list_tree(folder) == {}
+    storage.write_bytes(uri, b"one")
+    assert storage.update(uri, lambda data: data + b" more")
+    assert storage.read_bytes(uri) == b"one more"
+    assert not storage.update(uri, lambda _: None)
+    assert storage.read_bytes(uri) == b"one more"
+
+
+def test_work_in_parallel_is_checked_before_each(folder: str) -> None:
+    uris = [storage.join(folder, f"{number}.bin") for number in range(50)]
+    left = iter(range(20))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise StorageError("no more")
+
+    with pytest.raises(StorageError, match="no more"):
+        storage.in_parallel(lambda uri: storage.write_bytes(uri, b"x"), uris, check=check)
+    assert len(storage.list_sizes(folder)) <= 20
+
+
 @pytest.mark.parametrize("large", [0, 1000, 10_000_000])
 def test_a_file_of_any_size_comes_and_goes_as_bytes_do(
     folder: str, large: int, monkeypatch: pytest.MonkeyPatch

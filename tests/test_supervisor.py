@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nst.plan import Group, Plan, failure_of
 from nst.precision import resolve_precision
 from nst.reports import NoListener, RunReport
 from nst.settings import RunSettings
+from nst.silence import Silence
 from nst.supervisor import Supervisor
 from tests import poison
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
@@ -86,6 +88,25 @@ def test_a_picture_that_makes_a_surprising_error_fails_alone_and_is_tried_by_eve
     assert "RuntimeError: the device fell off" in str(failed.outcome.error)
     again, _ = planned(tmp_path, [0, poison.FAILS, 1])
     assert again.num_pictures_to_make == 1
+
+
+def test_time_in_which_the_run_itself_slept_is_no_silence(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed lid stops both, and who wakes first has not heard of the other for a night."""
+    now = [0.0]
+    poll = Connection.poll
+
+    def closed_lid(connection: Connection, timeout: float = 0.0) -> bool:
+        is_first = not now[0]
+        now[0] += 30_000 if is_first else timeout
+        return False if is_first else poll(connection, timeout)
+
+    assert run(tmp_path / "warm", [0], supervisor).num_ok == 1
+    silence = Silence
+    monkeypatch.setattr("nst.supervisor.Silence", lambda s: silence(s, lambda: now[0]))
+    monkeypatch.setattr(Connection, "poll", closed_lid)
+    assert run(tmp_path, [0, 1], supervisor, timeout_s=SILENCE_S).num_ok == 2
 
 
 def test_those_under_suspicion_from_before_are_tried_alone(

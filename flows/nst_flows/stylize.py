@@ -186,7 +186,7 @@ def _stylize(
             current_listener().planned(plan)
             errors, states = fan_out(plan, settled, this.lease, place, planned)
             this.lease.check()
-            this.report = finish(plan, settled, errors, wait_for=states)
+            this.report = finish(plan, settled, errors, this.lease.check, wait_for=states)
             return this.report
 
 

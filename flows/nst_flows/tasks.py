@@ -1,6 +1,7 @@
 """The tasks of the flow: read, plan, stylize groups, finish. Decorators and calls, no more."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from prefect import get_run_logger, runtime, task
@@ -116,6 +117,11 @@ def _made_here(portion: Portion, settings: RunSettings, is_first: bool) -> Made 
 
 
 @task(name="finish", task_run_name="metadata and gallery", **_STEP)
-def finish(plan: Plan, settings: RunSettings, errors: dict[str, str]) -> RunReport:
+def finish(
+    plan: Plan,
+    settings: RunSettings,
+    errors: dict[str, str],
+    check: Callable[[], None] = lambda: None,
+) -> RunReport:
     """Write the metadata and the gallery of all that is there."""
-    return pipeline.finish(plan, settings, errors)
+    return pipeline.finish(plan, settings, errors, check)

@@ -352,7 +352,7 @@ def _elsewhere(fault: Fault) -> Callable[[Bench], Letter]:
 
 
 def _overwritten(shop: Shop) -> Letter:
-    """Between the two questions that a read asks, and only once."""
+    """Just before it is read, and only once."""
     other = (shop.bench.inputs / "a.png").read_bytes()
     is_done: list[bool] = []
 
