@@ -83,7 +83,7 @@ class _Ended:
         shown = np.nonzero(status == "ok")[0][: MAX_EXAMPLES - len(self.examples)]
         for row in outcomes.take(shown).rows():
             paths = output.thumbnails_of(metadata.outcome_of_row(row))
-            self.examples.append(paths[max(paths)])
+            self.examples += [paths[edge] for edge in sorted(paths)[-1:]]
         at = np.nonzero(status == "failed")[0]
         self.failed_by_reason.update(reason or "" for reason in outcomes.values("reason", at))
         kept = at[: MAX_FAILED - len(self.failed)]
