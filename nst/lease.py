@@ -78,10 +78,11 @@ class Lease:
     def check(self) -> None:
         """Raises RunEndedError where another run has taken over, thinking this one dead.
 
-        Asks the store where this process was suspended, or could not renew its lock for as long as
-        others wait; raises StorageError where the store does not tell.
+        Asks the store where this process was suspended, or could not renew its lock for half as long
+        as others wait: the other half is for what is written now. Raises StorageError where the store
+        does not tell.
         """
-        while not self._is_lost and _now() - self._renewed_at > PATIENCE_S:
+        while not self._is_lost and _now() - self._renewed_at > PATIENCE_S / 2:
             self._renew()
         if self._is_lost:
             raise RunEndedError(

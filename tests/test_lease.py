@@ -184,17 +184,25 @@ def sleep_long() -> None:
 
 
 @pytest.mark.usefixtures("silent")
-def test_who_slept_goes_on_where_nobody_took_over(output: str) -> None:
+def test_who_slept_goes_on_where_nobody_took_over(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = lease._now()
+    monkeypatch.setattr(lease, "_now", lambda: now)
+
+    def beat(held: lease.Lease) -> int:
+        said: dict[str, int] = json.loads(storage.read_bytes(lease._path(output, held.token)))
+        return said["beat"]
+
     with lease.held(output) as held:
         for _ in range(2):
-            before = storage.read_bytes(lease._path(output, held.token))
-            sleep_long()
+            before = beat(held)
+            now += 1000
             held.check()
-            after = storage.read_bytes(lease._path(output, held.token))
-            assert json.loads(after)["beat"] > json.loads(before)["beat"]
-            # It was looked at just now.
+            assert beat(held) == before + 1
+            # It was renewed just now.
             held.check()
-            assert storage.read_bytes(lease._path(output, held.token)) == after
+            assert beat(held) == before + 1
     assert storage.list_tree(output) == {}
 
 
