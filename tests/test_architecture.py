@@ -38,7 +38,7 @@ LAYERS = [
         "metrics",
     },
     {"storage", "images", "backbones", "rows", "metadata"},
-    {"weights", "targets", "perceptual", "output", "manifest", "records", "fields"},
+    {"weights", "targets", "perceptual", "output", "manifest", "records", "fields", "listings"},
     {"plan", "objective", "rulers", "lease", "thumbnails", "facets", "serve", "topology"},
     {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
     {"batch", "probe", "progress", "runs", "pages", "shards"},
