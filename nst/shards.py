@@ -161,8 +161,7 @@ def remaining(groups: Sequence[Group], settings: RunSettings) -> tuple[Group, ..
     made = records.read_new(settings.output, [one.job.id for g in groups for one in g.jobs]).made
 
     def is_recorded(one: PlannedJob) -> bool:
-        found = made.brief(one.job.id)
-        return found is not None and found.key == one.key and found.finished_at != one.outdated
+        return one.is_made_by(made.brief(one.job.id))
 
     left = (
         replace(group, jobs=tuple(one for one in group.jobs if not is_recorded(one)))
@@ -176,8 +175,8 @@ def give_up(groups: Sequence[Group], settings: RunSettings, reason: Reason, why:
     found = records.read_new(settings.output, [one.job.id for g in groups for one in g.jobs])
 
     def is_recorded(one: PlannedJob) -> bool:
-        shelves = (found.made, found.failed)
-        return any(each[one.job.id].key == one.key for each in shelves if one.job.id in each)
+        made, failed = (each.brief(one.job.id) for each in (found.made, found.failed))
+        return one.is_made_by(made) or one.is_failed_by(failed)
 
     # Without a number of attempts: most of them are innocent, and the next run is to try them.
     error = (

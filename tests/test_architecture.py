@@ -40,6 +40,7 @@ LAYERS = [
     {"storage", "images", "backbones", "rows", "metadata"},
     {"weights", "targets", "perceptual", "output", "manifest", "records", "fields", "listings"},
     {"plan", "objective", "rulers", "lease", "thumbnails", "facets", "serve", "topology"},
+    {"inputs"},
     {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
     {"batch", "probe", "progress", "runs", "pages", "shards"},
     {"gallery"},
