@@ -769,3 +769,33 @@ def test_who_may_not_list_is_told_so_by_no_error(shop: Shop) -> None:
         with pytest.raises(StorageError) as caught:
             ask()
         assert caught.value.ends_the_run
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-28T17:20:29.000Z",
+        "2026-11-28T17:20:29Z",
+        "2026-11-28T17:20:29.5+01:00",
+        "2026-11-28T17:20:29",
+        "Sat, 28 Nov 2026 17:20:29 GMT",
+        "1764350429",
+        1764350429,
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(text: str | int) -> None:
+    from botocore.utils import parse_timestamp
+
+    assert s3._instant(text) == parse_timestamp(text)
+
+
+def test_the_times_of_a_list_take_the_short_way(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import botocore.parsers
+
+    def refuse(value: object) -> None:
+        raise AssertionError(f"{value} was read the long way")
+
+    monkeypatch.setattr(botocore.parsers, "DEFAULT_TIMESTAMP_PARSER", refuse)
+    assert list(s3.objects_in(f"{shop.url}/some", deep=False)) == ["there.bin"]
