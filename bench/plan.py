@@ -6,11 +6,16 @@ After the plan of the Parquet manifest comes what ends a run of which nothing el
 and gallery; and then the records, all but one of them, are put together into one part. The
 inputs are few and small, since reading them is not what is measured, and the backbone is the one whose
 weights come along: those of others are looked at with PyTorch, which takes 0.7 GB by itself.
+
+Then a manifest whose every row has a content of its own is planned in a bucket in which all of it is done,
+as a nightly run finds it. The server is the SeaweedFS of the tests, on the loopback interface, behind a
+proxy that counts; what both take is in the seconds of the clock and not in those of the processor.
 """
 
 import argparse
 import csv
 import hashlib
+import io
 import itertools
 import json
 import logging
@@ -21,10 +26,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,17 +40,24 @@ from PIL import Image
 from bench.gallery import with_curves
 from bench.process import measured
 from bench.sections import in_place, table
-from nst import gallery, metadata, pipeline, records
+from nst import gallery, metadata, pipeline, records, storage
 from nst.metadata import LayerLoss, Outcome
 from nst.plan import Plan, PlannedJob
 from nst.settings import RunSettings
+from tests import servers
+from tests.faults import FaultProxy
 
 SECTION = "Planning"
 SIZES = (10_000, 100_000, 1_000_000)
 FORMATS = ("parquet", "csv")
+ROWS_IN_BUCKET = 100_000
 
 _MAX_SECONDS = 60
 _MAX_MB = 1000
+_MAX_SECONDS_IN_BUCKET = 30
+_NUM_CONNECTIONS = 10
+# Two seconds are what a file must be old to have a version, for file systems with a coarse clock.
+_SETTLED_AFTER_S = 2.1
 _NUM_STYLES = 40
 _SETTINGS = tuple(itertools.product(("max", "avg"), (0.25, 0.5, 1.0, 2.0, 4.0)))
 # A file system has a bound on the names that one file may have.
@@ -92,6 +106,18 @@ class Planned:
         return max(step.peak_mb for step in self.steps)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InBucket:
+    """A manifest of which all is done, planned in a bucket; what was asked of the store for that.
+
+    `num_of_inputs` are the requests for an input by itself, lists are none of them.
+    """
+
+    planned: Planned
+    num_requests: int
+    num_of_inputs: int
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
@@ -101,6 +127,14 @@ def main() -> None:
     )
     parser.add_argument(
         "--markdown", action="store_true", help=f"write the table into {_RESULTS.name}"
+    )
+    parser.add_argument(
+        "--in-bucket",
+        type=int,
+        nargs="*",
+        default=[ROWS_IN_BUCKET],
+        metavar="ROWS",
+        help="rows of the manifests in a bucket; without a number none",
     )
     parser.add_argument("--one", nargs=2, metavar=("MANIFEST", "OUTPUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -118,14 +152,20 @@ def main() -> None:
             for num_rows in arguments.rows
             for manifest in arguments.format
         ]
-    json.dump([asdict(each) for each in found], sys.stderr, indent=1)
-    text = to_markdown(found)
+    with (
+        tempfile.TemporaryDirectory(prefix="nst-bench-") as temporary,
+        servers.seaweedfs(Path(temporary)) as server,
+    ):
+        in_bucket = [measure_in_bucket(num_rows, server) for num_rows in arguments.in_bucket]
+    told = [*map(asdict, found), *map(asdict, in_bucket)]
+    json.dump(told, sys.stderr, indent=1)
+    text = to_markdown(found, in_bucket)
     sys.stdout.write(text)
     if arguments.markdown:
         _RESULTS.write_text(in_place(_RESULTS.read_text(), SECTION, text))
 
 
-def to_markdown(found: Sequence[Planned]) -> str:
+def to_markdown(found: Sequence[Planned], in_bucket: Sequence[InBucket] = ()) -> str:
     """The section, with the target, for each manifest what its steps took, and what came after."""
     largest = [each for each in found if each.num_rows == max(f.num_rows for f in found)]
     seconds, peak_mb = (max(map(get, largest)) for get in (_seconds, _peak_mb))
@@ -141,7 +181,7 @@ in a process of its own. Seconds of the clock, and of the processor; the most me
 Target: {SIZES[-1]:,} rows in at most {_MAX_SECONDS} s and {_MAX_MB} MB; {met} with {largest[0].num_rows:,} rows in {seconds:.1f} s and {peak_mb:.0f} MB.
 
 {table(_HEADER, [_row(each) for each in found])}
-{_ending(found)}"""
+{_ending(found)}{_in_bucket(in_bucket)}"""
 
 
 _HEADER = [
@@ -166,6 +206,33 @@ What comes after the plan, in the same process, which has the plan to its end: `
 
 {table(_ENDING_HEADER, rows)}
 """
+
+
+def _in_bucket(found: Sequence[InBucket]) -> str:
+    if not found:
+        return ""
+    largest = max(found, key=lambda each: each.planned.num_rows)
+    seconds, num_rows = largest.planned.seconds, largest.planned.num_rows
+    is_met = seconds <= _MAX_SECONDS_IN_BUCKET and not largest.num_of_inputs
+    met = "met" if is_met and num_rows >= ROWS_IN_BUCKET else "not met"
+    return f"""
+In a bucket, where every row has a content of its own and all are done, as a nightly run finds them: SeaweedFS on the same machine.
+Target: {ROWS_IN_BUCKET:,} rows in at most {_MAX_SECONDS_IN_BUCKET} s, and no request for an input by itself; {met} with {num_rows:,} rows in {seconds:.1f} s.
+
+{table(_BUCKET_HEADER, [_bucket_row(each) for each in found])}
+"""
+
+
+_BUCKET_HEADER = [
+    *("rows in a bucket", "read s", "CPU s", "MB", "plan s", "CPU s", "MB"),
+    *("together s", "requests", "for an input"),
+]
+
+
+def _bucket_row(one: InBucket) -> list[str]:
+    steps = [cell for step in one.planned.steps for cell in _cells(step)]
+    requests = (f"{one.num_requests:,}", f"{one.num_of_inputs:,}")
+    return [f"{one.planned.num_rows:,}", *steps, f"{one.planned.seconds:.2f}", *requests]
 
 
 def _ending_row(one: Planned) -> list[str]:
@@ -218,6 +285,81 @@ def measure(folder: Path, suffix: str) -> Planned:
     return one
 
 
+def measure_in_bucket(num_rows: int, server: str) -> InBucket:
+    """What a manifest in a bucket took of which all is done, and what it asked of the server."""
+    bucket = f"bench-{num_rows}"
+    with tempfile.TemporaryDirectory(prefix="nst-bench-") as temporary, FaultProxy(server) as proxy:
+        _log.info("making %d rows in a bucket", num_rows)
+        manifest = Path(temporary) / "rows.parquet"
+        with mock.patch.dict(os.environ, servers.environment(server)):
+            _fill_bucket(servers.client(server), bucket, manifest, num_rows)
+        command = [sys.executable, "-m", "bench.plan", "--one", str(manifest), f"s3://{bucket}/out"]
+        lines = measured(command, cwd=_ROOT, environment=servers.environment(proxy.url)).lines
+        found = json.loads(lines[-1].text)
+        of_inputs = [n for (_, path), n in proxy.counts.items() if f"/{bucket}/in/" in path]
+        one = InBucket(
+            planned=Planned(**found | {"steps": tuple(Step(**each) for each in found["steps"])}),
+            num_requests=proxy.num_requests,
+            num_of_inputs=sum(of_inputs),
+        )
+    _log.info(
+        "%d rows in a bucket, %d done: %.1f s, %.1f CPU s, %d requests, %d of them for an input",
+        *(one.planned.num_rows, one.planned.num_done, one.planned.seconds),
+        *(one.planned.cpu_seconds, one.num_requests, one.num_of_inputs),
+    )
+    return one
+
+
+def _fill_bucket(client: Any, bucket: str, manifest: Path, num_rows: int) -> None:
+    """A bucket of so many contents, with an output that has a picture of each, and the manifest."""
+    client.create_bucket(Bucket=bucket)
+    rows = [
+        {
+            "content": f"s3://{bucket}/in/contents/summer-palace-{number:07}.png",
+            "style": f"s3://{bucket}/in/styles/great_wave_{number % _NUM_STYLES:02}.png",
+            "backbone": "vgg16",
+        }
+        for number in range(num_rows)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    names = sorted({row[column] for row in rows for column in ("content", "style")})
+    _put_pictures(client, bucket, [name.removeprefix(f"s3://{bucket}/") for name in names])
+    settings = RunSettings(output=f"s3://{bucket}/out")
+    plan = pipeline.make_plan(str(manifest), settings, download=False, resume=False)
+    planned = [one for group in plan.groups for one in group.jobs]
+    paths = [f"images/{one.job.id}.png" for one in planned]
+    made = _put_pictures(client, bucket, [f"out/{path}" for path in paths])
+    blank = _outcome_of(b"")
+    outcomes = [
+        replace(
+            blank,
+            id=one.job.id,
+            inputs_key=one.inputs_key,
+            picture=path,
+            picture_bytes=size,
+            picture_version=version,
+        )
+        for one, path, (size, version) in zip(planned, paths, made, strict=True)
+    ]
+    for number, batch in enumerate(_batches(outcomes, _RECORDS_PER_PART), start=1):
+        uri = f"{settings.output}/{records.FOLDER}/part-{number:06}.parquet"
+        storage.write_bytes(uri, metadata.outcomes_to_parquet(batch))
+
+
+def _put_pictures(client: Any, bucket: str, keys: Sequence[str]) -> list[tuple[int, str]]:
+    """Put a picture of another colour under each key; the bytes and the ETags of all of them."""
+
+    def put(number: int) -> tuple[int, str]:
+        sink = io.BytesIO()
+        colour = (number % 256, number // 256 % 256, number // 65536)
+        Image.new("RGB", (64, 48), colour).save(sink, "PNG")
+        answer = client.put_object(Bucket=bucket, Key=keys[number], Body=sink.getvalue())
+        return len(sink.getvalue()), answer["ETag"].strip('"')
+
+    with ThreadPoolExecutor(_NUM_CONNECTIONS) as pool:
+        return list(pool.map(put, range(len(keys))))
+
+
 def _planned(manifest: str, output: str) -> Planned:
     """Read and plan a manifest in this process, as a run does it, and end one of Parquet."""
     settings = RunSettings(output=output)
@@ -231,7 +373,7 @@ def _planned(manifest: str, output: str) -> Planned:
         num_to_make=plan.num_pictures_to_make,
         num_groups=len(plan.groups),
         steps=(reading, planning),
-        ending=_ended(plan, settings) if suffix == FORMATS[0] else (),
+        ending=_ended(plan, settings) if suffix == FORMATS[0] and "://" not in output else (),
     )
 
 
@@ -284,6 +426,7 @@ def make(folder: Path, num_rows: int) -> Path:
         writer.writerows(rows)
     del rows
     settings = RunSettings(output=str(folder / "out"))
+    time.sleep(_SETTLED_AFTER_S)
     plan = pipeline.make_plan(str(inputs / "rows.parquet"), settings, download=False, resume=False)
     _write_output(folder, plan)
     is_made.touch()
@@ -327,21 +470,26 @@ def _outcomes(folder: Path, batch: Sequence[PlannedJob], number: int) -> Iterato
         original = folder / f"picture-{number}-{index // _NAMES_PER_FILE}.png"
         if index % _NAMES_PER_FILE == 0:
             Image.new("RGB", (32, 24), (number % 256, index % 251, 7)).save(original)
-            blank = _outcome(original)
+            version = str(original.stat().st_mtime_ns)
+            blank = replace(_outcome_of(original.read_bytes()), picture_version=version)
         path = f"images/{planned.job.id}.png"
         os.link(original, folder / "out" / path)
-        yield replace(blank, id=planned.job.id, key=planned.key, picture=path)
+        yield replace(
+            blank,
+            id=planned.job.id,
+            key=planned.key,
+            inputs_key=planned.inputs_key,
+            picture=path,
+        )
 
 
-def _outcome(original: Path) -> Outcome:
-    data = original.read_bytes()
+def _outcome_of(data: bytes) -> Outcome:
     digest = hashlib.sha256(data).hexdigest()
     return Outcome(
         id="",
         status="ok",
         picture_digest=digest,
         picture_bytes=len(data),
-        picture_version=str(original.stat().st_mtime_ns),
         thumbnail=f"thumbs/{digest[:2]}/{digest[:16]}",
         color="#c0ffee",
         height=384,

@@ -30,6 +30,7 @@ _ROOT = Path(__file__).parent.parent
 _KINDS = {
     "in/content": "contents",
     "in/style": "styles",
+    "in/": "inputs",
     "out/images/": "pictures",
     "out/thumbs/": "thumbnails",
     "out/records/new/": "records",

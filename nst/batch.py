@@ -26,7 +26,7 @@ from nst.loading import Inputs, Loaded, finished
 from nst.memo import Memo
 from nst.metadata import CurvePoint, LayerLoss, Outcome
 from nst.objective import runs_items_together
-from nst.plan import Group, PlannedJob, failure_of, in_batches
+from nst.plan import Group, PlannedJob, failure_of, in_batches, style_digest
 from nst.precision import resolve_precision
 from nst.profiles import PROFILES
 from nst.reports import GroupReport, Listener
@@ -94,7 +94,7 @@ def _stylize_group(group: Group, settings: RunSettings, listener: Listener) -> I
         return
     batches = in_batches(group.jobs, _num_at_once(workshop))
     # One for all batches, so that a picture that several share is read and decoded once.
-    inputs = Inputs()
+    inputs = Inputs(group.weights)
     with ThreadPoolExecutor(1, "load") as loader, ThreadPoolExecutor(1, "write") as writer:
         coming = [loader.submit(_load, batch, inputs, workshop) for batch in batches[:1]]
         written: Future[list[Outcome]] | None = None
@@ -153,12 +153,12 @@ def _load(
         except NSTError as exc:
             if ends_the_run(exc):
                 raise
-            failed.append(failure_of(planned, exc))
+            failed.append(failure_of(inputs.as_read(planned), exc))
         except Exception as exc:
             # A decoder's surprise is one picture's own, and no reason to paint none of its group.
             _log.exception("%s could not be loaded", planned.job.id)
             error = ImageError(f"{planned.content.uri}: {type(exc).__name__}: {exc}")
-            failed.append(failure_of(planned, error))
+            failed.append(failure_of(inputs.as_read(planned), error))
     inputs.write_previews(workshop.settings)
     return loaded, failed
 
@@ -283,11 +283,12 @@ def _painted(
     outcome = Outcome(
         id=planned.job.id,
         key=planned.key,
+        inputs_key=planned.inputs_key,
         status="ok",
         height=group.height,
         width=group.width,
         content_digest=planned.content.digest,
-        style_digest=" ".join(style.digest for style in planned.styles),
+        style_digest=style_digest(planned.styles),
         weights_digest=group.weights.digest,
         weights_origin=group.weights.origin,
         weights_topology=group.weights.topology,
@@ -395,7 +396,7 @@ def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:
         "style": " | ".join(part.rpartition("/")[2].strip() for part in job.style_name.split("|")),
         "backbone": job.backbone,
         "content_digest": planned.content.digest,
-        "style_digest": " ".join(style.digest for style in planned.styles),
+        "style_digest": style_digest(planned.styles),
         "weights_digest": group.weights.digest,
         "weights_topology": group.weights.topology,
         **params_dict(job.params),

@@ -5,6 +5,7 @@ import io
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ _MAX_READS = 3
 _BLOCK_BYTES = 1 << 20
 # There are as many such files as an output has parts of records.
 _MAX_SCRATCH_BYTES = 8 << 20
+# The coarsest clock that a file system keeps its times by, FAT's, ticks so often.
+_TICK_NS = 2_000_000_000
 
 # What a file system says of one path, and what of itself, with what to do about it.
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -64,19 +67,88 @@ class ScratchFile(SpooledTemporaryFile[bytes]):
             return super().write(data)
 
 
-def read_file(path: Path, *, max_bytes: int | None = None) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a store tells of an object that changes whenever its bytes are written; "" where nothing.
+
+    Its first two words are the object's own, and any others are of the machine that looked at it.
+    `is_settled` is False while bytes can still be written without it changing: a file that was
+    written within the tick of a clock can be written again in that tick, of the same size.
+    """
+
+    text: str
+    is_settled: bool = True
+
+    @property
+    def settled(self) -> str | None:
+        """The text, where it can be relied on."""
+        return self.text if self.text and self.is_settled else None
+
+    def is_of_other_bytes(self, other: str) -> bool:
+        """Whether an object of this version was written since it had the `other` one."""
+        return self.text.split()[:2] != other.split()[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read of an object of `size` bytes: its first ones, or all, and of which version."""
+
+    data: bytes
+    size: int
+    version: Version
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.data) == self.size
+
+
+def read_file(path: Path, *, max_bytes: int | None = None) -> Found:
     """The whole file, of one moment. Raises NotFoundError, ForbiddenError, TooLargeError,
     CorruptTransferError for one that is never still, and StorageError otherwise.
     """
     sink = io.BytesIO()
-    read_file_into(path, sink, max_bytes=max_bytes)
-    return sink.getvalue()
+    version = read_file_into(path, sink, max_bytes=max_bytes)
+    data = sink.getvalue()
+    return Found(data, len(data), version)
 
 
-def read_file_into(path: Path, sink: IO[bytes], *, max_bytes: int | None = None) -> None:
+def read_file_start(path: Path, num_bytes: int, *, max_bytes: int | None = None) -> Found:
+    """The first bytes of a file, `num_bytes` of them or all. Raises as `read_file`."""
+    with _translated("read", path):
+        now_ns = time.time_ns()
+        with open(path, "rb", opener=_at_once) as file:
+            found = os.fstat(file.fileno())
+            _check_kind(path, found)
+            check_size(str(path), found.st_size, max_bytes)
+            return Found(file.read(num_bytes), found.st_size, _version(found, now_ns))
+
+
+def version_of(path: Path) -> Version:
+    """The version that a file has now, and none where nothing can be told of one."""
+    now_ns = time.time_ns()
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return Version("")
+    return _version(found, now_ns) if stat.S_ISREG(found.st_mode) else Version("")
+
+
+def _version(found: os.stat_result, now_ns: int) -> Version:
+    """Of what was found by a look that began at `now_ns`.
+
+    By the time of the inode too, which nobody can set back: a copy that keeps the times of another
+    file can have all else of what it is written over.
+    """
+    written_ns = max(found.st_mtime_ns, found.st_ctime_ns)
+    text = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+    return Version(text, now_ns - written_ns >= _TICK_NS)
+
+
+def read_file_into(path: Path, sink: IO[bytes], *, max_bytes: int | None = None) -> Version:
     """As `read_file`, some at a time into a file of ours, in place of what that held."""
     with _translated("read", path):
         for _ in range(_MAX_READS):
+            now_ns = time.time_ns()
             sink.seek(0)
             sink.truncate()
             with open(path, "rb", opener=_at_once) as file:
@@ -95,7 +167,7 @@ def read_file_into(path: Path, sink: IO[bytes], *, max_bytes: int | None = None)
                 after.st_size,
                 after.st_mtime_ns,
             ):
-                return
+                return _version(after, now_ns)
     raise CorruptTransferError(
         f"cannot read {redacted(str(path))}: expected {before.st_size} bytes that stay as they "
         f"are, found {size} and a file that changes; wait until its writer is done"

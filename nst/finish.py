@@ -120,7 +120,9 @@ def _write_metadata(
     check()
     storage.write_file(url, table)
     ids = (job.id for job in plan.jobs)
-    records.compact(settings.output, ledger, also=plan.failed, order=ids, check=check)
+    records.compact(
+        settings.output, ledger, also=plan.failed, learned=plan.learned, order=ids, check=check
+    )
     return ended
 
 
@@ -164,7 +166,7 @@ class _Finder:
         is_made = ~is_other & ~are_failed
         held = Held.joined(
             [
-                self._ledger.made.full(made_at[is_made]),
+                records.with_learned(self._ledger.made.full(made_at[is_made]), self._plan.learned),
                 self._ledger.failed.full(failed_at[are_failed]),
                 metadata.hold_outcomes(others[place] for place in sorted(others)),
             ]
@@ -197,13 +199,13 @@ class _Finder:
     def _by_records(
         self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None
     ) -> Outcome | Status:
-        if made is not None and made.key == planned.key and made.finished_at != planned.outdated:
+        if planned.is_made_by(made):
             return "ok"
-        if failed is not None and failed.key == planned.key:
+        if planned.is_failed_by(failed):
             return "failed"
         why = self._errors.get(group.name, "it was not reached")
         error = NSTError(f"its group ended early: {why}; run it again")
-        return failure(planned.job.id, error, key=planned.key)
+        return failure(planned.job.id, error, key=planned.key, inputs_key=planned.inputs_key)
 
 
 def rebuild_gallery(

@@ -161,6 +161,30 @@ def colour_code(data: bytes, name: str) -> ColourCode | None:
     return None
 
 
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) of a WebP by its first bytes; None where Exif behind its pixels may turn it.
+
+    https://www.rfc-editor.org/rfc/rfc9649.html, sections 2.5 to 2.7 and 3.4.
+    """
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X" and not body[0] & _WEBP_EXIF:
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
+    elif kind == b"VP8L" and body[0] == _WEBP_LOSSLESS:
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    else:
+        return None
+    return (height, width) if height and width else None
+
+
+_WEBP_EXIF = 0x08
+_WEBP_LOSSLESS = 0x2F
+
+
 def avif_pixels(data: bytes) -> int:
     """The pixels of the largest picture that an AVIF speaks of in its header."""
     largest, at = 0, -1

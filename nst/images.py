@@ -70,9 +70,40 @@ def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
     `name` is what an ImageError calls the picture.
     """
     with _opened(data, name) as image:
-        width, height = image.size
-        is_turned = _orientation(image, name) in (5, 6, 7, 8) and not _has_turned_size(image)
+        return _size(image, name)
+
+
+def _size(image: Image.Image, name: str) -> tuple[int, int]:
+    width, height = image.size
+    is_turned = _orientation(image, name) in (5, 6, 7, 8) and not _has_turned_size(image)
     return (width, height) if is_turned else (height, width)
+
+
+# A TIFF may have its tags at its end; those that tell its size and how it lies are never elsewhere.
+_SIZE_AT_START = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+
+
+def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
+    """As `probe_size`, by the first bytes of a file that is longer; None where they do not tell.
+
+    They do not where anything is wrong with them, which all of the file tells better, and in formats
+    that may say behind the pixels, or only in a file that is whole, how a picture lies.
+    """
+    found = formats.format_of(data)
+    if found is None or found.reason is not None:
+        return None
+    if found.name == "WEBP":
+        return formats.webp_size(data)
+    if found.name not in _SIZE_AT_START:
+        return None
+    _set_pillow_up()
+    try:
+        with Image.open(io.BytesIO(data), formats=[found.name]) as image:
+            _check_pixels(image, name)
+            return _size(image, name)
+    except Exception:
+        # Whatever bytes that end too soon lead a reader to.
+        return None
 
 
 def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:

@@ -216,6 +216,38 @@ def params_as_json(params: PictureParams) -> str:
     return json.dumps(params_dict(params), sort_keys=True)
 
 
+def recipe(backbone: str, weights_digest: str, topology: Topology | None, params: str) -> str:
+    """All of `job_key` but the inputs, as a short digest. `params` is `params_as_json`."""
+    parts = json.dumps([ENGINE_VERSION, backbone, weights_digest, topology])
+    return hashlib.sha256(f"{parts} {params}".encode()).hexdigest()[:16]
+
+
+def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None:
+    """What decides the picture's pixels as far as it can be told without reading the inputs.
+
+    Equal ones mean equal `job_key`s: the same recipe, and inputs that were not written in between, by
+    their versions. The part before the dot is the recipe, so that another one can be told from other
+    versions. None where one of the inputs, by its URL, has no version.
+    """
+    try:
+        told = [f"content {job.content}\n{versions[job.content]}"]
+        told += [f"style {style}\n{versions[style]}" for style in job.styles]
+        if job.mask is not None:
+            told.append(f"mask {job.mask}\n{versions[job.mask]}")
+        if job.start is not None:
+            told.append(f"start {job.start}\n{versions[job.start]}")
+    except KeyError:
+        return None
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    # Short, since those of a million records are in memory.
+    return f"{recipe}.{digest[:32]}"
+
+
+def is_other_recipe(one: str, other: str) -> bool:
+    """Whether two of `inputs_key` are of pictures that differ whatever their inputs are."""
+    return one.partition(".")[0] != other.partition(".")[0]
+
+
 def job_key(
     job: Job,
     *,

@@ -2,19 +2,20 @@
 
 import hashlib
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst import colors, images, output, regions, storage
-from nst.errors import ImageError
-from nst.job import PictureParams, style_edge_px
+from nst.errors import ImageError, NSTError, ends_the_run
+from nst.job import PictureParams, inputs_key, job_key, params_as_json, recipe, style_edge_px
 from nst.plan import Input, PlannedJob
 from nst.rulers import Sources
 from nst.settings import RunSettings
 from nst.targets import Item
+from nst.weights import WeightsFile
 
 _PREVIEW_PX = 1024
 
@@ -23,6 +24,7 @@ _PREVIEW_PX = 1024
 class Loaded:
     """A planned job with its pictures decoded; `content` is as it is, before any recolouring.
 
+    `planned` has what was found of the very bytes that were decoded: digests, versions, and its keys.
     `sources` are what the picture is measured against.
     """
 
@@ -33,9 +35,14 @@ class Loaded:
 
 
 class Inputs:
-    """The input pictures of a group, each read and checked once, and decoded once per size."""
+    """The input pictures of a group, each read and checked once, and decoded once per size.
 
-    def __init__(self) -> None:
+    `weights` are those that the group is painted with.
+    """
+
+    def __init__(self, weights: WeightsFile) -> None:
+        self._weights = weights
+        self._read: dict[str, Input] = {}
         self._bytes: dict[str, bytes] = {}
         self._pictures: dict[tuple[Any, ...], images.Picture] = {}
         self._to_show: set[str] = set()
@@ -43,9 +50,15 @@ class Inputs:
 
     def load(self, planned: PlannedJob) -> Loaded:
         """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
+        errors = [self._error_of(source) for source in planned.inputs]
+        planned = self.as_read(planned)
+        self._to_show |= {each.digest for each in (planned.content, *planned.styles) if each.digest}
+        # After all of them were read, so that what is told of a failure is told of all of them.
+        for error in errors:
+            if error is not None:
+                raise error
         params = planned.job.params
         size = (planned.height, planned.width)
-        self._to_show |= {planned.content.digest, *(style.digest for style in planned.styles)}
         content = self._content(planned)
         mask = self._shaped(planned.mask, size)
         luma = None if mask is None else colors.luminance(mask)
@@ -67,6 +80,31 @@ class Inputs:
             content=content,
             sources=sources,
         )
+
+    def as_read(self, planned: PlannedJob) -> PlannedJob:
+        """The job with what was found of those of its inputs that were read, and if all were, its keys."""
+        content, *styles = (
+            self._read.get(each.uri, each) for each in (planned.content, *planned.styles)
+        )
+        mask, start = (
+            each and self._read.get(each.uri, each) for each in (planned.mask, planned.start)
+        )
+        found = replace(planned, content=content, styles=tuple(styles), mask=mask, start=start)
+        if not all(each.uri in self._read for each in found.inputs):
+            return found
+        job, file = planned.job, self._weights
+        digests = {each.uri: each.digest for each in found.inputs if each.digest is not None}
+        versions = {each.uri: each.version for each in found.inputs if each.version is not None}
+        params = params_as_json(job.params)
+        key = job_key(
+            job,
+            digests=digests,
+            weights_digest=file.digest,
+            topology=file.topology,
+            params=params,
+        )
+        how = recipe(job.backbone, file.digest, file.topology, params)
+        return replace(found, key=key, inputs_key=inputs_key(job, how, versions))
 
     def write_previews(self, settings: RunSettings) -> None:
         """The gallery shows inputs that it may not be able to reach where they are."""
@@ -126,22 +164,37 @@ class Inputs:
     def _decoded(self, source: Input, edge: int, *, upscale: bool = False) -> images.Picture:
         key = (source.digest, edge, upscale)
         if key not in self._pictures:
+            assert source.digest is not None
             self._pictures[key] = images.decode(
-                self._read(source), long_edge_px=edge, name=source.uri, upscale=upscale
+                self._bytes[source.digest], long_edge_px=edge, name=source.uri, upscale=upscale
             )
         return self._pictures[key]
 
-    def _read(self, source: Input) -> bytes:
-        if source.digest not in self._bytes:
-            data = storage.read_bytes(source.uri, max_bytes=images.MAX_BYTES)
-            if hashlib.sha256(data).hexdigest() != source.digest:
-                raise ImageError(
-                    f"{source.uri}: expected the file as it was when the run began, found it "
-                    "changed; run it again",
-                    reason="input_changed",
-                )
-            self._bytes[source.digest] = data
-        return self._bytes[source.digest]
+    def _error_of(self, source: Input) -> NSTError | None:
+        """What keeps an input from being used, once it is read; None where that is nothing."""
+        if source.uri in self._read:
+            return None
+        try:
+            found = storage.read(source.uri, max_bytes=images.MAX_BYTES)
+        except NSTError as exc:
+            if ends_the_run(exc):
+                raise
+            return exc
+        digest = hashlib.sha256(found.data).hexdigest()
+        is_changed = (
+            found.version.is_of_other_bytes(source.version or "")
+            if source.digest is None
+            else digest != source.digest
+        )
+        if is_changed:
+            return ImageError(
+                f"{source.uri}: expected the file as it was when the run began, found it changed; "
+                "run it again",
+                reason="input_changed",
+            )
+        self._bytes[digest] = found.data
+        self._read[source.uri] = replace(source, digest=digest, version=found.version.settled)
+        return None
 
 
 def _recolored(

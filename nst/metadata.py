@@ -28,7 +28,7 @@ from nst.tables import (
     write_parquet,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 # A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
 MAX_ATTEMPTS = 2
@@ -62,6 +62,7 @@ class Outcome:
 
     id: str
     key: str | None = None
+    inputs_key: str | None = None
     status: Status
     reason: Reason | None = None
     error: str | None = None
@@ -131,6 +132,12 @@ _LAYER_LOSSES = list_of(struct_of(layer=TEXT, loss=FLOAT32))
 OUTCOME_COLUMNS = (
     Column("id", TEXT, "Name of the picture, the same across runs."),
     Column("key", TEXT, "Digest of all that decides the pixels but `precision` and the machine."),
+    Column(
+        "inputs_key",
+        TEXT,
+        "Digest of the same but the inputs' bytes, of which it has the URLs and versions: ETags, or "
+        "times and inodes. Null where a store tells none, and in what releases up to 0.2.0 wrote.",
+    ),
     Column("status", TEXT, "`ok` or `failed`."),
     Column("reason", TEXT, "Why a row failed, as one of a closed list of words."),
     Column("error", TEXT, "Why a row failed, as a sentence that says what to do."),

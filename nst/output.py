@@ -74,11 +74,14 @@ def thumbnails_of(outcome: Outcome) -> Mapping[int, str]:
     return thumbnail_paths(thumbnail_stem(digest), height, width)
 
 
-def failure(job_id: str, error: NSTError, *, key: str | None = None) -> Outcome:
+def failure(
+    job_id: str, error: NSTError, *, key: str | None = None, inputs_key: str | None = None
+) -> Outcome:
     """The outcome of a job that `error` stopped."""
     return Outcome(
         id=job_id,
         key=key,
+        inputs_key=inputs_key,
         status="failed",
         reason=error.reason,
         error=str(error),

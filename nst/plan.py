@@ -1,22 +1,28 @@
 """Which jobs run together and which need not run at all; pure, on values already in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from nst.errors import NSTError
 from nst.job import Job
 from nst.metadata import Outcome
 from nst.output import failure
+from nst.records import Brief
 from nst.weights import WeightsFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """A picture that a job reads: where it is, the sha256 of its bytes, its size in pixels."""
+    """A picture that a job reads: where it is, and its size in pixels.
+
+    `digest` is the sha256 of its bytes, None where not all of them have been read yet, and `version`
+    what the store told of those that were, None where it told nothing that can be relied on.
+    """
 
     uri: str
-    digest: str
+    digest: str | None = None
+    version: str | None = None
     height: int
     width: int
 
@@ -25,12 +31,14 @@ class Input:
 class PlannedJob:
     """A job that can run: its inputs are there, and its picture will have `height` x `width`.
 
-    `attempts` says how often in a row it has killed or hung what painted it. `outdated` is when a
-    record of it was written whose picture is gone.
+    `inputs_key` is None where an input has no version, and `key` where the plan did not need it, or not
+    all bytes of its inputs have been read yet; never both. `attempts` says how often in a row it has killed or hung what painted it.
+    `outdated` and `failed_before` are when the records of it were written that the plan has found.
     """
 
     job: Job
-    key: str
+    key: str | None
+    inputs_key: str | None = None
     content: Input
     styles: tuple[Input, ...]
     mask: Input | None
@@ -39,14 +47,34 @@ class PlannedJob:
     width: int
     attempts: int = 0
     outdated: datetime | None = None
+    failed_before: datetime | None = None
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Every picture that the job reads: content, styles, and what else there is."""
+        others = (each for each in (self.mask, self.start) if each is not None)
+        return (self.content, *self.styles, *others)
+
+    def is_made_by(self, record: Brief | None) -> bool:
+        """Whether the last record of its picture was written since it was planned."""
+        return record is not None and record.finished_at != self.outdated
+
+    def is_failed_by(self, record: Brief | None) -> bool:
+        """Whether the last record of its failure was written since it was planned."""
+        return record is not None and record.finished_at != self.failed_before
+
+
+def style_digest(styles: Iterable[Input]) -> str | None:
+    """The digests of styles as an outcome has them, of those that are known."""
+    return " ".join(style.digest for style in styles if style.digest is not None) or None
 
 
 def failure_of(planned: PlannedJob, error: NSTError) -> Outcome:
-    """The outcome of a job that `error` stopped once its inputs were known."""
+    """The outcome of a job that `error` stopped once it was planned."""
     return replace(
-        failure(planned.job.id, error, key=planned.key),
+        failure(planned.job.id, error, key=planned.key, inputs_key=planned.inputs_key),
         content_digest=planned.content.digest,
-        style_digest=" ".join(style.digest for style in planned.styles),
+        style_digest=style_digest(planned.styles),
     )
 
 
@@ -77,6 +105,9 @@ class Plan:
 
     Rows that say the same are one job of one id, and stand in `groups`, `done` (the ids of what the
     output has) or `failed` once. `manifest_digest` is the sha256 of the manifest's bytes.
+
+    `learned` has what the records of some that are done are to say as `inputs_key` from now on: their
+    inputs had to be read to see that they are as they were.
     """
 
     jobs: tuple[Job, ...]
@@ -84,6 +115,7 @@ class Plan:
     done: tuple[str, ...]
     failed: tuple[Outcome, ...]
     manifest_digest: str = ""
+    learned: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_pictures_to_make(self) -> int:

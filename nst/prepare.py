@@ -1,4 +1,4 @@
-"""Manifest -> plan: every input and every backbone's weights looked at, nothing optimised."""
+"""Manifest -> plan: what is done by the versions of inputs, the others looked at, nothing optimised."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nst import images, manifest, output, records, storage, weights
+from nst import images, inputs, listings, manifest, output, records, storage, weights
 from nst.access import Access, is_inside, is_pattern
 from nst.errors import (
     AccessError,
@@ -22,11 +22,20 @@ from nst.errors import (
     WeightsError,
     ends_the_run,
 )
-from nst.job import Job, PictureParams, job_key, params_as_json, style_edge_px
+from nst.job import (
+    Job,
+    PictureParams,
+    inputs_key,
+    is_other_recipe,
+    job_key,
+    params_as_json,
+    recipe,
+    style_edge_px,
+)
 from nst.manifest import Earlier, Parsed, Refusal
 from nst.metadata import MAX_ATTEMPTS, Outcome
 from nst.output import failure
-from nst.plan import Input, Plan, PlannedJob, make_groups
+from nst.plan import Input, Plan, PlannedJob, make_groups, style_digest
 from nst.profiles import PROFILES
 from nst.records import Brief, Shelf
 from nst.redaction import redacted
@@ -151,15 +160,16 @@ def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
 def plan_rows(
     rows: Rows, settings: RunSettings, *, download: bool = True, resume: bool = True
 ) -> Plan:
-    """What to run for each row: every input and every backbone's weights looked at.
+    """What to run for each row: every backbone's weights looked at, and the inputs as `nst.inputs` says.
 
-    Rows whose inputs or weights cannot be had are failed in the plan. Without `download`, weights
+    Rows whose inputs or weights cannot be had are failed in the plan, those of what is done included
+    where an input is gone; what is wrong with an input behind its first bytes is found out when it is
+    loaded. Without `download`, weights
     that would have to be downloaded count as such; without `resume` the output is not looked at.
     Raises ConfigError for a weights file of the user's own that is bad, and StorageError where a
     store is out of order.
     """
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
-    inputs = _in_parallel(_look_at, (uri for job in unique for uri in job.inputs))
     layers = layers_of(unique)
     chosen = _in_parallel(
         lambda backbone: usable_weights(
@@ -169,7 +179,7 @@ def plan_rows(
     )
     impossible = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
     # What is known of earlier runs is let go of before groups are made.
-    sorted_out = _sorted_out(unique, inputs, chosen, settings, resume=resume)
+    sorted_out = _sorted_out(unique, chosen, settings, resume=resume)
     files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
     return Plan(
         jobs=rows.jobs,
@@ -181,14 +191,16 @@ def plan_rows(
         done=tuple(sorted_out.done),
         failed=(*impossible, *sorted_out.impossible, *sorted_out.left_alone),
         manifest_digest=rows.digest,
+        learned=sorted_out.learned,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _SortedOut:
-    """What is to become of jobs, each in one of these."""
+    """What is to become of jobs, each in one of these; and what the records of some learn."""
 
     done: list[str] = field(default_factory=list)
+    learned: dict[str, str] = field(default_factory=dict)
     impossible: list[Outcome] = field(default_factory=list)
     left_alone: list[Outcome] = field(default_factory=list)
     to_make: list[PlannedJob] = field(default_factory=list)
@@ -196,33 +208,39 @@ class _SortedOut:
 
 def _sorted_out(
     jobs: Sequence[Job],
-    inputs: Mapping[str, Input | NSTError],
     chosen: Mapping[str, WeightsFile | NSTError],
     settings: RunSettings,
     *,
     resume: bool,
 ) -> _SortedOut:
     result = _SortedOut()
-    planner = _Planner(inputs, chosen)
+    planner = _Planner(jobs, chosen)
     before = _Before(jobs, settings) if resume else None
-    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+    verdicts = _verdicts(jobs, planner, before)
+    undecided = np.nonzero(verdicts != _DONE)[0]
+    planner.look_at(jobs, verdicts)
+    for some in in_chunks(undecided.tolist(), _JOBS_AT_ONCE):
         planned: dict[int, PlannedJob] = {}
-        for number, job in enumerate(jobs[start : start + _JOBS_AT_ONCE], start):
+        for number in some:
             try:
-                planned[number] = planner.planned(job)
+                is_doubtful = bool(verdicts[number] == _DOUBTFUL)
+                planned[number] = planner.planned(jobs[number], with_key=is_doubtful)
             except NSTError as exc:
-                result.impossible.append(_failed(job, exc, inputs))
+                result.impossible.append(planner.failed(jobs[number], exc))
         if before is None:
             result.to_make.extend(planned.values())
             continue
         known = before.look_up(list(planned), list(planned.values()))
-        for one, found in zip(planned.values(), known, strict=True):
+        for (number, one), found in zip(planned.items(), known, strict=True):
             if found.is_done:
-                result.done.append(one.job.id)
+                verdicts[number] = _DONE
+                if one.inputs_key is not None:
+                    result.learned[one.job.id] = one.inputs_key
             elif (left := before.left_alone(one, found)) is not None:
                 result.left_alone.append(left)
             else:
                 result.to_make.append(_with_history(one, found))
+    result.done.extend(jobs[number].id for number in np.nonzero(verdicts == _DONE)[0].tolist())
     if before is not None and before.num_of_another_precision:
         _log.warning(
             "%s: %d finished pictures stay as they are, which were not made in %s as the others; "
@@ -232,6 +250,28 @@ def _sorted_out(
             settings.precision,
         )
     return result
+
+
+# What is known of a job before any of its inputs is read: that it is done; that it is to be made, for
+# which the first bytes of its inputs are enough; that only their digests tell; that it cannot be.
+_DONE, _TO_MAKE, _DOUBTFUL, _HOPELESS = range(4)
+
+
+def _verdicts(
+    jobs: Sequence[Job], planner: "_Planner", before: "_Before | None"
+) -> NDArray[np.int8]:
+    found = np.full(len(jobs), _TO_MAKE, np.int8)
+    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+        some = range(start, min(start + _JOBS_AT_ONCE, len(jobs)))
+        sketches = [planner.sketch(jobs[number]) for number in some]
+        if before is not None:
+            found[start : some.stop] = before.verdicts(some, jobs, sketches)
+        # All of a row's inputs, or none: see `nst.inputs`.
+        without = [
+            number for number, each in zip(some, sketches, strict=True) if each.is_unversioned
+        ]
+        found[without] = _DOUBTFUL
+    return found
 
 
 def layers_of(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
@@ -274,17 +314,6 @@ def usable_weights(
             raise
         raise ConfigError(f"--weights: {exc}") from exc
     return file
-
-
-def _failed(job: Job, error: NSTError, inputs: Mapping[str, Input | NSTError]) -> Outcome:
-    """The outcome of a job that cannot run, with what is known of its inputs all the same."""
-    content = inputs[job.content]
-    styles = [found for uri in job.styles if isinstance(found := inputs[uri], Input)]
-    return replace(
-        failure(job.id, error),
-        content_digest=content.digest if isinstance(content, Input) else None,
-        style_digest=" ".join(style.digest for style in styles) or None,
-    )
 
 
 def _refused(job_id: str, refusal: Refusal) -> Outcome:
@@ -381,30 +410,56 @@ def _in_parallel(function: Callable[[str], _T], names: Iterable[str]) -> dict[st
     return dict(zip(distinct, storage.in_parallel(attempt, distinct), strict=True))
 
 
-def _look_at(uri: str) -> Input:
-    data = storage.read_bytes(uri, max_bytes=images.MAX_BYTES)
-    height, width = images.probe_size(data, name=uri)
-    return Input(uri=uri, digest=hashlib.sha256(data).hexdigest(), height=height, width=width)
+@dataclass(frozen=True, slots=True)
+class _Sketch:
+    """What can be told of a job by the versions of its inputs.
+
+    `inputs_key` is None where one has none, and `recipe` where its weights cannot be had.
+    """
+
+    recipe: str | None
+    inputs_key: str | None
+
+    @property
+    def is_unversioned(self) -> bool:
+        return self.recipe is not None and self.inputs_key is None
 
 
 class _Planner:
     """Jobs with what was found of their inputs and weights; what they share is one object to all."""
 
-    def __init__(
-        self,
-        inputs: Mapping[str, Input | NSTError],
-        chosen: Mapping[str, WeightsFile | NSTError],
-    ) -> None:
-        self._inputs = inputs
+    def __init__(self, jobs: Sequence[Job], chosen: Mapping[str, WeightsFile | NSTError]) -> None:
+        self._versions = listings.versions(uri for job in jobs for uri in job.inputs)
         self._chosen = chosen
-        self._digests = {uri: one.digest for uri, one in inputs.items() if isinstance(one, Input)}
+        self._inputs: dict[str, Input | NSTError] = {}
+        self._digests: dict[str, str] = {}
         self._styles: dict[tuple[str, ...], tuple[Input, ...]] = {}
         # By which object they are, as 0.0 and -0.0 are equal and not the same; which is held too,
         # so that no other can take its place.
         self._params: dict[int, tuple[PictureParams, str]] = {}
+        self._recipes: dict[tuple[int, str], tuple[PictureParams, str]] = {}
 
-    def planned(self, job: Job) -> PlannedJob:
-        """The job with what was found of it. Raises what was found wrong."""
+    def sketch(self, job: Job) -> _Sketch:
+        """The job by the versions that there are now."""
+        file = self._chosen[job.backbone]
+        if isinstance(file, NSTError):
+            return _Sketch(None, None)
+        how = self._recipe(job, file)
+        return _Sketch(how, inputs_key(job, how, self._versions))
+
+    def look_at(self, jobs: Sequence[Job], verdicts: NDArray[np.int8]) -> None:
+        """Read of the inputs of jobs what their verdicts ask for, each of them once."""
+        doubtful = _inputs_of(jobs, verdicts == _DOUBTFUL)
+        others = (each for each in _inputs_of(jobs, verdicts == _TO_MAKE) if each not in doubtful)
+        self._keep(_in_parallel(inputs.look_at, doubtful))
+        self._keep(_in_parallel(inputs.look_at_start, others))
+
+    def planned(self, job: Job, *, with_key: bool) -> PlannedJob:
+        """The job with what was found of it, and its key where that is asked for or all there is.
+
+        Raises what was found wrong.
+        """
+        file = _or_raise(self._chosen[job.backbone])
         content = self._input(job.content)
         styles = self._styles.get(job.styles)
         if styles is None:
@@ -412,7 +467,6 @@ class _Planner:
             _remember(self._styles, job.styles, styles)
         mask = self._input(job.mask) if job.mask is not None else None
         start = self._input(job.start) if job.start is not None else None
-        file = _or_raise(self._chosen[job.backbone])
         height, width = images.fitted_size(content.height, content.width, job.params.size)
         _check_side(job, job.content, (height, width))
         for style in styles:
@@ -421,15 +475,9 @@ class _Planner:
         for other in (mask, start):
             if other is not None:
                 _check_shape(content, other)
-        return PlannedJob(
+        planned = PlannedJob(
             job=job,
-            key=job_key(
-                job,
-                digests=self._digests,
-                weights_digest=file.digest,
-                topology=file.topology,
-                params=self._params_as_json(job.params),
-            ),
+            key=None,
             content=content,
             styles=styles,
             mask=mask,
@@ -437,9 +485,56 @@ class _Planner:
             height=height,
             width=width,
         )
+        return self._with_keys(planned, file, with_key=with_key)
+
+    def failed(self, job: Job, error: NSTError) -> Outcome:
+        """The outcome of a job that cannot run, with what is known of its inputs all the same."""
+        content, *styles = (self._inputs.get(uri) for uri in (job.content, *job.styles))
+        return replace(
+            failure(job.id, error),
+            content_digest=content.digest if isinstance(content, Input) else None,
+            style_digest=style_digest(style for style in styles if isinstance(style, Input)),
+        )
+
+    def _with_keys(self, planned: PlannedJob, file: WeightsFile, *, with_key: bool) -> PlannedJob:
+        job = planned.job
+        versions = {each.uri: each.version for each in planned.inputs if each.version is not None}
+        told = inputs_key(job, self._recipe(job, file), versions)
+        if told is not None and not with_key:
+            # Of a million jobs another digest would be in memory to no end.
+            return replace(planned, inputs_key=told)
+        if all(each.digest is not None for each in planned.inputs):
+            key = job_key(
+                job,
+                digests=self._digests,
+                weights_digest=file.digest,
+                topology=file.topology,
+                params=self._params_as_json(job.params),
+            )
+            return replace(planned, key=key, inputs_key=told)
+        # One was written since its version was asked for, and the others were read by their starts.
+        new = [each.uri for each in planned.inputs if each.digest is None]
+        self._keep(_in_parallel(inputs.look_at, new))
+        self._styles.pop(job.styles, None)
+        return self.planned(job, with_key=with_key)
+
+    def _keep(self, found: Mapping[str, Input | NSTError]) -> None:
+        self._inputs |= found
+        for uri, each in found.items():
+            if isinstance(each, Input) and each.digest is not None:
+                self._digests[uri] = each.digest
 
     def _input(self, uri: str) -> Input:
         return _or_raise(self._inputs[uri])
+
+    def _recipe(self, job: Job, file: WeightsFile) -> str:
+        known = self._recipes.get((id(job.params), job.backbone))
+        if known is None:
+            params = self._params_as_json(job.params)
+            how = recipe(job.backbone, file.digest, file.topology, params)
+            known = (job.params, how)
+            _remember(self._recipes, (id(job.params), job.backbone), known)
+        return known[1]
 
     def _params_as_json(self, params: PictureParams) -> str:
         known = self._params.get(id(params))
@@ -447,6 +542,12 @@ class _Planner:
             known = (params, params_as_json(params))
             _remember(self._params, id(params), known)
         return known[1]
+
+
+def _inputs_of(jobs: Sequence[Job], is_meant: NDArray[np.bool_]) -> dict[str, None]:
+    """The distinct inputs of some jobs, in the order in which they are named."""
+    numbers = np.nonzero(is_meant)[0].tolist()
+    return dict.fromkeys(uri for number in numbers for uri in jobs[number].inputs)
 
 
 _K = TypeVar("_K")
@@ -497,9 +598,30 @@ def _or_raise(found: _T | NSTError) -> _T:
     return found
 
 
+def _is_same(record: Brief, sketch: _Sketch) -> bool | None:
+    """Whether a record is of the very picture that is sketched; None where only digests tell."""
+    if record.inputs_key is None:
+        # A failure that was met before anything was known of its inputs.
+        return None if record.key is not None or record.status == "ok" else True
+    if sketch.recipe is None or is_other_recipe(record.inputs_key, sketch.recipe):
+        return False
+    if sketch.inputs_key == record.inputs_key:
+        return True
+    # Whatever its inputs were, there are others now.
+    return None if record.key is not None else False
+
+
+def _is_of(failed: Brief, planned: PlannedJob) -> bool:
+    """Whether a failure is of the very picture that is planned, as far as it can be told."""
+    if failed.inputs_key is not None and failed.inputs_key == planned.inputs_key:
+        return True
+    # One without either failed before anything was known of its inputs.
+    return failed.key == planned.key if failed.key else failed.inputs_key is None
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the records say of a job: of the picture that is there and of how it failed since."""
+    """What the records say of a job: the last one of its picture and the last one of its failure."""
 
     made: Brief | None
     failed: Brief | None
@@ -517,51 +639,108 @@ class _Before:
         self._made_at = self._ledger.made.find(job.id for job in jobs)
         self._failed_at = self._ledger.failed.find(job.id for job in jobs)
 
+    def verdicts(
+        self, numbers: range, jobs: Sequence[Job], sketches: Sequence[_Sketch]
+    ) -> list[int]:
+        """What is known of jobs by their numbers among all, before any input is read."""
+        known = self._briefs(list(numbers))
+        places = self._made_at[numbers.start : numbers.stop].tolist()
+        found: list[int | None] = [
+            self._verdict(jobs[number], sketch, made, failed, at)
+            for number, sketch, (made, failed), at in zip(
+                numbers, sketches, known, places, strict=True
+            )
+        ]
+        unsure = [n for n, verdict in enumerate(found) if verdict is None]
+        are_whole = storage.in_parallel(self._is_whole, [known[n][0] for n in unsure])
+        for n, is_whole in zip(unsure, are_whole, strict=True):
+            found[n] = _DONE if is_whole else _TO_MAKE
+        self._count_precisions(
+            made for (made, _), verdict in zip(known, found, strict=True) if verdict == _DONE
+        )
+        return [_TO_MAKE if verdict is None else verdict for verdict in found]
+
     def look_up(self, numbers: Sequence[int], planned: Sequence[PlannedJob]) -> list[_Found]:
         """What is known of jobs by their numbers among all."""
-        made_at, failed_at = (at[list(numbers)] for at in (self._made_at, self._failed_at))
-        made, failed = self._ledger.made.briefs(made_at), self._ledger.failed.briefs(failed_at)
-        pairs = zip(planned, made, made_at.tolist(), strict=True)
-        are_done = [self._is_done(one, brief, at) for one, brief, at in pairs]
+        known = self._briefs(numbers)
+        places = self._made_at[list(numbers)].tolist()
+        are_done = [
+            # Without a key it was to be made by the versions already.
+            one.key is not None
+            and made is not None
+            and made.key == one.key
+            and self._is_there(one.job, made, at)
+            for one, (made, _), at in zip(planned, known, places, strict=True)
+        ]
         unsure = [n for n, is_done in enumerate(are_done) if is_done is None]
-        are_whole = storage.in_parallel(self._is_whole, [made[n] for n in unsure])
+        are_whole = storage.in_parallel(self._is_whole, [known[n][0] for n in unsure])
         for n, is_whole in zip(unsure, are_whole, strict=True):
             are_done[n] = is_whole
-        self.num_of_another_precision += sum(
-            bool(is_done) and self._is_of_another_precision(brief)
-            for is_done, brief in zip(are_done, made, strict=True)
+        self._count_precisions(
+            made for (made, _), is_done in zip(known, are_done, strict=True) if is_done
         )
         return [
-            _Found(brief, records.last_failure(other, brief), bool(is_done))
-            for brief, other, is_done in zip(made, failed, are_done, strict=True)
+            _Found(made, failed, bool(is_done))
+            for (made, failed), is_done in zip(known, are_done, strict=True)
         ]
 
     def left_alone(self, planned: PlannedJob, found: _Found) -> Outcome | None:
         """The failure of an earlier run, where this one is not to try again."""
-        failed, settings = found.failed, self._settings
-        # One without a key failed before there was any.
-        if failed is None or failed.key not in (None, planned.key):
+        failed, settings = records.last_failure(found.failed, found.made), self._settings
+        if failed is None or not _is_of(failed, planned):
             return None
         is_quarantined = (failed.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
         is_left = settings.skip_failed or is_quarantined
         return self._ledger.failed[failed.id] if is_left else None
 
-    def _is_done(self, planned: PlannedJob, made: Brief | None, at: int) -> bool | None:
-        """Whether the output holds this very picture, undamaged; None where only reading it tells.
+    def _briefs(self, numbers: Sequence[int]) -> list[tuple[Brief | None, Brief | None]]:
+        """What is recorded of jobs by their numbers: of what was made, and of what failed."""
+        made, failed = (
+            shelf.briefs(at[list(numbers)]) if len(shelf) else [None] * len(numbers)
+            for shelf, at in (
+                (self._ledger.made, self._made_at),
+                (self._ledger.failed, self._failed_at),
+            )
+        )
+        return list(zip(made, failed, strict=True))
+
+    def _verdict(
+        self, job: Job, sketch: _Sketch, made: Brief | None, failed: Brief | None, at: int
+    ) -> int | None:
+        """None where only reading the picture tells whether it is done."""
+        if sketch.recipe is None:
+            return _HOPELESS
+        if made is not None:
+            is_there = self._is_there(job, made, at)
+            is_same = _is_same(made, sketch)
+            if is_there is not False and is_same is not False:
+                if is_same is None:
+                    return _DOUBTFUL
+                return _DONE if is_there else None
+        last = records.last_failure(failed, made)
+        is_to_tell = last is not None and (self._settings.skip_failed or last.attempts)
+        if last is not None and is_to_tell and _is_same(last, sketch) is None:
+            return _DOUBTFUL
+        return _TO_MAKE
+
+    def _is_there(self, job: Job, made: Brief, at: int) -> bool | None:
+        """Whether the output holds the picture of a record, undamaged; None where only reading tells.
 
         The last record of an id is of the picture that lies under its name, which a run with other
         parameters may have written over the one that is asked for. A picture is read only where the
         store tells of it what it did not tell when it was written: changed since, or moved with all
         of the output.
         """
-        path = output.picture_path(planned.job, self._settings)
-        if made is None or made.key != planned.key or made.picture != path:
+        if made.picture != output.picture_path(job, self._settings):
             return False
         if self._settings.replace and self._is_of_another_precision(made):
             return False
         if self._listed[at] == _SAME:
             return True
         return None if self._listed[at] == _UNSURE else False
+
+    def _count_precisions(self, done: Iterable[Brief | None]) -> None:
+        self.num_of_another_precision += sum(map(self._is_of_another_precision, done))
 
     def _is_of_another_precision(self, made: Brief | None) -> bool:
         """Whether it is known to have been made in another precision than the run is to compute in."""
@@ -609,11 +788,15 @@ def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
 
 
 def _with_history(planned: PlannedJob, found: _Found) -> PlannedJob:
-    """The job with what earlier runs had with this very picture."""
+    """The job with what earlier runs had with it."""
     made, failed = found.made, found.failed
-    if made is not None and made.key == planned.key:
-        planned = replace(planned, outdated=made.finished_at)
-    if failed is None or failed.key != planned.key:
+    planned = replace(
+        planned,
+        outdated=None if made is None else made.finished_at,
+        failed_before=None if failed is None else failed.finished_at,
+    )
+    last = records.last_failure(failed, made)
+    if last is None or not last.attempts or not _is_of(last, planned):
         return planned
     # Only one that is to be tried again comes here with as many as would keep it from that.
-    return replace(planned, attempts=min(failed.attempts or 0, MAX_ATTEMPTS - 1))
+    return replace(planned, attempts=min(last.attempts, MAX_ATTEMPTS - 1))

@@ -63,6 +63,8 @@ _MAX_PARTS_BYTES = 32 << 20
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
+_NOTHING: Mapping[str, str] = {}
+
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -114,6 +116,7 @@ class Brief:
     id: str
     status: Status
     key: str | None
+    inputs_key: str | None
     attempts: int | None
     picture: str | None
     picture_digest: str | None
@@ -179,10 +182,12 @@ class Shelf(Mapping[str, Outcome]):
         """All but these."""
         return Shelf(self.held.without("id", list(ids)), self._sources)
 
-    def singles(self) -> "Shelf":
-        """Those that have a single record."""
-        is_single = np.array(self.held.values("source"), np.int64) < 0
-        return Shelf(self.held.take(np.nonzero(is_single)[0]), self._sources)
+    def singles(self, *, also: Iterable[str] = ()) -> "Shelf":
+        """Those that have a single record, and those of the ids in `also`."""
+        is_wanted = np.array(self.held.values("source"), np.int64) < 0
+        at = self.find(also)
+        is_wanted[at[at >= 0]] = True
+        return Shelf(self.held.take(np.nonzero(is_wanted)[0]), self._sources)
 
     def ordered(self, ids: Sequence[str]) -> "Shelf":
         """All of them, first those with these ids, in their order."""
@@ -322,25 +327,36 @@ def compact(
     ledger: Ledger,
     *,
     also: Iterable[Outcome] = (),
+    learned: Mapping[str, str] = _NOTHING,
     order: Iterable[str] = (),
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Put the single records of `ledger`, and what `also` failed, into a part, and remove them.
 
-    They come in the order of the ids in `order`, in which they are read again, and then the others.
+    So are the records of pictures of which an `inputs_key` was `learned`, by their ids, with that. They
+    come in the order of the ids in `order`, in which they are read again, and then the others.
     `check` is called right before each write and deletion. Killed half-way, it leaves some records
     twice, which say the same.
     """
     news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
-    if not ledger.singles and not news:
+    if not ledger.singles and not news and not learned:
         return
     if len(ledger.parts) >= _MAX_PARTS:
-        _rewrite(output, ledger, news, check)
+        _rewrite(output, ledger, news, learned, check)
         return
     ids = list(order)
-    kept = [shelf.singles().ordered(ids) for shelf in (ledger.made, ledger.failed.without(news))]
-    _write_part(output, ledger, kept, news, check)
+    made = ledger.made.singles(also=learned).ordered(ids)
+    failed = ledger.failed.without(news).singles().ordered(ids)
+    _write_part(output, ledger, made, failed, news, learned, check)
     _remove(output, SINGLES, ledger.singles, check)
+
+
+def with_learned(made: Held, learned: Mapping[str, str]) -> Held:
+    """Outcomes of pictures with what was learned as `inputs_key` of some of them, by their ids."""
+    found = {at: learned[name] for at, name in enumerate(made.values("id")) if name in learned}
+    if not found:
+        return made
+    return made.with_texts("inputs_key", np.array(list(found), np.int64), list(found.values()))
 
 
 def forget(
@@ -349,14 +365,18 @@ def forget(
     """Write the records anew without those of `ids`; `check` is called as by `compact`."""
     if ids:
         made, failed = (shelf.without(ids) for shelf in (ledger.made, ledger.failed))
-        _rewrite(output, replace(ledger, made=made, failed=failed), {}, check)
+        _rewrite(output, replace(ledger, made=made, failed=failed), {}, {}, check)
 
 
 def _rewrite(
-    output: str, ledger: Ledger, news: Mapping[str, Outcome], check: Callable[[], None]
+    output: str,
+    ledger: Ledger,
+    news: Mapping[str, Outcome],
+    learned: Mapping[str, str],
+    check: Callable[[], None],
 ) -> None:
     """All of a ledger as one part, in place of all that there was."""
-    _write_part(output, ledger, [ledger.made, ledger.failed.without(news)], news, check)
+    _write_part(output, ledger, ledger.made, ledger.failed.without(news), news, learned, check)
     _remove(output, SINGLES, ledger.singles, check)
     # What could not be read may be of a later release, or be readable tomorrow.
     parts = [name for name in ledger.parts if name not in ledger.unread]
@@ -366,22 +386,25 @@ def _rewrite(
 def _write_part(
     output: str,
     ledger: Ledger,
-    shelves: Iterable["Shelf"],
+    made: "Shelf",
+    failed: "Shelf",
     news: Mapping[str, Outcome],
+    learned: Mapping[str, str],
     check: Callable[[], None],
 ) -> None:
     numbers = [int(found[1]) for name in ledger.parts if (found := _NUMBERED.fullmatch(name))]
     name = _PART.format(max(numbers, default=0) + 1)
-    portions = (
-        shelf.full(np.arange(start, min(start + _ROWS_AT_ONCE, len(shelf))))
-        for shelf in shelves
-        for start in range(0, len(shelf), _ROWS_AT_ONCE)
-    )
+    taught = (with_learned(portion, learned) for portion in _portions(made))
     with ScratchFile() as file:
         others = map(metadata.hold_outcomes, in_chunks(news.values(), _ROWS_AT_ONCE))
-        metadata.write_held_outcomes(file, itertools.chain(portions, others))
+        metadata.write_held_outcomes(file, itertools.chain(taught, _portions(failed), others))
         check()
         storage.write_file(storage.join(output, FOLDER, name), file)
+
+
+def _portions(shelf: "Shelf") -> Iterator[Held]:
+    for start in range(0, len(shelf), _ROWS_AT_ONCE):
+        yield shelf.full(np.arange(start, min(start + _ROWS_AT_ONCE, len(shelf))))
 
 
 def _remove(output: str, folder: str, names: Iterable[str], check: Callable[[], None]) -> None:

@@ -208,12 +208,10 @@ class _Recorded:
         self._found = records.read_new(settings.output, [one.job.id for one in self.planned])
 
     def is_made(self, one: PlannedJob) -> bool:
-        found = self._found.made.brief(one.job.id)
-        return found is not None and found.key == one.key and found.finished_at != one.outdated
+        return one.is_made_by(self._found.made.brief(one.job.id))
 
     def is_failed(self, one: PlannedJob) -> bool:
-        found = self._found.failed.brief(one.job.id)
-        return found is not None and found.key == one.key and not self.is_made(one)
+        return one.is_failed_by(self._found.failed.brief(one.job.id)) and not self.is_made(one)
 
 
 def _of_all_attempts(portion: Portion, settings: RunSettings, errors: Mapping[str, str]) -> Made:

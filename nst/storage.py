@@ -29,7 +29,7 @@ from nst.errors import (
     NotFoundError,
     StorageError,
 )
-from nst.files import Listed
+from nst.files import Found, Listed, Version
 from nst.redaction import redacted
 from nst.retries import Patience, persistently
 
@@ -52,7 +52,25 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
     Raises NotFoundError, ForbiddenError, TooLargeError before anything of more than `max_bytes` is
     read, CorruptTransferError, and StorageError otherwise.
     """
+    return read(uri, max_bytes=max_bytes).data
+
+
+def read(uri: str, *, max_bytes: int | None = None) -> Found:
+    """As `read_bytes`, with the version of the bytes that were read, where the store tells one."""
     return _read(uri, max_bytes, s3.PATIENCE)
+
+
+def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
+    """The first bytes of an object, `num_bytes` of them or all, and all where the store gives no less.
+
+    Raises as `read_bytes`, which tells more of what is wrong with an object.
+    """
+    path = local_path(uri)
+    if path is not None:
+        return files.read_file_start(path, num_bytes, max_bytes=max_bytes)
+    if is_s3(uri):
+        return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes, patience=s3.PATIENCE)
+    return read(uri, max_bytes=max_bytes)
 
 
 def write_bytes(uri: str, data: bytes) -> str:
@@ -66,10 +84,10 @@ def write_bytes(uri: str, data: bytes) -> str:
 
 def read_into(uri: str, file: IO[bytes]) -> None:
     """As `read_bytes`, into a file of ours, in place of what that held, and never all in memory."""
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is not None:
         files.read_file_into(path, file)
-    elif _is_s3(uri):
+    elif is_s3(uri):
         s3.read_object_into(uri, file, patience=s3.PATIENCE)
     else:
         _patiently("read", uri, lambda: _read_other_into(uri, file), s3.PATIENCE)
@@ -77,13 +95,13 @@ def read_into(uri: str, file: IO[bytes]) -> None:
 
 def write_file(uri: str, file: IO[bytes]) -> str:
     """As `write_bytes`, of all that a file of ours holds, which is never all in memory if it is large."""
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is not None:
         return files.write_blocks(path, files.blocks_of(file))
     if file.seek(0, os.SEEK_END) <= _LARGE_BYTES:
         file.seek(0)
         return write_bytes(uri, file.read())
-    if _is_s3(uri):
+    if is_s3(uri):
         return s3.write_large_object(uri, file, patience=s3.PATIENCE)
     _patiently("write", uri, lambda: _write_other(uri, file), s3.PATIENCE)
     return ""
@@ -96,10 +114,10 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
     local disks and in S3 stores that know If-Match; elsewhere the last of them wins. Raises
     StorageError, which ends the run.
     """
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is not None:
         return files.update_file(path, change)
-    if _is_s3(uri):
+    if is_s3(uri):
         return s3.update_object(uri, change, patience=s3.PATIENCE)
     try:
         data = change(read_bytes(uri))
@@ -121,7 +139,7 @@ def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None)
     `check` is called right before each request. Raises StorageError.
     """
     left = uris
-    if uris and _is_s3(uris[0]):
+    if uris and is_s3(uris[0]):
         length = s3.NUM_DELETED_AT_ONCE
         at_once = [uris[start : start + length] for start in range(0, len(uris), length)]
         remove = partial(s3.delete_objects, patience=s3.PATIENCE)
@@ -135,14 +153,14 @@ def check_writable(folder: str) -> None:
     Raises ConfigError where a file is in the way, and StorageError, which ends the run, where any
     of the three fails. Where no store answers that takes less than 20 seconds.
     """
-    path = _local_path(folder)
+    path = local_path(folder)
     if path is not None:
         files.make_folder(path)
     data = secrets.token_bytes(64)
     uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
     _write(uri, data, s3.BRIEF)
     try:
-        found = _read(uri, None, s3.BRIEF)
+        found = _read(uri, None, s3.BRIEF).data
     except StorageError as exc:
         with suppress(StorageError):
             _delete(uri, s3.BRIEF)
@@ -197,10 +215,10 @@ def in_parallel(
 
 def exists(uri: str) -> bool:
     """Whether there is an object. Raises StorageError where the store does not tell."""
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is not None:
         return path.is_file()
-    if _is_s3(uri):
+    if is_s3(uri):
         return s3.object_exists(uri, patience=s3.PATIENCE)
     found: bool = _patiently("look at", uri, lambda: _exists_other(uri), s3.PATIENCE)
     return found
@@ -230,7 +248,7 @@ def glob(base: str, pattern: str) -> list[str]:
     A file whose name is the pattern itself, brackets and all, is the only match.
     """
     uri = resolve(base, pattern)
-    if _is_s3(uri):
+    if is_s3(uri):
         matches = _glob_s3(uri)
         if matches == [uri]:
             return [pattern]
@@ -315,7 +333,7 @@ def relative_link(folder: str, start: str) -> str:
     schemes = [uri.partition("://")[0] if "://" in uri else "" for uri in (here, there)]
     if schemes[0] == schemes[1] and not schemes[0]:
         found = os.path.relpath(there, here).replace(os.sep, "/")
-    elif schemes[0] == schemes[1] or all(map(_is_s3, (here, there))):
+    elif schemes[0] == schemes[1] or all(map(is_s3, (here, there))):
         paths = [posixpath.normpath(f"/{uri.partition('://')[2]}") for uri in (here, there)]
         if paths[0].split("/")[1] != paths[1].split("/")[1]:
             found = None
@@ -331,20 +349,21 @@ def relative_link(folder: str, start: str) -> str:
     return "" if found == "." else f"{quote(found)}/"
 
 
-def _read(uri: str, max_bytes: int | None, patience: Patience) -> bytes:
-    path = _local_path(uri)
+def _read(uri: str, max_bytes: int | None, patience: Patience) -> Found:
+    path = local_path(uri)
     if path is not None:
         return files.read_file(path, max_bytes=max_bytes)
-    if _is_s3(uri):
+    if is_s3(uri):
         return s3.read_object(uri, max_bytes=max_bytes, patience=patience)
-    return _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
+    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
+    return Found(data, len(data), Version(""))
 
 
 def _write(uri: str, data: bytes, patience: Patience) -> str:
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is not None:
         return files.write_file(path, data)
-    if _is_s3(uri):
+    if is_s3(uri):
         return s3.write_object(uri, data, patience=patience)
     # One request, since a file object left in the middle would publish what it holds.
     _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
@@ -352,10 +371,10 @@ def _write(uri: str, data: bytes, patience: Patience) -> str:
 
 
 def _delete(uri: str, patience: Patience) -> None:
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is not None:
         files.delete_file(path)
-    elif _is_s3(uri):
+    elif is_s3(uri):
         s3.delete_object(uri, patience=patience)
     else:
         with suppress(NotFoundError):
@@ -363,10 +382,10 @@ def _delete(uri: str, patience: Patience) -> None:
 
 
 def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
-    path = _local_path(folder)
+    path = local_path(folder)
     if path is not None:
         return files.files_in(path, deep=deep)
-    if _is_s3(folder):
+    if is_s3(folder):
         return s3.objects_in(folder, deep=deep).items()
     try:
         found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
@@ -375,11 +394,13 @@ def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
     return found.items()
 
 
-def _is_s3(uri: str) -> bool:
+def is_s3(uri: str) -> bool:
+    """Whether a URL is of an S3 store."""
     return uri.startswith(("s3://", "s3a://"))
 
 
-def _local_path(uri: str) -> Path | None:
+def local_path(uri: str) -> Path | None:
+    """The path of a URL or path on this machine; None of another store's."""
     if "://" not in uri:
         return Path(os.path.expanduser(uri))
     if uri.startswith(("file://", "local://")):

@@ -205,6 +205,19 @@ class Held:
         column = pa.array(np.full(len(self), value, np.int32))
         return Held(self._table.append_column(name, column))
 
+    def with_texts(self, column: str, at: NDArray[np.int64], texts: Sequence[str]) -> "Held":
+        """With these texts at these positions of a column."""
+        mask = np.zeros(len(self), bool)
+        mask[at] = True
+        order = np.argsort(at)
+        found = pc.replace_with_mask(
+            self._table[column].combine_chunks(),
+            pa.array(mask),
+            pa.array([texts[place] for place in order.tolist()], TEXT),
+        )
+        index = self._table.column_names.index(column)
+        return Held(self._table.set_column(index, self._table.schema.field(column), found))
+
     def where(self, column: str, text: str) -> "Held":
         """The rows with this text."""
         is_one = pc.equal(self._table[column], text).fill_null(False)

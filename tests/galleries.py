@@ -188,6 +188,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 # What is told otherwise, or of no use to who looks at pictures.
 LEFT_OUT = {
     "key",
+    "inputs_key",
     "picture",
     "picture_digest",
     "picture_version",

@@ -31,6 +31,7 @@ from nst import worker
 from nst.job import PictureParams
 from nst.metadata import metadata_from_parquet
 from nst.weights import load_state, obtain
+from tests import servers
 from tests.helpers import SAMPLES, picture_tensor
 
 PAIR = Pair("chelsea", "the-scream")
@@ -399,6 +400,17 @@ def test_planning_is_measured_on_an_output_in_which_every_other_row_is_done(tmp_
         "part-000002.parquet"
     ]
     assert [each.name for each in (folder / "out/records").iterdir()] == ["part-000001.parquet"]
+
+
+def test_planning_in_a_bucket_is_measured_where_all_is_done() -> None:
+    found = plan.measure_in_bucket(3, servers.moto_url())
+    assert (found.planned.num_rows, found.planned.num_done) == (3, 3)
+    assert [step.name for step in found.planned.steps] == ["read", "plan"]
+    assert found.num_of_inputs == 0
+    assert 3 <= found.num_requests <= 9
+    text = plan.to_markdown([found.planned], [found])
+    assert "no request for an input by itself; not met with 3 rows" in text
+    assert "| 3                |" in text
 
 
 def test_an_instant_is_work_if_any_thread_works_and_else_of_the_part_that_keeps_it_from_it() -> (

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nst.errors import (
     ForbiddenError,
     NotFoundError,
     StorageError,
+    TooLargeError,
 )
 
 
@@ -268,3 +270,58 @@ def test_where_there_are_no_locks_a_file_is_updated_all_the_same(
     monkeypatch.setattr(files, "fcntl", None)
     assert storage.update(str(path), lambda data: data + b"2")
     assert path.read_text() == "012"
+
+
+def test_a_version_changes_with_whatever_is_written(tmp_path: Path) -> None:
+    """Also where size and time are those of before, as of a copy that keeps the times of its source."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    long_ago = (1_600_000_000, 1_600_000_000)
+    os.utime(path, long_ago)
+    before = files.version_of(path)
+    assert files.version_of(path) == before
+    assert before.text
+    path.write_bytes(b"two")
+    os.utime(path, long_ago)
+    assert files.version_of(path).text != before.text
+    # But nobody who goes by size and time alone could tell.
+    assert not files.version_of(path).is_of_other_bytes(before.text)
+    path.write_bytes(b"three")
+    assert files.version_of(path).is_of_other_bytes(before.text)
+
+
+def test_a_file_that_was_just_written_has_no_version_to_rely_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    # Its own time is set back, and the time of its inode cannot be.
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    now_ns = os.stat(path).st_ctime_ns
+    for later_ns, is_settled in ((0, False), (1_999_999_999, False), (2_000_000_000, True)):
+        monkeypatch.setattr(time, "time_ns", lambda at=now_ns + later_ns: at)
+        looks = [
+            files.version_of(path),
+            storage.read(str(path)).version,
+            storage.read_start(str(path), 2).version,
+        ]
+        assert [each.is_settled for each in looks] == [is_settled] * 3
+        assert {each.settled for each in looks} == {looks[0].text if is_settled else None}
+
+
+def test_what_is_no_file_has_no_version(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "none", tmp_path / "pipe", Path("a\0b")):
+        assert files.version_of(path).text == ""
+
+
+def test_the_start_of_a_file_tells_how_long_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"0123456789")
+    for length, data in ((4, b"0123"), (10, b"0123456789"), (99, b"0123456789")):
+        found = storage.read_start(str(path), length)
+        assert (found.data, found.size, found.is_whole) == (data, 10, length >= 10)
+    with pytest.raises(NotFoundError):
+        storage.read_start(str(tmp_path / "none.bin"), 4)
+    with pytest.raises(TooLargeError, match="at most 9 bytes, found 10"):
+        storage.read_start(str(path), 4, max_bytes=9)

@@ -65,3 +65,17 @@ def test_a_tiff_is_followed_to_its_pixels(compression: str, is_big: bool) -> Non
     data = encoded(image, "TIFF", compression=compression, big_tiff=is_big)
     assert not formats.is_cut_short(data, "TIFF")
     assert formats.is_cut_short(data[:-1], "TIFF")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lossless": True}, {"xmp": b"<x/>"}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}]
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (300, 200), (16_383, 2)])
+def test_the_size_of_a_webp_is_in_its_first_bytes(
+    size: tuple[int, int], mode: str, options: dict[str, object]
+) -> None:
+    data = encoded(Image.new(mode, size, (9, 9, 9, 99)[: len(mode)]), "WEBP", **options)
+    expected = None if "exif" in options else size[::-1]
+    assert formats.webp_size(data[:30]) == expected
+    assert formats.webp_size(data[:29]) is None

@@ -529,3 +529,30 @@ def test_a_damaged_file_has_no_thumbnails() -> None:
     data = images.encode(half_clear(40, 40), "png", {})
     with pytest.raises(ImageError, match=r"one\.png: expected a whole PNG"):
         images.thumbnails_of_file(data[:-20], [20], name="one.png")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("name", formats.READ)
+def test_a_size_by_the_first_bytes_is_that_of_all_of_them_or_none(
+    name: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    data = encoded(
+        Image.fromarray(noise), name, **({} if name in ("BMP", "GIF") else {"exif": exif})
+    )
+    whole = images.probe_size(data, name="in")
+    by_length = {
+        length: images.size_by_start(data[:length], name="in") for length in range(0, 3000, 7)
+    }
+    assert set(by_length.values()) <= {None, whole}
+    # A WebP and an AVIF may tell behind their pixels how they lie, and Pillow puts a TIFF's tags first.
+    assert (by_length[2996] is None) == (name in ("WEBP", "AVIF"))
+
+
+def test_first_bytes_of_no_sound_picture_tell_nothing() -> None:
+    data = picture_bytes(40, 60)
+    for bad in (b"", b"GIF", b"\x89PNG\r\n\x1a\n", data[:20] + b"x" + data[21:], b"<html>" * 99):
+        assert images.size_by_start(bad, name="in") is None
+    assert images.size_by_start(forged.png(30_000, 30_000), name="in") is None

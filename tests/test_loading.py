@@ -8,6 +8,7 @@ import torch
 from nst.job import PictureParams
 from nst.loading import Inputs, Loaded
 from nst.plan import Input, PlannedJob
+from nst.weights import WeightsFile
 from tests.helpers import job, picture_bytes, picture_tensor
 
 SIZE = (48, 64)
@@ -22,18 +23,26 @@ def loaded(folder: Path, *, num_styles: int = 1, mask: bool = False, **params: A
         digest = hashlib.sha256(data).hexdigest()
         return Input(uri=str(folder / name), digest=digest, height=height, width=width)
 
-    chosen = PictureParams(**{"size": 64} | params)
+    content = source("a.png", *SIZE, 0)
+    styles = tuple(source(f"s{n}.png", 40, 50, 1 + n) for n in range(num_styles))
+    over = source("m.png", *SIZE, 9) if mask else None
     planned = PlannedJob(
-        job=job(params=chosen),
-        key="k",
-        content=source("a.png", *SIZE, 0),
-        styles=tuple(source(f"s{n}.png", 40, 50, 1 + n) for n in range(num_styles)),
-        mask=source("m.png", *SIZE, 9) if mask else None,
+        job=job(
+            params=PictureParams(**{"size": 64} | params),
+            content=content.uri,
+            styles=tuple(style.uri for style in styles),
+            mask=over and over.uri,
+        ),
+        key=None,
+        content=content,
+        styles=styles,
+        mask=over,
         start=None,
         height=SIZE[0],
         width=SIZE[1],
     )
-    return Inputs().load(planned)
+    weights = WeightsFile(backbone="vgg16", origin="file", uri="/vgg16", digest="w")
+    return Inputs(weights).load(planned)
 
 
 @pytest.mark.parametrize("preserve_color", ["none", "match", "luminance"])

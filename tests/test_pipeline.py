@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 from nst import files, memory, metadata, pipeline, storage
 from nst.engine import stylize
 from nst.errors import ConfigError, ManifestError, StorageError
+from nst.files import Found
 from nst.finish import read_metadata
 from nst.metadata import Record
 from nst.plan import Group, Plan
@@ -343,7 +344,11 @@ def test_a_bad_weights_file_of_ones_own_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_done_is_not_made_again_and_what_changed_is(tmp_path: Path) -> None:
+def test_what_is_done_is_not_made_again_and_what_changed_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Files that were just written: else their records would learn something by the next run.
+    monkeypatch.setattr(files, "_TICK_NS", 0)
     manifest = write_project(tmp_path / "in", [row(id="one"), row(style="t.png", id="two")])
     output = tmp_path / "out"
 
@@ -410,14 +415,14 @@ def test_a_file_among_the_records_that_is_none_stops_nothing(
 def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = storage.read_bytes
+    read = storage.read
 
-    def busy(uri: str, **_: object) -> bytes:
+    def busy(uri: str, **_: object) -> Found:
         if uri.endswith("a.png"):
             raise StorageError("busy")
         return read(uri)
 
-    monkeypatch.setattr(storage, "read_bytes", busy)
+    monkeypatch.setattr(storage, "read", busy)
     manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
     with pytest.raises(StorageError, match="busy"):
         run(manifest, tmp_path / "out")
@@ -709,17 +714,17 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
     manifest = write_project(tmp_path / "in", [row(id="one")])
     chosen = settings(tmp_path / "out", weights={"vgg16": str(path)})
     (group,) = pipeline.make_plan(str(manifest), chosen).groups
-    read = storage.read_bytes
+    read = storage.read
     # The weights first: once they are loaded, the process keeps them.
     for name in ("weights.safetensors", "a.png"):
 
-        def busy(uri: str, name: str = name, **_: object) -> bytes:
+        def busy(uri: str, name: str = name, **_: object) -> Found:
             if uri.endswith(name):
                 raise StorageError("busy")
             return read(uri)
 
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "read_bytes", busy)
+            patch.setattr(storage, "read", busy)
             with pytest.raises(StorageError, match="busy"):
                 pipeline.run_group(group, chosen)
     assert pipeline.run_group(group, chosen).num_made == 1

@@ -824,3 +824,133 @@ def test_parallel_work_stops_at_the_first_error() -> None:
         storage.in_parallel(work, [str(number) for number in range(10_000)])
     assert len(begun) < 1000
     assert storage.in_parallel(str.upper, ["b", "a"]) == ["B", "A"]
+
+
+def test_the_start_of_an_object_is_one_request(shop: Shop) -> None:
+    found = storage.read_start(shop.there, 100)
+    assert (found.data, found.size, found.is_whole) == (DATA[:100], len(DATA), False)
+    assert shop.proxy.num_requests == 1
+    whole = storage.read_start(shop.there, len(DATA))
+    assert (whole.data, whole.is_whole) == (DATA, True)
+    assert whole.version == found.version == storage.read(shop.there).version
+    with pytest.raises(NotFoundError):
+        storage.read_start(f"{shop.url}/none.bin", 100)
+    with pytest.raises(TooLargeError, match="at most 99 bytes"):
+        storage.read_start(shop.there, 100, max_bytes=99)
+
+
+@pytest.mark.parametrize("fault", [Say(), Say(HTML), Cut(50)], ids=str)
+def test_a_start_that_stays_damaged_ends_no_run(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(forever(fault, "GET"))
+    with pytest.raises(CorruptTransferError):
+        storage.read_start(shop.there, 100)
+
+
+@pytest.mark.parametrize("fault", [BUSY, Reset("inside"), Cut(50), Say(HTML)], ids=str)
+def test_a_start_that_arrives_damaged_is_asked_for_again(shop: Shop, fault: Fault) -> None:
+    shop.proxy.rules.append(first(2, fault, "GET"))
+    assert storage.read_start(shop.there, 100).data == DATA[:100]
+    shop.proxy.reset()
+    shop.proxy.rules.append(first(2, Flip(50), "GET"))
+    s3._store().has_md5_etags = True
+    # A digest is of all of it.
+    assert storage.read_start(shop.there, len(DATA)).data == DATA
+
+
+def test_a_store_that_knows_no_parts_gives_the_start_all_the_same(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = s3._ask
+    monkeypatch.setattr(s3, "_ask", lambda method, Range=None, **params: ask(method, **params))
+    found = storage.read_start(shop.there, 100)
+    assert (found.data, found.size) == (DATA[:100], len(DATA))
+
+
+def test_the_version_is_of_the_bytes_that_were_read(shop: Shop) -> None:
+    """An object that is written between the two questions of a read has the digest of neither."""
+    upload = {"Bucket": shop.bucket, "Key": "some/there.bin"}
+
+    def in_parts(body: bytes) -> None:
+        made = shop.direct.create_multipart_upload(**upload)["UploadId"]
+        part = shop.direct.upload_part(**upload, UploadId=made, PartNumber=1, Body=body)
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        shop.direct.complete_multipart_upload(**upload, UploadId=made, MultipartUpload=parts)
+
+    in_parts(DATA)
+    before = s3.version_of(shop.there)
+    written: list[bool] = []
+
+    def overwrite(request: Request) -> Fault | None:
+        if request.method == "GET" and not written:
+            written.append(True)
+            in_parts(DATA[::-1])
+        return None
+
+    shop.proxy.rules.append(overwrite)
+    found = storage.read(shop.there)
+    assert found.data == DATA[::-1]
+    assert found.version == s3.version_of(shop.there) != before
+
+
+def test_a_page_of_a_list_begins_where_it_is_told_to(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"many/{n}" for n in range(5)]
+    for key in keys:
+        shop.direct.put_object(Bucket=shop.bucket, Key=key, Body=key.encode())
+    ask = s3._ask
+    monkeypatch.setattr(s3, "_ask", lambda method, **given: ask(method, **given, MaxKeys=2))
+    page = s3.page_after(shop.bucket, "many/", "many/0")
+    assert page is not None
+    assert (list(page.versions), page.last) == (keys[1:3], "many/2")
+    monkeypatch.setattr(s3, "_ask", ask)
+    assert page.versions["many/1"] == s3.version_of(f"{shop.url}/many/1")
+    rest = s3.page_after(shop.bucket, "many/", "many/2")
+    assert rest is not None
+    assert (list(rest.versions), rest.last) == (keys[3:], None)
+    nothing = s3.page_after(shop.bucket, "many/", "many/4")
+    assert nothing is not None
+    assert (nothing.versions, nothing.last) == ({}, None)
+
+
+def test_who_may_not_list_is_told_so_by_no_error(shop: Shop) -> None:
+    shop.proxy.rules.append(lists(Status(403, "AccessDenied")))
+    assert s3.page_after(shop.bucket, "some/", "") is None
+    assert s3.page_after("no-such-bucket", "some/", "") is None
+    assert s3.version_of(shop.there).text
+    assert s3.version_of(f"{shop.url}/none.bin").text == ""
+    shop.proxy.rules.insert(0, forever(BUSY))
+    for ask in (lambda: s3.page_after(shop.bucket, "some/", ""), lambda: s3.version_of(shop.there)):
+        with pytest.raises(StorageError) as caught:
+            ask()
+        assert caught.value.ends_the_run
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-28T17:20:29.000Z",
+        "2026-11-28T17:20:29Z",
+        "2026-11-28T17:20:29.5+01:00",
+        "2026-11-28T17:20:29",
+        "Sat, 28 Nov 2026 17:20:29 GMT",
+        "1764350429",
+        1764350429,
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(text: str | int) -> None:
+    from botocore.utils import parse_timestamp
+
+    assert s3._instant(text) == parse_timestamp(text)
+
+
+def test_the_times_of_a_list_take_the_short_way(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import botocore.parsers
+
+    def refuse(value: object) -> None:
+        raise AssertionError(f"{value} was read the long way")
+
+    monkeypatch.setattr(botocore.parsers, "DEFAULT_TIMESTAMP_PARSER", refuse)
+    assert list(s3.objects_in(f"{shop.url}/some", deep=False)) == ["there.bin"]

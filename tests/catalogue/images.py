@@ -4,6 +4,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from nst import formats, images, storage
+from nst.files import Found
 from tests import forged
 from tests.catalogue import Bench, Case, Letter, Seen, bad
 from tests.helpers import encoded, picture
@@ -465,16 +467,17 @@ def _other_formats(bench: Bench) -> Letter:
 
 def _replaced(bench: Bench) -> Letter:
     """The file is another one from the second time on that it is read."""
-    read = storage.read_bytes
+    read = storage.read
     num_reads: list[str] = []
 
-    def changing(uri: str, **options: Any) -> bytes:
+    def changing(uri: str, **options: Any) -> Found:
+        found = read(uri, **options)
         if not uri.endswith("b.png"):
-            return read(uri, **options)
+            return found
         num_reads.append(uri)
-        return _sound("PNG") if len(num_reads) > 1 else read(uri, **options)
+        return replace(found, data=_sound("PNG")) if len(num_reads) > 1 else found
 
-    bench.monkeypatch.setattr(storage, "read_bytes", changing)
+    bench.monkeypatch.setattr(storage, "read", changing)
     seen = bench.run([bad(content="b.png")])
     assert seen.reason() == "input_changed"
     return seen.letter
