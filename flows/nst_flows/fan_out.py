@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import (
-    RunInput,
     State,
     StateDetails,
     StateType,
@@ -24,6 +23,7 @@ from prefect.client.schemas.objects import (
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Crashed, Pending
+from prefect.types._datetime import DateTime
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from nst import pipeline, remote
@@ -243,13 +243,13 @@ class _Tasks:
             task_key=stylize_portion.task_key,
             dynamic_key=str(future.task_run_id),
             tags=[TAG],
-            task_inputs={name: list(each) for name, each in self._after_plan().items()},
-            expected_start_time=state.timestamp,
+            task_inputs={name: [*each] for name, each in self._after_plan().items()},
+            expected_start_time=cast(DateTime, state.timestamp),
             state=state,
         )
         emit_task_run_state_change_event(waiting, initial_state=None, validated_state=state)
 
-    def _after_plan(self) -> dict[str, set[RunInput]]:
+    def _after_plan(self) -> dict[str, set[TaskRunResult]]:
         """What makes the arrow from the plan to a task; to wait for it would take a thread more."""
         task_run = self.planned.state_details.task_run_id
         assert task_run is not None
