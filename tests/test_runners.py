@@ -16,7 +16,8 @@ from nst.plan import Plan
 from nst.remote import Lookout, Node, Ticket
 from nst.reports import NoListener
 from nst.settings import RunSettings
-from nst_flows import runners
+from nst_flows import fan_out, runners
+from nst_flows.runners import Runner
 from nst_flows.stylize import stylize_manifest
 from nst_flows.tasks import GroupsEndedError
 from tests.helpers import row, write_project
@@ -191,6 +192,29 @@ def test_an_address_where_nobody_answers(name: Any, address: str) -> None:
         runners.elsewhere(name, address.format(port), 0),
     ):
         pass
+
+
+def runner_of(**chosen: Any) -> Runner:
+    return Runner(**{"name": "slurm", "tasks": None, "num_slots": lambda: 1} | chosen)
+
+
+def test_nodes_of_another_release_or_without_any_are_refused() -> None:
+    def unknown(_: object) -> Any:
+        raise ModuleNotFoundError("No module named 'nst.remote'")
+
+    with pytest.raises(ConfigError, match=r"expected nst \S+ and torch \S+ .*'nst.remote'"):
+        fan_out._check_nodes(runner_of(ask=unknown))
+    old = Node(host="gpu7", versions={**remote.versions(), "nst": "0.0.1"})
+    with pytest.raises(ConfigError, match=r"gpu7: .*nst 0\.0\.1 instead of"):
+        fan_out._check_nodes(runner_of(ask=lambda _: [old]))
+    fan_out._check_nodes(runner_of())
+
+
+def test_a_cluster_without_nodes_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "_NODES_S", 0)
+    monkeypatch.setattr(fan_out, "_POLL_S", 0)
+    with pytest.raises(RunnerError, match="slurm with a node that paints, found none in 0 s"):
+        fan_out._check_nodes(runner_of(num_slots=lambda: 0))
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -99,7 +99,16 @@ def _check_nodes(runner: Runner) -> None:
             )
         sleep(_POLL_S)
     expected = remote.versions()
-    for node in runner.ask(remote.node):
+    try:
+        nodes = runner.ask(remote.node)
+    except Exception as exc:
+        # Where the package is not installed, or is of a release that knows nothing of this.
+        wanted = " and ".join(f"{name} {version}" for name, version in expected.items())
+        raise ConfigError(
+            f"expected {wanted} on all nodes of {runner.name}, found one that could not tell what it "
+            f"has: {type(exc).__name__}: {exc}"
+        ) from exc
+    for node in nodes:
         remote.check_versions(expected, node)
 
 
