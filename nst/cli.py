@@ -1,6 +1,5 @@
 """The command line: a thin translation to the steps of a run; it alone prints and exits."""
 
-import dataclasses
 import logging
 import signal
 import sys
@@ -14,7 +13,7 @@ from contextlib import (
     redirect_stdout,
     suppress,
 )
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from pydantic import ValidationError
@@ -40,7 +39,7 @@ from nst.profiles import PROFILES
 from nst.progress import RunProgress
 from nst.reports import RunReport
 from nst.runs import Interrupted
-from nst.settings import DEFAULT_SCHEMES, RunSettings
+from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
 from nst.weights import TORCHVISION, WeightsFile
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
@@ -49,7 +48,7 @@ EXIT_SOME_FAILED = 3  # the run finished and some rows failed
 EXIT_TOO_MANY_FAILED = 4  # more than --fail-over allows, and the rest was left
 
 _MAX_LISTED = 50
-_RUNNERS = ("threads", "ray", "dask")
+_RUNNERS = get_args(RunnerName)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -274,9 +273,7 @@ def run(
         _check_runner(runner, runner_address, prefect)
         overrides = _pairs(set_, "--set", "FIELD=VALUE")
         manifest = _manifest(manifest)
-        # Those of a cluster are its nodes' own.
-        here = settings if runner == "threads" else dataclasses.replace(settings, device="auto")
-        pipeline.check(manifest, here)
+        pipeline.check(manifest, settings, paints_here=runner == "threads")
     with _errors("run" if json_ else None), RunProgress() as progress:
         if prefect:
             # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
@@ -287,7 +284,7 @@ def run(
                 settings,
                 overrides,
                 progress,
-                runner=cast(Literal["threads", "ray", "dask"], runner),
+                runner=cast(RunnerName, runner),
                 runner_address=runner_address,
             )
         else:

@@ -46,7 +46,8 @@ def finish(
     """Write the metadata and the gallery of what is there, and report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
-    `check` is called right before each write and deletion, and what it raises ends this. Raises CredentialError where the gallery is refused, by when all else is written.
+    `check` is called right before each write and deletion, and what it raises ends this. Raises
+    CredentialError where the gallery is refused, by when all else is written.
     """
     metadata_url = storage.join(settings.output, output.METADATA)
     release_memory()

@@ -73,9 +73,9 @@ Portion: TypeAlias = tuple[Group, ...]
 RunGroup = Callable[[Group, RunSettings, Listener], GroupReport]
 
 
-def check(manifest: str, settings: RunSettings) -> None:
+def check(manifest: str, settings: RunSettings, *, paints_here: bool = True) -> None:
     """Raises ConfigError for a URL that may not be opened, a path that hangs on the folder, and a
-    device that this machine does not have.
+    device that this machine does not have, unless it is others that paint.
 
     Before anything else has seen them, Prefect's database too: there may be credentials in a URL. A
     worker runs in a temporary folder, to which a relative path would lead what it writes.
@@ -84,7 +84,7 @@ def check(manifest: str, settings: RunSettings) -> None:
     for uri in (manifest, settings.output):
         if not storage.is_same_anywhere(uri):
             raise ConfigError(f"expected an absolute path or a URL, found {uri!r}")
-    if settings.device not in _ANYWHERE:
+    if paints_here and settings.device not in _ANYWHERE:
         from nst.devices import resolve_devices
 
         resolve_devices(settings.device)

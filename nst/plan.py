@@ -32,8 +32,8 @@ class PlannedJob:
     """A job that can run: its inputs are there, and its picture will have `height` x `width`.
 
     `inputs_key` is None where an input has no version, and `key` where the plan did not need it, or not
-    all bytes of its inputs have been read yet; never both. `attempts` says how often in a row it has killed or hung what painted it.
-    `outdated` and `failed_before` are when the records of it were written that the plan has found.
+    all bytes of its inputs have been read yet; never both. `attempts` says how often in a row it has
+    killed or hung what painted it. `outdated` and `failed_before` are when the records of it were written that the plan has found.
     """
 
     job: Job

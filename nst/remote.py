@@ -152,9 +152,7 @@ def forget(settings: RunSettings, token: str) -> None:
     """Remove what was put down of a run's portions, once none of them goes on."""
     folder = storage.join(settings.output, ATTEMPTS)
     names = [name for name in storage.list_sizes(folder) if name.startswith(token)]
-    # Last of all that it is over, for those who have not seen it yet.
-    names.sort(key=lambda name: name.endswith(_OVER))
-    storage.in_parallel(storage.delete, [storage.join(folder, name) for name in names])
+    storage.delete_all([storage.join(folder, name) for name in names])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

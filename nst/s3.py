@@ -162,10 +162,7 @@ def read_object_start(
         if len(data) == size:
             md5 = body.md5.hexdigest()
             seen = _Seen(size=size, etag=etag, md5=_md5_in(answer))
-            if not _is_genuine(md5, seen, is_again=md5 in earlier):
-                earlier.clear()
-                earlier.add(md5)
-                raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+            _check_genuine(md5, seen, earlier)
         return Found(data, size, _version(size, etag))
 
     return _tried("read", uri, attempt, patience)
@@ -614,10 +611,7 @@ def _fetcher(bucket: str, key: str) -> Callable[[IO[bytes], int | None], _Seen]:
             raise Fault("damaged", f"expected the ETag {seen.etag}, received {answer['ETag']}")
         if body.size != seen.size:
             raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
-        if not _is_genuine(md5, seen, is_again=md5 in earlier):
-            earlier.clear()
-            earlier.add(md5)
-            raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
+        _check_genuine(md5, seen, earlier)
         return seen
 
     return fetch
@@ -655,6 +649,14 @@ def _check_bucket(bucket: str) -> None:
         store.buckets[bucket] = (time.monotonic(), is_there)
     if not is_there:
         raise Fault("no_bucket", f"there is no bucket {bucket}")
+
+
+def _check_genuine(md5: str, seen: _Seen, earlier: set[str]) -> None:
+    """Raises Fault for bytes that are not what the store has; `earlier` keeps their MD5 for next time."""
+    if not _is_genuine(md5, seen, is_again=md5 in earlier):
+        earlier.clear()
+        earlier.add(md5)
+        raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
 
 
 def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:

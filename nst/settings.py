@@ -13,6 +13,7 @@ from nst.profiles import PROFILES
 ImageFormat = Literal["png", "jpeg", "webp"]
 Precision = Literal["float32", "bfloat16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
+RunnerName = Literal["threads", "ray", "dask"]
 
 DEFAULT_SCHEMES = ("file", "s3")
 FAIL_OVER_PATTERN = r"^(\d+|\d+(\.\d+)?%)?$"

@@ -39,9 +39,9 @@ from nst.lease import Lease
 from nst.pipeline import FailedRows, Painter, Portion
 from nst.plan import Plan
 from nst.remote import Lookout, Made, Ticket
-from nst.settings import Precision, RunSettings
+from nst.settings import Precision, RunnerName, RunSettings
 from nst_flows import summary
-from nst_flows.runners import Runner, RunnerName, elsewhere, of_the_flow, threads
+from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
 from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
 from nst_flows.watching import Here, current_listener, painting
 

@@ -1,7 +1,7 @@
 """Where the tasks of a flow run: in threads of this process, or on a cluster of Ray or Dask.
 
 The engines differ in how they are reached, in how one task is kept from sharing a GPU with another,
-and in how a task is called off; all else is Prefect's task runner.
+and in how each node is asked something; all else is Prefect's task runner.
 """
 
 import importlib
@@ -10,15 +10,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.context import FlowRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from nst.errors import ConfigError, RunnerError
-
-RunnerName = Literal["threads", "ray", "dask"]
+from nst.settings import RunnerName
 
 # Where nobody answers by then, nobody will.
 _CONNECT_S = 10

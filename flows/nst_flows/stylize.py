@@ -1,6 +1,5 @@
 """The flow: read, plan, stylize groups, finish, and what the UI is told. Calls, no more."""
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from prefect.states import Completed, Failed
 from nst import pipeline, runs
 from nst.access import is_pattern
 from nst.reports import RunReport
-from nst.settings import ImageFormat, PrecisionChoice, RunSettings
+from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.fan_out import fan_out, place_of
@@ -37,7 +36,6 @@ from nst_flows.parameters import (
     WebAddress,
 )
 from nst_flows.progress import ProgressArtifact
-from nst_flows.runners import RunnerName
 from nst_flows.tasks import finish, plan_rows, read_manifest
 from nst_flows.watching import current_listener, listening
 
@@ -136,7 +134,7 @@ def stylize_manifest(
         fail_over=fail_over,
         isolate=isolate,
     )
-    pipeline.check(manifest, _checked_here(settings, runner))
+    pipeline.check(manifest, settings, paints_here=runner == "threads")
     progress = ProgressArtifact(current_listener(), summary.artifact_key("progress", output))
     with (
         # What paints has ended by then, whatever it was at.
@@ -148,11 +146,6 @@ def stylize_manifest(
             manifest, settings, overrides.given() if overrides else {}, runner, runner_address
         )
     return _ended(report, progress, settings, gallery_base_url)
-
-
-def _checked_here(settings: RunSettings, runner: RunnerName) -> RunSettings:
-    """The devices of a cluster are those of its nodes, and need not be here."""
-    return settings if runner == "threads" else dataclasses.replace(settings, device="auto")
 
 
 @contextmanager
