@@ -1,6 +1,6 @@
 """torchvision's VGG-16 -> the file that is embedded, its large layers in 8-bit codes, and how far off.
 
-python -m bench.coded vgg16-397923af.pth nst/data/vgg16-imagenet1k-v1-features-8bit.safetensors
+python -m bench.coded vgg16-397923af.pth nst/painting/data/vgg16-imagenet1k-v1-features-8bit.safetensors
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nst.weights import load_state, obtain
+from nst.painting.weights import load_state, obtain
 
 Values = NDArray[np.float64]
 

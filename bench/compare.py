@@ -19,7 +19,7 @@ from bench.pairs import PAIRS, Pair, Settings, prepare
 from bench.report import Batch, Comparison, Report, Run, Scored, Sweep, Trial, to_markdown
 from bench.score import Ruler, Score, distance, load_picture, load_ruler, score
 from bench.sections import in_place
-from nst.devices import resolve_device
+from nst.painting.devices import resolve_device
 
 SECTION = "Comparison with neural-style-pt"
 

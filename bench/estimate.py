@@ -1,4 +1,4 @@
-"""What evaluations take against what `nst.estimate` says: `python -m bench.estimate [--runs]`.
+"""What evaluations take against what `nst.planning.estimates` says: `python -m bench.estimate [--runs]`.
 
 Each size and backbone is measured on seeded random weights right after a probe, as `nst plan` makes
 one, so that a machine which is busier at times is so for both. `cost` is what a backbone's row of
@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 from bench.pairs import ROOT
-from nst.backbones import Backbone, load_backbone
-from nst.estimate import Probe
-from nst.memory import TILE_PX
-from nst.probe import probe, seconds_per_evaluation
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.memory import TILE_PX
+from nst.planning.estimates import Probe
 from nst.profiles import PROFILES
+from nst.running.speed import probe, seconds_per_evaluation
 
 _SIZES_PX = (96, 128, 192, 256, 384, 512)
 _RUN_SIZES_PX = (128, 256)

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.process import measured
-from nst import metadata
 from nst.errors import Reason
 from nst.job import PictureParams
-from nst.metadata import LayerLoss, Outcome, Record
+from nst.output import metadata
+from nst.output.metadata import LayerLoss, Outcome, Record
 
 _BACKBONES = ("vgg16", "vgg19", "resnet50")
 _STYLE_WEIGHTS = (0.5, 1.0, 2.0)

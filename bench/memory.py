@@ -1,4 +1,4 @@
-"""Peak memory of one picture's optimisation against what `nst.memory` forecasts: `python -m bench.memory`.
+"""Peak memory of one picture's optimisation against what `nst.painting.memory` forecasts: `python -m bench.memory`.
 
 Each size runs in a process of its own, on seeded random weights, since memory does not depend on
 what they are.
@@ -11,7 +11,7 @@ import torch
 
 from bench.pairs import ROOT
 from bench.process import measured
-from nst.memory import TILE_PX, bytes_per_picture, shown
+from nst.painting.memory import TILE_PX, bytes_per_picture, shown
 from nst.profiles import PROFILES
 
 _STEPS = 3
@@ -55,10 +55,10 @@ def _peak_bytes(name: str, size: int, *, tiles: bool) -> int:
 def _optimise(name: str, size: int, tile_px: int | None) -> None:
     from torchvision import models
 
-    from nst.backbones import load_backbone
-    from nst.engine import stylize
     from nst.job import PictureParams
-    from nst.targets import Item
+    from nst.painting.backbones import load_backbone
+    from nst.painting.engine import stylize
+    from nst.painting.targets import Item
 
     state = {k: v for k, v in getattr(models, name)().state_dict().items() if "classifier" not in k}
     params = PictureParams(size=size, steps=_STEPS, init="content")

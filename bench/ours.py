@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.pairs import ROOT, Pair, Settings
 from bench.process import Usage, measured
-from nst.metadata import Record, metadata_from_parquet
+from nst.output.metadata import Record, metadata_from_parquet
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from PIL import Image
 from bench.process import measured
 from bench.sections import in_place, table
 from bench.traced import Segment, Trace, painter_file, read
-from nst.worker import ADVANCED_EVERY_S
+from nst.running.worker import ADVANCED_EVERY_S
 
 SECTION = "Orchestration"
 MODES = ("nst run", "nst run --prefect")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst.images import fitted_size
+from nst.pictures.images import fitted_size
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.pairs import Pair, Settings
 from bench.process import Usage, measured
-from nst.weights import load_state, obtain
+from nst.painting.weights import load_state, obtain
 
 REQUIREMENT = "neural-style==0.5.7"
 _FOLDER = Path(__file__).parent / ".peer"

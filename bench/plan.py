@@ -40,9 +40,10 @@ from PIL import Image
 from bench.gallery import with_curves
 from bench.process import measured
 from bench.sections import in_place, table
-from nst import gallery, metadata, pipeline, records, storage
-from nst.metadata import LayerLoss, Outcome
-from nst.plan import Plan, PlannedJob
+from nst import gallery, pipeline, storage
+from nst.output import metadata, records
+from nst.output.metadata import LayerLoss, Outcome
+from nst.planning.plan import Plan, PlannedJob
 from nst.settings import RunSettings
 from tests import servers
 from tests.faults import FaultProxy

@@ -28,13 +28,13 @@ from bench.pairs import ROOT, Pair
 from bench.process import measured
 from bench.sections import in_place, table
 from bench.sheets import contact_sheet
-from nst.backbones import Backbone, load_backbone
-from nst.images import decode
-from nst.losses import positions
-from nst.metadata import Record, metadata_from_parquet
+from nst.output.metadata import Record, metadata_from_parquet
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.losses import positions
+from nst.painting.rulers import Measures, Rulers, Sources
+from nst.painting.weights import load_state, obtain
+from nst.pictures.images import decode
 from nst.profiles import PROFILES
-from nst.rulers import Measures, Rulers, Sources
-from nst.weights import load_state, obtain
 
 _CONTENTS = ("chelsea", "coffee", "rocket", "summer-palace")
 _STYLES = ("great-wave", "night-cafe", "shipwreck", "starry-night", "the-scream")

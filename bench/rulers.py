@@ -15,15 +15,15 @@ from typing import Any
 import torch
 
 from bench.pairs import PAIRS, Pair
-from nst.backbones import Backbone, load_backbone
-from nst.engine import stylize
-from nst.images import decode
 from nst.job import PictureParams
-from nst.probe import one_thread
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.engine import stylize
+from nst.painting.rulers import Rulers, Sources
+from nst.painting.targets import Item
+from nst.painting.weights import load_state, obtain
+from nst.pictures.images import decode
 from nst.profiles import PROFILES
-from nst.rulers import Rulers, Sources
-from nst.targets import Item
-from nst.weights import load_state, obtain
+from nst.running.speed import one_thread
 
 _CPU = torch.device("cpu")
 _STEPS = 4

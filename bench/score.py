@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst.perceptual import lpips
-from nst.weights import load_lpips_heads, load_state, obtain
+from nst.painting.perceptual import lpips
+from nst.painting.weights import load_lpips_heads, load_state, obtain
 
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 # By how much one of the two may be worse in a picture that still counts as good.

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bench.sheets import contact_sheet
-from nst.metadata import Record, metadata_from_parquet
+from nst.output.metadata import Record, metadata_from_parquet
 from nst.profiles import PROFILES
 
 _CELL_PX = (240, 160)

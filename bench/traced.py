@@ -106,10 +106,12 @@ def painter_file(file: Path) -> Path:
 
 
 def main(fd: int) -> None:
-    """In place of `nst.worker.main`, in the process that paints."""
+    """In place of `nst.running.worker.main`, in the process that paints."""
     clock = _Clock()
     file = painter_file(Path(os.environ[_FILE]))
-    from nst import batch, loading, records, rulers, weights, worker
+    from nst.output import records
+    from nst.painting import rulers, weights
+    from nst.running import batch, loading, worker
 
     for owner, name, step in (
         (batch, "resolve_precision", "weights"),
@@ -148,7 +150,9 @@ def _run(file: Path, arguments: Sequence[str]) -> None:
     os.environ[_FILE] = str(file)
     sys.argv = ["nst", *arguments]
     with clock.at("start"):
-        from nst import cli, finish, lanes, pipeline, records, supervisor
+        from nst import cli, finish, pipeline
+        from nst.output import records
+        from nst.running import lanes, supervisor
     for owner, name, step in (
         (pipeline, "check", "planning"),
         (pipeline, "read_manifest", "planning"),

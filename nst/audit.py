@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nst import gallery, lease, output, records, runs, storage
+from nst import gallery, output, storage
 from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
 from nst.finish import read_metadata
-from nst.metadata import Outcome, Record
+from nst.output import Outcome, Record, records
+from nst.running import lease, runs
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
 _NO_GALLERY = (

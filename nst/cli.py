@@ -19,7 +19,6 @@ import typer
 from pydantic import ValidationError
 
 from nst import __version__, pipeline, storage
-from nst import serve as serving
 from nst.audit import Audit
 from nst.documents import (
     ErrorDocument,
@@ -31,16 +30,13 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import ConfigError, ManifestError, NSTError
-from nst.estimate import Estimate, GroupEstimate, duration
-from nst.memory import shown
-from nst.metadata import Record
-from nst.plan import Plan
+from nst.gallery import serving as serving
+from nst.output import Record
+from nst.painting import TORCHVISION, WeightsFile, shown
+from nst.planning import Estimate, GroupEstimate, Plan, duration
 from nst.profiles import PROFILES
-from nst.progress import RunProgress
-from nst.reports import RunReport
-from nst.runs import Interrupted
+from nst.running import Interrupted, RunProgress, RunReport
 from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
-from nst.weights import TORCHVISION, WeightsFile
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 from nst.audit import Audit
-from nst.estimate import Estimate
-from nst.metadata import Record
-from nst.plan import Plan
-from nst.reports import MAX_FAILED, RunReport
-from nst.weights import WeightsFile
+from nst.output import Record
+from nst.painting import WeightsFile
+from nst.planning import Estimate, Plan
+from nst.running import MAX_FAILED, RunReport
 
 SCHEMA_VERSION = 1
 

@@ -10,19 +10,15 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nst import gallery, metadata, output, records, storage
+from nst import gallery, output, storage
 from nst.errors import ConfigError, NotFoundError, NSTError
-from nst.facets import Source, lacks_thumbnails
-from nst.files import ScratchFile
+from nst.gallery import Source, lacks_thumbnails, told_apart
 from nst.job import Job
-from nst.metadata import Outcome, Record, Status
-from nst.output import failure
-from nst.plan import Group, Plan, PlannedJob
-from nst.records import Brief, Ledger
-from nst.reports import MAX_EXAMPLES, MAX_FAILED, RunReport
+from nst.output import Brief, Ledger, Outcome, Record, Status, failure, metadata, records
+from nst.planning import Group, Plan, PlannedJob
+from nst.running import MAX_EXAMPLES, MAX_FAILED, RunReport
 from nst.settings import RunSettings
-from nst.tables import Held, TableError, places, release_memory
-from nst.texts import told_apart
+from nst.storage import Held, ScratchFile, TableError, places, release_memory
 
 # Of a gallery's files so many are written at a time, and as few as hold so many bytes.
 _FILES_AT_ONCE = 64

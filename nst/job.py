@@ -211,6 +211,21 @@ class Job:
         return (self.content, *self.styles, *others)
 
 
+def range_text(schema: Mapping[str, Any]) -> str:
+    """What values a parameter may have, by its JSON schema, as a sentence, or nothing."""
+    if "enum" in schema:
+        return "One of " + ", ".join(f"`{choice}`" for choice in schema["enum"]) + "."
+    schema = next(iter(schema.get("anyOf", [schema])))
+    if "maximum" in schema:
+        low, high = (_number(schema[bound]) for bound in ("minimum", "maximum"))
+        return f"From {low} to {high}."
+    return ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def params_as_json(params: PictureParams) -> str:
     """The parameters as they stand in a key; many jobs have them in common."""
     return json.dumps(params_dict(params), sort_keys=True)

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from nst import runs, storage
+from nst import storage
 from nst.audit import clean, verify
 from nst.errors import (
     ConfigError,
@@ -18,21 +18,31 @@ from nst.errors import (
     TooManyFailedError,
     ends_the_run,
 )
-from nst.estimate import Estimate, estimate
 from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
-from nst.lanes import Lanes
-from nst.metadata import Outcome
-from nst.plan import Group, Plan, in_portions
-from nst.prepare import check_urls, make_plan, plan_rows, read_manifest, usable_weights
-from nst.reports import (
+from nst.output import Outcome
+from nst.planning import (
+    Estimate,
+    Group,
+    Plan,
+    check_urls,
+    estimate,
+    in_portions,
+    make_plan,
+    plan_rows,
+    read_manifest,
+    usable_weights,
+)
+from nst.running import (
     GroupReport,
+    Lanes,
     Listener,
     NoListener,
     PortionReport,
     RunReport,
+    as_before,
     max_failed,
+    runs,
 )
-from nst.runs import as_before
 from nst.settings import Precision, RunSettings
 
 __all__ = [
@@ -85,7 +95,7 @@ def check(manifest: str, settings: RunSettings, *, paints_here: bool = True) -> 
         if not storage.is_same_anywhere(uri):
             raise ConfigError(f"expected an absolute path or a URL, found {uri!r}")
     if paints_here and settings.device not in _ANYWHERE:
-        from nst.devices import resolve_devices
+        from nst.painting import resolve_devices
 
         resolve_devices(settings.device)
 
@@ -95,7 +105,7 @@ def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
 
     Raises ConfigError for a device that this machine does not have.
     """
-    from nst.probe import probe
+    from nst.running import probe
 
     try:
         found = probe(settings.device, settings.precision)
@@ -108,21 +118,20 @@ def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
 
 def make_thumbnails(url: str) -> int:
     """Make the thumbnails that the pictures of an output lack; of how many they were made."""
-    from nst.thumbnails import make_missing
+    from nst.output import make_missing
 
     return make_missing(url, read_metadata(url))
 
 
 def run_group(group: Group, settings: RunSettings, listener: Listener | None = None) -> GroupReport:
-    """Make and write the pictures of a group in this process; see `nst.batch.run_group`."""
-    from nst import batch
+    """Make and write the pictures of a group in this process; see `nst.running.batch.run_group`."""
+    from nst.running import batch
 
     return batch.run_group(group, settings, listener or NoListener())
 
 
 def _precision_here(device: str) -> Precision:
-    from nst.devices import resolve_devices
-    from nst.precision import resolve_precision
+    from nst.painting import resolve_devices, resolve_precision
 
     return resolve_precision("auto", *resolve_devices(device))
 

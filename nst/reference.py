@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from nst import documents, metadata
+from nst import documents
 from nst.errors import REASONS
-from nst.job import LABEL_PREFIX, PARAMS_ADAPTER
+from nst.job import LABEL_PREFIX, PARAMS_ADAPTER, range_text
+from nst.manifest import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from nst.output import metadata
 from nst.profiles import DEFAULT_BACKBONE
-from nst.rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 
 def manifest_columns() -> str:
@@ -114,21 +115,6 @@ def rewritten(text: str) -> str:
 
 def _default(schema: Mapping[str, Any]) -> str:
     return "" if schema["default"] is None else f"`{schema['default']}`"
-
-
-def range_text(schema: Mapping[str, Any]) -> str:
-    """What values a parameter may have, by its JSON schema, as a sentence, or nothing."""
-    if "enum" in schema:
-        return "One of " + ", ".join(f"`{choice}`" for choice in schema["enum"]) + "."
-    schema = next(iter(schema.get("anyOf", [schema])))
-    if "maximum" in schema:
-        low, high = (_number(schema[bound]) for bound in ("minimum", "maximum"))
-        return f"From {low} to {high}."
-    return ""
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 
-from nst import __version__, lease, pipeline, records, storage
+from nst import __version__, pipeline, storage
 from nst.errors import (
     ConfigError,
     NotFoundError,
@@ -24,13 +24,10 @@ from nst.errors import (
     WeightsError,
     WorkerError,
 )
-from nst.lease import HEARTBEAT_S
-from nst.metadata import Outcome, Status
-from nst.output import ATTEMPTS
+from nst.output import ATTEMPTS, Outcome, Status, records
 from nst.pipeline import Painter, Portion
-from nst.plan import Group, PlannedJob, failure_of
-from nst.prepare import layers_of, usable_weights
-from nst.reports import Listener, NoListener, PortionReport
+from nst.planning import Group, PlannedJob, failure_of, layers_of, usable_weights
+from nst.running import HEARTBEAT_S, Listener, NoListener, PortionReport, lease
 from nst.settings import Precision, RunSettings
 
 # How often a portion may take its node with it before it is given up.

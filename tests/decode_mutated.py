@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from nst import images
 from nst.errors import ImageError
+from nst.pictures import images
 
 _SIZE = 64
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nst import metadata
-from nst.facets import Source
+from nst.gallery.facets import Source
 from nst.job import PictureParams, params_dict
-from nst.metadata import Outcome, Record
+from nst.output import metadata
+from nst.output.metadata import Outcome, Record
 from tests.test_metadata import OK
 
 _CALL = re.compile(r'nstGallery\("([a-z0-9-]+)","([A-Za-z0-9+/]+={0,2})"\);\n')

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nst.backbones import Backbone, load_backbone
 from nst.job import Job, PictureParams
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.targets import Item
+from nst.painting.weights import load_state, obtain
 from nst.profiles import PROFILES
 from nst.settings import Precision
-from nst.targets import Item
-from nst.weights import load_state, obtain
 
 _T = TypeVar("_T")
 

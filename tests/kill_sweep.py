@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from nst import audit, batch, finish, output, pipeline, records, storage
+from nst import audit, finish, output, pipeline, storage
 from nst.errors import ConfigError
+from nst.output import records
+from nst.running import batch
 from nst.settings import RunSettings
 
 _HASH = re.compile(r"\.[0-9a-f]{8}(?=\.(js|css)$)")

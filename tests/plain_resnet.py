@@ -97,7 +97,7 @@ def measured_norms(
 
 def sample_photos(pattern: str = "*/*.jpg", side_px: int = 224) -> Tensor:
     """The middles of the sample pictures, [B,3,side,side] in [0, 1]."""
-    from nst import images
+    from nst.pictures import images
 
     found = []
     for path in sorted(SAMPLES.glob(pattern)):

@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from nst import batch, worker
-from nst.engine import Stylized, stylize
-from nst.targets import Item
+from nst.painting.engine import Stylized, stylize
+from nst.painting.targets import Item
+from nst.running import batch, worker
 
 KILLS, HANGS, EXITS, FAILS = 666, 667, 668, 669
 
 
 def main(fd: int) -> None:
-    """As `nst.worker.main`."""
+    """As `nst.running.worker.main`."""
     batch.stylize = _stylize  # type: ignore[attr-defined]
     worker.main(fd)
 

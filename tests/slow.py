@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
 
-from nst.backbones import IMAGENET_MEAN, IMAGENET_STD
 from nst.job import PictureParams
+from nst.painting.backbones import IMAGENET_MEAN, IMAGENET_STD
+from nst.painting.targets import Item
+from nst.painting.weights import load_state, obtain
 from nst.profiles import PROFILES, BackboneProfile
-from nst.targets import Item
-from nst.weights import load_state, obtain
 from tests.helpers import random_state
 
 # Of a content whose features are alike everywhere, which no made-up picture here is.

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nst import storage
-from nst.access import Access, is_inside
 from nst.errors import AccessError, ConfigError
+from nst.manifest.access import Access, is_inside
 from nst.redaction import redacted
 
 USUAL = Access(("file", "s3"))

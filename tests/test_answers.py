@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from nst.answers import Fault, Kind, fault_of, may_pass, storage_error
 from nst.errors import CorruptTransferError, ForbiddenError, NotFoundError, StorageError
+from nst.storage.s3_faults import Fault, Kind, fault_of, may_pass, storage_error
 
 
 class ClientError(Exception):

@@ -1,6 +1,9 @@
 """The rules of the structure that a reader relies on, held by the imports themselves."""
 
 import ast
+import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,115 +11,62 @@ import pytest
 
 from tests.helpers import ROOT
 
-# Every module may import those in the lines above its own, and none beside or below it.
-LAYERS = [
-    {"errors", "profiles", "redaction", "retries", "datafiles", "reductions", "silence"},
-    {
-        "job",
-        "settings",
-        "problems",
-        "optimizers",
-        "winograd",
-        "tiles",
-        "colors",
-        "regions",
-        "files",
-        "answers",
-        "texts",
-        "memo",
-    },
-    {
-        "tables",
-        "devices",
-        "ids",
-        "access",
-        "precision",
-        "memory",
-        "formats",
-        "s3",
-        "losses",
-        "metrics",
-    },
-    {"storage", "images", "backbones", "rows", "metadata"},
-    {"weights", "targets", "perceptual", "output", "manifest", "records", "fields", "listings"},
-    {"plan", "objective", "rulers", "lease", "thumbnails", "facets", "serve", "topology"},
-    {"inputs"},
-    {"reports", "prepare", "loading", "engine", "matrix", "estimate"},
-    {"batch", "probe", "progress", "runs", "pages"},
-    {"gallery"},
-    {"finish"},
-    {"audit", "worker"},
-    {"supervisor", "documents"},
-    {"lanes"},
-    {"pipeline"},
-    {"cli", "reference", "remote"},
-    {"__main__"},
-]
-OWNERS = {
-    "prefect": {"nst_flows"},
-    "prefect_aws": {"nst_flows"},
-    "dask": {"nst_flows"},
-    "ray": {"nst_flows"},
-    "fsspec": {"nst.storage"},
-    "s3fs": {"nst.s3"},
-    "PIL": {"nst.images"},
-    "pyarrow": {"nst.tables"},
-    "yaml": {"nst.rows"},
-    "jinja2": {"nst.pages"},
-    "minify": {"nst.pages"},
-    "typer": {"nst.cli"},
-    "rich": {"nst.progress"},
-    "psutil": {"nst.memory"},
-    "torchvision": {"nst.backbones", "nst.weights"},
-    "safetensors": {"nst.weights"},
-}
-NST = sorted((ROOT / "nst").glob("*.py"))
-FLOWS = sorted((ROOT / "flows" / "nst_flows").glob("*.py"))
+NST = sorted((ROOT / "nst").rglob("*.py"))
+ROOMS = sorted(path.parent.name for path in (ROOT / "nst").glob("*/__init__.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a file imports, wherever in it."""
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """The modules and the names out of them that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            if node.module in ("nst", "nst_flows"):
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            else:
-                yield str(node.module)
+            yield from ((str(node.module), alias.name) for alias in node.names)
 
 
-@pytest.mark.parametrize("path", NST, ids=lambda path: path.stem)
-def test_imports_go_one_way(path: Path) -> None:
-    if path.stem == "__init__":
-        return
-    level = next(i for i, layer in enumerate(LAYERS) if path.stem in layer)
-    allowed = set().union(*LAYERS[:level]) | {"__version__"}
-    found = {name.split(".")[1] for name in imports(path) if name.startswith("nst.")}
-    assert found <= allowed, f"{path.stem} imports {found - allowed}"
+def test_imports_keep_the_contracts() -> None:
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set().union(*LAYERS) | {"__init__"} == {path.stem for path in NST}
+@pytest.mark.parametrize("path", NST, ids=lambda path: str(path.relative_to(ROOT / "nst")))
+def test_a_room_is_used_by_what_it_exports(path: Path) -> None:
+    own = path.parent.name
+    for module, name in imports(path):
+        package, *rest = module.split(".")
+        if package != "nst" or not rest or rest[0] not in ROOMS:
+            continue
+        if rest[0] == own:
+            is_module = len(rest) == 2 or path.with_name(f"{name}.py").exists()
+            assert is_module, f"within a room, from the module itself: {name} of {module}"
+        else:
+            assert len(rest) == 1, f"from the room: {module}"
+            assert name in importlib.import_module(module).__all__
 
 
-@pytest.mark.parametrize("library", sorted(OWNERS))
-def test_a_library_has_one_owner(library: str) -> None:
-    users = {
-        f"nst.{path.stem}" if path.parent.name == "nst" else "nst_flows"
-        for path in (*NST, *FLOWS)
-        if any(name.split(".")[0] == library for name in imports(path))
-    }
-    assert users == OWNERS[library]
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_exports_what_is_there(room: str) -> None:
+    package = importlib.import_module(f"nst.{room}")
+    assert package.__doc__
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
-def test_only_the_command_line_knows_of_the_flows() -> None:
-    users = {p.stem for p in NST if any(n.startswith("nst_flows") for n in imports(p))}
-    assert users == {"cli"}
-
-
-def test_the_flows_compute_nothing_and_read_nothing() -> None:
-    libraries = {"torch", "numpy", "fsspec", "pyarrow", "PIL"}
-    for path in FLOWS:
-        assert not libraries & {name.split(".")[0] for name in imports(path)}, path.name
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_exports_what_is_used_elsewhere(room: str) -> None:
+    """Or it would grow into a list of all that is there."""
+    texts = [
+        path.read_text()
+        for folder in ("nst", "flows", "bench", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.parent.name != room
+    ]
+    package = importlib.import_module(f"nst.{room}")
+    unused = [name for name in package.__all__ if not any(name in text for text in texts)]
+    assert not unused

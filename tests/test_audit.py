@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nst import audit, datafiles, pipeline, storage
+from nst import audit, pipeline, storage
 from nst.errors import ConfigError, RunEndedError
-from nst.lease import Lease
+from nst.gallery import codec
+from nst.running.lease import Lease
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
 
@@ -68,11 +69,11 @@ def test_an_output_that_was_moved_is_as_done_as_before(tmp_path: Path) -> None:
 def test_a_gallery_that_shows_something_else_is_found(tmp_path: Path) -> None:
     output = run(tmp_path)
     (path,) = (tmp_path / "out/data").glob("rows-0000.*.js")
-    key, content = datafiles.decoded(path.read_bytes())
+    key, content = codec.decoded(path.read_bytes())
     values = content["picture"]["values"]
     assert values == ["images/one.png", "images/two.png"]
     content["picture"]["values"] = ["images/other.png", "images/two.png"]
-    path.write_bytes(datafiles.encoded(key, content))
+    path.write_bytes(codec.encoded(key, content))
     said = {finding.path: finding.said for finding in audit.verify(output).findings}
     assert "remove it and run nst gallery" in said[f"data/{path.name}"]
     assert "in no file of its data" in said["images/one.png"]

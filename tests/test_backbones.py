@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from nst.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
 from nst.errors import WeightsError
 from nst.job import Pooling
+from nst.painting.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
+from nst.painting.weights import EMBEDDED, load_state, obtain
+from nst.painting.winograd import WinogradConv2d
 from nst.profiles import PROFILES, TOPOLOGIES, Topology
 from nst.settings import Precision
-from nst.weights import EMBEDDED, load_state, obtain
-from nst.winograd import WinogradConv2d
 from tests.helpers import ROOT, picture_tensor, random_state, vgg16, with_random_norms
 from tests.plain_resnet import plain_resnet50, sample_photos
 

@@ -27,10 +27,10 @@ from bench.report import Batch, Comparison, Report, Run, Scored, Sweep, Trial, t
 from bench.score import Ruler, Score
 from bench.sections import in_place
 from bench.traced import Beside, Segment, Trace
-from nst import worker
 from nst.job import PictureParams
-from nst.metadata import metadata_from_parquet
-from nst.weights import load_state, obtain
+from nst.output.metadata import metadata_from_parquet
+from nst.painting.weights import load_state, obtain
+from nst.running import worker
 from tests import servers
 from tests.helpers import SAMPLES, picture_tensor
 

@@ -15,9 +15,9 @@ import safetensors.torch
 
 from nst import cli
 from nst.errors import NotFoundError
-from nst.metadata import record_of
-from nst.output import failure
-from nst.reports import RunReport
+from nst.output.metadata import record_of
+from nst.output.paths import failure
+from nst.running.reports import RunReport
 from tests.galleries import record
 from tests.helpers import ROOT, csv_bytes, job, random_state, row, write_project
 from tests.test_finish import write_output

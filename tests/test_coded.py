@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 
 from bench import coded
-from nst import weights
-from nst.backbones import load_backbone
+from nst.painting import weights
+from nst.painting.backbones import load_backbone
 from nst.profiles import PROFILES
 from tests.helpers import random_state
 

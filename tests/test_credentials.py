@@ -12,7 +12,7 @@ from prefect_aws import AwsClientParameters, AwsCredentials
 from pydantic import SecretStr
 
 from nst.errors import ConfigError
-from nst.reports import RunReport
+from nst.running.reports import RunReport
 from nst_flows import credentials
 from nst_flows.stylize import stylize_manifest
 from tests import servers

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nst import datafiles
+from nst.gallery import codec
 from tests.galleries import dictionary, unpacked, whole
 
 SCALARS = (
@@ -47,16 +47,16 @@ def plain(value: Any) -> Any:
 @QUICK
 @given(CONTENTS)
 def test_what_goes_in_comes_out(content: dict[str, Any]) -> None:
-    data = datafiles.encoded("rows-0000", content)
+    data = codec.encoded("rows-0000", content)
     assert unpacked(data) == ("rows-0000", plain(content))
-    key, again = datafiles.decoded(data)
+    key, again = codec.decoded(data)
     assert (key, plain(again)) == ("rows-0000", plain(content))
-    assert datafiles.encoded("rows-0000", content) == data
+    assert codec.encoded("rows-0000", content) == data
 
 
 def test_a_file_is_one_line_of_a_script_and_nothing_else() -> None:
     hostile = '");alert(1)//</script>\u2028\n'
-    data = datafiles.encoded("spine", {hostile: [hostile]})
+    data = codec.encoded("spine", {hostile: [hostile]})
     assert data.count(b"\n") == 1
     assert data.endswith(b"\n")
     assert b"alert" not in data
@@ -65,10 +65,10 @@ def test_a_file_is_one_line_of_a_script_and_nothing_else() -> None:
 
 
 def test_the_name_changes_with_the_bytes() -> None:
-    one, other = (datafiles.encoded("col-3", {"values": [n]}) for n in (1, 2))
-    assert datafiles.path_of("col-3", one) != datafiles.path_of("col-3", other)
-    assert datafiles.path_of("col-3", one).startswith("data/col-3.")
-    assert datafiles.hash8(b"") == "e3b0c442"
+    one, other = (codec.encoded("col-3", {"values": [n]}) for n in (1, 2))
+    assert codec.path_of("col-3", one) != codec.path_of("col-3", other)
+    assert codec.path_of("col-3", one).startswith("data/col-3.")
+    assert codec.hash8(b"") == "e3b0c442"
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def test_the_name_changes_with_the_bytes() -> None:
         b"<html>",
         b'nstGallery("spine","");',
         b'nstGallery("spine","AAAA");',
-        datafiles.encoded("spine", {"a": np.zeros(9, np.uint8)})[:-20],
-        datafiles.encoded("spine", {"a": 1}) + b"alert(1)",
+        codec.encoded("spine", {"a": np.zeros(9, np.uint8)})[:-20],
+        codec.encoded("spine", {"a": 1}) + b"alert(1)",
     ],
 )
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="expected a file of the gallery's data"):
-        datafiles.decoded(data)
+        codec.decoded(data)
 
 
 @pytest.mark.parametrize("content", [{"a": float("nan")}, {"a": {1, 2}}, {"a": "\ud800"}])
 def test_what_json_cannot_hold_is_no_content(content: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
-        datafiles.encoded("spine", content)
+        codec.encoded("spine", content)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_json_cannot_hold_is_no_content(content: dict[str, Any]) -> None:
     [(0, "u1"), (255, "u1"), (256, "u2"), (65535, "u2"), (65536, "u4")],
 )
 def test_codes_take_as_few_bytes_as_they_can(largest: int, kind: str) -> None:
-    made = datafiles.smallest(np.array([0, largest]), largest)
+    made = codec.smallest(np.array([0, largest]), largest)
     assert f"{made.dtype.kind}{made.dtype.itemsize}" == kind
     assert made.tolist() == [0, largest]
 
@@ -106,7 +106,7 @@ def test_codes_take_as_few_bytes_as_they_can(largest: int, kind: str) -> None:
 @given(st.lists(st.integers(0, 6), max_size=30))
 def test_a_part_of_a_column_has_its_own_values_alone(codes: list[int]) -> None:
     values = np.array(["a", 1, 2.5, "b", "c", "d"], object)
-    part = datafiles.part_of_column(values, np.array(codes, np.int32))
+    part = codec.part_of_column(values, np.array(codes, np.int32))
     expected = [values[code] if code < 6 else None for code in codes]
     plain_part = {"values": part["values"], "codes": part["codes"].tolist()}
     assert dictionary(plain_part) == expected
@@ -126,12 +126,12 @@ LOSSES = st.floats(width=32) | st.sampled_from([0.0, -1.0, math.nan, math.inf, 1
 def test_curves_come_back_within_a_seventh_of_a_percent(items: list[list[float]]) -> None:
     offsets = np.cumsum([0, *map(len, items)])
     values = np.array([value for item in items for value in item], np.float32)
-    made = datafiles.curves(offsets, np.arange(len(values)), {"total": values, "tv": values})
+    made = codec.curves(offsets, np.arange(len(values)), {"total": values, "tv": values})
     assert made["counts"].tolist() == [len(item) for item in items]
     assert made["evaluations"].tolist() == list(range(len(values)))
     assert ("tv" in made["curves"]) == bool(np.any(values > 0))
     differences = made["curves"]["total"].tolist()
-    decoded = datafiles.curve_values(made["curves"]["total"], made["counts"])
+    decoded = codec.curve_values(made["curves"]["total"], made["counts"])
     start = 0
     for item in items:
         found = whole(differences[start : start + len(item)])

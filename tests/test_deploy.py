@@ -222,7 +222,7 @@ def painters(worker: psutil.Process) -> list[psutil.Process]:
     return [
         process
         for process in worker.children(recursive=True)
-        if any("nst.worker" in word for word in process.cmdline())
+        if any("nst.running.worker" in word for word in process.cmdline())
     ]
 
 

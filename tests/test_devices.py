@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from nst.devices import is_out_of_memory, resolve_device, resolve_devices
 from nst.errors import ConfigError
+from nst.painting.devices import is_out_of_memory, resolve_device, resolve_devices
 
 
 def with_devices(monkeypatch: pytest.MonkeyPatch, *, cuda: int, mps: bool) -> None:

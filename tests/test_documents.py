@@ -14,12 +14,12 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import NotFoundError, WeightsError
-from nst.estimate import estimate
-from nst.metadata import record_of
-from nst.output import failure
-from nst.plan import Plan
-from nst.reports import RunReport
-from nst.weights import WeightsFile
+from nst.output.metadata import record_of
+from nst.output.paths import failure
+from nst.painting.weights import WeightsFile
+from nst.planning.estimates import estimate
+from nst.planning.plan import Plan
+from nst.running.reports import RunReport
 from tests.helpers import job
 from tests.test_estimate import CPU, groups
 from tests.test_plan import WEIGHTS

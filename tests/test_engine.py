@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.colors import match_colors
-from nst.engine import STALL_WINDOW, Stylized, _Best, stylize
 from nst.job import PictureParams
-from nst.objective import Objective
+from nst.painting.colors import match_colors
+from nst.painting.engine import STALL_WINDOW, Stylized, _Best, stylize
+from nst.painting.objective import Objective
+from nst.painting.targets import LOSS_NAMES, Item, Losses
 from nst.profiles import PROFILES
 from nst.settings import Precision
-from nst.targets import LOSS_NAMES, Item, Losses
 from tests import helpers
 from tests.helpers import mask_tensor, picture_tensor, vgg16, with_threads
 from tests.slow import slow_losses, slow_total
@@ -321,7 +321,7 @@ def test_items_that_go_through_the_network_together_end_apart_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The way of a GPU: an item that has ended is still looked at, and is as it was all the same."""
-    monkeypatch.setattr("nst.objective.runs_items_together", lambda device, tile_px: True)
+    monkeypatch.setattr("nst.painting.objective.runs_items_together", lambda device, tile_px: True)
     made = run(tolerant(2, 0.5), tolerant(1, 0.0))
     end = int(made.num_evaluations[0])
     assert end < 50

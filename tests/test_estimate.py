@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from nst.estimate import Probe, duration, estimate
-from nst.memory import Memory
-from nst.plan import Group, make_groups
+from nst.painting.memory import Memory
+from nst.planning.estimates import Probe, duration, estimate
+from nst.planning.plan import Group, make_groups
 from nst.profiles import PROFILES
 from tests.test_plan import WEIGHTS, planned
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nst import facets
 from nst.errors import ConfigError
-from nst.facets import DETAIL_ITEMS, Items, read_items
+from nst.gallery import facets
+from nst.gallery.facets import DETAIL_ITEMS, Items, read_items
 from nst.job import PictureParams
-from nst.metadata import Outcome, Record
-from nst.output import preview_name, small_preview_name, thumbnail_stem
+from nst.output.metadata import Outcome, Record
+from nst.output.paths import preview_name, small_preview_name, thumbnail_stem
 from tests.galleries import RECORDS, expected_items, record, source
 from tests.test_metadata import FAILED, OK
 

@@ -1,5 +1,5 @@
-from nst import metadata
-from nst.fields import ALWAYS, fields_of
+from nst.gallery.fields import ALWAYS, fields_of
+from nst.output import metadata
 from tests.galleries import LEFT_OUT
 
 COLUMNS = [

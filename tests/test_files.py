@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nst import files, storage
+from nst import storage
 from nst.errors import (
     ConfigError,
     CorruptTransferError,
@@ -18,6 +18,7 @@ from nst.errors import (
     StorageError,
     TooLargeError,
 )
+from nst.storage import files
 
 
 @pytest.mark.parametrize(

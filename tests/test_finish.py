@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nst import finish, gallery, metadata, records, storage
+from nst import finish, gallery, storage
 from nst.errors import ConfigError, CredentialError, NotFoundError, NSTError, StorageError
-from nst.metadata import Record
-from nst.output import failure
-from nst.plan import Plan
+from nst.output import metadata, records
+from nst.output.metadata import Record
+from nst.output.paths import failure
+from nst.planning.plan import Plan
 from nst.settings import RunSettings
 from tests.galleries import files_in, read_gallery, record
 from tests.helpers import Page, job

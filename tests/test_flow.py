@@ -25,14 +25,15 @@ from prefect.logging import disable_run_logger
 from prefect.types import StrictVariableValue
 from prefect.variables import Variable
 
-from nst import lease, pipeline, remote
+from nst import pipeline, remote
 from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
 from nst.job import PARAM_FIELDS
-from nst.manifest import parse_overrides
-from nst.metadata import Outcome, record_of
-from nst.plan import Group, Plan
+from nst.manifest.parsing import parse_overrides
+from nst.output.metadata import Outcome, record_of
+from nst.planning.plan import Group, Plan
 from nst.remote import Ticket
-from nst.reports import NoListener, RunReport
+from nst.running import lease
+from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst_flows import fan_out, progress, stylize, tasks
 from nst_flows.local import _check_server

@@ -1,8 +1,8 @@
 import pytest
 from PIL import Image
 
-from nst import formats
-from nst.formats import Format
+from nst.pictures import formats
+from nst.pictures.formats import Format
 from tests.helpers import encoded, picture
 
 

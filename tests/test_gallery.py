@@ -10,10 +10,10 @@ import pytest
 
 from nst import gallery
 from nst.errors import CredentialError
-from nst.facets import Source
+from nst.gallery.facets import Source
 from nst.job import PictureParams
-from nst.metadata import CurvePoint, LayerLoss, Outcome, Record
-from nst.output import preview_name, small_preview_name
+from nst.output.metadata import CurvePoint, LayerLoss, Outcome, Record
+from nst.output.paths import preview_name, small_preview_name
 from tests.galleries import Read, expected_items, read_gallery, record, source, unpacked
 from tests.helpers import Page
 from tests.test_metadata import FAILED, OK

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, TiffImagePlugin
 
-from nst import formats, images
 from nst.errors import ImageError
-from nst.images import Picture
+from nst.pictures import formats, images
+from nst.pictures.images import Picture
 from nst.settings import ImageFormat
 from tests import forged
 from tests.helpers import encoded, picture, picture_bytes

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from nst import lanes, pipeline, records
+from nst import pipeline
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
-from nst.lanes import Lanes, lane_devices
-from nst.metadata import Outcome
+from nst.output import records
+from nst.output.metadata import Outcome
 from nst.pipeline import Painter
-from nst.plan import Group, Plan
-from nst.reports import GroupReport, Listener, NoListener, RunReport
+from nst.planning.plan import Group, Plan
+from nst.running import lanes
+from nst.running.lanes import Lanes, lane_devices
+from nst.running.reports import GroupReport, Listener, NoListener, RunReport
+from nst.running.supervisor import Supervisor
 from nst.settings import RunSettings
-from nst.supervisor import Supervisor
 from tests import poison
 from tests.helpers import PATIENCE_S, row, write_project
 from tests.test_supervisor import children, is_running, running_in, wait_for_pictures

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from nst import files, lease, s3, storage
+from nst import storage
 from nst.errors import ConfigError, NSTError, RunEndedError
-from nst.silence import Silence
+from nst.running import lease
+from nst.running.silence import Silence
+from nst.storage import files, s3
 
 
 @pytest.fixture(autouse=True)

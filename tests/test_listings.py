@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nst import files, listings, s3, storage
-from nst.files import Version
-from nst.s3 import Page
+from nst import storage
+from nst.storage import files, listings, s3
+from nst.storage.files import Version
+from nst.storage.s3 import Page
 from tests import servers
 from tests.faults import FaultProxy
 

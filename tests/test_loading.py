@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nst.job import PictureParams
-from nst.loading import Inputs, Loaded
-from nst.plan import Input, PlannedJob
-from nst.weights import WeightsFile
+from nst.painting.weights import WeightsFile
+from nst.planning.plan import Input, PlannedJob
+from nst.running.loading import Inputs, Loaded
 from tests.helpers import job, picture_bytes, picture_tensor
 
 SIZE = (48, 64)

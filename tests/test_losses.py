@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import losses
+from nst.painting import losses
 
 
 def random_features(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst import manifest, rows, storage, tables
-from nst.access import Access
+from nst import manifest, storage
 from nst.errors import ManifestError
-from nst.ids import SAFE_ID_RULE, is_safe_id, made_id
 from nst.job import Job, PictureParams
+from nst.manifest import rows
+from nst.manifest.access import Access
+from nst.manifest.ids import SAFE_ID_RULE, is_safe_id, made_id
+from nst.storage import tables
 from tests.helpers import csv_bytes
 
 ANYWHERE = Access(("file", "s3"))

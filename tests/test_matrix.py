@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst.facets import Items, read_items
+from nst.gallery.facets import Items, read_items
+from nst.gallery.pivot import Matrix, arrange, cells_of, lines_of
 from nst.job import PictureParams
-from nst.matrix import Matrix, arrange, cells_of, lines_of
-from nst.metadata import Record
+from nst.output.metadata import Record
 from tests.galleries import RECORDS, record, source
 from tests.test_metadata import OK
 

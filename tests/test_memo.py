@@ -1,4 +1,4 @@
-from nst.memo import Memo
+from nst.painting.memo import Memo
 
 
 def test_what_was_told_first_is_forgotten_beyond_the_limit() -> None:

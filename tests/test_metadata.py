@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nst import metadata, tables
 from nst.job import PARAM_FIELDS, PictureParams
-from nst.metadata import CurvePoint, Outcome, Record
+from nst.output import metadata
+from nst.output.metadata import CurvePoint, Outcome, Record
+from nst.storage import tables
 from tests.helpers import job
 
 OK = Outcome(

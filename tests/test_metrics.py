@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.metrics import (
+from nst.painting.metrics import (
     MIN_FINE_ENERGY,
     color_distance,
     color_histograms,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.backbones import Backbone, load_backbone
-from nst.objective import Balance, Objective, balanced
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.objective import Balance, Objective, balanced
+from nst.painting.targets import LOSS_NAMES, Item, Part, StyleMemo
 from nst.profiles import PROFILES
-from nst.targets import LOSS_NAMES, Item, Part, StyleMemo
 from tests.helpers import item, mask_tensor, picture_tensor, random_state, vgg16
 from tests.slow import slow_gradient, slow_losses
 
@@ -165,7 +165,7 @@ def test_items_that_go_through_the_network_together_have_the_same_losses(
         items = [replace(one, mask=mask) for one, mask in zip(items, masks, strict=True)]
     images = torch.stack([picture_tensor(48, 64, seed=s) for s in (8, 5, 9)])
     one_by_one = Objective.of(items, vgg16())
-    monkeypatch.setattr("nst.objective.runs_items_together", lambda device, tile_px: True)
+    monkeypatch.setattr("nst.painting.objective.runs_items_together", lambda device, tile_px: True)
     together = Objective.of(items, vgg16())
     apart, apart_gradient = one_by_one(images)
     joint, joint_gradient = together(images)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.objective import Objective
-from nst.optimizers import LBFGS, OPTIMIZERS, Adam, _inverse_frequencies
-from nst.targets import Item
+from nst.painting.objective import Objective
+from nst.painting.optimizers import LBFGS, OPTIMIZERS, Adam, _inverse_frequencies
+from nst.painting.targets import Item
 from tests.helpers import item, vgg16
 
 # Odd, even and mixed; an item of the last ones is long enough to be summed in pieces.
@@ -150,7 +150,7 @@ def test_the_filter_saves_evaluations_of_a_real_objective(
     def flat(height: int, width: int, *, device: torch.device) -> Tensor:
         return torch.ones(height, width // 2 + 1, device=device)
 
-    monkeypatch.setattr("nst.optimizers._inverse_frequencies", flat)
+    monkeypatch.setattr("nst.painting.optimizers._inverse_frequencies", flat)
     assert filtered < 0.8 * best_loss(one, 20)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nst.backbones import Backbone
-from nst.perceptual import (
+from nst.painting.backbones import Backbone
+from nst.painting.perceptual import (
     CFSD_LAYER,
     LPIPS_LAYERS,
     MIN_SIDE_PX,
@@ -21,10 +21,10 @@ from nst.perceptual import (
     lpips,
     style_distance,
 )
-from nst.weights import load_state, obtain
+from nst.painting.weights import load_state, obtain
 from tests.helpers import ROOT, noise, pictures, vgg16
 
-HEADS_FILE = ROOT / "nst/data/lpips-vgg16-heads.safetensors"
+HEADS_FILE = ROOT / "nst/painting/data/lpips-vgg16-heads.safetensors"
 
 
 def network() -> Backbone:

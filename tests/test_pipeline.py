@@ -15,15 +15,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from nst import files, memory, metadata, pipeline, storage
-from nst.engine import stylize
+from nst import pipeline, storage
 from nst.errors import ConfigError, ManifestError, StorageError
-from nst.files import Found
 from nst.finish import read_metadata
-from nst.metadata import Record
-from nst.plan import Group, Plan
-from nst.reports import NoListener, RunReport
+from nst.output import metadata
+from nst.output.metadata import Record
+from nst.painting import memory
+from nst.painting.engine import stylize
+from nst.planning.plan import Group, Plan
+from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
+from nst.storage import files
+from nst.storage.files import Found
 from tests.helpers import ROOT, Page, encoded, picture, random_state, row, write_project
 
 
@@ -395,7 +398,7 @@ def test_an_earlier_record_does_not_stand_for_a_picture_that_could_not_be_made_n
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the device fell off")
 
-    monkeypatch.setattr("nst.batch.stylize", broken)
+    monkeypatch.setattr("nst.running.batch.stylize", broken)
     (failed,) = run(manifest, tmp_path / "out").failed
     assert failed.outcome.reason == "group_failed"
     assert "the device fell off" in str(failed.outcome.error)
@@ -431,7 +434,7 @@ def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
 def test_a_picture_whose_header_lies_about_its_size_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nst import images
+    from nst.pictures import images
 
     probe = images.probe_size
 
@@ -486,8 +489,8 @@ def test_a_group_that_does_not_fit_the_device_is_halved_and_goes_on(
             raise torch.OutOfMemoryError("out of memory")
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("nst.batch.stylize", limited)
-    monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
+    monkeypatch.setattr("nst.running.batch.stylize", limited)
+    monkeypatch.setattr("nst.running.batch.runs_items_together", lambda *_: True)
     manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(5)])
     assert run(manifest, tmp_path / "out").num_ok == 5
     assert sizes == [5, 2, 3, 1, 2]
@@ -506,8 +509,8 @@ def test_what_ran_out_of_memory_is_let_go_before_the_next_try(
             raise torch.OutOfMemoryError("out of memory")
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("nst.batch.stylize", limited)
-    monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
+    monkeypatch.setattr("nst.running.batch.stylize", limited)
+    monkeypatch.setattr("nst.running.batch.runs_items_together", lambda *_: True)
     manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(3)])
     assert run(manifest, tmp_path / "out").num_ok == 3
 
@@ -518,7 +521,7 @@ def test_a_picture_that_does_not_fit_alone_fails_alone(
     def never(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr("nst.batch.stylize", never)
+    monkeypatch.setattr("nst.running.batch.stylize", never)
     manifest = write_project(tmp_path / "in", [row(id="one")])
     (failed,) = run(manifest, tmp_path / "out").failed
     assert failed.outcome.reason == "out_of_memory"
@@ -552,8 +555,8 @@ def test_a_batch_is_as_large_as_the_memory_that_is_forecast_for_it(
 
     three = memory.Memory(total=10**12, free=int(3.1 * 48 * 64 * (1850 + 450) / 0.85))
     monkeypatch.setattr(memory, "memory_of", lambda _: three)
-    monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
-    monkeypatch.setattr("nst.batch.stylize", counted)
+    monkeypatch.setattr("nst.running.batch.runs_items_together", lambda *_: True)
+    monkeypatch.setattr("nst.running.batch.stylize", counted)
     rows = [row(id=f"n{i}", seed=i, init="noise") for i in range(7)]
     manifest = write_project(tmp_path / "in", rows)
     assert run(manifest, tmp_path / "out", precision="float32").num_ok == 7
@@ -574,7 +577,7 @@ def test_pictures_are_written_and_recorded_while_later_ones_are_not_yet_made(
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("nst.batch.stylize", stopped)
+        patch.setattr("nst.running.batch.stylize", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(manifest, tmp_path / "out")
     plan = pipeline.make_plan(str(manifest), settings(tmp_path / "out"))
@@ -769,7 +772,7 @@ def test_a_picture_that_diverges_fails_alone(
         calls.append(items)
         return stylize(items, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("nst.batch.stylize", poisoned)
+    monkeypatch.setattr("nst.running.batch.stylize", poisoned)
     manifest = write_project(tmp_path / "in", [row(id="bad"), row("b.png", id="good")])
     (failed,) = run(manifest, tmp_path / "out").failed
     assert (failed.outcome.id, failed.outcome.reason) == ("bad", "diverged")

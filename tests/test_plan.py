@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nst.job import Job, PictureParams, job_key
-from nst.plan import Input, PlannedJob, in_portions, make_groups
+from nst.painting.weights import WeightsFile
+from nst.planning.plan import Input, PlannedJob, in_portions, make_groups
 from nst.profiles import Topology
-from nst.weights import WeightsFile
 from tests.helpers import job
 
 WEIGHTS = {

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from nst.precision import frozen_conv, resolve_precision
+from nst.painting.precision import frozen_conv, resolve_precision
+from nst.painting.winograd import WinogradConv2d
 from nst.settings import Precision
-from nst.winograd import WinogradConv2d
 from tests.helpers import vgg16
 
 CPU = torch.device("cpu")

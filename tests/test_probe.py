@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from nst.errors import ConfigError
-from nst.precision import resolve_precision
-from nst.probe import line_through, probe
+from nst.painting.precision import resolve_precision
+from nst.running.speed import line_through, probe
 
 
 def test_this_machine_is_probed() -> None:

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from nst.errors import NSTError
-from nst.metadata import Outcome, Status
-from nst.output import failure
-from nst.plan import Group, Plan, make_groups
-from nst.progress import RunProgress
+from nst.output.metadata import Outcome, Status
+from nst.output.paths import failure
+from nst.planning.plan import Group, Plan, make_groups
+from nst.running.progress import RunProgress
 from tests.test_plan import WEIGHTS, planned
 
 
@@ -28,7 +28,7 @@ def watch(
     Each group records its pictures after its last step; those whose ids are in `failing` failed.
     """
     clock = [0.0]
-    monkeypatch.setattr("nst.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("nst.running.progress.time.monotonic", lambda: clock[0])
     groups = two_groups()
     with RunProgress() as progress:
         progress.planned(Plan(jobs=(), groups=groups, done=(), failed=()))

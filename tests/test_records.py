@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nst import metadata, records
-from nst.metadata import LayerLoss, Outcome
+from nst.output import metadata, records
+from nst.output.metadata import LayerLoss, Outcome
 from tests.test_metadata import FAILED, OK
 
 

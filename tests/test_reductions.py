@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import reductions
+from nst.painting import reductions
 from tests.helpers import with_threads
 
 # More than there are cores too: how work is shared out depends on their number alone.

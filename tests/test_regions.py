@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import regions
+from nst.painting import regions
 
 
 def random_mask(height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nst import records
+from nst.output import records
 from tests.helpers import PATIENCE_S, encoded, picture, row, started, write_project
 
 # Of each kind of arithmetic one, and enough steps to make grey levels of a last bit.

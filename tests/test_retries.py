@@ -3,7 +3,7 @@ from itertools import islice
 
 import pytest
 
-from nst.retries import Patience, delays, persistently
+from nst.storage.retries import Patience, delays, persistently
 
 
 class Clock:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nst import metrics, perceptual
-from nst.backbones import Backbone, load_backbone
-from nst.colors import as_grey
+from nst.painting import metrics, perceptual
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.colors import as_grey
+from nst.painting.rulers import Rulers, Sources
+from nst.painting.weights import load_lpips_heads, load_state, obtain
 from nst.profiles import PROFILES
-from nst.rulers import Rulers, Sources
-from nst.weights import load_lpips_heads, load_state, obtain
 from tests.helpers import noise, picture_tensor
 
 CPU = torch.device("cpu")

@@ -10,11 +10,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 
-from nst import lease, pipeline, remote, storage
+from nst import pipeline, remote, storage
 from nst.errors import ConfigError, RunEndedError, RunnerError
-from nst.plan import Plan
+from nst.planning.plan import Plan
 from nst.remote import Lookout, Node, Ticket
-from nst.reports import NoListener
+from nst.running import lease
+from nst.running.reports import NoListener
 from nst.settings import RunSettings
 from nst_flows import fan_out, runners
 from nst_flows.runners import Runner

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from nst import audit, batch, lease, pipeline, records, runs, storage
+from nst import audit, pipeline, storage
 from nst.errors import ConfigError, ManifestError, NSTError, RunEndedError, StorageError
-from nst.lease import Lease
-from nst.metadata import Outcome
+from nst.output import records
+from nst.output.metadata import Outcome
+from nst.running import batch, lease, runs
+from nst.running.lease import Lease
 from nst.settings import Precision, RunSettings
 from tests.helpers import row, write_project
 
@@ -63,7 +65,7 @@ def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: 
 
 def on_hardware_for(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     """A machine that `auto` takes this precision on."""
-    monkeypatch.setattr("nst.precision._has_units", lambda _: precision == "bfloat16")
+    monkeypatch.setattr("nst.painting.precision._has_units", lambda _: precision == "bfloat16")
 
 
 def precisions(folder: Path) -> dict[str, str | None]:
@@ -115,7 +117,7 @@ def test_the_precision_is_put_down_before_the_first_picture(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nst.batch.run_group", killed)
+        patch.setattr("nst.running.batch.run_group", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     assert [told["precision"] for told in seen] == ["bfloat16"]
@@ -154,7 +156,7 @@ def test_an_output_of_two_precisions_goes_on_in_that_of_most_and_keeps_all(
     rows = [row(id=f"n{n}", size=48, steps=1, seed=n) for n in range(4)]
     run(tmp_path, rows=rows[:1], precision="float32")
     of_the_last_release(tmp_path)
-    monkeypatch.setattr("nst.runs._made_with", lambda *_: {})
+    monkeypatch.setattr("nst.running.runs._made_with", lambda *_: {})
     run(tmp_path, rows=rows[:3], precision="bfloat16")
     monkeypatch.undo()
     of_the_last_release(tmp_path)
@@ -181,7 +183,7 @@ def test_a_run_with_nothing_to_make_asks_no_device(
     def asked(_: str) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("nst.devices.resolve_devices", asked)
+    monkeypatch.setattr("nst.painting.devices.resolve_devices", asked)
     assert run(tmp_path, rows=[row("no.png", id="one")])["precision"] == "auto"
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from nst import s3, storage
+from nst import storage
 from nst.errors import (
     CorruptTransferError,
     ForbiddenError,
@@ -22,6 +22,7 @@ from nst.errors import (
     StorageError,
     TooLargeError,
 )
+from nst.storage import s3
 from tests import servers
 from tests.faults import (
     HTML,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nst import serve, storage
+from nst import storage
 from nst.errors import ConfigError
+from nst.gallery import serving
 
 FILES = {
     "index.html": b"<!doctype html>",
@@ -40,8 +41,8 @@ def write_files(folder: str) -> str:
 
 
 @contextmanager
-def served(site: serve.Site) -> Iterator[int]:
-    with serve.open_server(site, 0) as server:
+def served(site: serving.Site) -> Iterator[int]:
+    with serving.open_server(site, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -75,7 +76,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     (folder / "out/up").symlink_to(folder)
     (folder / "out2").mkdir()
     (folder / "out2/x.png").write_bytes(b"of another")
-    with served(serve.site_of(output, [output])) as port:
+    with served(serving.site_of(output, [output])) as port:
         yield port
 
 
@@ -172,19 +173,19 @@ def test_localhost_is_this_machine(port: int) -> None:
 
 
 def test_it_listens_on_this_machine_alone(port: int, tmp_path: Path) -> None:
-    site = serve.site_of(str(tmp_path), [str(tmp_path)])
-    with serve.open_server(site, 0) as server:
+    site = serving.site_of(str(tmp_path), [str(tmp_path)])
+    with serving.open_server(site, 0) as server:
         assert server.server_address[0] == "127.0.0.1"
-        assert serve.url_of(server, site) == f"http://127.0.0.1:{server.server_port}/"
+        assert serving.url_of(server, site) == f"http://127.0.0.1:{server.server_port}/"
     with pytest.raises(ConfigError, match=f"--port {port}: expected one that is free"):
-        serve.open_server(site, port)
+        serving.open_server(site, port)
 
 
 def test_of_several_outputs_each_is_served_and_nothing_beside_them(tmp_path: Path) -> None:
     one, other = (write_files(str(tmp_path / name)) for name in ("run one", "two"))
     write_files(str(tmp_path / "private"))
     (tmp_path / "private.txt").write_text("private")
-    site = serve.site_of(f"{one}/compare", [one, other])
+    site = serving.site_of(f"{one}/compare", [one, other])
     storage.write_bytes(f"{one}/compare/index.html", b"compare")
     with served(site) as port:
         response, _ = ask(port, "/")
@@ -200,13 +201,13 @@ def test_of_several_outputs_each_is_served_and_nothing_beside_them(tmp_path: Pat
 def test_a_bucket_is_served_as_a_folder_is(bucket: str) -> None:
     output = write_files(f"{bucket}/deep/out")
     storage.write_bytes(f"{bucket}/deep/secret.txt", b"secret")
-    with served(serve.site_of(output, [output])) as port:
+    with served(serving.site_of(output, [output])) as port:
         for path, kind in TYPES.items():
             response, _ = ask(port, f"/{path}")
             assert (response.status, response.getheader("Content-Type")) == (200, kind)
         for path in ("/../secret.txt", "/none.png", "/images/"):
             assert ask(port, path)[0].status == 404
-    with served(serve.site_of(f"{bucket}/deep/both", [output])) as port:
+    with served(serving.site_of(f"{bucket}/deep/both", [output])) as port:
         assert ask(port, "/out/inputs/x.jpg")[1] == b"jpg"
         assert ask(port, "/secret.txt")[0].status == 404
 
@@ -216,7 +217,7 @@ def test_a_bucket_is_served_as_a_folder_is(bucket: str) -> None:
 )
 def test_places_without_a_folder_of_all_are_refused(places: list[str]) -> None:
     with pytest.raises(ConfigError):
-        serve.site_of(places[0], places)
+        serving.site_of(places[0], places)
 
 
 def test_a_store_that_fails_is_no_missing_file(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

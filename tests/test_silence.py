@@ -1,4 +1,4 @@
-from nst.silence import Silence
+from nst.running.silence import Silence
 
 
 def test_seconds_count_from_when_something_was_heard() -> None:

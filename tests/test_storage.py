@@ -7,7 +7,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from nst import s3, storage
+from nst import storage
 from nst.errors import (
     ConfigError,
     CorruptTransferError,
@@ -16,7 +16,8 @@ from nst.errors import (
     StorageError,
     TooLargeError,
 )
-from nst.retries import Patience
+from nst.storage import s3
+from nst.storage.retries import Patience
 
 
 @pytest.fixture(params=["local", "s3", "other"])

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from nst import pipeline, records, runs
+from nst import pipeline
 from nst.errors import ConfigError, NSTError, WorkerError
-from nst.metadata import Outcome
-from nst.plan import Group, Plan, failure_of
-from nst.precision import resolve_precision
-from nst.reports import NoListener, RunReport
+from nst.output import records
+from nst.output.metadata import Outcome
+from nst.painting.precision import resolve_precision
+from nst.planning.plan import Group, Plan, failure_of
+from nst.running import runs
+from nst.running.reports import NoListener, RunReport
+from nst.running.silence import Silence
+from nst.running.supervisor import Supervisor
 from nst.settings import RunSettings
-from nst.silence import Silence
-from nst.supervisor import Supervisor
 from tests import poison
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
 
@@ -104,7 +106,7 @@ def test_time_in_which_the_run_itself_slept_is_no_silence(
 
     assert run(tmp_path / "warm", [0], supervisor).num_ok == 1
     silence = Silence
-    monkeypatch.setattr("nst.supervisor.Silence", lambda s: silence(s, lambda: now[0]))
+    monkeypatch.setattr("nst.running.supervisor.Silence", lambda s: silence(s, lambda: now[0]))
     monkeypatch.setattr(Connection, "poll", closed_lid)
     assert run(tmp_path, [0, 1], supervisor, timeout_s=SILENCE_S).num_ok == 2
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nst import tables
-from nst.tables import CodedColumns, Column, Held
+from nst.storage import tables
+from nst.storage.tables import CodedColumns, Column, Held
 
 
 def parquet(values: dict[str, Any], **options: Any) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst.texts import (
+from nst.gallery.texts import (
     chip_text,
     natural_key,
     number_text,

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from nst import images, metadata, output, pipeline, storage, thumbnails
+from nst import output, pipeline, storage
 from nst.errors import StorageError
 from nst.finish import read_metadata
-from nst.images import Picture, Thumbnails
-from nst.metadata import Outcome, Record
+from nst.output import metadata, thumbnails
+from nst.output.metadata import Outcome, Record
+from nst.pictures import images
+from nst.pictures.images import Picture, Thumbnails
 from nst.settings import ImageFormat, RunSettings
 from tests.helpers import job, picture_tensor, row, write_project
 

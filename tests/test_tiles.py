@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nst.backbones import Backbone
-from nst.objective import Objective
+from nst.painting.backbones import Backbone
+from nst.painting.objective import Objective
+from nst.painting.targets import LOSS_NAMES, Item
+from nst.painting.tiles import cut
 from nst.profiles import PROFILES
-from nst.targets import LOSS_NAMES, Item
-from nst.tiles import cut
 from tests.helpers import item, mask_tensor, picture_tensor, vgg16
 
 pytestmark = pytest.mark.usefixtures("two_threads")

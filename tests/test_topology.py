@@ -10,13 +10,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nst import topology, weights
-from nst.backbones import IMAGENET_MEAN, IMAGENET_STD
 from nst.errors import ConfigError, WeightsError
-from nst.prepare import usable_weights
+from nst.painting import topology, weights
+from nst.painting.backbones import IMAGENET_MEAN, IMAGENET_STD
+from nst.painting.topology import check_topology, fit_of
+from nst.painting.weights import WeightsFile
+from nst.planning.prepare import usable_weights
 from nst.profiles import TOPOLOGIES, Topology
-from nst.topology import check_topology, fit_of
-from nst.weights import WeightsFile
 from tests.helpers import random_state, with_random_norms
 from tests.plain_resnet import measured_norms, plain_resnet50, sample_photos
 

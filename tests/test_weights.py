@@ -12,9 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from nst import weights
-from nst.backbones import load_backbone
 from nst.errors import WeightsError
+from nst.painting import weights
+from nst.painting.backbones import load_backbone
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from tests.forged import harmful_weights
 from tests.helpers import random_state

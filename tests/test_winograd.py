@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nst.winograd import WinogradConv2d, suits
+from nst.painting.winograd import WinogradConv2d, suits
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from nst import worker
-from nst.plan import Group
-from nst.worker import ADVANCED_EVERY_S, Advanced
+from nst.planning.plan import Group
+from nst.running import worker
+from nst.running.worker import ADVANCED_EVERY_S, Advanced
 
 GROUP = cast(Group, None)
 

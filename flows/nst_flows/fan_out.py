@@ -35,10 +35,10 @@ from nst.errors import (
     TooManyFailedError,
     ends_the_run,
 )
-from nst.lease import Lease
 from nst.pipeline import FailedRows, Painter, Portion
-from nst.plan import Plan
+from nst.planning import Plan
 from nst.remote import Lookout, Made, Ticket
+from nst.running import Lease
 from nst.settings import Precision, RunnerName, RunSettings
 from nst_flows import summary
 from nst_flows.runners import Runner, elsewhere, of_the_flow, threads

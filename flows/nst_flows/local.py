@@ -15,7 +15,7 @@ from prefect.settings import (
 
 from nst.errors import ConfigError
 from nst.manifest import parse_overrides
-from nst.reports import Listener, RunReport
+from nst.running import Listener, RunReport
 from nst.settings import RunnerName, RunSettings
 from nst_flows.parameters import overrides_of
 from nst_flows.stylize import TOO_MANY_FAILED, stylize_manifest

@@ -5,8 +5,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model
 
-from nst.job import PARAM_FIELDS, PARAMS_ADAPTER
-from nst.reference import range_text
+from nst.job import PARAM_FIELDS, PARAMS_ADAPTER, range_text
 from nst.settings import DEVICE_PATTERN, FAIL_OVER_PATTERN
 
 Reference = Annotated[str, Field(min_length=1)]

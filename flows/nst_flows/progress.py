@@ -9,10 +9,9 @@ from uuid import UUID
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from nst.metadata import Outcome
-from nst.plan import Group, Plan
-from nst.progress import Tally
-from nst.reports import Listener
+from nst.output import Outcome
+from nst.planning import Group, Plan
+from nst.running import Listener, Tally
 
 # Of a run of hours nobody looks every few seconds.
 _EVERY_S = 5.0

@@ -16,9 +16,9 @@ from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
-from nst import pipeline, runs
-from nst.access import is_pattern
-from nst.reports import RunReport
+from nst import pipeline
+from nst.manifest import is_pattern
+from nst.running import RunReport, runs
 from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of

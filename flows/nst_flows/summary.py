@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nst import output
-from nst.plan import Group, Plan
-from nst.reports import PortionReport, RunReport
+from nst.planning import Group, Plan
+from nst.running import PortionReport, RunReport
 
 MAX_FAILED_ROWS = 200
 _MAX_KEY_WORDS = 40

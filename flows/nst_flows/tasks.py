@@ -13,10 +13,9 @@ from prefect.tasks import Task
 from nst import pipeline, remote
 from nst.errors import NSTError, RunEndedError, ends_the_run
 from nst.pipeline import Portion
-from nst.plan import Plan
-from nst.prepare import Rows
+from nst.planning import Plan, Rows
 from nst.remote import Made, Ticket
-from nst.reports import RunReport
+from nst.running import RunReport
 from nst.settings import RunSettings
 from nst_flows import summary
 from nst_flows.watching import here

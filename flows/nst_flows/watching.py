@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from nst.pipeline import Painter
-from nst.reports import Listener, NoListener
+from nst.running import Listener, NoListener
 
 _Told = TypeVar("_Told", bound=Listener)
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst import metadata, output, pipeline
+from nst import output, pipeline
 from nst.job import PictureParams
-from nst.metadata import CurvePoint, LayerLoss, Outcome, Record
+from nst.output import metadata
+from nst.output.metadata import CurvePoint, LayerLoss, Outcome, Record
 from tests.helpers import encoded, picture
 
 BACKBONES = ("vgg16", "vgg19", "resnet50")

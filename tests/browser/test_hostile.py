@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from nst.texts import shown_text
+from nst.gallery.texts import shown_text
 from tests.browser import hostile, samples
 from tests.browser.pages import Pages, updates, wait_ready
 

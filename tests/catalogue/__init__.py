@@ -18,9 +18,9 @@ from typing import Literal
 import pytest
 from typer.testing import CliRunner
 
-from nst import metadata
 from nst.cli import app
-from nst.metadata import Record
+from nst.output import metadata
+from nst.output.metadata import Record
 from tests.helpers import csv_bytes, row, write_project
 
 Letter = Literal["R", "A", "OK", "S"]

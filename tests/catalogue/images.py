@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from nst import formats, images, storage
-from nst.files import Found
+from nst import storage
+from nst.pictures import formats, images
+from nst.storage.files import Found
 from tests import forged
 from tests.catalogue import Bench, Case, Letter, Seen, bad
 from tests.helpers import encoded, picture

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 from typer.testing import CliRunner
 
-from nst import manifest, pipeline, rows
-from nst.access import Access
+from nst import manifest, pipeline
 from nst.cli import app
+from nst.manifest import rows
+from nst.manifest.access import Access
 from nst.settings import RunSettings
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
 from tests.helpers import csv_bytes

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from nst import lease, pipeline
+from nst import pipeline
+from nst.running import lease
+from nst.running.supervisor import Supervisor
 from nst.settings import RunSettings
-from nst.supervisor import Supervisor
 from tests import poison
 from tests.catalogue import Bench, Case, Letter, bad, good
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, csv_bytes, row, started, write_project

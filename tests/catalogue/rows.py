@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from nst import metadata
+from nst.output import metadata
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
 from tests.galleries import files_in, read_gallery
 from tests.helpers import ROOT, Page, csv_bytes, picture_bytes, write_project

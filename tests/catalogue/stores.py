@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from nst import metadata, s3, storage
+from nst import storage
+from nst.output import metadata
+from nst.storage import s3
 from tests import servers
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
 from tests.faults import (

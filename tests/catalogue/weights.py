@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nst import weights
-from nst.engine import Stylized, stylize
-from nst.targets import Item
+from nst.painting import weights
+from nst.painting.engine import Stylized, stylize
+from nst.painting.targets import Item
 from tests.catalogue import Bench, Case, Letter, Seen, bad
 from tests.forged import harmful_weights
 
@@ -169,8 +169,8 @@ def _full_gpu(bench: Bench) -> Letter:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return stylize(items, *arguments, **options)
 
-    bench.monkeypatch.setattr("nst.batch.stylize", full)
-    bench.monkeypatch.setattr("nst.batch.runs_items_together", lambda *_: True)
+    bench.monkeypatch.setattr("nst.running.batch.stylize", full)
+    bench.monkeypatch.setattr("nst.running.batch.runs_items_together", lambda *_: True)
     seen = bench.run([bad(seed=7), bad(id="next", content="b.png")])
     assert seen.reason() == "out_of_memory"
     (after,) = (r.outcome for r in seen.records if r.outcome.id == "next")

@@ -60,7 +60,7 @@ export default [
     },
   },
   {
-    files: ["nst/assets/**/*.js"],
+    files: ["nst/gallery/assets/**/*.js"],
     languageOptions: {
       ecmaVersion: 2023,
       sourceType: "script",

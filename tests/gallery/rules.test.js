@@ -55,7 +55,7 @@ const ALLOWED = [
 ];
 
 /** @param {string} body @param {string} [file] */
-async function complaints(body, file = "nst/assets/sample.js") {
+async function complaints(body, file = "nst/gallery/assets/sample.js") {
   const code = `(function () {\n"use strict";\n${body}\n})();\n`;
   const results = await linter.lintText(code, { filePath: `${ROOT}/${file}` });
   return results.flatMap((result) => result.messages.map((message) => message.message));

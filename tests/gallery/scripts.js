@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { runInThisContext } from "node:vm";
 
-const ASSETS = new URL("../../nst/assets/", import.meta.url);
+const ASSETS = new URL("../../nst/gallery/assets/", import.meta.url);
 
 /**
  * NST, once the scripts of these names have run, in this order.

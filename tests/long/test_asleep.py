@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nst import finish, lease
+from nst import finish
+from nst.running import lease
 from tests.helpers import PATIENCE_S, SILENCE_S, row, started, write_project
 from tests.test_supervisor import children, wait_for_pictures
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nst import audit, metadata, pipeline, s3, storage
+from nst import audit, pipeline, storage
 from nst.errors import StorageError
-from nst.reports import RunReport
+from nst.output import metadata
+from nst.running.reports import RunReport
 from nst.settings import RunSettings
+from nst.storage import s3
 from tests import servers
 from tests.faults import CutUpload, Fault, FaultProxy, Reset, Status, first, forever, share
 from tests.helpers import csv_bytes, row, write_project

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nst import pipeline, records
+from nst import pipeline
+from nst.output import records
 from nst.settings import RunSettings
 from tests.helpers import ROOT, csv_bytes, picture_bytes, row
 from tests.test_supervisor import children

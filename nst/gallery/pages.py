@@ -1,0 +1,424 @@
+"""Items -> the pages of a gallery: what is read before any script runs, and where none does."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import minify
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from nst import output
+from nst.gallery import codec
+from nst.gallery.facets import Facet, Items, Source, Value
+from nst.gallery.fields import Field
+from nst.gallery.pivot import Matrix, cells_of, lines_of
+from nst.gallery.texts import chip_text, number_text, readable, shown_text, told_apart
+
+_CSS = ("gallery.css",)
+_LARGE_CSS = ("large.css",)
+_GRID = (
+    "codec.js",
+    "store.js",
+    "format.js",
+    "query.js",
+    "pivot.js",
+    "link.js",
+    "dom.js",
+    "cells.js",
+    "grid.js",
+    "toolbar.js",
+    "app.js",
+)
+_LARGE = (
+    "facts.js",
+    "curve.js",
+    "zoom.js",
+    "picture.js",
+    "bar.js",
+    "modes.js",
+    "scene.js",
+    "stage.js",
+    "large.js",
+    "export.js",
+    "help.js",
+)
+
+_TITLE = "Style transfers"
+_NUM_FIRST_LINES = 4
+_MAX_INDEX_BYTES = 10_240
+_MAX_FIRST_COLUMNS = 8
+_PAGE_LINES = 100
+_BUFFERED = 1000
+_NONE = "none"
+_CHIPS = {"style_loss": "style", "content_loss": "content", "lpips": "LPIPS"}
+_APART_ROLES = ("input", "backbone", "run", "label", "setting")
+_THUMB_PX = 256
+_LARGE_THUMB_PX = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumb:
+    """An input as a page shows it; `src` is None where no preview of it was made."""
+
+    name: str
+    title: str
+    src: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """A measurement under a picture. `is_best` where no other of its line is lower."""
+
+    title: str
+    text: str
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One picture, or why there is none. `href` and `src` are URLs from where the page lies.
+
+    `apart` tells it from others of its row that are in the same column.
+    """
+
+    index: int
+    id: str
+    href: str | None
+    src: str | None
+    srcset: str | None
+    width: int | None
+    height: int | None
+    alt: str
+    apart: str | None
+    chips: tuple[Chip, ...]
+    reason: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the matrix: the inputs, what else its row is told by, and a cell for each column."""
+
+    number: int
+    is_first: bool
+    content: Thumb
+    style: Thumb
+    facts: tuple[tuple[str, str], ...]
+    cells: tuple[Cell | None, ...]
+
+
+def is_failed(items: Items) -> NDArray[np.bool_]:
+    """Which of the items failed."""
+    status = items.facets["status"]
+    failed = np.array([value == "failed" for value in (*status.values, None)])
+    return failed[status.codes]
+
+
+def run_names(sources: Sequence[Source]) -> list[str]:
+    """The names of the runs as pages show them."""
+    return told_apart(shown_text(source.name) for source in sources)
+
+
+def assets_of_pages() -> dict[str, tuple[str, bytes]]:
+    """The style sheet and the scripts of the page, each of one file."""
+
+    def text_of(kind: str, names: Iterable[str]) -> bytes:
+        texts = [
+            (files("nst.gallery") / "assets" / name).read_text(encoding="utf-8") for name in names
+        ]
+        return _shrunk(kind, "\n".join(texts))
+
+    made = {
+        "css": ("gallery", "css", text_of("text/css", _CSS)),
+        "js": ("gallery", "js", text_of("application/javascript", _GRID)),
+        "large": ("large", "js", text_of("application/javascript", _LARGE)),
+        "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
+    }
+    return {
+        kind: (f"assets/{name}.{codec.hash8(data)}.{suffix}", data)
+        for kind, (name, suffix, data) in made.items()
+    }
+
+
+def _shrunk(kind: str, text: str) -> bytes:
+    made: str = minify.string(kind, text)
+    return made.encode()
+
+
+class Pages:
+    """The pages of one gallery, which differ in the lines that they have."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        items: Items,
+        matrix: Matrix,
+        spine: str,
+        assets: Mapping[str, str],
+    ) -> None:
+        self._sources = sources
+        self._items = items
+        self._matrix = matrix
+        self._links = {**assets, "spine": spine}
+        self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
+        column = items.facets[matrix.column].field
+        self._columns = [_column_text(column, value) for value in matrix.columns]
+        self._environment = Environment(
+            loader=PackageLoader("nst.gallery"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    @property
+    def num_pages(self) -> int:
+        return -(-self._matrix.num_lines // _PAGE_LINES)
+
+    def first(self, *, num_static: int) -> bytes:
+        """`index.html`, with as many of its first lines as keep it small."""
+        places = [
+            place for place, _ in zip(lines_of(self._matrix), range(_NUM_FIRST_LINES), strict=False)
+        ]
+        lines = [
+            self._line(number, *place, root="", num_columns=_MAX_FIRST_COLUMNS)
+            for number, place in enumerate(places)
+        ]
+        while True:
+            page = self._rendered(
+                "gallery.html.j2",
+                root="",
+                lines=lines,
+                columns=self._columns[:_MAX_FIRST_COLUMNS],
+                num_static=num_static,
+            )
+            if len(page) <= _MAX_INDEX_BYTES or len(lines) <= 1:
+                return page
+            lines.pop()
+
+    def static_pages(self) -> Iterator[tuple[str, bytes]]:
+        """`pages/1.html` and so on, with every line and every column."""
+        places = list(lines_of(self._matrix))
+        for page in range(self.num_pages):
+            first = page * _PAGE_LINES
+            lines = [
+                self._line(number, *place, root="../", num_columns=len(self._columns))
+                for number, place in enumerate(places[first : first + _PAGE_LINES], first)
+            ]
+            data = self._rendered(
+                "page.html.j2",
+                root="../",
+                lines=lines,
+                columns=self._columns,
+                num_static=self.num_pages,
+                page=page + 1,
+                num_pages=self.num_pages,
+            )
+            yield f"pages/{page + 1}.html", data
+
+    def _rendered(self, template: str, *, root: str, lines: list[Line], **values: Any) -> bytes:
+        items, matrix = self._items, self._matrix
+        num_failed = int(np.count_nonzero(is_failed(items)))
+        title = items.facets[matrix.column].field.title
+        stream = self._environment.get_template(template).stream(
+            title=_TITLE,
+            num_items=len(items),
+            num_ok=len(items) - num_failed,
+            num_failed=num_failed,
+            num_lines=matrix.num_lines,
+            num_rows=len(matrix.row_patterns),
+            num_unmatched=matrix.num_unmatched,
+            run_names=self._run_names,
+            run_diff=self._run_diff(),
+            root=root,
+            column_title=title,
+            column_fields=title,
+            row_titles=[items.facets[name].field.title for name in matrix.row],
+            num_columns=len(self._columns),
+            lines=lines,
+            first_line=lines[0].number if lines else 0,
+            metadata=[
+                (name or output.METADATA, root + source.base + output.METADATA)
+                for name, source in zip(self._run_names or ("",), self._sources, strict=True)
+            ],
+            **{name: root + path for name, path in self._links.items()},
+            **values,
+        )
+        # Else every word of it is a string of its own for a moment, at four times the page's size.
+        stream.enable_buffering(_BUFFERED)
+        return _shrunk("text/html", "".join(stream))
+
+    def _run_diff(self) -> list[tuple[str, str]]:
+        """What each run has throughout and another has otherwise: the field, and each run's."""
+        return [
+            (
+                self._items.facets[name].field.title,
+                ", ".join(
+                    f"{run} {_text(value)}"
+                    for run, value in zip(self._run_names, values, strict=True)
+                ),
+            )
+            for name, values in self._matrix.run_diff.items()
+        ]
+
+    def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
+        matrix, items = self._matrix, self._items
+        first = int(matrix.starts[row])
+        cells = cells_of(matrix, row, within)
+        best = _best(items, [cell for cell in cells if cell is not None])
+        apart = self._apart(row)
+        return Line(
+            number=number,
+            is_first=within == 0,
+            content=self._thumb("content", row, root),
+            style=self._thumb("style", row, root),
+            facts=tuple(
+                (items.facets[name].field.title, _text(items.facets[name].at(first)))
+                for name in matrix.row[2:]
+            ),
+            cells=tuple(
+                self._cell(cell, best, apart, root) if cell is not None else None
+                for cell in cells[:num_columns]
+            ),
+        )
+
+    def _thumb(self, kind: str, row: int, root: str) -> Thumb:
+        """An input by what any item of its row knows of it."""
+        items, matrix = self._items, self._matrix
+        members = range(int(matrix.starts[row]), int(matrix.starts[row + 1]))
+        title = _text(items.facets[kind].at(members[0]))
+        found = (
+            (item, stem)
+            for item in members
+            if (stem := items.places[f"{kind}_preview"].at(item)) is not None
+        )
+        src = None
+        for item, stem in found:
+            end = "-256.webp" if items.has_small_previews else ".jpg"
+            src = f"{self._base(item, root)}{str(stem).split()[0]}{end}"
+            break
+        return Thumb(name=readable(title), title=title, src=src)
+
+    def _base(self, item: int, root: str) -> str:
+        return root + self._sources[int(self._items.run[item])].base
+
+    def _apart(self, row: int) -> list[Facet]:
+        """The fields in which pictures of a row differ that share a column."""
+        matrix = self._matrix
+        if matrix.heights[matrix.row_patterns[row]] == 1:
+            return []
+        members = slice(int(matrix.starts[row]), int(matrix.starts[row + 1]))
+        return [
+            facet
+            for name, facet in self._items.facets.items()
+            if facet.field.role in _APART_ROLES
+            and name not in (*matrix.row, matrix.column)
+            and len(set(facet.codes[members].tolist())) > 1
+        ]
+
+    def _cell(
+        self, item: int, best: Mapping[str, Value], apart: Sequence[Facet], root: str
+    ) -> Cell:
+        items = self._items
+        known = {**items.facets, "picture": items.places["picture"]}
+        facts = {name: facet.at(item) for name, facet in known.items()}
+        picture, stem = facts["picture"], items.places["thumb"].at(item)
+        base = self._base(item, root)
+        width, height = int(items.width[item]) or None, int(items.height[item]) or None
+        href = f"{base}{picture}" if picture is not None else None
+        thumb = f"{base}{stem}" if stem is not None and picture is not None else None
+        return Cell(
+            index=item,
+            id=_text(facts["id"]),
+            href=href,
+            src=f"{thumb}-256.webp" if thumb else href,
+            srcset=_srcset(thumb, width, height) if thumb and width and height else None,
+            width=width,
+            height=height,
+            alt=self._alt(facts),
+            apart=", ".join(_apart_text(facet, item) for facet in apart) or None,
+            chips=tuple(
+                Chip(title=title, text=chip_text(value), is_best=best.get(name) == value)
+                for name, title in _CHIPS.items()
+                if isinstance(value := facts.get(name), int | float)
+            ),
+            reason=_reason(facts),
+            error=_text(facts["error"]) if facts["error"] is not None else None,
+        )
+
+    def _alt(self, facts: Mapping[str, Value | None]) -> str:
+        content, style = (readable(_text(facts[name])) for name in ("content", "style"))
+        column = self._items.facets[self._matrix.column].field
+        alt = f"{content} in the style of {style}, {_text(facts['backbone'])}"
+        if column.role == "backbone":
+            return alt
+        return f"{alt}, {column.title} {_text(facts[column.name])}"
+
+
+def _column_text(field: Field, value: Value | None) -> str:
+    if value is None:
+        return f"no {field.title}"
+    match field.role:
+        case "input":
+            return readable(_text(value))
+        case "backbone" | "run":
+            return _text(value)
+        case _:
+            return f"{field.title} {chip_text(value) if isinstance(value, float) else _text(value)}"
+
+
+def _apart_text(facet: Facet, item: int) -> str:
+    value = facet.at(item)
+    if value is None:
+        return f"{facet.field.title}: {_NONE}"
+    match facet.field.role:
+        case "input":
+            return readable(_text(value))
+        case "backbone" | "run":
+            return _text(value)
+        case _:
+            text = chip_text(value) if isinstance(value, int | float) else _text(value)
+            return f"{facet.field.title}: {text}"
+
+
+def _reason(facts: Mapping[str, Value | None]) -> str | None:
+    """Why there is no picture, or None."""
+    if facts["status"] == "failed":
+        return str(facts["reason"] or "failed").replace("_", " ")
+    return None if facts["picture"] is not None else "no picture"
+
+
+def _best(items: Items, cells: Sequence[int]) -> dict[str, Value]:
+    """The lowest of each measurement that the cells do not all share."""
+    found = {}
+    for name in _CHIPS:
+        values = [value for cell in cells if (value := items.facets[name].at(cell)) is not None]
+        if len(set(values)) > 1:
+            found[name] = min(values)
+    return found
+
+
+def _srcset(thumb: str, width: int, height: int) -> str:
+    """The thumbnails with the width that each really has."""
+
+    def scaled(edge_px: int) -> int:
+        longest = max(width, height)
+        return width if longest <= edge_px else max(1, round(width * edge_px / longest))
+
+    small = f"{thumb}-256.webp {scaled(_THUMB_PX)}w"
+    if max(width, height) <= _THUMB_PX:
+        return small
+    return f"{small}, {thumb}-512.webp {scaled(_LARGE_THUMB_PX)}w"
+
+
+def _text(value: Value | None) -> str:
+    match value:
+        case None:
+            return _NONE
+        case str():
+            return value
+        case _:
+            return number_text(value)

@@ -1,0 +1,185 @@
+"""Items -> the view that a gallery opens with: rows of inputs and settings, columns of one field."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst.gallery.facets import Facet, Items, Value
+from nst.gallery.fields import Role
+from nst.profiles import PROFILES
+
+Order = NDArray[np.int64]
+
+# What may make up the columns, the first of them that varies.
+_COLUMN_ROLES: tuple[Role, ...] = ("run", "backbone", "setting", "label")
+# Not labels: one that goes with the column would leave a row for each picture.
+_ROW_ROLES: tuple[Role, ...] = ("input", "backbone", "setting")
+_ALWAYS_IN_ROWS = ("content", "style")
+# What two runs are compared by. Where its inputs lie and how a run went is each picture's own.
+_RUN_ROLES: tuple[Role, ...] = ("input", "backbone", "label", "setting", "provenance")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Which items stand where, of n items in m rows.
+
+    `order` [n] are the items as they are shown: row by row, within a row by column, then in the
+    order of the manifest; `column_of` [n] is the column of each of them, and row i is those from
+    `starts[i]` to `starts[i + 1]`. `columns` are the values of the field `column`, None for items
+    that have none. `patterns` are the sequences of columns that rows have, `row_patterns` [m] which
+    of them each has, and `heights` how many lines each of them takes.
+    """
+
+    row: tuple[str, ...]
+    column: str
+    columns: tuple[Value | None, ...]
+    order: Order
+    column_of: Order
+    starts: Order
+    patterns: tuple[tuple[int, ...], ...]
+    row_patterns: Order
+    heights: Order
+    run_diff: Mapping[str, tuple[Value | None, ...]]
+    num_unmatched: int
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def num_lines(self) -> int:
+        return int(self.heights[self.row_patterns].sum())
+
+
+def arrange(items: Items, *, num_runs: int = 1) -> Matrix:
+    """The matrix of the default axes."""
+    by_run = _constant_in_runs(items, num_runs) if num_runs > 1 else {}
+    column = _default_column(items.facets)
+    row = _default_row(items.facets, column, by_run)
+    columns, column_of = _columns(items.facets[column])
+    row_of = _rows([items.facets[name] for name in row], len(items))
+    # Stable, so that what is in one row and column stays in the order of the manifest.
+    order = np.lexsort((column_of, row_of))
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(row_of[order])) + 1, [len(items)]])
+    starts = np.unique(starts)
+    patterns, row_patterns = _patterns(column_of[order], starts)
+    return Matrix(
+        row=row,
+        column=column,
+        columns=columns,
+        order=order,
+        column_of=column_of[order],
+        starts=starts,
+        patterns=patterns,
+        row_patterns=row_patterns,
+        heights=np.array([_height(pattern) for pattern in patterns], np.int64),
+        run_diff={
+            name: values for name, values in by_run.items() if len(set(map(repr, values))) > 1
+        },
+        num_unmatched=_num_unmatched(items, row_of, num_runs) if num_runs > 1 else 0,
+    )
+
+
+def lines_of(matrix: Matrix) -> Iterator[tuple[int, int]]:
+    """The row and the number within it of each line."""
+    for row, pattern in enumerate(matrix.row_patterns.tolist()):
+        for number in range(int(matrix.heights[pattern])):
+            yield row, number
+
+
+def cells_of(matrix: Matrix, row: int, number: int) -> list[int | None]:
+    """For each column, which item stands in line `number` of a row, by its place in the order."""
+    cells: list[int | None] = [None] * len(matrix.columns)
+    seen = [0] * len(matrix.columns)
+    start = int(matrix.starts[row])
+    for place, column in enumerate(matrix.patterns[int(matrix.row_patterns[row])]):
+        if seen[column] == number:
+            cells[column] = start + place
+        seen[column] += 1
+    return cells
+
+
+def _constant_in_runs(items: Items, num_runs: int) -> dict[str, tuple[Value | None, ...]]:
+    """What each run has throughout, for the fields of which that can be said of every run."""
+    members = [np.flatnonzero(items.run == run) for run in range(num_runs)]
+    found = {}
+    for name, facet in items.facets.items():
+        if facet.field.role not in _RUN_ROLES or name in _ALWAYS_IN_ROWS:
+            continue
+        codes = [facet.codes[each] for each in members]
+        if all(len(each) == 0 or np.all(each == each[0]) for each in codes):
+            found[name] = tuple(facet.at(int(each[0])) if len(each) else None for each in members)
+    return found
+
+
+def _default_column(facets: Mapping[str, Facet]) -> str:
+    for role in _COLUMN_ROLES:
+        for name, facet in facets.items():
+            if facet.field.role == role and facet.varies:
+                return name
+    return "backbone"
+
+
+def _default_row(
+    facets: Mapping[str, Facet], column: str, by_run: Mapping[str, object]
+) -> tuple[str, ...]:
+    others = (
+        name
+        for role in _ROW_ROLES
+        for name, facet in facets.items()
+        if facet.field.role == role and facet.varies
+        if name not in (*_ALWAYS_IN_ROWS, column) and name not in by_run
+    )
+    return (*_ALWAYS_IN_ROWS, *others)
+
+
+def _columns(facet: Facet) -> tuple[tuple[Value | None, ...], Order]:
+    """The values of the columns, in order, and the column of each item."""
+    values: list[Value | None] = list(facet.values)
+    order = list(range(len(values)))
+    if facet.field.role == "backbone":
+        known = list(PROFILES)
+        order.sort(
+            key=lambda i: known.index(str(values[i])) if values[i] in PROFILES else len(known)
+        )
+    if facet.num_missing:
+        values.append(None)
+        order.append(len(order))
+    place = np.zeros(len(values), np.int64)
+    place[order] = np.arange(len(order))
+    return tuple(values[i] for i in order), place[facet.codes] if values else np.zeros(0, np.int64)
+
+
+def _rows(facets: Sequence[Facet], num_items: int) -> Order:
+    """The row of each item, numbered in the order in which items first name them."""
+    keys = np.zeros(num_items, np.int64)
+    for facet in facets:
+        keys = keys * (len(facet.values) + 1) + facet.codes
+        # Dense again after each, so that they stay below the square of the number of items.
+        keys = np.unique(keys, return_inverse=True)[1]
+    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    ranks = np.empty(len(firsts), np.int64)
+    ranks[np.argsort(firsts)] = np.arange(len(firsts))
+    rows: Order = ranks[inverse]
+    return rows
+
+
+def _patterns(column_of: Order, starts: Order) -> tuple[tuple[tuple[int, ...], ...], Order]:
+    data = column_of.astype(np.uint32).tobytes()
+    place: dict[bytes, int] = {}
+    bounds = (starts * 4).tolist()
+    which = [place.setdefault(data[start:stop], len(place)) for start, stop in pairwise(bounds)]
+    patterns = tuple(tuple(np.frombuffer(each, np.uint32).tolist()) for each in place)
+    return patterns, np.array(which, np.int64)
+
+
+def _height(pattern: Sequence[int]) -> int:
+    return int(np.bincount(pattern).max())
+
+
+def _num_unmatched(items: Items, row_of: Order, num_runs: int) -> int:
+    pairs = np.unique(row_of * num_runs + items.run) // num_runs
+    return int(np.count_nonzero(np.bincount(pairs) < num_runs))

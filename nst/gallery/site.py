@@ -1,0 +1,364 @@
+"""Metadata of runs -> the files of a static gallery, one by one: data, assets, pages, the page.
+
+All texts are in memory before the first file is made, and looked through for credentials, so that
+a gallery is refused whole. Loss curves, most of the metadata, are read as they are written.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from itertools import pairwise
+from typing import IO, Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from nst import __version__, output
+from nst.errors import ConfigError, CredentialError
+from nst.gallery import codec
+from nst.gallery.facets import DETAIL_ITEMS, Facet, Items, Source, read_items, rounded
+from nst.gallery.fields import ALWAYS
+from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
+from nst.gallery.pivot import Matrix, arrange
+from nst.gallery.texts import visible
+from nst.redaction import secret_in
+from nst.storage import Coded, Nested, tables
+
+RECEIPT = "data/build.json"
+FOLDERS = ("data", "assets", "pages")
+
+# Beyond this many pictures, pages for readers without scripts are made only if asked for.
+_MAX_STATIC_ITEMS = 2000
+
+_TEXTS_AT_ONCE = 10_000
+
+_OWN = re.compile(
+    r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+)\.[0-9a-f]{8}\.js)"
+    r"|assets/((gallery|large)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
+    r"|pages/\d+\.html"
+)
+
+
+def build(
+    sources: Sequence[Source], *, static_pages: bool | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """The files of the gallery of these runs by their paths in it, `index.html` the last of them.
+
+    The same runs give the same files. Raises, before the first of them, ConfigError for bytes that
+    are no metadata and CredentialError for a text that holds a credential.
+    """
+    found = read_items(sources)
+    matrix = arrange(found, num_runs=len(sources))
+    items = found.in_order(matrix.order)
+    # Of a million items it is a fifth of a gigabyte.
+    del found
+    _refuse_secrets(sources, items)
+    named: dict[str, str] = {}
+
+    def data_file(key: str, content: Mapping[str, Any]) -> tuple[str, bytes]:
+        data = codec.encoded(key, content)
+        path = named[key] = codec.path_of(key, data)
+        return path, data
+
+    shown = [facet for facet in items.facets.values() if _is_shown(facet)]
+    for number, content in enumerate(_chunks(items, shown)):
+        yield data_file(f"rows-{number:04d}", content)
+    for number, content in enumerate(_details(sources)):
+        yield data_file(f"detail-{number:04d}", content)
+    for index, facet in enumerate(shown):
+        if facet.varies:
+            yield data_file(f"col-{index}", codec.column(facet.values, facet.codes))
+    yield data_file("spine", _spine_content(sources, items, matrix, shown, named))
+    assets = assets_of_pages()
+    yield from assets.values()
+    page = Pages(
+        sources, items, matrix, named["spine"], {k: path for k, (path, _) in assets.items()}
+    )
+    if static_pages or (static_pages is None and len(items) <= _MAX_STATIC_ITEMS):
+        yield from page.static_pages()
+        yield output.GALLERY, page.first(num_static=page.num_pages)
+    else:
+        yield output.GALLERY, page.first(num_static=0)
+
+
+def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) -> str:
+    """What changes whenever `build` would make other files of the runs."""
+    inputs = [
+        __version__,
+        static_pages,
+        [
+            [
+                each.name,
+                each.base,
+                _digest(each.metadata),
+                sorted(each.previews),
+                sorted(each.thumbnails),
+            ]
+            for each in sources
+        ],
+        [hashlib.sha256(each.read_bytes()).hexdigest() for each in _package_files()],
+    ]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def _digest(file: IO[bytes]) -> str:
+    file.seek(0)
+    # What mypy knows of it is the file that it takes, not the one that there is.
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def receipt(digest: str, sizes: Mapping[str, int]) -> bytes:
+    """The file that says what a gallery was built from, and of which files of how many bytes it is."""
+    return json.dumps({"digest": digest, "files": dict(sorted(sizes.items()))}, indent=1).encode()
+
+
+def read_receipt(data: bytes) -> tuple[str, dict[str, int]]:
+    """What `receipt` wrote; nothing of anything else."""
+    try:
+        found = json.loads(data)
+        return str(found["digest"]), {str(k): int(v) for k, v in found["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", {}
+
+
+def is_hashed(path: str) -> bool:
+    """Whether the name of a file changes with its bytes."""
+    return path.startswith(("data/", "assets/")) and path != RECEIPT
+
+
+def is_whole(path: str, data: bytes) -> bool:
+    """Whether a file is the one of its name, as far as its name tells."""
+    return not is_hashed(path) or path.split(".")[-2] == codec.hash8(data)
+
+
+def is_own(path: str) -> bool:
+    """Whether a path in a gallery is that of a file which only a gallery's builder writes."""
+    return bool(_OWN.fullmatch(path))
+
+
+def shown_pictures(data: bytes) -> set[str]:
+    """The pictures that a file of rows shows, by their paths. Raises ValueError for anything else."""
+    _, content = codec.decoded(data)
+    try:
+        return {unquote(str(each)) for each in content["picture"]["values"]}
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"expected rows of a gallery, found {exc}") from exc
+
+
+def chunk_paths(spine: bytes) -> list[str]:
+    """Where the files of rows of a gallery are, by its spine. Raises ValueError for anything else."""
+    _, content = codec.decoded(spine)
+    try:
+        return [f"data/rows-{n:04d}.{h}.js" for n, h in enumerate(content["chunks"])]
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"expected the spine of a gallery, found {exc}") from exc
+
+
+def _is_shown(facet: Facet) -> bool:
+    return len(facet.values) > 0 or facet.field.name in ALWAYS
+
+
+def _chunks(items: Items, shown: Sequence[Facet]) -> Iterator[dict[str, Any]]:
+    """What is known of each CHUNK_ITEMS items, but for what is the same for all."""
+
+    def columns(facets: Iterable[tuple[str, Facet]]) -> dict[str, tuple[Any, Any]]:
+        return {name: (np.array(each.values, object), each.codes) for name, each in facets}
+
+    varying = columns((str(i), facet) for i, facet in enumerate(shown) if facet.varies)
+    places = columns(items.places.items())
+    for first in range(0, len(items), codec.CHUNK_ITEMS):
+        part = slice(first, first + codec.CHUNK_ITEMS)
+        yield {
+            "first": first,
+            "count": len(items.run[part]),
+            "fields": {
+                name: codec.part_of_column(values, codes[part])
+                for name, (values, codes) in varying.items()
+            },
+            **{
+                name: codec.part_of_column(values, codes[part])
+                for name, (values, codes) in places.items()
+            },
+            "height": items.height[part],
+            "width": items.width[part],
+            "run": items.run[part],
+            "detail": items.source[part],
+        }
+
+
+def _details(sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+    """The curves and layer losses of each DETAIL_ITEMS rows of the runs, in their order."""
+    first = 0
+    for source in sources:
+        for lists in tables.nested_columns(
+            source.metadata, ("loss_curve", "style_layer_losses"), DETAIL_ITEMS
+        ):
+            yield {
+                "first": first,
+                **_curves(lists.get("loss_curve")),
+                "layers": _layers(lists.get("style_layer_losses")),
+            }
+            first += DETAIL_ITEMS
+
+
+def _curves(lists: Nested | None) -> dict[str, Any]:
+    if lists is None:
+        return codec.curves(np.zeros(1, np.int64), np.zeros(0), {})
+    losses = {name: lists.items[name] for name in codec.CURVES if name in lists.items}
+    return codec.curves(
+        lists.offsets,
+        _numbers(lists.items["evaluation"]),
+        {name: _numbers(each) for name, each in losses.items()},
+    )
+
+
+def _numbers(values: Coded | Any) -> Any:
+    if isinstance(values, Coded):
+        raise ConfigError("expected numbers in the loss curves of the metadata, found texts")
+    return values
+
+
+def _layers(lists: Nested | None) -> list[list[list[Any]]]:
+    if lists is None:
+        return []
+    names = lists.items["layer"]
+    assert isinstance(names, Coded)
+    shown = [visible(str(name)) for name in names.values]
+    layers = [shown[code] for code in names.codes.tolist()]
+    losses = rounded(_numbers(lists.items["loss"]).astype(np.float64))
+    known = [loss if np.isfinite(loss) else None for loss in losses.tolist()]
+    pairs = [[layer, loss] for layer, loss in zip(layers, known, strict=True)]
+    bounds = lists.offsets.tolist()
+    return [pairs[start:stop] for start, stop in pairwise(bounds)]
+
+
+def _spine_content(
+    sources: Sequence[Source],
+    items: Items,
+    matrix: Matrix,
+    shown: Sequence[Facet],
+    named: Mapping[str, str],
+) -> dict[str, Any]:
+    def hashes(start: str) -> list[str]:
+        return [path.split(".")[1] for key, path in named.items() if key.startswith(start)]
+
+    return {
+        "version": 1,
+        "num_items": len(items),
+        "num_failed": int(np.count_nonzero(is_failed(items))),
+        "num_manifest_rows": items.num_rows,
+        "chunk_items": codec.CHUNK_ITEMS,
+        "detail_items": DETAIL_ITEMS,
+        "chunks": hashes("rows-"),
+        "details": hashes("detail-"),
+        "small_previews": items.has_small_previews,
+        "runs": [
+            {"name": name, "base": source.base}
+            for name, source in zip(run_names(sources), sources, strict=True)
+        ],
+        "metadata": [source.base + output.METADATA for source in sources],
+        "fields": [_field_content(index, facet, named) for index, facet in enumerate(shown)],
+        "row": matrix.row,
+        "column": matrix.column,
+        "columns": matrix.columns,
+        "patterns": matrix.patterns,
+        "row_patterns": codec.smallest(matrix.row_patterns, max(len(matrix.patterns) - 1, 0)),
+        "num_lines": matrix.num_lines,
+        "run_diff": [{"name": name, "values": values} for name, values in matrix.run_diff.items()],
+        "num_unmatched": matrix.num_unmatched,
+    }
+
+
+def _field_content(index: int, facet: Facet, named: Mapping[str, str]) -> dict[str, Any]:
+    field = facet.field
+    content: dict[str, Any] = {
+        "name": field.name,
+        "title": field.title,
+        "role": field.role,
+        "kind": facet.kind,
+        "better": field.better,
+        "size": len(facet.values),
+        "missing": facet.num_missing,
+    }
+    if field.description:
+        content["description"] = field.description
+    if facet.varies:
+        content["hash"] = named[f"col-{index}"].split(".")[1]
+    else:
+        content["value"] = facet.values[0] if facet.values else None
+    return content
+
+
+def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
+    """Raises CredentialError where a text that goes into the gallery holds what opens a store."""
+    row = items.facets["row"]
+    for facet in (*items.facets.values(), *items.places.values()):
+        for code in _suspects(facet):
+            text = str(facet.values[code])
+            kind = secret_in(text) or secret_in(unquote(text))
+            if kind is not None:
+                item = int(np.flatnonzero(facet.codes == code)[0])
+                where = f"row {row.at(item)}"
+                if len(sources) > 1:
+                    where += f" of run {int(items.run[item]) + 1}"
+                raise _refusal(f"{where}, {_field_place(items, facet)}", kind)
+    others = [
+        *(
+            (f"the title of label {n}", f.field.title)
+            for n, f in enumerate(items.facets.values(), 1)
+        ),
+        *((f"the name of run {n}", name) for n, name in enumerate(run_names(sources), 1)),
+        *((f"the place of run {n}", unquote(each.base)) for n, each in enumerate(sources, 1)),
+        *(("style_layer_losses", name) for name in _layer_names(sources)),
+    ]
+    for place, text in others:
+        kind = secret_in(text)
+        if kind is not None:
+            raise _refusal(place, kind)
+
+
+def _suspects(facet: Facet) -> Iterator[int]:
+    """The codes of texts among which a credential is, if any."""
+    if facet.kind == "number":
+        return
+    for first in range(0, len(facet.values), _TEXTS_AT_ONCE):
+        texts = [str(value) for value in facet.values[first : first + _TEXTS_AT_ONCE]]
+        # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
+        together = "\n".join(texts)
+        if secret_in(together) is not None or secret_in(unquote(together)) is not None:
+            yield from range(first, first + len(texts))
+
+
+def _field_place(items: Items, facet: Facet) -> str:
+    name = facet.field.name
+    if secret_in(name) is None:
+        return name
+    return f"field {list(items.facets).index(name) + 1}"
+
+
+def _refusal(place: str, kind: str) -> CredentialError:
+    return CredentialError(
+        f"{place}: expected no credentials in what a gallery shows, found {kind}; take it out of "
+        "the manifest, run it again, and change whatever it opens. The gallery is as it was"
+    )
+
+
+def _layer_names(sources: Sequence[Source]) -> set[str]:
+    return {
+        name
+        for source in sources
+        for name in tables.nested_texts(source.metadata, "style_layer_losses", "layer")
+    }
+
+
+def _package_files() -> list[Any]:
+    package = files("nst.gallery")
+    found = [
+        each
+        for folder in ("assets", "templates")
+        for each in (package / folder).iterdir()
+        if each.is_file()
+    ]
+    return sorted(found, key=lambda each: each.name)

@@ -1,0 +1,13 @@
+from .access import Access as Access
+from .access import is_inside as is_inside
+from .access import is_pattern as is_pattern
+from .parsing import Earlier as Earlier
+from .parsing import Parsed as Parsed
+from .parsing import Refusal as Refusal
+from .parsing import parse as parse
+from .parsing import parse_overrides as parse_overrides
+from .rows import MAX_BYTES as MAX_BYTES
+from .rows import MAX_ROWS as MAX_ROWS
+from .rows import OPTIONAL_COLUMNS as OPTIONAL_COLUMNS
+from .rows import REQUIRED_COLUMNS as REQUIRED_COLUMNS
+from .rows import SUFFIXES as SUFFIXES

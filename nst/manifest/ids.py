@@ -1,0 +1,117 @@
+"""The ids of rows: safe file names on every system, the same across runs."""
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from nst.manifest.problems import Problem, shown
+
+SAFE_ID_RULE = (
+    "an id of at most 100 letters, digits, '.', '_' and '-', that begins with a letter or digit, "
+    "does not end in '.', and is no name that Windows reserves"
+)
+_SAFE_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def is_safe_id(text: str) -> bool:
+    """Whether `text` names a file on every system, and a URL's last part without escapes."""
+    return bool(_SAFE_ID.fullmatch(text)) and not _RESERVED.fullmatch(text)
+
+
+def made_id(texts: Mapping[str, str], given: Mapping[str, Any]) -> str:
+    """A readable id that depends on nothing but what this row says.
+
+    Not on other rows, on the parameters' defaults or on --set, so it stays the same across runs; the
+    digest tells rows apart whose names look alike. `texts` name the backbone, so that a row which
+    names the default one has the id of a row that names none.
+    """
+    return id_of(texts, json.dumps(given, sort_keys=True))
+
+
+def id_of(texts: Mapping[str, str], given: str) -> str:
+    """As `made_id`, of what is given as its JSON with sorted keys, which many rows have in common."""
+    said = ", ".join([f"{_quoted(name)}: {_quoted(texts[name])}" for name in sorted(texts)])
+    # 64 bits: with 32, two of some 80,000 settings of one pair would share a picture.
+    digest = hashlib.sha256(f"[{{{said}}}, {given}]".encode()).hexdigest()[:16]
+    return f"{_slug(texts['content'])}-{_slug(texts['style'])}-{texts['backbone']}-{digest}"
+
+
+# Of a manifest's million rows, most name inputs that others name too.
+_MAX_REMEMBERED = 20_000
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _slug(reference: str) -> str:
+    stem = posixpath.splitext(posixpath.basename(unquote(reference).rstrip("/")))[0]
+    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].rstrip("-") or "picture"
+
+
+# More than a file has lines, so that with the file's number a line is one number.
+_MAX_LINES = 1 << 32
+
+
+class Ids:
+    """The ids so far, compared without case since some filesystems do so.
+
+    Rows without an id of their own that say the same share one picture, which is no problem.
+    """
+
+    def __init__(self) -> None:
+        # Its file and its number or line for each, below 0 where the id is the row's own: a text for
+        # each of a million would take as much as the rows.
+        self._seen: dict[str, int] = {}
+        self._stand_ins: dict[str, int] = {}
+        # What the rows of each file are told by, and what it is called among several.
+        self._files: list[tuple[str, str | None]] = []
+
+    def add(
+        self, text: str, number: int, line: int | None, *, is_own: bool, file: str | None = None
+    ) -> list[Problem]:
+        """What is wrong with an id; `file` is that of its row, where there are several.
+
+        Of a file's rows all have a line, or none.
+        """
+        unit = "row" if line is None else "line"
+        if self._files[-1:] != [(unit, file)]:
+            self._files.append((unit, file))
+        folded = _folded(text)
+        here = len(self._files) * _MAX_LINES + (number if line is None else line)
+        if folded in self._stand_ins:
+            place = f"row {self._stand_ins[folded]}"
+        else:
+            first = self._seen.setdefault(folded, -here if is_own else here)
+            if abs(first) == here or not (is_own or first < 0):
+                return []
+            place = self._place(abs(first))
+        return [Problem(line, "id", f"an id that {place} does not have", shown(text))]
+
+    def _place(self, place: int) -> str:
+        number_of_file, number = divmod(place, _MAX_LINES)
+        unit, file = self._files[number_of_file - 1]
+        return f"{unit} {number} of {file}" if file else f"{unit} {number}"
+
+    def stand_in(self, number: int, cells: Mapping[str, Any]) -> str:
+        """An id that no row has, for row `number` which cannot have one; the same in every run."""
+        digest = hashlib.sha256(repr(dict(cells)).encode("utf-8", "backslashreplace"))
+        made = f"row-{number}-{digest.hexdigest()[:8]}"
+        while made.casefold() in self._seen or made.casefold() in self._stand_ins:
+            made += "x"
+        self._stand_ins[made.casefold()] = number
+        return made
+
+
+def _folded(text: str) -> str:
+    """The text itself where that has no capitals, so that it need not be held twice."""
+    folded = text.casefold()
+    return text if folded == text else folded

@@ -1,0 +1,466 @@
+"""Manifest text -> jobs, with every bad row named.
+
+No I/O here but what the caller hands in, the bytes and a way to expand a glob, and following the
+links of local paths.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from nst.errors import ManifestError, Reason
+from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
+from nst.manifest.access import Access, is_plain
+from nst.manifest.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
+from nst.manifest.problems import Problem, Problems, nearest, shown
+from nst.manifest.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
+from nst.profiles import DEFAULT_BACKBONE, PROFILES
+from nst.redaction import redacted
+
+Resolve = Callable[[str], str]
+
+# What an `init` may say that is not a picture.
+_NAMED_INITS = tuple(name for name in get_args(Init) if name != "picture")
+
+_REQUIRED_TEXT = {
+    "content": "the path or URL of a picture",
+    "style": "the path or URL of a picture, or several with | between them",
+}
+
+# Of each thing that rows may have in common, so many are remembered.
+_MAX_REMEMBERED = 20_000
+_MAX_LISTED = 1000
+_MAX_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a row cannot be run."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The jobs of a manifest, one for each row and in its order.
+
+    Those in `refused`, by their id, stand for rows that are wrong: they have no inputs, default
+    parameters, and of the row's text what there is.
+    """
+
+    jobs: tuple[Job, ...]
+    refused: Mapping[str, Refusal]
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What there was in the files before this one: the number of rows, and their ids."""
+
+    num_rows: int = 0
+    ids: Ids = field(default_factory=Ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """An input as a URL that can be read, or what was expected instead of it."""
+
+    uri: str
+    objection: str | None
+
+
+_Locate = Callable[[str], _Located]
+
+
+def parse(
+    name: str,
+    data: bytes,
+    *,
+    resolve: Resolve,
+    glob: Glob,
+    access: Access,
+    overrides: Mapping[str, Any] | None = None,
+    keep_going: bool = False,
+    after: "Earlier | None" = None,
+) -> Parsed:
+    """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
+
+    Where it is one of several files, `after` is what came before it, and goes on with it.
+
+    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
+    neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
+    stand over those of every row.
+    Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
+    where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
+    """
+
+    @lru_cache(maxsize=_MAX_REMEMBERED)
+    def locate(reference: str) -> _Located:
+        if not is_plain(reference):
+            return _Located("", None)
+        # As written, too: resolved, a `data:` URL is a path like any other.
+        objection = access.objection_to_kind(reference)
+        if objection:
+            return _Located("", objection)
+        uri = resolve(reference)
+        return _Located(uri, access.objection(uri))
+
+    def matches(pattern: str) -> Sequence[str]:
+        expected = access.objection_to_kind(pattern)
+        expected = expected or access.objection_to_pattern(resolve(pattern))
+        if expected:
+            raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
+        return glob(pattern)
+
+    jobs: list[Job] = []
+    refused: dict[str, Refusal] = {}
+    problems: list[Problem] = []
+    ids = after.ids if after else Ids()
+    file = name if after else None
+    number = after.num_rows if after else 0
+    try:
+        forced = parse_overrides(overrides or {})
+        table = read_rows(name, data, matches)
+        problems += table.problems
+        reader = _Reader(locate, forced)
+        for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
+            own_id = text_of(row.cells, "id")
+            job = None
+            found: list[Problem] = []
+            try:
+                job = reader.job(number, row, own_id)
+            except Problems as exc:
+                found += exc.problems
+            job_id = job.id if job else own_id
+            is_own = own_id is not None
+            clash = ids.add(job_id, number, row.line, is_own=is_own, file=file) if job_id else []
+            if job and not clash:
+                jobs.append(job)
+            elif keep_going:
+                if job_id is None or clash or not is_safe_id(job_id):
+                    job_id = ids.stand_in(number, row.cells)
+                jobs.append(_stand_in(number, row, job_id))
+                refused[job_id] = _row_refusal([*found, *clash], file)
+            else:
+                problems += [*found, *clash]
+    except Problems as exc:
+        problems += exc.problems
+    if problems:
+        raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
+    if after:
+        after.num_rows = number
+    return Parsed(tuple(jobs), refused)
+
+
+def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The picture parameters among `values`, validated. Raises ManifestError for one that is not."""
+    known = list(PARAM_FIELDS)
+    problems = [
+        Problem(None, None, "a picture parameter" + nearest(field, known), repr(field))
+        for field in values
+        if field not in known
+    ]
+    if values.get("init") == "picture":
+        expected = "one of " + ", ".join(_NAMED_INITS) + "; a picture is each row's own"
+        problems.append(Problem(None, "init", expected, "'picture'"))
+    try:
+        params = PARAMS_ADAPTER.validate_python({k: v for k, v in values.items() if k in known})
+    except ValidationError as exc:
+        problems += _value_problems(exc, None)
+    if problems:
+        raise _refusal("--set", problems)
+    return {field: getattr(params, field) for field in values}
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The parameters of a row, those of its own as JSON, and the picture that its `init` names.
+
+    `problems` are those of every row that says the same, whatever its line.
+    """
+
+    params: PictureParams | None
+    own: str
+    start: str | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A cell that is no text, told from others by how it is written.
+
+    What is equal need not be the same: 1, 1.0 and true, 0.0 and -0.0; and not all can be hashed.
+    """
+
+    text: str
+    value: Any = field(compare=False)
+
+
+class _Reader:
+    """Rows -> jobs. What rows have in common is looked at once, and is one object to all of them."""
+
+    def __init__(self, locate: _Locate, forced: Mapping[str, Any]) -> None:
+        self._locate = locate
+        self._forced = forced
+        remembered = lru_cache(maxsize=_MAX_REMEMBERED)
+        self._shared: Callable[[Any], Any] = remembered(lambda value: value)
+        self._styles = remembered(_styles)
+        self._labels = remembered(_labels)
+        self._settings = remembered(self._looked_at)
+
+    def job(self, number: int, row: Row, own_id: str | None) -> Job:
+        """The job of a row. Raises Problems."""
+        if row.is_guess:
+            raise Problems(*row.problems)
+        cells, line = row.cells, row.line
+        problems = list(row.problems)
+
+        def located(column: str, reference: str) -> str:
+            found = self._locate(reference)
+            if found.objection:
+                expected, what = found.objection, shown(reference)
+                problems.append(Problem(line, column, expected, what, "path_not_allowed"))
+            return found.uri
+
+        texts: dict[str, str] = {}
+        for column in REQUIRED_COLUMNS:
+            value = cells.get(column)
+            if column == "style":
+                value = _joined(value)
+            text = value.strip() if isinstance(value, str) else ""
+            if text:
+                texts[column] = self._shared(text)
+            else:
+                problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
+        value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
+        backbone = value.strip() if isinstance(value, str) else ""
+        if backbone in PROFILES:
+            texts["backbone"] = self._shared(backbone)
+        else:
+            expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
+            problems.append(Problem(line, "backbone", expected, shown(backbone or value)))
+        styles = self._styles(texts.get("style", ""))
+        if "style" in texts and not styles:
+            problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
+        mask = text_of(cells, "mask")
+        if mask is not None and not isinstance(cells["mask"], str):
+            expected = "the path or URL of a picture"
+            problems.append(Problem(line, "mask", expected, shown(cells["mask"])))
+        settings = self._settings_of(cells, backbone, len(styles), mask is not None)
+        if settings.problems:
+            problems += [replace(problem, line=line) for problem in settings.problems]
+        if not _are_plain(cells):
+            problems += [
+                Problem(line, column, "text that UTF-8 can hold, without NUL", shown(value))
+                for column, value in cells.items()
+                if not all(map(is_plain, _texts(value)))
+            ]
+        if own_id is not None and not is_safe_id(own_id):
+            problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
+        content = located("content", texts["content"]) if "content" in texts else ""
+        style_uris = self._shared(tuple([located("style", style) for style in styles]))
+        mask_uri = located("mask", mask) if mask else None
+        start = settings.start
+        start_uri = located("init", start) if start else None
+        params = settings.params
+        if problems or params is None:
+            raise Problems(*problems)
+        starts_from_it = params.init == "picture"
+        return Job(
+            row=number,
+            id=own_id or id_of(texts | _said(mask=mask, start=start), settings.own),
+            content=content,
+            styles=style_uris,
+            content_name=texts["content"],
+            style_name=texts["style"],
+            backbone=texts["backbone"],
+            params=params,
+            labels=self._labels(_label_items(cells)),
+            mask=mask_uri,
+            mask_name=mask,
+            start=start_uri if starts_from_it else None,
+            start_name=start if starts_from_it else None,
+        )
+
+    def _settings_of(
+        self, cells: Cells, backbone: str, num_styles: int, has_mask: bool
+    ) -> _Settings:
+        said: list[Any] = [backbone, num_styles, has_mask]
+        for column, value in cells.items():
+            if column in PARAM_FIELDS:
+                is_text = isinstance(value, str)
+                said += (column, value if is_text else _Written(repr(value), value))
+        return self._settings(*said)
+
+    def _looked_at(self, backbone: str, num_styles: int, has_mask: bool, *said: Any) -> _Settings:
+        cells = {
+            column: value.value if isinstance(value, _Written) else value
+            for column, value in zip(said[::2], said[1::2], strict=True)
+        }
+        given = {name: cells[name] for name in PARAM_FIELDS if is_given(cells, name)}
+        problems: list[Problem] = []
+        if given.get("init") == "picture":
+            expected = "one of " + ", ".join(_NAMED_INITS) + ", or the path or URL of a picture"
+            problems.append(Problem(None, "init", expected, "'picture'"))
+        start = _start(given)
+        params, own = None, ""
+        try:
+            named = PARAMS_ADAPTER.validate_python(given)
+            own = json.dumps({name: getattr(named, name) for name in given}, sort_keys=True)
+            params = PARAMS_ADAPTER.validate_python({**given, **self._forced})
+            if backbone in PROFILES:
+                problems += _layer_problems(params, backbone, None)
+            problems += _blend_problems(params, num_styles, has_mask, None)
+        except ValidationError as exc:
+            problems += _value_problems(exc, None)
+        return _Settings(params, own, start, tuple(problems))
+
+
+def _styles(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split("|"))))
+
+
+def _are_plain(cells: Cells) -> bool:
+    texts: list[str] = []
+    for value in cells.values():
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list):
+            texts += _texts(value)
+    # All in one look: a million rows have many million cells.
+    return is_plain("".join(texts))
+
+
+def _label_items(cells: Cells) -> tuple[str, ...]:
+    """Names and texts in turn."""
+    items: list[str] = []
+    for column, value in cells.items():
+        if column.startswith(LABEL_PREFIX) and is_given(cells, column):
+            items += (column.removeprefix(LABEL_PREFIX), str(value))
+    return tuple(items)
+
+
+def _labels(items: tuple[str, ...]) -> Mapping[str, str]:
+    """What `_label_items` returned, by name."""
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _stand_in(number: int, row: Row, job_id: str) -> Job:
+    """The job of a row that is refused: what it says, as far as it can be written down."""
+
+    def said(column: str) -> str:
+        return _kept(text_of({column: _joined(row.cells.get(column))}, column) or "")
+
+    start = said("init")
+    labels = _labels(_label_items(row.cells))
+    return Job(
+        row=number,
+        id=job_id,
+        content="",
+        styles=(),
+        content_name=said("content"),
+        style_name=said("style"),
+        backbone=said("backbone") or DEFAULT_BACKBONE,
+        params=PictureParams(),
+        labels={name: _kept(text) for name, text in labels.items() if is_plain(name)},
+        mask_name=said("mask") or None,
+        start_name=start if _is_picture(start) else None,
+    )
+
+
+def _kept(text: str) -> str:
+    """What the metadata and the gallery get of a text that was refused."""
+    plain = text if is_plain(text) else ascii(text)[1:-1]
+    return redacted(plain)[:_MAX_KEPT]
+
+
+def _row_refusal(problems: Sequence[Problem], file: str | None) -> Refusal:
+    is_access = any(problem.reason == "path_not_allowed" for problem in problems)
+    said = ". ".join(map(str, problems))
+    message = redacted(f"{file}: {said}" if file else said)
+    return Refusal("path_not_allowed" if is_access else "bad_row", message)
+
+
+def _joined(value: object) -> object:
+    """Several styles as one text, which is how a cell of a CSV has them."""
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return " | ".join(value)
+    return value
+
+
+def _texts(value: object) -> list[str]:
+    """The texts of a cell, which may be a list of them."""
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
+def _start(given: dict[str, Any]) -> str | None:
+    """The picture that an `init` names; in `given` it is then said to be one."""
+    init = given.get("init")
+    if not isinstance(init, str) or not _is_picture(init):
+        return None
+    given["init"] = "picture"
+    return init.strip()
+
+
+def _is_picture(init: str) -> bool:
+    """Whether an `init` is a path, with a folder or a suffix; a lone word is a slip of the pen."""
+    return any(mark in init for mark in "/.")
+
+
+def _said(**texts: str | None) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _blend_problems(
+    params: PictureParams, num_styles: int, has_mask: bool, line: int | None
+) -> list[Problem]:
+    blend = params.style_blend
+    if blend is None:
+        return []
+    if has_mask:
+        expected = "no blend beside a mask, which says where each style paints"
+    elif len(blend) != num_styles:
+        expected = f"{num_styles} weights, one for each style"
+    else:
+        return []
+    return [Problem(line, "style_blend", expected, shown(" ".join(map(str, blend))))]
+
+
+def _layer_problems(params: PictureParams, backbone: str, line: int | None) -> list[Problem]:
+    known = PROFILES[backbone].layers
+    return [
+        Problem(line, column, f"layers of {backbone}" + nearest(layer, known), repr(layer))
+        for column, layers in (
+            ("content_layers", params.content_layers),
+            ("style_layers", params.style_layers),
+        )
+        for layer in layers or ()
+        if layer not in known
+    ]
+
+
+def _value_problems(error: ValidationError, line: int | None) -> list[Problem]:
+    """Pydantic's findings in our words: "Input should be greater than 1" -> "greater than 1"."""
+    return [
+        Problem(
+            line,
+            str(detail["loc"][0]),
+            detail["msg"].removeprefix("Input should be ").rstrip("."),
+            shown(detail["input"]),
+        )
+        for detail in error.errors(include_url=False)
+    ]
+
+
+def _refusal(name: str, problems: Sequence[Problem]) -> ManifestError:
+    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    lines = [f"  {problem}" for problem in problems[:_MAX_LISTED]]
+    if len(problems) > _MAX_LISTED:
+        lines.append(f"  and {len(problems) - _MAX_LISTED} more")
+    listed = redacted("\n".join(lines))
+    return ManifestError(f"{name}: refused with {count}, nothing was run\n{listed}")

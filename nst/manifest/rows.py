@@ -1,0 +1,456 @@
+"""Manifest bytes -> rows of cells, one reader for each format, and the columns that there are."""
+
+import csv
+import io
+import itertools
+import json
+import math
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nst.job import LABEL_PREFIX, PARAM_FIELDS
+from nst.manifest.access import is_pattern, is_plain
+from nst.manifest.problems import Problem, Problems, nearest, shown
+from nst.profiles import PROFILES
+from nst.storage import tables
+
+if TYPE_CHECKING:
+    from _csv import Reader as _Reader
+
+REQUIRED_COLUMNS = {
+    "content": "Picture to repaint: a path relative to the manifest, or a URL.",
+    "style": "Picture whose style to use: a path relative to the manifest, or a URL; several "
+    "with `|` between them.",
+}
+OPTIONAL_COLUMNS = {
+    "backbone": "Network whose features decide: " + ", ".join(PROFILES) + ".",
+    "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; made from the row if empty.",
+    "mask": "Picture of the content's shape that says where each style paints, from black for the "
+    "first to white for the last; with one style, white is painted and black is not.",
+}
+
+Cells = Mapping[str, Any]
+Glob = Callable[[str], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as the file has it: its line, or None where the format has no lines, and its cells.
+
+    `problems` are what is wrong with its form. Where that makes the cells a guess, so that nothing
+    more should be said of them, `is_guess` says so.
+    """
+
+    line: int | None
+    cells: Cells
+    problems: tuple[Problem, ...] = ()
+    is_guess: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a file, and what is wrong with it that does not keep the rows from being read.
+
+    The rows can be gone through once, and are read as they are asked for; that raises Problems for
+    a file that turns out to be none.
+    """
+
+    rows: Iterable[Row]
+    problems: Sequence[Problem]
+
+
+def read_rows(name: str, data: bytes, glob: Glob) -> Table:
+    """The rows of the manifest file `name`, told by its suffix. Raises Problems where there are none.
+
+    `glob` turns a pattern of a matrix into paths as if written; it raises Problems for a pattern
+    that may not be asked for.
+    """
+    suffix = posixpath.splitext(name)[1].lower()
+    if suffix not in _READERS:
+        expected = "a manifest that ends in " + ", ".join(_READERS)
+        raise Problems(Problem(None, None, expected, shown(name)))
+    if len(data) > MAX_BYTES:
+        raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", f"{len(data)}"))
+    table = _READERS[suffix](data, glob)
+    return Table(_counted(table.rows), table.problems)
+
+
+# What planning keeps of a row is some kilobytes, and a file may hold many times what it looks like.
+MAX_BYTES = 2 * 1024**3
+MAX_ROWS = 5_000_000
+_MAX_MATRIX_BYTES = 8 * 1024**2
+_MAX_COLUMNS = 1000
+
+
+def _counted(rows: Iterable[Row]) -> Iterator[Row]:
+    for number, row in enumerate(rows, start=1):
+        if number > MAX_ROWS:
+            raise Problems(_too_many_rows(f"more of them at line {row.line}"))
+        yield row
+
+
+def _too_many_rows(found: str) -> Problem:
+    return Problem(None, None, f"at most {MAX_ROWS} rows; cut the manifest in parts", found)
+
+
+def text_of(cells: Cells, column: str) -> str | None:
+    """What the row says here, as text."""
+    return str(cells[column]).strip() if is_given(cells, column) else None
+
+
+def is_given(cells: Cells, column: str) -> bool:
+    """Whether the row says anything here: an empty cell and a null do not."""
+    value = cells.get(column)
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _read_csv(data: bytes, _: Glob) -> Table:
+    # strict: a quote that is never closed would otherwise swallow the rest of the file.
+    reader = csv.reader(_text(data, newline=""), strict=True)
+    with _csv_translated(reader, data):
+        header = next((cells for cells in reader if cells), [])
+    problems = _column_problems(header, line=reader.line_num)
+    return Table(_csv_rows(reader, header, data), problems)
+
+
+def _csv_rows(reader: "_Reader", header: Sequence[str], data: bytes) -> Iterator[Row]:
+    line = reader.line_num + 1
+    with _csv_translated(reader, data):
+        for cells in reader:
+            if cells:
+                yield _csv_row(line, header, cells)
+            line = reader.line_num + 1
+
+
+def _csv_row(line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
+    found = dict(zip(header, cells, strict=False))
+    if len(cells) == len(header):
+        return Row(line, found)
+    expected = f"{len(header)} cells as in the header"
+    return Row(line, found, (Problem(line, None, expected, str(len(cells))),), is_guess=True)
+
+
+@contextmanager
+def _csv_translated(reader: "_Reader", data: bytes) -> Iterator[None]:
+    try:
+        with _utf_8_translated(data):
+            yield
+    except csv.Error as exc:
+        # What follows cannot be told apart any more: it may stand within a quoted cell.
+        raise Problems(Problem(reader.line_num, None, "CSV", str(exc))) from exc
+
+
+def _read_jsonl(data: bytes, _: Glob) -> Table:
+    return Table(_jsonl_rows(data), ())
+
+
+def _jsonl_rows(data: bytes) -> Iterator[Row]:
+    with _utf_8_translated(data):
+        for line, text in enumerate(_text(data, newline="\n"), start=1):
+            if text.strip():
+                yield _jsonl_row(line, text.rstrip("\r\n"))
+
+
+def _jsonl_row(line: int, text: str) -> Row:
+    try:
+        cells = json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_refused_constant
+        )
+        if not isinstance(cells, dict):
+            raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
+    except (ValueError, RecursionError) as exc:
+        return Row(line, {}, (Problem(line, None, "a JSON object", str(exc)),), is_guess=True)
+    try:
+        problems = _column_problems(list(cells), line=line, needs_all=False)
+    except Problems as exc:
+        problems = list(exc.problems)
+    problems += [
+        Problem(line, column, "a value or a list of values", type(value).__name__)
+        for column, value in cells.items()
+        if not _is_flat(value)
+    ]
+    flat = {column: value for column, value in cells.items() if _is_flat(value)}
+    return Row(line, flat, tuple(problems))
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    cells = dict(pairs)
+    if len(cells) != len(pairs):
+        repeated = next(name for name, count in Counter(n for n, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {shown(repeated)} twice")
+    return cells
+
+
+def _refused_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON")
+
+
+def _is_flat(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return not any(isinstance(item, list | dict) for item in items)
+
+
+def _read_parquet(data: bytes, _: Glob) -> Table:
+    with _parquet_translated():
+        columns = tables.parquet_columns(data)
+        size = tables.parquet_size(data)
+    if size.num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{size.num_rows}"))
+    if size.num_bytes > MAX_BYTES:
+        found = f"{size.num_bytes} once unpacked"
+        raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
+    problems = _column_problems([column.name for column in columns], line=None)
+    problems += [
+        Problem(None, column.name, _KIND_TEXTS[kinds], column.type)
+        for column in columns
+        if column.kind not in (kinds := _kinds(column.name)) and column.kind != "none"
+    ]
+    return Table(_parquet_rows(data), problems)
+
+
+def _parquet_rows(data: bytes) -> Iterator[Row]:
+    with _parquet_translated():
+        num_characters = 0
+        for number, cells in enumerate(tables.parquet_rows(data), start=1):
+            # A text that stands in every row is in the file once, which says nothing of the sum.
+            num_characters += sum(len(v) for v in cells.values() if isinstance(v, str))
+            if num_characters > MAX_BYTES:
+                expected = f"at most {MAX_BYTES} characters once unpacked"
+                raise Problems(Problem(number, None, expected, "more"))
+            yield Row(number, cells)
+
+
+_TEXT: tuple[tables.Kind, ...] = ("text",)
+_TEXTS: tuple[tables.Kind, ...] = ("text", "texts")
+_NAME: tuple[tables.Kind, ...] = ("text", "value")
+_ANY: tuple[tables.Kind, ...] = ("text", "texts", "value", "values")
+_KIND_TEXTS: Mapping[tuple[tables.Kind, ...], str] = {
+    _TEXT: "a column of text",
+    _TEXTS: "a column of text or of lists of text",
+    _NAME: "a column of text or of numbers",
+    _ANY: "a column of text, of numbers or of lists of them",
+}
+
+
+def _kinds(column: str) -> tuple[tables.Kind, ...]:
+    """The kinds of column that a Parquet file may have under this name."""
+    named: Mapping[str, tuple[tables.Kind, ...]] = {
+        "content": _TEXT,
+        "style": _TEXTS,
+        "backbone": _TEXT,
+        "mask": _TEXT,
+        "id": _NAME,
+    }
+    return named.get(column, _ANY)
+
+
+@contextmanager
+def _parquet_translated() -> Iterator[None]:
+    try:
+        yield
+    except tables.TableError as exc:
+        raise Problems(Problem(None, None, "a Parquet file", str(exc))) from exc
+
+
+def _read_matrix(data: bytes, glob: Glob) -> Table:
+    """A YAML mapping of column to value or list of values -> the rows of their product.
+
+    Every value is taken as the text that stands there, as a CSV cell is: YAML would make a truth
+    value of `no`, and 90 of `1:30`.
+    """
+    if len(data) > _MAX_MATRIX_BYTES:
+        expected = f"a matrix of at most {_MAX_MATRIX_BYTES} bytes"
+        raise Problems(Problem(None, None, expected, f"{len(data)}"))
+    try:
+        with _utf_8_translated(data):
+            root = yaml.compose(_text(data).read(), Loader=_PlainLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+        raise Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
+    is_empty = isinstance(root, yaml.MappingNode) and not root.value
+    if root is None or is_empty:
+        return Table([], [])
+    if not isinstance(root, yaml.MappingNode):
+        raise Problems(Problem(1, None, "a mapping of columns to lists", _yaml_kind(root)))
+    names = [_yaml_text(key) for key, _ in root.value]
+    problems = _column_problems(names, line=_yaml_line(root))
+    axes: dict[str, list[tuple[int, Any]]] = {}
+    for column, (key, node) in zip(names, root.value, strict=True):
+        if column == "id":
+            expected = "no ids in a matrix, whose rows have ids made for them"
+            problems.append(Problem(_yaml_line(key), column, expected, "some"))
+            continue
+        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        values = [_yaml_value(item) for item in items]
+        axes[column] = [found for item in values for found in _expanded(column, *item, glob=glob)]
+    num_rows = math.prod(map(len, axes.values()))
+    if num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{num_rows}"))
+    rows = (
+        Row(max(line for line, _ in combination), _cells(axes, combination))
+        for combination in itertools.product(*axes.values())
+    )
+    return Table(rows, problems)
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """Refuses tags, which ask for objects, and anchors and aliases, by which few lines mean many."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.composer.ComposerError(
+                None, None, "anchors and aliases are not read", event.start_mark
+            )
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            line = event.start_mark.line + 1
+            raise Problems(Problem(line, None, "YAML without tags", repr(tag)))
+        return super().compose_node(parent, index)
+
+
+def _yaml_kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a value"
+
+
+def _yaml_line(node: yaml.Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1
+
+
+def _yaml_text(key: yaml.Node) -> str:
+    """The name of a column."""
+    value = _yaml_value(key)[1]
+    if not isinstance(value, str):
+        raise Problems(Problem(_yaml_line(key), None, "the name of a column", "a list"))
+    return value
+
+
+def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
+    """The line of a value and its text, or a list of texts for the layers that one row names."""
+    line = _yaml_line(node)
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    for item in items:
+        if not isinstance(item, yaml.ScalarNode):
+            raise Problems(Problem(line, None, "a value or a list of values", _yaml_kind(item)))
+    texts = [str(item.value) for item in items]
+    return line, texts if isinstance(node, yaml.SequenceNode) else texts[0]
+
+
+def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> Cells:
+    return dict(zip(axes, (value for _, value in combination), strict=True))
+
+
+def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tuple[int, Any]]:
+    if column not in ("content", "style") or not isinstance(value, str) or not is_pattern(value):
+        yield line, value
+        return
+    try:
+        matches = glob(value)
+    except Problems as exc:
+        found = (replace(problem, line=line, column=column) for problem in exc.problems)
+        raise Problems(*found) from exc
+    if not matches:
+        raise Problems(Problem(line, column, "a pattern that some file matches", shown(value)))
+    yield from ((line, match) for match in matches)
+
+
+def _column_problems(
+    names: Sequence[str], *, line: int | None, needs_all: bool = True
+) -> list[Problem]:
+    """What is wrong with a header whose rows can still be read.
+
+    Raises Problems where a required column is missing, since every row would then say so again.
+    """
+    if len(names) > _MAX_COLUMNS:
+        raise Problems(Problem(line, None, f"at most {_MAX_COLUMNS} columns", f"{len(names)}"))
+    problems = [
+        Problem(line, name, _expected_instead(name), shown(name))
+        for name in names
+        if not _is_column(name)
+    ]
+    problems += [
+        Problem(line, name, "each column once", f"{count} of them")
+        for name, count in Counter(names).items()
+        if count > 1
+    ]
+    missing = [
+        Problem(line, name, "this column", "only " + ", ".join(map(shown, names)))
+        for name in REQUIRED_COLUMNS
+        if needs_all and names and name not in names
+    ]
+    if missing:
+        raise Problems(*problems, *missing)
+    return problems
+
+
+_KNOWN_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS)
+
+
+def _is_column(name: str) -> bool:
+    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX and is_plain(name)
+    return is_label or name in _KNOWN_COLUMNS
+
+
+@lru_cache(maxsize=1000)
+def _expected_instead(name: str) -> str:
+    if not is_plain(name):
+        return "a column whose name UTF-8 can hold, without NUL"
+    return "a known column" + nearest(name, _KNOWN_COLUMNS, LABEL_PREFIX + name)
+
+
+# What a file begins with that is something else than its name says.
+_OTHER_FILES = {
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+    b"\x1f\x8b": "a gzip file; unpack it first",
+    b"PK\x03\x04": "a ZIP file, as Excel writes them; save it as CSV",
+    b"\xff\xfe": "the byte 0xff at 0, as UTF-16 begins; save it as UTF-8",
+    b"\xfe\xff": "the byte 0xfe at 0, as UTF-16 begins; save it as UTF-8",
+}
+
+
+def _text(data: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
+    """The text of a file, decoded as it is read; see `_utf_8_translated`. Raises Problems."""
+    for start, found in _OTHER_FILES.items():
+        if data.startswith(start):
+            raise Problems(Problem(None, None, "text in UTF-8", found))
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line = data.count(b"\n", 0, nul) + 1
+        raise Problems(Problem(line, None, "text in UTF-8", f"the byte 0x00 at {nul}"))
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=newline)
+
+
+@contextmanager
+def _utf_8_translated(data: bytes) -> Iterator[None]:
+    """Name the byte: a decoder that goes by chunks counts from the chunk's first."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        try:
+            data.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            at = exc.start
+            line = data.count(b"\n", 0, at) + 1
+            found = f"the byte 0x{data[at]:02x} at {at}"
+            raise Problems(Problem(line, None, "text in UTF-8", found)) from exc
+        raise
+
+
+_READERS: dict[str, Callable[[bytes, Glob], Table]] = {
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+    ".yaml": _read_matrix,
+    ".yml": _read_matrix,
+}
+
+SUFFIXES = tuple(_READERS)

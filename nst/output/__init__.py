@@ -1,0 +1,6 @@
+"""What is proven of an output: its paths, the records of pictures, the metadata, thumbnails."""
+
+import lazy_loader
+
+# What other rooms may use is named in the stub beside this file, and loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

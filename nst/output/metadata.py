@@ -1,0 +1,418 @@
+"""What became of each job, and the table that tells it: outcomes, records, their columns."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from io import BytesIO
+from typing import IO, Any, Literal
+
+from nst.errors import Reason
+from nst.job import LABEL_PREFIX, PARAM_FIELDS, Job, PictureParams, params_dict
+from nst.storage import (
+    BOOL,
+    FLOAT32,
+    FLOAT64,
+    INSTANT,
+    INT32,
+    INT64,
+    TEXT,
+    Column,
+    Held,
+    Type,
+    in_chunks,
+    list_of,
+    parquet_rows,
+    read_parquet,
+    struct_of,
+    write_held,
+    write_parquet,
+)
+
+SCHEMA_VERSION = 6
+
+# A picture that has killed or hung what painted it so often in a row is left alone: quarantined.
+MAX_ATTEMPTS = 2
+
+Status = Literal["ok", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """The unitless losses at one evaluation, counted from 1."""
+
+    evaluation: int
+    content: float
+    style: float
+    tv: float
+    detail: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerLoss:
+    """The style loss of one layer by itself: 0 the style, 1 no features at all."""
+
+    layer: str
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of the picture `id`. Whatever was not reached is None."""
+
+    id: str
+    key: str | None = None
+    inputs_key: str | None = None
+    status: Status
+    reason: Reason | None = None
+    error: str | None = None
+    attempts: int | None = None
+    picture: str | None = None
+    picture_digest: str | None = None
+    picture_bytes: int | None = None
+    picture_version: str | None = None
+    thumbnail: str | None = None
+    color: str | None = None
+    height: int | None = None
+    width: int | None = None
+    content_digest: str | None = None
+    style_digest: str | None = None
+    weights_digest: str | None = None
+    weights_origin: str | None = None
+    weights_topology: str | None = None
+    nst_version: str | None = None
+    torch_version: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    seconds: float | None = None
+    finished_at: datetime | None = None
+    evaluations: int | None = None
+    content_loss: float | None = None
+    style_loss: float | None = None
+    tv_loss: float | None = None
+    detail_loss: float | None = None
+    contrast_loss: float | None = None
+    noise_loss: float | None = None
+    total_loss: float | None = None
+    loss_ratio: float | None = None
+    style_layer_losses: tuple[LayerLoss, ...] = ()
+    ssim: float | None = None
+    lpips: float | None = None
+    lpips_grey: float | None = None
+    cfsd: float | None = None
+    style_distance: float | None = None
+    color_distance: float | None = None
+    noise: float | None = None
+    is_flat: bool | None = None
+    loss_curve: tuple[CurvePoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row of the manifest and what became of it: one row of the metadata."""
+
+    row: int
+    content: str
+    style: str
+    mask: str | None = None
+    start: str | None = None
+    backbone: str
+    labels: Mapping[str, str]
+    params: PictureParams
+    outcome: Outcome
+
+
+_CURVE = list_of(
+    struct_of(
+        evaluation=INT32, content=FLOAT32, style=FLOAT32, tv=FLOAT32, detail=FLOAT32, total=FLOAT32
+    )
+)
+_LAYER_LOSSES = list_of(struct_of(layer=TEXT, loss=FLOAT32))
+
+OUTCOME_COLUMNS = (
+    Column("id", TEXT, "Name of the picture, the same across runs."),
+    Column("key", TEXT, "Digest of all that decides the pixels but `precision` and the machine."),
+    Column(
+        "inputs_key",
+        TEXT,
+        "Digest of the same but the inputs' bytes, of which it has the URLs and versions: ETags, or "
+        "times and inodes. Null where a store tells none, and in what releases up to 0.2.0 wrote.",
+    ),
+    Column("status", TEXT, "`ok` or `failed`."),
+    Column("reason", TEXT, "Why a row failed, as one of a closed list of words."),
+    Column("error", TEXT, "Why a row failed, as a sentence that says what to do."),
+    Column(
+        "attempts",
+        INT32,
+        "How often in a row the picture killed or hung what painted it; from 2 on it is "
+        "quarantined.",
+    ),
+    Column("picture", TEXT, "Path of the picture, relative to the output."),
+    Column("picture_digest", TEXT, "sha256 of the picture file's bytes."),
+    Column("picture_bytes", INT64, "Size of the picture file in bytes."),
+    Column(
+        "picture_version",
+        TEXT,
+        "What the store tells of the file that changes when it is written: ETag or time in ns.",
+    ),
+    Column(
+        "thumbnail",
+        TEXT,
+        "Path of its thumbnails, relative to the output, without their `-256.webp` and "
+        "`-512.webp`.",
+    ),
+    Column("color", TEXT, "Mean colour of the picture, as `#rrggbb`."),
+    Column("height", INT32, "Height of the picture in pixels."),
+    Column("width", INT32, "Width of the picture in pixels."),
+    Column("content_digest", TEXT, "sha256 of the content file's bytes."),
+    Column("style_digest", TEXT, "sha256 of the style file's bytes."),
+    Column("weights_digest", TEXT, "sha256 of the backbone's weights file."),
+    Column("weights_origin", TEXT, "`embedded`, `torchvision` or `file`."),
+    Column(
+        "weights_topology",
+        TEXT,
+        "Where a ResNet-50 has its strides: `torchvision` or `caffe`; null for a VGG, and in what "
+        "releases up to 0.2.0 wrote, which knew `torchvision` alone.",
+    ),
+    Column("nst_version", TEXT, "Version of this project that made the picture."),
+    Column("torch_version", TEXT, "Version of PyTorch that made the picture."),
+    Column("device", TEXT, "Device that made the picture."),
+    Column("precision", TEXT, "What the network computed in: `float32` or `bfloat16`."),
+    Column(
+        "seconds",
+        FLOAT64,
+        "Optimisation time of its batch, divided by the batch's size; loading left out.",
+    ),
+    Column("finished_at", INSTANT, "When the picture was written, or failed."),
+    Column("evaluations", INT32, "Evaluations of the loss that were made."),
+    Column(
+        "content_loss",
+        FLOAT32,
+        "Final content loss: 0 the content's features, 1 the same features everywhere.",
+    ),
+    Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 no features at all."),
+    Column("tv_loss", FLOAT32, "Final total variation: mean squared neighbour difference."),
+    Column("detail_loss", FLOAT32, "Final detail loss: 0 the content's edges, 1 no edges at all."),
+    Column(
+        "contrast_loss",
+        FLOAT32,
+        "Final shortfall of light and shade: 0 all that is kept of the content's, 1 none.",
+    ),
+    Column(
+        "noise_loss",
+        FLOAT32,
+        "Final excess of grain over nine tenths of the energy that the style has of it; 0 none.",
+    ),
+    Column("total_loss", FLOAT32, "What was minimised, at the end: all of them weighed together."),
+    Column("loss_ratio", FLOAT32, "Final total loss over that of the first evaluation."),
+    Column("style_layer_losses", _LAYER_LOSSES, "Final style loss of each layer by itself."),
+    Column(
+        "ssim",
+        FLOAT32,
+        "Structural similarity of the luma to the content's: 1 the content, 0 nothing of it.",
+    ),
+    Column(
+        "lpips",
+        FLOAT32,
+        "LPIPS distance (VGG-16, v0.1) to the content, both at 256 px or less: 0 the content.",
+    ),
+    Column("lpips_grey", FLOAT32, "As `lpips`, of the luma of both, so that no colour counts."),
+    Column(
+        "cfsd",
+        FLOAT32,
+        "Content feature structural distance (VGG-19), both at 256 px or less: 0 where the parts "
+        "of the picture are as like each other as those of the content.",
+    ),
+    Column(
+        "style_distance",
+        FLOAT32,
+        "Style loss by a network that did not paint, both at 256 px or less: 0 the style, 1 no "
+        "features at all. VGG-19 measures what VGG-16 painted, VGG-16 all else.",
+    ),
+    Column(
+        "color_distance",
+        FLOAT32,
+        "Hellinger distance of RGB-uv histograms to the style, both at 256 px or less: 0 the same "
+        "colours, 1 none in common.",
+    ),
+    Column(
+        "noise",
+        FLOAT32,
+        "Energy in the highest octave of frequencies, over the style's at the size at which it "
+        "was looked at: 1 as much grain as the style has, above 1 more.",
+    ),
+    Column("is_flat", BOOL, "Whether the picture came out as one colour."),
+    Column(
+        "loss_curve", _CURVE, "Losses at up to 64 evaluations, the first and the last included."
+    ),
+)
+
+_PARAM_TYPES: Mapping[str, Type] = {
+    "size": INT32,
+    "steps": INT32,
+    "content_weight": FLOAT64,
+    "style_weight": FLOAT64,
+    "tv_weight": FLOAT64,
+    "detail_weight": FLOAT64,
+    "contrast_floor": FLOAT64,
+    "noise_weight": FLOAT64,
+    "content_layers": list_of(TEXT),
+    "style_layers": list_of(TEXT),
+    "pooling": TEXT,
+    "style_blend": list_of(FLOAT64),
+    "style_scale": FLOAT64,
+    "content_size": INT32,
+    "preserve_color": TEXT,
+    "init": TEXT,
+    "tolerance": FLOAT64,
+    "optimizer": TEXT,
+    "seed": INT64,
+}
+
+ROW_COLUMNS = (
+    Column("row", INT64, "Number of the manifest row, from 1."),
+    Column("content", TEXT, "The content as the manifest writes it."),
+    Column("style", TEXT, "The style as the manifest writes it."),
+    Column("mask", TEXT, "The mask as the manifest writes it."),
+    Column("start", TEXT, "The picture to start from as the manifest writes it."),
+    Column("backbone", TEXT, "The backbone."),
+)
+PARAM_COLUMNS = tuple(
+    Column(name, _PARAM_TYPES[name], field.description) for name, field in PARAM_FIELDS.items()
+)
+
+
+def outcomes_to_parquet(outcomes: Iterable[Outcome]) -> bytes:
+    """Outcomes as one Parquet file, the record of a group."""
+    return write_parquet(map(asdict, outcomes), OUTCOME_COLUMNS, notes=_NOTES)
+
+
+def outcomes_from_parquet(data: bytes) -> list[Outcome]:
+    """The outcomes that `outcomes_to_parquet` wrote, of earlier releases too.
+
+    Raises TableError for other bytes.
+    """
+    return list(iterate_outcomes(data))
+
+
+def hold_outcomes(outcomes: Iterable[Outcome]) -> Held:
+    """The outcomes as columns."""
+    listed = list(outcomes)
+    values: dict[str, list[Any]] = {
+        column.name: [getattr(outcome, column.name) for outcome in listed]
+        for column in OUTCOME_COLUMNS
+    }
+    for name in ("loss_curve", "style_layer_losses"):
+        values[name] = [[asdict(each) for each in several] for several in values[name]]
+    return Held.of(values, OUTCOME_COLUMNS)
+
+
+def write_held_outcomes(file: IO[bytes], parts: Iterable[Held]) -> None:
+    """As `outcomes_to_parquet`, of outcomes that are held as columns, into an open file."""
+    # Few together, since they are read a few at a time.
+    write_held(file, parts, OUTCOME_COLUMNS, notes=_NOTES, group_rows=1000)
+
+
+def iterate_outcomes(data: bytes) -> Iterator[Outcome]:
+    """As `outcomes_from_parquet`, with only some of them held in memory at a time."""
+    return map(outcome_of_row, parquet_rows(data))
+
+
+def record_of(job: Job, outcome: Outcome) -> Record:
+    """The row of the manifest with what became of it."""
+    return Record(
+        row=job.row,
+        content=job.content_name,
+        style=job.style_name,
+        mask=job.mask_name,
+        start=job.start_name,
+        backbone=job.backbone,
+        labels=job.labels,
+        params=job.params,
+        outcome=outcome,
+    )
+
+
+def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> bytes:
+    """The whole table: row, outcome, parameters, and a column for each of `labels`.
+
+    The records are taken some at a time, so that they need not all be there at once.
+    """
+    parts = (
+        hold_rows(chunk, labels).beside(hold_outcomes(record.outcome for record in chunk))
+        for chunk in in_chunks(records, _RECORDS_AT_ONCE)
+    )
+    sink = BytesIO()
+    write_held_metadata(sink, parts, labels)
+    return sink.getvalue()
+
+
+_RECORDS_AT_ONCE = 1000
+
+
+def hold_rows(rows: Iterable[Record | Job], labels: Sequence[str]) -> Held:
+    """All columns of the metadata but those of outcomes."""
+    cells = (
+        {
+            "row": row.row,
+            **(
+                {"content": row.content, "style": row.style, "mask": row.mask, "start": row.start}
+                if isinstance(row, Record)
+                else {
+                    "content": row.content_name,
+                    "style": row.style_name,
+                    "mask": row.mask_name,
+                    "start": row.start_name,
+                }
+            ),
+            "backbone": row.backbone,
+            **params_dict(row.params),
+            **{LABEL_PREFIX + name: value for name, value in row.labels.items()},
+        }
+        for row in rows
+    )
+    return Held.of_rows(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
+
+
+def write_held_metadata(file: IO[bytes], parts: Iterable[Held], labels: Sequence[str]) -> None:
+    """As `metadata_to_parquet`, of rows that are held as columns, into an open file."""
+    columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
+    write_held(file, parts, columns, notes=_NOTES, group_rows=5000)
+
+
+def _label_columns(labels: Sequence[str]) -> list[Column]:
+    return [Column(LABEL_PREFIX + name, TEXT, "Label of the manifest.") for name in labels]
+
+
+def metadata_from_parquet(data: bytes) -> list[Record]:
+    """The records that `metadata_to_parquet` wrote. Raises TableError for other bytes."""
+    return [
+        Record(
+            row=row["row"],
+            content=row["content"],
+            style=row["style"],
+            mask=row["mask"],
+            start=row["start"],
+            backbone=row["backbone"],
+            labels={
+                name.removeprefix(LABEL_PREFIX): value
+                for name, value in row.items()
+                if name.startswith(LABEL_PREFIX) and value is not None
+            },
+            params=PictureParams(**{name: row[name] for name in PARAM_FIELDS if name in row}),
+            outcome=outcome_of_row(row),
+        )
+        for row in read_parquet(data)
+    ]
+
+
+_NOTES = {"schema_version": str(SCHEMA_VERSION)}
+
+
+def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
+    """The outcome among the cells of a row."""
+    # A release knows columns that earlier ones did not.
+    values = {field.name: row[field.name] for field in fields(Outcome) if field.name in row}
+    curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
+    layers = tuple(LayerLoss(**each) for each in row["style_layer_losses"] or ())
+    return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers})

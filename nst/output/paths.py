@@ -1,0 +1,90 @@
+"""Where everything lies in an output.
+
+The names are a contract: people link to them.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from nst.errors import NSTError, WorkerError
+from nst.job import Job
+from nst.output.metadata import Outcome
+from nst.pictures import SUFFIXES
+from nst.settings import RunSettings
+
+GALLERY = "index.html"
+METADATA = "metadata.parquet"
+IMAGES = "images"
+INPUTS = "inputs"
+THUMBS = "thumbs"
+LOCKS = "locks"
+# How often a portion of groups was begun, for as long as a run goes on.
+ATTEMPTS = "attempts"
+# Folders of files that lie in an output only while a run goes on; `shards` is of the release 0.2.0.
+_TRANSIENT = (f"{ATTEMPTS}/", "shards/")
+RUN = "run.json"
+
+# Long edges: what a grid shows, and the same on a screen of twice as many pixels.
+THUMBNAILS_PX = (256, 512)
+SMALL_PREVIEW_PX = 256
+
+
+def is_transient(path: str) -> bool:
+    """Whether a path is that of a file which no output has once its run has ended."""
+    return path.startswith(_TRANSIENT)
+
+
+def picture_path(job: Job, settings: RunSettings) -> str:
+    """The picture of a job, relative to the output."""
+    return f"{IMAGES}/{job.id}{SUFFIXES[settings.image_format]}"
+
+
+def preview_name(digest: str) -> str:
+    """The name, among the inputs, of the preview of the input with this sha256."""
+    return f"{digest[:16]}.jpg"
+
+
+def small_preview_name(digest: str) -> str:
+    """The name, beside the preview, of one that is as small as a thumbnail."""
+    return f"{digest[:16]}-{SMALL_PREVIEW_PX}.webp"
+
+
+def thumbnail_stem(picture_digest: str) -> str:
+    """What the paths of a picture's thumbnails begin with, relative to the output.
+
+    By the sha256 of its file, so that they are never those of another picture under its name.
+    """
+    return f"{THUMBS}/{picture_digest[:2]}/{picture_digest[:16]}"
+
+
+def thumbnail_paths(stem: str, height: int, width: int) -> Mapping[int, str]:
+    """The thumbnails that a picture of so many pixels has, by their long edge in px at most."""
+    edges = THUMBNAILS_PX if max(height, width) > THUMBNAILS_PX[0] else THUMBNAILS_PX[:1]
+    return {edge: f"{stem}-{edge}.webp" for edge in edges}
+
+
+def thumbnails_of(outcome: Outcome) -> Mapping[int, str]:
+    """Those of the picture of an outcome, as `thumbnail_paths`; none where no picture was made.
+
+    By its digest, since an outcome of an earlier release does not name them.
+    """
+    digest, height, width = outcome.picture_digest, outcome.height, outcome.width
+    if outcome.status != "ok" or digest is None or height is None or width is None:
+        return {}
+    return thumbnail_paths(thumbnail_stem(digest), height, width)
+
+
+def failure(
+    job_id: str, error: NSTError, *, key: str | None = None, inputs_key: str | None = None
+) -> Outcome:
+    """The outcome of a job that `error` stopped."""
+    return Outcome(
+        id=job_id,
+        key=key,
+        inputs_key=inputs_key,
+        status="failed",
+        reason=error.reason,
+        error=str(error),
+        attempts=error.attempts if isinstance(error, WorkerError) else None,
+        finished_at=datetime.now(UTC),
+    )

@@ -1,0 +1,8 @@
+"""Arrays -> picture: backbones, losses, optimisers and the rulers that measure what came out.
+
+Knows nothing of manifests, outputs and runs. Owns torch and torchvision."""
+
+import lazy_loader
+
+# What other rooms may use is named in the stub beside this file, and loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

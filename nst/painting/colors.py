@@ -1,0 +1,95 @@
+"""Colour control after Gatys et al. (CVPR 2017, section 5): what a picture's colours are made to be.
+
+Pictures are float32 sRGB in [0, 1], [3,H,W]; the functions are pure.
+"""
+
+import torch
+from torch import Tensor
+
+from nst.painting import reductions
+
+# What both covariances get on their diagonals, a standard deviation of about a grey level: a
+# direction in which a picture has no colours is not stretched without bound to the target's. On
+# both and not on the divisor alone, so that a picture whose target is itself stays as it is.
+EPS = 1e-5
+
+
+def luminance(picture: Tensor) -> Tensor:
+    """Luma after ITU-R BT.601, the Y of YIQ: [...,3,H,W] -> [...,1,H,W], in [0, 1]."""
+    red, green, blue = picture.unbind(dim=-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+
+
+def as_grey(picture: Tensor) -> Tensor:
+    """The luma in each of the three channels: [...,3,H,W] -> [...,3,H,W]."""
+    return luminance(picture).repeat_interleave(3, dim=-3)
+
+
+def match_colors(picture: Tensor, target: Tensor) -> Tensor:
+    """The picture with the colours' mean and covariance of `target`: [3,H,W], [3,h,w] -> [3,H,W].
+
+    The linear transfer of Gatys et al. (2017, section 5.2), but with the symmetric matrix of Pitié
+    and Kokaram (2007), which of all that fit moves the colours least. What leaves [0, 1] is
+    clamped, which then changes the moments. A flat picture becomes the target's mean.
+    """
+    return _matched(picture, target)
+
+
+def match_luminance(picture: Tensor, target: Tensor) -> Tensor:
+    """The picture in grey, with the luma's mean and deviation of `target`: -> [3,H,W], clamped.
+
+    Gatys et al. (2017, section 5.1) do so to the style before a transfer of the luma alone. A flat
+    picture becomes the target's mean.
+    """
+    return _matched(luminance(picture), luminance(target)).repeat_interleave(3, dim=0)
+
+
+def with_colors_of(painted: Tensor, content: Tensor) -> Tensor:
+    """The luma of `painted` with the chroma of `content`, both [...,3,H,W], in [0, 1].
+
+    The last step of the luminance-only transfer of Gatys et al. (2017, section 5.1), in YIQ. Where
+    the two make no colour that exists, I and Q shrink by one factor until they do: clamping the
+    channels instead would change the luma, and the brush strokes are there.
+    """
+    luma = luminance(painted)
+    # R-Y, G-Y and B-Y are a linear function of I and Q alone, so that the matrices are not needed.
+    chroma = content - luminance(content)
+    room = torch.where(chroma > 0, 1 - luma, luma)
+    fitting = room / chroma.abs().clamp_min(torch.finfo(chroma.dtype).tiny)
+    share = fitting.amin(dim=-3, keepdim=True).clamp_max(1)
+    return (luma + share * chroma).clamp(0, 1)
+
+
+def _matched(picture: Tensor, target: Tensor) -> Tensor:
+    """A (x - mean(x)) + mean(t), clamped, with A C_x A = C_t: [C,H,W], [C,h,w] -> [C,H,W].
+
+    A = C_x^-1/2 (C_x^1/2 C_t C_x^1/2)^1/2 C_x^-1/2, in double: A stretches up to a hundredfold.
+    """
+    mean, covariance = _moments(picture)
+    if not covariance.isfinite().all():
+        # Colours that are no numbers match nothing; whoever optimises the picture finds them out.
+        return picture
+    target_mean, target_covariance = _moments(target)
+    root = _square_root(covariance)
+    inverse = torch.linalg.inv(root)
+    matrix = inverse @ _square_root(root @ target_covariance @ root) @ inverse
+    pixels = picture.double().flatten(1)  # [C,H*W]
+    matched: Tensor = matrix @ (pixels - mean) + target_mean
+    return matched.clamp(0, 1).float().view(picture.shape)
+
+
+def _moments(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [C,1] and covariance [C,C] of the colours, the latter with EPS on its diagonal."""
+    pixels = picture.double().flatten(1)  # [C,H*W]
+    mean = reductions.mean(pixels)[:, None]
+    offsets = pixels - mean
+    # Divided by all pixels and not by one less, which a picture of one pixel does not have.
+    covariance = reductions.square_of(offsets.T[None])[0] / pixels.shape[1]
+    return mean, covariance + EPS * torch.eye(len(pixels), dtype=pixels.dtype, device=pixels.device)
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    """The symmetric square root of a symmetric positive definite matrix, [C,C] -> [C,C]."""
+    values, vectors = torch.linalg.eigh(matrix)
+    root: Tensor = vectors * values.sqrt() @ vectors.T
+    return root

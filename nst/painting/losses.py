@@ -1,0 +1,142 @@
+"""Pure functions of a batch that the objective is made of; what measures an item returns [B]."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nst.painting import reductions
+from nst.painting.colors import luminance
+
+# A target without structure (a flat picture) has a scale of nearly nothing; its loss is then
+# measured against this share of the target's whole energy instead of being divided by zero.
+MIN_SCALE_SHARE = 0.2
+# A target whose features are all zero has no scale; this one keeps its loss a finite number.
+MIN_SCALE = 1e-12
+# Keeps a position without features from being divided by zero.
+MIN_LENGTH = 1e-6
+# Detail is told on means of this many pixels a side: finer, it would hold on to grain, not form.
+DETAIL_CELL_PX = 4
+# Light and shade are told on so many cells along the long edge: a cell is wider than a stroke.
+SHADE_CELLS = 32
+
+
+def positions(features: Tensor) -> Tensor:
+    """A feature map as a table of positions by channels, float32: [B,C,H,W] -> [B,H*W,C].
+
+    A view where the map is float32 and lies channels last, as those of a backbone do.
+    """
+    batch, channels = features.shape[:2]
+    return features.permute(0, 2, 3, 1).reshape(batch, -1, channels).float()
+
+
+def gram_scale(target: Tensor) -> Tensor:
+    """A Gram's squared norm, [...,C,C] -> [...]: what a style loss is measured in."""
+    return reductions.total(target.square(), kept=target.ndim - 2).clamp_min(MIN_SCALE)
+
+
+def directions(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The features of each position at length 1, [B,C,H,W], and their lengths, [B,1,H,W]; float32.
+
+    Which features are there and not how strong they are: a style that leaves a picture little
+    contrast weakens all of them alike. LPIPS compares features so (Zhang et al., 2018, eq. 1).
+    """
+    features = features.float()
+    lengths = features.square().sum(dim=1, keepdim=True).sqrt().clamp_min(MIN_LENGTH)
+    return features / lengths, lengths
+
+
+def content_scale(target: Tensor) -> Tensor:
+    """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B].
+
+    `target` are the directions of the content's features.
+    """
+    energy = reductions.total(target.square())
+    spread = reductions.total((target - reductions.mean(target, kept=2)[..., None, None]).square())
+    return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
+
+
+def content_slope(difference: Tensor, found: Tensor, lengths: Tensor) -> Tensor:
+    """What the features' directions being `difference` off pulls the features to: [B,C,H,W].
+
+    Half the gradient of ||u - p||^2 at the features f, where u = f / |f| is `found`: the difference
+    less its part along u, over |f|. Only what turns a position's features changes their direction.
+    """
+    along = (difference * found).sum(dim=1, keepdim=True)
+    return (difference - along * found) / lengths
+
+
+def total_variation_loss(images: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels, down plus across: [B,3,H,W] -> [B].
+
+    A mean and not the usual sum, whose pull against the other losses grows with the picture.
+    """
+    down = reductions.mean((images[:, :, 1:, :] - images[:, :, :-1, :]).square())
+    across = reductions.mean((images[:, :, :, 1:] - images[:, :, :, :-1]).square())
+    return down + across
+
+
+def shade(images: Tensor) -> Tensor:
+    """Light and shade of a picture: mean luma of square cells, less its mean, -> [B,1,h,w].
+
+    The long edge has SHADE_CELLS cells, or as many as it has pixels.
+    """
+    cell_px = max(1, round(max(images.shape[2:]) / SHADE_CELLS))
+    cells = functional.avg_pool2d(luminance(images), cell_px, ceil_mode=True)
+    return cells - reductions.mean(cells)[:, None, None, None]
+
+
+def shade_scale(target: Tensor) -> Tensor:
+    """What a contrast loss is measured in: the squared norm of the content's light and shade, -> [B].
+
+    No less than a grey level in each cell, or a flat content could not be painted at all.
+    """
+    least = target[0].numel() / 255**2
+    return reductions.total(target.square()).clamp_min(least)
+
+
+def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) -> Tensor:
+    """How far light and shade fall short of the `floor` [B] that is kept of the content's: -> [B].
+
+    A cell has enough where it is to the same side of the mean as the content's, and at least `floor`
+    times as far from it. 0 where all have, 1 where there is no light and shade at all.
+    """
+    floor = floor[:, None, None, None]
+    missing = floor * target.abs() - shade(images) * target.sign()
+    shortfall = reductions.total(missing.clamp_min(0).square())
+    return shortfall / (scale * floor.square().flatten().clamp_min(MIN_SCALE))
+
+
+def excess(energy: Tensor, limit: Tensor) -> Tensor:
+    """How far an energy [B] is above a `limit` [B]: (sqrt(energy / limit) - 1)^2, 0 below it.
+
+    Of the amplitudes and not the energies, so that it is quadratic in the pixels however far above.
+    """
+    # Clamped inside, where the root's slope is still a finite number.
+    return ((energy / limit).clamp_min(1).sqrt() - 1).square()
+
+
+def laplacian(images: Tensor) -> Tensor:
+    """Edges of all channels together, on means of 4 x 4 pixels: [B,3,H,W] -> [B,1,H/4,W/4].
+
+    Li et al., "Laplacian-Steered Neural Style Transfer" (2017).
+    """
+    means = functional.avg_pool2d(images, DETAIL_CELL_PX, ceil_mode=True).sum(dim=1, keepdim=True)
+    # Not `pad`, whose gradient PyTorch sums on a GPU in whatever order its threads come by.
+    down = torch.cat([means[..., :1, :], means, means[..., -1:, :]], dim=-2)
+    across = torch.cat([means[..., :1], means, means[..., -1:]], dim=-1)
+    neighbours = down[..., :-2, :] + down[..., 2:, :] + across[..., :-2] + across[..., 2:]
+    return 4 * means - neighbours
+
+
+def detail_scale(target: Tensor) -> Tensor:
+    """What a detail loss is measured in: the squared norm of the content's edges, -> [B].
+
+    No less than edges of one grey level everywhere, or a flat content could not be painted at all.
+    """
+    least = target[0].numel() / 255**2
+    return reductions.total(target.square()).clamp_min(least)
+
+
+def detail_loss(images: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """||L(x) - L(c)||^2 / ||L(c)||^2 per item: 0 with the content's edges, 1 with none at all."""
+    return reductions.total((laplacian(images) - target).square()) / scale

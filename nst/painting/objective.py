@@ -1,0 +1,360 @@
+"""What a batch of images is measured by: the weighted, unitless loss and its gradient.
+
+- A Gram is G = F' F / (H W) (Gatys et al., 2015, eq. 3, there undivided): divided by the number of
+  positions it does not depend on the picture's size, so that a style of one size is the target of a
+  picture of another.
+- The style loss of a layer is ||G - A||^2 / ||A||^2: 0 at the style's Gram A, 1 without features. It
+  departs from Gatys et al. (2016, eq. 4), whose 1 / (4 N^2 M^2) leaves a loss that varies a
+  thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
+  Where a style is so dark or flat that its A is small beside the content's own Gram C, the loss is
+  measured in STYLE_SCALE_FLOOR^2 ||C||^2.
+- The content loss is ||U - P||^2 / ||P - mean(P)||^2, U and P the features of each position at length
+  1: 0 at the content, 1 where every position is alike. Theirs (eq. 1) compares the features
+  themselves, so that it asks a dark style for the content's contrast, and for nothing else once that
+  is lost; which features lie where can be asked of any style.
+- A contrast loss keeps a share of the content's light and shade, and a noise loss holds the highest
+  octave of frequencies down to the style's; both are 0 in pictures that have no need of them.
+- The sum is not a plain one. The content's and the style's losses weigh the more, the higher they
+  are (`balanced`), so that one default serves every pair: where a style drowns its content, the
+  content gets more of the weight, and where a style is met with ease, the style gets less.
+
+No loss goes through autograd. What each pulls the features towards is known as soon as the features
+are, so the way back through the network picks it up as it passes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from nst.painting import losses, metrics, reductions
+from nst.painting.backbones import Backbone
+from nst.painting.targets import (
+    LOSS_NAMES,
+    Item,
+    Losses,
+    Part,
+    StyleMemo,
+    add_sums,
+    feature_maps,
+    gram_sums,
+    map_losses,
+    part_of,
+    stacked,
+)
+from nst.painting.tiles import Tile
+
+# The content weighs (loss / reach)^7: next to nothing below the loss that is in reach of the weights,
+# and beyond it soon more than anything else.
+CONTENT_POWER = 8.0
+# Beyond this many times its reach the content loss weighs no more than there, 17 times its weight: a
+# wall any steeper throws an optimiser back that takes whole steps.
+MAX_EXCESS = 1.5
+# The style weighs (loss / unit)^0.5, the unit being what ordinary pairs come to.
+STYLE_POWER = 1.5
+STYLE_UNIT = 0.04
+
+
+class Objective:
+    """The weighted loss of a batch and its gradient; what does not change is computed once."""
+
+    def __init__(self, parts: Sequence["Part"], backbone: Backbone) -> None:
+        self._parts = parts
+        self._backbone = backbone
+
+    @classmethod
+    def of(
+        cls,
+        items: Sequence[Item],
+        backbone: Backbone,
+        *,
+        memo: StyleMemo | None = None,
+        tile_px: int | None = None,
+    ) -> "Objective":
+        """Items share one size of content, layers, a number of styles and whether there is a mask.
+
+        With `tile_px` a picture goes through the network in tiles of that side, one after the
+        other: less memory, more work, the same loss. `memo` holds what is known of styles.
+        """
+        program = items[0].params
+        shares = backbone.profile.shares(program.content_layers, program.style_layers)
+        memo = {} if memo is None else memo
+        with torch.no_grad():
+            parts = [part_of(item, shares, backbone, memo, tile_px) for item in items]
+            if len(parts) > 1 and runs_items_together(backbone.device, tile_px):
+                parts = [stacked(parts)]
+        return cls(parts, backbone)
+
+    def __call__(
+        self, images: Tensor, running: Sequence[bool] | None = None
+    ) -> tuple[Losses, Tensor]:
+        """The losses [B] of images [B,3,H,W] and the gradient of each item's total, [B,3,H,W].
+
+        Parts of which no item is `running` are not looked at, and have zeros for both.
+        """
+        found = []
+        for part, own, some_run in self._split(images, running):
+            if some_run:
+                evaluate = _evaluate if len(part.tiles) == 1 else _evaluate_by_tiles
+                found.append(evaluate(own, part, self._backbone))
+            else:
+                nothing = own.new_zeros(len(own))
+                found.append((Losses(**dict.fromkeys(LOSS_NAMES, nothing)), torch.zeros_like(own)))
+        return (
+            map_losses(lambda *columns: torch.cat(columns), *(each for each, _ in found)),
+            torch.cat([gradient for _, gradient in found]),
+        )
+
+    def style_by_layer(self, images: Tensor) -> dict[str, Tensor]:
+        """The style loss of images [B,3,H,W] of each layer by itself, [B]: 0 the style, 1 nothing."""
+        found: dict[str, list[Tensor]] = {}
+        with torch.no_grad():
+            for part, own, _ in self._split(images, None):
+                sums, _ = _measure(own, part, self._backbone)
+                for layer, target in part.styles.items():
+                    loss, _ = target.pull(sums[layer])
+                    found.setdefault(layer, []).append(loss / target.share)
+        return {layer: torch.cat(columns) for layer, columns in found.items()}
+
+    def _split(
+        self, images: Tensor, running: Sequence[bool] | None
+    ) -> Iterator[tuple["Part", Tensor, bool]]:
+        start = 0
+        for part in self._parts:
+            stop = start + part.num_items
+            yield part, images[start:stop], running is None or any(running[start:stop])
+            start = stop
+
+
+def runs_items_together(device: torch.device, tile_px: int | None) -> bool:
+    """Whether a batch goes through the network in one pass.
+
+    On a CPU it does not: one item at a time is as fast, needs one item's memory, and rounds the
+    same way whoever its batch-mates are. That matters, since the optimisation blows a last bit up
+    to whole grey levels within some tens of steps. Nor do pictures so large that they are tiled.
+    """
+    return device.type != "cpu" and tile_px is None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What content and style add to the total, [B], and how much each weighs there: its derivative."""
+
+    total: Tensor
+    content: Tensor
+    style: Tensor
+
+
+def balanced(content: Tensor, style: Tensor, part: Part) -> Balance:
+    """The weighted powers of the losses of content and style, [B] each.
+
+    w r (c / r)^p / p for the content, r being its reach, and w u (s / u)^q / q for the style. The
+    content's goes on as a straight line beyond MAX_EXCESS.
+    """
+    weights, reach = part.weights, part.reach
+    excess = content / reach
+    inside = excess.clamp_max(MAX_EXCESS)
+    content_slope = weights.content * inside ** (CONTENT_POWER - 1)
+    content_term = content_slope * reach * (inside / CONTENT_POWER + excess - inside)
+    style_slope = weights.style * (style / STYLE_UNIT) ** (STYLE_POWER - 1)
+    style_term = style_slope * style / STYLE_POWER
+    return Balance(content_term + style_term, content_slope, style_slope)
+
+
+@dataclass(slots=True)
+class _Slopes:
+    """The weights of content and style in the total, which are known once all features were seen."""
+
+    content: Tensor
+    style: Tensor
+
+
+def _evaluate(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
+    """Losses and gradient in one pass there and back."""
+    images = images.detach().requires_grad_(True)
+    content = torch.zeros_like(part.weights.content)
+    style = torch.zeros_like(part.weights.style)
+    slopes = _Slopes(content, style)
+
+    def tap(layer: str, features: Tensor) -> Tensor:
+        nonlocal content, style
+        pulls: list[_Pull] = []
+        with torch.no_grad():
+            if layer in part.styles:
+                target = part.styles[layer]
+                loss, matrices = target.pull(gram_sums(features, target.guides))
+                style = style + loss
+                pulls.append(_style_pull(matrices, target.guides, slopes))
+            if layer in part.contents:
+                coefficient = part.content_coefficients[layer]
+                found, lengths = losses.directions(features)
+                difference = found - part.contents[layer]
+                content = content + coefficient * reductions.total(difference.square())
+                slope = losses.content_slope(difference, found, lengths)
+                pulls.append(_content_pull(slope, 2 * coefficient, slopes))
+        return _pulled(features, pulls)
+
+    deepest = backbone.through(images, tap)
+    balance = balanced(content, style, part)
+    slopes.content, slopes.style = balance.content, balance.style
+    (gradient,) = torch.autograd.grad(deepest, images, torch.zeros_like(deepest))
+    return _with_pixel_losses(images, content, style, balance, gradient, part)
+
+
+def _evaluate_by_tiles(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
+    """The same in two passes: the first finds the statistics of the whole, the second the gradient."""
+    images = images.detach()
+    with torch.no_grad():
+        sums, content = _measure(images, part, backbone)
+    style = torch.zeros_like(part.weights.style)
+    matrices = {}
+    for layer, target in part.styles.items():
+        loss, matrices[layer] = target.pull(sums[layer])
+        style = style + loss
+    balance = balanced(content, style, part)
+    slopes = _Slopes(balance.content, balance.style)
+    gradient = torch.zeros_like(images)
+    for tile in part.tiles:
+        own = images[:, :, tile.rows, tile.columns].requires_grad_(True)
+
+        def tap(layer: str, features: Tensor, tile: Tile = tile) -> Tensor:
+            pulls = []
+            core, place = tile.at(backbone.profile.stride(layer), features)
+            if layer in part.styles:
+                guides = part.styles[layer].guides
+                shape = (len(features), 1, *features.shape[2:])
+                inside = torch.zeros(shape, device=features.device)
+                inside[core] = 1
+                if guides is not None:
+                    inside = inside.expand(-1, guides.shape[1], -1, -1).clone()
+                    inside[core] = guides[place]
+                pulls.append(_style_pull(matrices[layer], inside, slopes))
+            if layer in part.contents:
+                found, lengths = losses.directions(features.detach()[core])
+                slope = torch.zeros(features.shape, device=features.device)
+                slope[core] = losses.content_slope(
+                    found - part.contents[layer][place], found, lengths
+                )
+                pulls.append(_content_pull(slope, 2 * part.content_coefficients[layer], slopes))
+            return _pulled(features, pulls)
+
+        deepest = backbone.through(own, tap)
+        (pull,) = torch.autograd.grad(deepest, own, torch.zeros_like(deepest))
+        gradient[:, :, tile.rows, tile.columns] += pull
+    return _with_pixel_losses(images.requires_grad_(True), content, style, balance, gradient, part)
+
+
+def _with_pixel_losses(
+    images: Tensor,
+    content: Tensor,
+    style: Tensor,
+    balance: Balance,
+    gradient: Tensor,
+    part: Part,
+) -> tuple[Losses, Tensor]:
+    """Add the losses that look at the pixels themselves."""
+    weights, targets = part.weights, part.pixels
+    with torch.set_grad_enabled(part.looks_at_pixels):
+        tv = losses.total_variation_loss(images)
+        detail = losses.detail_loss(images, targets.edges, targets.edge_scale)
+        contrast = losses.contrast_loss(
+            images, targets.shade, targets.shade_scale, targets.contrast_floor
+        )
+        noise = losses.excess(metrics.fine_energy(images), targets.noise_limit)
+        pixels = (
+            weights.tv * tv
+            + weights.detail * detail
+            + weights.contrast * contrast
+            + weights.noise * noise
+        )
+    if part.looks_at_pixels:
+        gradient = gradient + torch.autograd.grad(pixels.sum(), images)[0]
+    return (
+        Losses(
+            content=content,
+            style=style,
+            tv=tv.detach(),
+            detail=detail.detach(),
+            contrast=contrast.detach(),
+            noise=noise.detach(),
+            total=balance.total + pixels.detach(),
+        ),
+        gradient,
+    )
+
+
+def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, Tensor], Tensor]:
+    """The undivided Grams of each style layer, [B,K,C,C], and the content loss, [B]."""
+    sums: dict[str, Tensor] = {}
+    content = torch.zeros_like(part.weights.content)
+    for layer, features, place in feature_maps(images, part.tiles, backbone):
+        if layer in part.styles:
+            guides = part.styles[layer].guides
+            add_sums(sums, layer, features, None if guides is None else guides[place])
+        if layer in part.contents:
+            difference = losses.directions(features)[0] - part.contents[layer][place]
+            loss = reductions.total(difference.square())
+            content = content + part.content_coefficients[layer] * loss
+    return sums, content
+
+
+# Adds what a loss pulls features to, given the gradient so far and the features, both [B,C,h,w].
+_Pull = Callable[[Tensor, Tensor], Tensor]
+
+
+def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pull:
+    """Adds the gradient that the style loss has at the features."""
+
+    def pull(gradient: Tensor, features: Tensor) -> Tensor:
+        flat = losses.positions(features)
+        pulled = losses.positions(gradient)
+        weighted = slopes.style[:, None, None, None] * matrices
+        if guides is None:
+            pulled = torch.baddbmm(pulled, flat, weighted[:, 0])
+        else:
+            for k in range(weighted.shape[1]):
+                weights = guides[:, k].flatten(1)[..., None].square()
+                pulled = pulled + (flat @ weighted[:, k]) * weights
+        return _as_map(pulled, features)
+
+    return pull
+
+
+def _content_pull(slope: Tensor, coefficient: Tensor, slopes: _Slopes) -> _Pull:
+    """Adds the gradient of the content loss: `slope` [B,C,h,w] times a `coefficient` [B]."""
+
+    def pull(gradient: Tensor, _: Tensor) -> Tensor:
+        weight = (slopes.content * coefficient)[:, None, None, None]
+        return gradient + (weight * slope).to(gradient.dtype)
+
+    return pull
+
+
+def _as_map(table: Tensor, like: Tensor) -> Tensor:
+    """[B,H*W,C] -> [B,C,H,W] in the kind of number of `like`."""
+    batch, channels, height, width = like.shape
+    return table.view(batch, height, width, channels).permute(0, 3, 1, 2).to(like.dtype)
+
+
+def _pulled(features: Tensor, pulls: Sequence[_Pull]) -> Tensor:
+    for pull in pulls:
+        features = _Pulled.apply(features, pull)
+    return features
+
+
+class _Pulled(Function):
+    """Features as they are; on the way back, the gradient with what pulls at them added."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, pull: _Pull) -> Tensor:
+        ctx.pull = pull
+        ctx.save_for_backward(features)
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (features,) = ctx.saved_tensors
+        return ctx.pull(gradients[0], features), None

@@ -1,0 +1,208 @@
+"""A picture, its content and its styles -> what the picture is measured by, and the networks for that.
+
+Always in float32 and with the embedded weights, whatever the picture was painted with, so that
+values of different backbones, weights and precisions compare.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nst.painting import colors, metrics, perceptual, weights
+from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.memo import Memo
+from nst.painting.perceptual import CFSD_LAYER, LPIPS_LAYERS, MIN_SIDE_PX, STYLE_LAYERS, Features
+
+# LPIPS tells pictures apart at about this size, and takes 2 kB for each pixel of it.
+_MAX_PX = 256
+# Of which a process remembers what it found: a content's features take 70 MB, a style's Grams 3.
+_MAX_CONTENTS = 2
+_MAX_STYLES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a picture is compared with: its content [3,H,W] and its styles [3,h,w], float32 sRGB.
+
+    They are as in their files, before any recolouring, at the size at which they were looked at.
+    The keys name the pixels; `shares` say how much of each style there was to be, and sum to 1.
+    """
+
+    content: Tensor
+    content_key: str
+    styles: tuple[Tensor, ...]
+    style_keys: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What a picture came out like, as the columns of the metadata tell it.
+
+    None is what the picture or one of its styles is too long and thin for.
+    """
+
+    ssim: float
+    lpips: float | None = None
+    lpips_grey: float | None = None
+    cfsd: float | None = None
+    style_distance: float | None = None
+    color_distance: float
+    noise: float
+    is_flat: bool
+
+
+class Rulers:
+    """Measures pictures on one device, and remembers what it found of contents and styles."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._contents: Memo[str, _Content] = Memo(_MAX_CONTENTS)
+        self._styles: Memo[tuple[str, str], _Style] = Memo(_MAX_STYLES)
+
+    def measure(self, picture: Tensor, sources: Sources, painter: str) -> Measures:
+        """How a picture [3,H,W] that the backbone `painter` made compares with its sources.
+
+        Several styles count as the mixture of what each is found to be.
+        """
+        # Whose Grams the picture was not drawn to.
+        judge = "vgg19" if painter == "vgg16" else "vgg16"
+        image, content = (each[None].to(self._device) for each in (picture, sources.content))
+        small = _shrunk(image)
+        with torch.no_grad():
+            style = self._style(sources, judge)
+            by_features = self._by_features(small, sources, style, judge)
+            colors_apart = metrics.color_distance(metrics.color_histograms(small), style.histogram)
+            noise = metrics.relative_noise(metrics.fine_energy(image), style.energy)
+            return Measures(
+                ssim=metrics.luminance_ssim(image, content).item(),
+                **{name: measure.item() for name, measure in by_features.items()},
+                color_distance=colors_apart.item(),
+                noise=noise.item(),
+                is_flat=bool(metrics.is_flat(image).item()),
+            )
+
+    def _by_features(
+        self, small: Tensor, sources: Sources, style: "_Style", judge: str
+    ) -> dict[str, Tensor]:
+        """The measures for which the picture goes through a network, those that there are."""
+        if not _is_wide_enough(small):
+            return {}
+        content = self._content(sources, judge)
+        heads = _heads(self._device)
+        vgg16 = _vgg16(self._device)
+        seen = {"vgg16": vgg16(small), "vgg19": _vgg19(self._device, judge)(small)}
+        # The grey picture after Chung et al. ("StyleID", CVPR 2024): what a change of colours leaves.
+        found = {
+            "lpips": perceptual.lpips(seen["vgg16"], content.colored, heads),
+            "lpips_grey": perceptual.lpips(vgg16(colors.as_grey(small)), content.grey, heads),
+            "cfsd": perceptual.cfsd(content.structure, seen["vgg19"][CFSD_LAYER]),
+        }
+        if style.grams is not None:
+            own = perceptual.grams(seen[judge])
+            found["style_distance"] = perceptual.style_distance(own, style.grams)
+        return found
+
+    def _content(self, sources: Sources, judge: str) -> "_Content":
+        if sources.content_key not in self._contents:
+            small = _shrunk(sources.content[None].to(self._device))
+            vgg16 = _vgg16(self._device)
+            self._contents[sources.content_key] = _Content(
+                _of_lpips(vgg16(small)),
+                _of_lpips(vgg16(colors.as_grey(small))),
+                _vgg19(self._device, judge)(small)[CFSD_LAYER],
+            )
+        return self._contents[sources.content_key]
+
+    def _style(self, sources: Sources, judge: str) -> "_Style":
+        styles = []
+        for pixels, key in zip(sources.styles, sources.style_keys, strict=True):
+            if (key, judge) not in self._styles:
+                self._styles[key, judge] = self._style_alone(pixels[None].to(self._device), judge)
+            styles.append(self._styles[key, judge])
+        return _mixed(styles, sources.shares)
+
+    def _style_alone(self, pixels: Tensor, judge: str) -> "_Style":
+        small = _shrunk(pixels)
+        grams = None
+        if _is_wide_enough(small):
+            network = _vgg16(self._device) if judge == "vgg16" else _vgg19(self._device, judge)
+            grams = perceptual.grams(network(small))
+        return _Style(metrics.color_histograms(small), metrics.fine_energy(pixels), grams)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Features of a content: those of LPIPS, in colour and in grey, and that of CFSD."""
+
+    colored: Features
+    grey: Features
+    structure: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """What a style, or several together, is found to be; no `grams` where one is too thin."""
+
+    histogram: Tensor
+    energy: Tensor
+    grams: Mapping[str, Tensor] | None
+
+
+def _mixed(styles: Sequence[_Style], shares: Sequence[float]) -> _Style:
+    grams = [style.grams for style in styles if style.grams is not None]
+    return _Style(
+        _mean([style.histogram for style in styles], shares),
+        _mean([style.energy for style in styles], shares),
+        {layer: _mean([each[layer] for each in grams], shares) for layer in STYLE_LAYERS}
+        if len(grams) == len(styles)
+        else None,
+    )
+
+
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    weights = values[0].new_tensor(shares)
+    mean: Tensor = torch.tensordot(weights, torch.stack(list(values)), dims=1)
+    return mean
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """At most _MAX_PX on the long edge, [1,3,H,W] -> [1,3,h,w]."""
+    scale = _MAX_PX / max(images.shape[2:])
+    if scale >= 1:
+        return images
+    size = [max(1, round(side * scale)) for side in images.shape[2:]]
+    return interpolate(images, size, mode="area")
+
+
+def _is_wide_enough(small: Tensor) -> bool:
+    return min(small.shape[2:]) >= MIN_SIDE_PX
+
+
+def _of_lpips(features: Features) -> Features:
+    return {layer: features[layer] for layer in LPIPS_LAYERS}
+
+
+def _vgg16(device: torch.device) -> Backbone:
+    return _network("vgg16", (*LPIPS_LAYERS, *STYLE_LAYERS), device)
+
+
+def _vgg19(device: torch.device, judge: str) -> Backbone:
+    """No deeper than it is needed: half of what it takes lies below CFSD's layer."""
+    return _network("vgg19", STYLE_LAYERS if judge == "vgg19" else (CFSD_LAYER,), device)
+
+
+@lru_cache(maxsize=3)
+def _network(name: str, layers: tuple[str, ...], device: torch.device) -> Backbone:
+    """The embedded one, whatever the pictures are painted with."""
+    state = weights.load_state(weights.obtain(name))
+    return load_backbone(name, state, layers, device=device, compact=True)
+
+
+@lru_cache(maxsize=1)
+def _heads(device: torch.device) -> tuple[Tensor, ...]:
+    return tuple(head.to(device) for head in weights.load_lpips_heads())

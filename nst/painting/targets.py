@@ -1,0 +1,393 @@
+"""What a batch of images is drawn to: the targets of each item, computed once.
+
+The Grams, what they are measured in and how they are shared out are said in `nst.painting.objective`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams
+from nst.painting import losses, metrics, reductions, regions
+from nst.painting.backbones import Backbone
+from nst.painting.tiles import Place, Tile, cut
+from nst.profiles import BackboneProfile, Shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One picture to make: `content` [3,H,W] and `styles` [3,h,w] each, float32 sRGB in [0, 1].
+
+    `mask` [1,H,W] in [0, 1] says where each style paints, as in `nst.painting.regions`; without one, several
+    styles are blended. `start` [3,H,W] is what the optimisation starts from where that is a picture.
+    `style_keys` name the styles' pixels, so that what is computed of them once can be found again.
+    """
+
+    content: Tensor
+    styles: tuple[Tensor, ...]
+    params: PictureParams
+    mask: Tensor | None = None
+    start: Tensor | None = None
+    style_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """The unitless losses of a batch, [B] each; `total` is what is minimised, as in `nst.painting.objective`."""
+
+    content: Tensor
+    style: Tensor
+    tv: Tensor
+    detail: Tensor
+    contrast: Tensor
+    noise: Tensor
+    total: Tensor
+
+
+LOSS_NAMES = tuple(field.name for field in fields(Losses))
+
+
+def map_losses(function: Callable[..., Tensor], *batches: Losses) -> Losses:
+    """One `Losses` whose every field is `function` of that field of each of `batches`."""
+    return Losses(
+        **{name: function(*(getattr(each, name) for each in batches)) for name in LOSS_NAMES}
+    )
+
+
+# A style whose features are weaker than this share of the content's, since it is dark or flat, is
+# measured in that share: in its own units any light and shade at all would be a loss beyond measure.
+STYLE_SCALE_FLOOR = 0.5
+# The weight of what holds on to light and shade, for each 1 of the content weight.
+CONTRAST_SHARE = 6.0
+# How much of the style's energy in the highest octave a picture may have before it costs anything:
+# somewhat less than all, since what only costs is overstepped a little.
+NOISE_LIMIT = 0.9
+
+
+# What is known of styles that were looked at before, by layer: under their key, size and layers, and
+# the tiles that they were looked at in, on which last bits depend.
+StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class StyleTarget:
+    """What a layer's Grams are drawn to, for B items of K regions each.
+
+    `grams` are [B,K,C,C]; `coefficients` [B,K] are each one's part of the loss over its scale;
+    `guides` [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are
+    the sums of the squared guides, by which a Gram is divided.
+    """
+
+    grams: Tensor
+    coefficients: Tensor
+    guides: Tensor | None
+    sizes: Tensor
+    share: float
+
+    def pull(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's share of the loss, [B], and matrices [B,K,C,C] that turn features to gradients.
+
+        `sums` [B,K,C,C] are the undivided Grams. As dG/dF of ||G - A||^2 is 4 F (G - A) / size.
+        """
+        difference = sums / self.sizes[..., None, None] - self.grams
+        loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
+        slope = 4 * self.coefficients / self.sizes
+        return loss, slope[..., None, None] * difference
+
+
+@dataclass(frozen=True, slots=True)
+class PixelTargets:
+    """What losses of the pixels themselves are drawn to and measured in, for B items.
+
+    `edges` and `shade` are the content's; `contrast_floor` [B] is how much of the latter is kept,
+    and `noise_limit` [B] the energy that the highest octave may have.
+    """
+
+    edges: Tensor
+    edge_scale: Tensor
+    shade: Tensor
+    shade_scale: Tensor
+    contrast_floor: Tensor
+    noise_limit: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the items that go through the network together are drawn to.
+
+    `contents` are directions of features [B,C,h,w] by layer; `weights` are [B] each, and so is
+    `reach`, the content loss up to which a picture is let go from its content.
+    """
+
+    styles: Mapping[str, StyleTarget]
+    contents: Mapping[str, Tensor]
+    content_coefficients: Mapping[str, Tensor]
+    pixels: PixelTargets
+    weights: Losses
+    reach: Tensor
+    tiles: tuple[Tile, ...]
+
+    @property
+    def num_items(self) -> int:
+        return len(self.weights.total)
+
+    @property
+    def looks_at_pixels(self) -> bool:
+        """Whether some loss of the pixels themselves weighs anything."""
+        weights = self.weights
+        of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
+        return any(bool(weight.any()) for weight in of_pixels)
+
+
+def part_of(
+    item: Item, shares: Shares, backbone: Backbone, memo: StyleMemo, tile_px: int | None
+) -> Part:
+    device = backbone.device
+    params = item.params
+    content = item.content[None].to(device)
+    tiles = cut(content.shape[2], content.shape[3], tile_px, backbone.profile.margin_px)
+    keys = item.style_keys or tuple(f"only {n}" for n in range(len(item.styles)))
+    styles = [_Style(s[None].to(device), k) for s, k in zip(item.styles, keys, strict=True)]
+    if not item.style_keys:
+        memo = {}
+    grams = [_style_grams(s, shares, backbone, memo, tile_px) for s in styles]
+    guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
+    of_content = _look_at_content(content, shares, backbone, tiles)
+    targets = {
+        layer: _style_target(
+            [each[layer] for each in grams],
+            params,
+            guides,
+            of_content.sizes[layer],
+            of_content.gram_scales[layer],
+            share,
+        )
+        for layer, share in shares.style.items()
+    }
+    return Part(
+        styles=targets,
+        contents=of_content.directions,
+        content_coefficients={
+            layer: shares.content[layer] / losses.content_scale(target)
+            for layer, target in of_content.directions.items()
+        },
+        pixels=_pixel_targets(content, styles, params),
+        weights=_weights(params, device),
+        reach=content.new_tensor([_content_reach(params, backbone.profile)]),
+        tiles=tiles,
+    )
+
+
+def _weights(params: PictureParams, device: torch.device) -> Losses:
+    def column(value: float) -> Tensor:
+        return torch.tensor([value], device=device)
+
+    return Losses(
+        content=column(params.content_weight),
+        style=column(params.style_weight),
+        tv=column(params.tv_weight),
+        detail=column(params.detail_weight),
+        # Who does not ask for the content does not ask for its light and shade.
+        contrast=column(CONTRAST_SHARE * params.content_weight if params.contrast_floor else 0),
+        # It is the style's grain that counts, as far as the style does.
+        noise=column(params.noise_weight * params.style_weight),
+        total=column(1.0),
+    )
+
+
+def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
+    """Up to which content loss a picture is let go: the profile's, at these weights."""
+    ratio = DEFAULT_CONTENT_WEIGHT * params.style_weight / max(params.content_weight, 1e-6)
+    relative = min(max(ratio, 1e-6), 1e6) ** profile.reach_power
+    return float(profile.content_reach * relative)
+
+
+def _pixel_targets(
+    content: Tensor, styles: Sequence["_Style"], params: PictureParams
+) -> PixelTargets:
+    edges, shade = losses.laplacian(content), losses.shade(content)
+    # Of several styles, the one with the most of it.
+    energy = torch.stack([metrics.fine_energy(style.pixels) for style in styles]).amax(dim=0)
+    return PixelTargets(
+        edges=edges,
+        edge_scale=losses.detail_scale(edges),
+        shade=shade,
+        shade_scale=losses.shade_scale(shade),
+        contrast_floor=content.new_tensor([params.contrast_floor]),
+        noise_limit=NOISE_LIMIT * energy.clamp_min(metrics.MIN_FINE_ENERGY),
+    )
+
+
+def stacked(parts: Sequence[Part]) -> Part:
+    """One part of several whose tensors are alike."""
+
+    def cat(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(tensors))
+
+    def layers(name: str) -> dict[str, Tensor]:
+        return {
+            layer: cat([getattr(part, name)[layer] for part in parts])
+            for layer in getattr(parts[0], name)
+        }
+
+    def style(layer: str) -> StyleTarget:
+        targets = [part.styles[layer] for part in parts]
+        guides = [target.guides for target in targets if target.guides is not None]
+        return StyleTarget(
+            cat([target.grams for target in targets]),
+            cat([target.coefficients for target in targets]),
+            cat(guides) if guides else None,
+            cat([target.sizes for target in targets]),
+            targets[0].share,
+        )
+
+    return Part(
+        styles={layer: style(layer) for layer in parts[0].styles},
+        contents=layers("contents"),
+        content_coefficients=layers("content_coefficients"),
+        pixels=PixelTargets(
+            *(
+                cat([getattr(part.pixels, field.name) for part in parts])
+                for field in fields(PixelTargets)
+            )
+        ),
+        weights=map_losses(lambda *columns: cat(columns), *(part.weights for part in parts)),
+        reach=cat([part.reach for part in parts]),
+        tiles=parts[0].tiles,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of a content: the directions of its content layers' features [1,C,h,w], the
+    squared norm of its style layers' Grams [1,1], and the size of every layer's map."""
+
+    directions: Mapping[str, Tensor]
+    gram_scales: Mapping[str, Tensor]
+    sizes: Mapping[str, tuple[int, int]]
+
+
+def _look_at_content(
+    content: Tensor, shares: Shares, backbone: Backbone, tiles: Sequence[Tile]
+) -> _Seen:
+    pieces: dict[str, list[tuple[Place, Tensor]]] = {}
+    sums: dict[str, Tensor] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    for layer, features, place in feature_maps(content, tiles, backbone):
+        # Tiles come row by row, so that the last one of a layer ends where the map ends.
+        sizes[layer] = (place[2].stop, place[3].stop)
+        if layer in shares.content:
+            pieces.setdefault(layer, []).append((place, losses.directions(features)[0]))
+        if layer in shares.style:
+            add_sums(sums, layer, features, None)
+    directions = {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()}
+    scales = {
+        layer: losses.gram_scale(found / (sizes[layer][0] * sizes[layer][1]))
+        for layer, found in sums.items()
+    }
+    return _Seen(directions, scales, sizes)
+
+
+def _joined(pieces: Sequence[tuple[Place, Tensor]], size: tuple[int, int]) -> Tensor:
+    if len(pieces) == 1:
+        return pieces[0][1]
+    first = pieces[0][1]
+    whole = first.new_empty(*first.shape[:2], *size)
+    for place, piece in pieces:
+        whole[place] = piece
+    return whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """A style picture [1,3,h,w] and what it is called in the memo."""
+
+    pixels: Tensor
+    key: str
+
+
+def _style_target(
+    grams: Sequence[Tensor],
+    params: PictureParams,
+    guides: Tensor | None,
+    size: tuple[int, int],
+    content_scale: Tensor,
+    share: float,
+) -> StyleTarget:
+    """The target of a layer of `size`: one blended Gram, or one for each region of a mask.
+
+    `content_scale` [1,1] is the squared norm of the content's own Gram.
+    """
+    found = torch.stack(list(grams))
+    if guides is None:
+        weights = found.new_tensor(params.style_blend or [1.0] * len(grams))
+        blended = (found * (weights / weights.sum())[:, None, None]).sum(dim=0)
+        target = blended[None, None]
+        sizes = target.new_full((1, 1), size[0] * size[1])
+        areas = torch.ones_like(sizes)
+    else:
+        guides = regions.at_layer(guides[0], *size)[None]
+        target = found[None]
+        sizes = reductions.total(guides.square(), kept=2).clamp_min(losses.MIN_SCALE)
+        areas = reductions.mean(guides, kept=2)
+        areas = areas / areas.sum(dim=1, keepdim=True).clamp_min(losses.MIN_SCALE)
+    scale = torch.maximum(losses.gram_scale(target), STYLE_SCALE_FLOOR**2 * content_scale)
+    coefficients = share * areas / scale
+    return StyleTarget(target, coefficients, guides, sizes, share)
+
+
+def _style_grams(
+    style: _Style,
+    shares: Shares,
+    backbone: Backbone,
+    memo: StyleMemo,
+    tile_px: int | None,
+) -> Mapping[str, Tensor]:
+    """The Gram [C,C] of each style layer."""
+    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px)
+    if name not in memo:
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        tiles = _tiles(style, backbone, tile_px)
+        for layer, features, _ in feature_maps(style.pixels, tiles, backbone):
+            if layer in shares.style:
+                add_sums(sums, layer, features, None)
+                counts[layer] = counts.get(layer, 0) + features[0, 0].numel()
+        memo[name] = {layer: sums[layer][0, 0] / counts[layer] for layer in sums}
+    return memo[name]
+
+
+def _tiles(style: _Style, backbone: Backbone, tile_px: int | None) -> tuple[Tile, ...]:
+    height, width = style.pixels.shape[2:]
+    return cut(height, width, tile_px, backbone.profile.margin_px)
+
+
+def feature_maps(
+    images: Tensor, tiles: Sequence[Tile], backbone: Backbone
+) -> Iterator[tuple[str, Tensor, Place]]:
+    """The feature maps of each tile without its margin, and where in the whole map they belong."""
+    for tile in tiles:
+        features = backbone(images[:, :, tile.rows, tile.columns])
+        for layer in list(features):
+            own = features.pop(layer)
+            core, place = tile.at(backbone.profile.stride(layer), own)
+            yield layer, own[core], place
+
+
+def add_sums(
+    sums: MutableMapping[str, Tensor], layer: str, features: Tensor, guides: Tensor | None
+) -> None:
+    """Add the undivided Grams of a piece of a layer's map to those of the pieces before it."""
+    found = gram_sums(features, guides)
+    sums[layer] = sums[layer] + found if layer in sums else found
+
+
+def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
+    """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
+    flat = losses.positions(features)
+    if guides is None:
+        return reductions.square_of(flat)[:, None]
+    guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
+    return torch.stack([reductions.square_of(each) for each in guided], dim=1)

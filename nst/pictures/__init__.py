@@ -1,0 +1,8 @@
+"""Bytes <-> arrays: decoding, colour management, sizes and encoding.
+
+Knows no files and nothing of painting. Owns Pillow."""
+
+import lazy_loader
+
+# What other rooms may use is named in the stub beside this file, and loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

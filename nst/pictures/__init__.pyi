@@ -1,0 +1,2 @@
+from . import images as images
+from .images import SUFFIXES as SUFFIXES

@@ -1,0 +1,502 @@
+"""Encoded pictures <-> float arrays; the only PIL.
+
+Arrays are float32 sRGB in [0, 1], [3,H,W]; PIL's (width, height) is turned round in here.
+What is read is the first picture of a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, whole and sound
+or not at all.
+"""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageStat,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    features,
+)
+
+from nst.errors import ImageError
+from nst.pictures import formats
+from nst.settings import ImageFormat
+
+SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+# Above it Pillow itself warns of a file that is small and a picture that is not.
+MAX_PIXELS = 89_478_485
+# What so many pixels take at most in 8 bits and no compression.
+MAX_BYTES = 4 * MAX_PIXELS
+
+_log = logging.getLogger(__name__)
+_WHITE = 1.0
+# 16 and 32 bit integers and floats, one channel each.
+_HIGH_RANGE_MODES = ("I", "F")
+_TURNS: Mapping[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: `pixels` float32 [3,H,W] in [0, 1] and, where it has one, `alpha` [H,W].
+
+    Where it is transparent, `pixels` shows it on white.
+    """
+
+    pixels: NDArray[np.float32]
+    alpha: NDArray[np.float32] | None
+
+
+def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """(height, width) in pixels as it is meant to be seen, from the header alone.
+
+    `name` is what an ImageError calls the picture.
+    """
+    with _opened(data, name) as image:
+        return _size(image, name)
+
+
+def _size(image: Image.Image, name: str) -> tuple[int, int]:
+    width, height = image.size
+    is_turned = _orientation(image, name) in (5, 6, 7, 8) and not _has_turned_size(image)
+    return (width, height) if is_turned else (height, width)
+
+
+# A TIFF may have its tags at its end; those that tell its size and how it lies are never elsewhere.
+_SIZE_AT_START = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+
+
+def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
+    """As `probe_size`, by the first bytes of a file that is longer; None where they do not tell.
+
+    They do not where anything is wrong with them, which all of the file tells better, and in formats
+    that may say behind the pixels, or only in a file that is whole, how a picture lies.
+    """
+    found = formats.format_of(data)
+    if found is None or found.reason is not None:
+        return None
+    if found.name == "WEBP":
+        return formats.webp_size(data)
+    if found.name not in _SIZE_AT_START:
+        return None
+    _set_pillow_up()
+    try:
+        with Image.open(io.BytesIO(data), formats=[found.name]) as image:
+            _check_pixels(image, name)
+            return _size(image, name)
+    except Exception:
+        # Whatever bytes that end too soon lead a reader to.
+        return None
+
+
+def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
+    """(height, width) with the long edge as asked and the aspect kept, at least one pixel each."""
+    scale = long_edge_px / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -> Picture:
+    """The first frame, upright, in sRGB, resized to `long_edge_px`; raises ImageError.
+
+    Without `upscale` a smaller picture keeps its size. `name` is what errors and warnings call it.
+    """
+    with _opened(data, name) as image:
+        # Before the pixels: what Pillow reads behind them, the header's size knows nothing of.
+        turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image, name))
+        image.load()
+        colour, alpha = _split_alpha(image, data, name)
+        colour = _to_srgb(colour, name)
+        _warn_of_other_colours(image, data, name)
+        if turn is not None:
+            colour = colour.transpose(turn)
+            alpha = alpha.transpose(turn) if alpha else None
+    if alpha is not None:
+        colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha)
+    if upscale or max(colour.size) > long_edge_px:
+        height, width = fitted_size(colour.height, colour.width, long_edge_px)
+        colour = colour.resize((width, height), Image.Resampling.LANCZOS)
+        alpha = alpha.resize((width, height), Image.Resampling.LANCZOS) if alpha else None
+    return Picture(
+        np.ascontiguousarray(_to_float(colour).transpose(2, 0, 1)),
+        _to_float(alpha) if alpha is not None else None,
+    )
+
+
+def resized(picture: Picture, height: int, width: int) -> Picture:
+    """The picture at another size, its aspect with it."""
+    if picture.pixels.shape[1:] == (height, width):
+        return picture
+    planes = [*picture.pixels] if picture.alpha is None else [*picture.pixels, picture.alpha]
+    scaled = np.stack(
+        [
+            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.LANCZOS))
+            for plane in planes
+        ]
+    ).clip(0, 1)
+    return Picture(np.ascontiguousarray(scaled[:3]), None if picture.alpha is None else scaled[3])
+
+
+def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str, Any]) -> bytes:
+    """The picture as a file that carries `parameters` as JSON, with nothing that varies by run.
+
+    PNG and WebP give the alpha back; JPEG has none and shows the picture on white.
+    """
+    image = _as_written(picture, image_format)
+    text = json.dumps(parameters, sort_keys=True)
+    sink = io.BytesIO()
+    match image_format:
+        case "png":
+            info = PngImagePlugin.PngInfo()
+            info.add_itxt("parameters", text)
+            image.save(sink, "PNG", pnginfo=info)
+        case "jpeg":
+            # Chroma at half resolution would blur the very brush strokes that were asked for.
+            image.save(sink, "JPEG", quality=95, subsampling=0, exif=_exif(text))
+        case "webp":
+            image.save(sink, "WEBP", quality=92, method=4, exif=_exif(text))
+    return sink.getvalue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnails:
+    """A picture in small: WebP files by the long edge, in px, that they have at most.
+
+    `color` is the picture's mean colour, on white where it is transparent, as `#rrggbb`.
+    """
+
+    files: Mapping[int, bytes]
+    color: str
+
+
+def thumbnails(
+    picture: Picture, image_format: ImageFormat, long_edges_px: Collection[int]
+) -> Thumbnails:
+    """Of the very pixels that `encode` puts into a file of that format, and nothing else of it."""
+    return _thumbnails(_as_written(picture, image_format), long_edges_px)
+
+
+def thumbnails_of_file(data: bytes, long_edges_px: Collection[int], *, name: str) -> Thumbnails:
+    """As `thumbnails`, of a file that `encode` made; raises ImageError for another that is damaged.
+
+    What a lossy format changed of the pixels is in them too.
+    """
+    with _opened(data, name) as image:
+        image.load()
+        plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return _thumbnails(plain, long_edges_px)
+
+
+def decode_preview(data: bytes, *, long_edge_px: int, name: str) -> Picture:
+    """An input at `long_edge_px` or less, for showing beside what was made of it; on white."""
+    decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False)
+    return Picture(decoded.pixels, None)
+
+
+def _as_written(picture: Picture, image_format: ImageFormat) -> Image.Image:
+    """What a file of that format shows: RGB or, where there is alpha and it has such, RGBA."""
+    colour = picture.pixels.transpose(1, 2, 0)
+    if picture.alpha is None:
+        return Image.fromarray(_to_8_bit(colour))
+    if image_format == "jpeg":
+        alpha = picture.alpha[..., None]
+        return Image.fromarray(_to_8_bit(colour * alpha + _WHITE * (1 - alpha)))
+    return Image.fromarray(np.dstack([_to_8_bit(colour), _to_8_bit(picture.alpha)]))
+
+
+def _thumbnails(image: Image.Image, long_edges_px: Collection[int]) -> Thumbnails:
+    """Of an RGB or RGBA image."""
+    files = {edge: _thumbnail(image, edge) for edge in long_edges_px}
+    return Thumbnails(files=files, color=_mean_color(image))
+
+
+def _thumbnail(image: Image.Image, long_edge_px: int) -> bytes:
+    if max(image.size) > long_edge_px:
+        height, width = fitted_size(image.height, image.width, long_edge_px)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    # The empty ones keep out what the image may have brought along from a file of its own.
+    image.save(sink, "WEBP", quality=70, method=4, exif=b"", icc_profile=b"", xmp=b"")
+    return sink.getvalue()
+
+
+def _mean_color(image: Image.Image) -> str:
+    if image.mode == "RGBA":
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(image, mask=image.getchannel("A"))
+        image = flat
+    return "#" + "".join(f"{round(mean):02x}" for mean in ImageStat.Stat(image).mean)
+
+
+def _exif(text: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = text
+    return exif
+
+
+def _to_float(image: Image.Image) -> NDArray[np.float32]:
+    return np.asarray(image, dtype=np.float32) / np.float32(255)
+
+
+def _to_8_bit(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    return rounded
+
+
+def _orientation(image: Image.Image, name: str) -> int:
+    """How the picture lies, as Exif counts it; 1 is upright, and what cannot be read is taken so."""
+    try:
+        # Not the PNG reader's own, which would decode the pixels to look for Exif behind them.
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception as exc:
+        # Whatever the bytes lead it to; good pixels need no good Exif.
+        _log.warning("%s: taken as upright, its Exif cannot be read: %s", name, exc)
+        return 1
+    return found if found in _TURNS else 1
+
+
+def _has_turned_size(image: Image.Image) -> bool:
+    """Pillow turns a TIFF upright by itself, and by its own tag its size before its pixels."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return image.tag_v2.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+
+
+def _split_alpha(
+    image: Image.Image, data: bytes, name: str
+) -> tuple[Image.Image, Image.Image | None]:
+    """The colours, in a mode without alpha, and the alpha channel where something shows through."""
+    if image.mode.startswith(_HIGH_RANGE_MODES):
+        return _split_high_range(image, name)
+    if not image.has_transparency_data:
+        return image, None
+    is_grey = image.mode in ("LA", "La")
+    if image.format == "PNG":
+        depth, colour_type = data[24], data[25]
+        # Pillow gives grey with alpha in 16 bits as RGBA.
+        is_grey = is_grey or colour_type == _PNG_GREY_ALPHA
+        if image.mode in ("L", "RGB"):
+            image.info["transparency"] = _in_8_bits(image.info["transparency"], depth)
+    rgba = image.convert("RGBA")
+    # A grey picture stays one, since its colour profile would not fit three channels.
+    colour = rgba.convert("L" if is_grey else "RGB")
+    alpha = rgba.getchannel("A")
+    return colour, None if alpha.getextrema() == (255, 255) else alpha
+
+
+_PNG_GREY_ALPHA = 4
+
+
+def _in_8_bits(key: Any, depth: int) -> Any:
+    """The transparent colour of a PNG as its pixels are after decoding; Pillow leaves it as stored.
+
+    In 16 bits what differs from it in the low bytes alone becomes transparent with it, since the
+    pixels have lost them.
+    """
+    if isinstance(key, tuple):
+        return tuple(_in_8_bits(value, depth) for value in key)
+    return key >> 8 if depth == 16 else (key & (1 << depth) - 1) * 255 // ((1 << depth) - 1)
+
+
+def _split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """16 and 32 bit integers and floats -> L by their range, which `convert` would clip to white."""
+    values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError(f"{name}: expected finite numbers for pixels, found NaN or infinity")
+    key = image.info.get("transparency")
+    alpha = None
+    if isinstance(key, int) and (values == key).any():
+        alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+    top = float(values.max(initial=0))
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    elif image.mode == "F" and top <= 1:
+        white = 1.0
+    else:
+        white = 255.0 if top <= 255 else max(65535.0, top)
+    if _is_white_zero(image):
+        values = white - values
+    grey = Image.fromarray(_to_8_bit(values / white))
+    grey.info["icc_profile"] = image.info.get("icc_profile")
+    return grey, alpha
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    """A TIFF may count from white to black; Pillow turns that round in 8 bits and fewer only."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile where there is a usable one."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "LAB":
+        return _converted(image, ImageCms.createProfile("LAB"))
+    if image.mode in ("1", "P", "PA"):
+        image = image.convert("RGB")
+    if profile is not None:
+        try:
+            return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        except (ImageCms.PyCMSError, OSError) as exc:
+            _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
+    return image.convert("RGB")
+
+
+def _converted(image: Image.Image, profile: Any) -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+    assert converted is not None  # None only comes of inPlace
+    return converted
+
+
+def _warn_of_other_colours(image: Image.Image, data: bytes, name: str) -> None:
+    """Pillow reads colours by their profile alone: HDR and wide gamuts can be coded without one."""
+    code = formats.colour_code(data, image.format or "")
+    if code is not None and not code.is_like_srgb and not image.info.get("icc_profile"):
+        _log.warning(
+            "%s: taken as sRGB, its colours are coded as primaries %d and transfer %d of ITU-T "
+            "H.273; convert it to sRGB, or embed a profile",
+            name,
+            code.primaries,
+            code.transfer,
+        )
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """The picture, its header read and no pixels yet. Whatever goes wrong within is an ImageError.
+
+    Pillow's readers raise nearly anything on bad bytes: SyntaxError for a PNG, RuntimeError for an
+    AVIF.
+    """
+    found = _checked_format(data, name)
+    _set_pillow_up()
+    try:
+        # Only the one reader that it is for, so that no other can be led to it.
+        with Image.open(io.BytesIO(data), formats=[found]) as image:
+            _check_pixels(image, name)
+            yield image
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as exc:
+        raise _too_large(name, str(exc)) from exc
+    except Exception as exc:
+        if found == "AVIF" and formats.avif_pixels(data) > MAX_PIXELS:
+            raise _too_large(name, f"{formats.avif_pixels(data)} pixels") from exc
+        if any(words in str(exc) for words in _PNG_BOMB_WORDS):
+            raise _too_large(name, str(exc)) from exc
+        said = str(exc) or type(exc).__name__
+        if isinstance(exc, UnidentifiedImageError):
+            said = "its header cannot be read"
+        if "truncated" in said.lower() or formats.is_cut_short(data, found):
+            raise ImageError(
+                f"{name}: expected a whole {found} picture, found one cut short at {len(data)} "
+                f"bytes ({said}); copy it again",
+                reason="image_truncated",
+            ) from exc
+        raise ImageError(
+            f"{name}: expected a sound {found} picture, found one that cannot be decoded: {said}"
+        ) from exc
+
+
+# What Pillow says of a text or a profile that is small in the file and large out of it.
+_PNG_BOMB_WORDS = ("Decompressed data too large", "Too much memory used in text")
+
+
+def _checked_format(data: bytes, name: str) -> str:
+    """The format of what can be read. Raises ImageError for other bytes, and for a damaged PNG."""
+    if len(data) > MAX_BYTES:
+        raise _too_large(name, f"{len(data)} bytes")
+    found = formats.format_of(data)
+    if found is None or found.reason is not None:
+        what = f"{len(data)} bytes that begin with {data[:8]!r}" if found is None else found.name
+        raise ImageError(
+            f"{name}: expected a picture in one of {', '.join(formats.READ)}, found {what}",
+            reason="not_an_image" if found is None else found.reason or "not_an_image",
+        )
+    if found.name in ("AVIF", "WEBP") and not features.check(found.name.lower()):
+        raise ImageError(
+            f"{name}: expected a picture that this machine's Pillow can read, found "
+            f"{found.name}; install a Pillow that is built with it",
+            reason="image_unsupported",
+        )
+    if found.name == "PNG":
+        _check_png(data, name)
+    return found.name
+
+
+def _check_png(data: bytes, name: str) -> None:
+    """Raises ImageError for a PNG that is not whole and sound; Pillow looks at its header alone."""
+    kind = b""
+    for chunk in formats.png_chunks(data):
+        kind = chunk.kind
+        # A capital letter marks what the pixels need.
+        if kind[:1].isupper() and not chunk.is_sound:
+            raise ImageError(
+                f"{name}: expected a sound PNG picture, found a wrong checksum of its "
+                f"{kind.decode('latin-1')} chunk; copy it again"
+            )
+    if kind != b"IEND":
+        raise ImageError(
+            f"{name}: expected a whole PNG picture, found one cut short at {len(data)} bytes; "
+            "copy it again",
+            reason="image_truncated",
+        )
+
+
+def _set_pillow_up() -> None:
+    """Pillow's switches belong to the process, where any other package may have set them."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    # What it warns of is an ImageError here or does no harm.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    """Raises ImageError where the header speaks of too many pixels, or of a raw's preview."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{height} x {width} (height x width)")
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    tags = image.tag_v2
+    # Decoded whole, whatever little of it the picture needs.
+    tile = (tags.get(TiffImagePlugin.TILEWIDTH, 1), tags.get(TiffImagePlugin.TILELENGTH, 1))
+    if tile[0] * tile[1] > MAX_PIXELS:
+        raise _too_large(name, f"tiles of {tile[1]} x {tile[0]} (height x width)")
+    is_preview = tags.get(_SUBFILE_TYPE, 0) & 1 and ExifTags.Base.SubIFDs in tags
+    if _DNG_VERSION in tags or is_preview:
+        raise ImageError(
+            f"{name}: expected a picture in one of {', '.join(formats.READ)}, found a camera's raw "
+            "(DNG, NEF or ARW), of which only a preview could be read; develop it first",
+            reason="image_unsupported",
+        )
+
+
+_SUBFILE_TYPE = 254
+_DNG_VERSION = 50706
+
+
+def _too_large(name: str, found: str) -> ImageError:
+    return ImageError(
+        f"{name}: expected a picture of at most {MAX_PIXELS} pixels and {MAX_BYTES} bytes, found "
+        f"{found}; make it smaller first",
+        reason="image_too_large",
+    )

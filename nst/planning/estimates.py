@@ -1,0 +1,121 @@
+"""How long a plan's groups will take, and how much memory: arithmetic on what a probe measured.
+
+An estimate and no promise. It takes every picture to make all of its evaluations, styles to be as
+large as their pictures, and nothing else to run. `python -m bench.estimate --runs` compares it with
+runs: three rows of 12 steps on one thread of a Xeon, 10.5 s for 9.7 s of the processor at 128 px and
+22.1 s for 23.9 s at 256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
+512 px it has 0.83 and 0.68 of what they took, on a machine whose caches others shared. On GPUs it
+has not been compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nst.painting import Memory, memory
+from nst.planning.plan import Group
+from nst.profiles import PROFILES
+from nst.settings import Precision
+
+# What a picture takes besides its steps, in evaluations: the features of its inputs, its metrics.
+_EVALUATIONS_PER_PICTURE = 3.0
+# Until the first picture is begun: a process, its libraries, the weights.
+_START_S = 5.0
+# A picture in tiles is looked at twice, and each tile with what is around it; not measured.
+_TILED_COST = 1.5
+# What the processes of a run hold on a CPU besides a picture: of the 1.55 GB that one of 256 px was
+# measured to take, 0.15 GB are its own.
+_CPU_BASE_BYTES = 1_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What a device was found to have, and to take for an evaluation of VGG-16.
+
+    That is `evaluation_s`, however small the pictures, and `pixel_s` for each of their pixels. `name`
+    is what people call the device; `together` says whether a batch goes through it at once.
+    """
+
+    device: str
+    name: str
+    precision: Precision
+    evaluation_s: float
+    pixel_s: float
+    memory: Memory
+    together: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupEstimate:
+    """Of one group: seconds, bytes of the device's memory, and pictures that go through it at once.
+
+    `fits` is whether the device had as much free for even one of them.
+    """
+
+    name: str
+    seconds: float
+    memory_bytes: int
+    pictures_at_once: int
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Of a whole plan, start included; `memory_bytes` is the most that it takes at a time.
+
+    `is_upper_bound` is whether some pictures have a tolerance and so may stop early.
+    """
+
+    device: str
+    precision: Precision
+    seconds: float
+    memory_bytes: int
+    is_upper_bound: bool
+    groups: tuple[GroupEstimate, ...]
+
+
+def estimate(groups: Sequence[Group], probe: Probe) -> Estimate:
+    """What the groups of a plan will take on the device that was probed, one after the other."""
+    each = tuple(_of_group(group, probe) for group in groups)
+    return Estimate(
+        device=probe.name,
+        precision=probe.precision,
+        seconds=_START_S + sum(one.seconds for one in each) if each else 0.0,
+        memory_bytes=max((one.memory_bytes for one in each), default=0),
+        is_upper_bound=any(one.job.params.tolerance > 0 for group in groups for one in group.jobs),
+        groups=each,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them, to no more digits than an estimate has."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.3g} h"
+
+
+def _of_group(group: Group, probe: Probe) -> GroupEstimate:
+    profile = PROFILES[group.backbone]
+    tile = memory.tile_px(group.height, group.width, profile, probe.memory)
+    bytes_each = memory.bytes_per_picture(group.height, group.width, profile, probe.precision, tile)
+    together = probe.together and tile is None
+    fitting = memory.pictures_at_once(bytes_each, probe.memory, together=together)
+    at_once = max(1, min(len(group.jobs), fitting))
+    cost = profile.cost * (1.0 if tile is None else _TILED_COST)
+    # A batch that is cut up waits for the device once for each part and step.
+    num_passes = -(-len(group.jobs) // at_once)
+    pixels = len(group.jobs) * group.height * group.width
+    evaluation_s = cost * (num_passes * probe.evaluation_s + pixels * probe.pixel_s)
+    return GroupEstimate(
+        name=group.name,
+        seconds=evaluation_s * (group.steps + _EVALUATIONS_PER_PICTURE),
+        memory_bytes=at_once * bytes_each + _base_bytes(probe),
+        pictures_at_once=at_once,
+        fits=fitting > 0,
+    )
+
+
+def _base_bytes(probe: Probe) -> int:
+    """On a GPU what the libraries take is the driver's to say."""
+    return _CPU_BASE_BYTES if probe.device == "cpu" else 0

@@ -1,0 +1,239 @@
+"""A planned job's files -> what the engine optimises, and what comes of it -> a picture."""
+
+import hashlib
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst import output, storage
+from nst.errors import ImageError, NSTError, ends_the_run
+from nst.job import PictureParams, inputs_key, job_key, params_as_json, recipe, style_edge_px
+from nst.painting import Item, Sources, WeightsFile, colors, regions
+from nst.pictures import images
+from nst.planning import Input, PlannedJob
+from nst.settings import RunSettings
+
+_PREVIEW_PX = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A planned job with its pictures decoded; `content` is as it is, before any recolouring.
+
+    `planned` has what was found of the very bytes that were decoded: digests, versions, and its keys.
+    `sources` are what the picture is measured against.
+    """
+
+    planned: PlannedJob
+    item: Item
+    content: images.Picture
+    sources: Sources
+
+
+class Inputs:
+    """The input pictures of a group, each read and checked once, and decoded once per size.
+
+    `weights` are those that the group is painted with.
+    """
+
+    def __init__(self, weights: WeightsFile) -> None:
+        self._weights = weights
+        self._read: dict[str, Input] = {}
+        self._bytes: dict[str, bytes] = {}
+        self._pictures: dict[tuple[Any, ...], images.Picture] = {}
+        self._to_show: set[str] = set()
+        self._shown: set[str] = set()
+
+    def load(self, planned: PlannedJob) -> Loaded:
+        """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
+        errors = [self._error_of(source) for source in planned.inputs]
+        planned = self.as_read(planned)
+        self._to_show |= {each.digest for each in (planned.content, *planned.styles) if each.digest}
+        # After all of them were read, so that what is told of a failure is told of all of them.
+        for error in errors:
+            if error is not None:
+                raise error
+        params = planned.job.params
+        size = (planned.height, planned.width)
+        content = self._content(planned)
+        mask = self._shaped(planned.mask, size)
+        luma = None if mask is None else colors.luminance(mask)
+        sources = self._sources(planned, content, luma)
+        pixels, styles = _recolored(sources.content, sources.styles, params)
+        keys = sources.style_keys
+        if params.preserve_color != "none":
+            keys = tuple(f"{key} {params.preserve_color} {sources.content_key}" for key in keys)
+        return Loaded(
+            planned=planned,
+            item=Item(
+                content=pixels,
+                styles=styles,
+                params=params,
+                mask=luma,
+                start=self._shaped(planned.start, size),
+                style_keys=keys,
+            ),
+            content=content,
+            sources=sources,
+        )
+
+    def as_read(self, planned: PlannedJob) -> PlannedJob:
+        """The job with what was found of those of its inputs that were read, and if all were, its keys."""
+        content, *styles = (
+            self._read.get(each.uri, each) for each in (planned.content, *planned.styles)
+        )
+        mask, start = (
+            each and self._read.get(each.uri, each) for each in (planned.mask, planned.start)
+        )
+        found = replace(planned, content=content, styles=tuple(styles), mask=mask, start=start)
+        if not all(each.uri in self._read for each in found.inputs):
+            return found
+        job, file = planned.job, self._weights
+        digests = {each.uri: each.digest for each in found.inputs if each.digest is not None}
+        versions = {each.uri: each.version for each in found.inputs if each.version is not None}
+        params = params_as_json(job.params)
+        key = job_key(
+            job,
+            digests=digests,
+            weights_digest=file.digest,
+            topology=file.topology,
+            params=params,
+        )
+        how = recipe(job.backbone, file.digest, file.topology, params)
+        return replace(found, key=key, inputs_key=inputs_key(job, how, versions))
+
+    def write_previews(self, settings: RunSettings) -> None:
+        """The gallery shows inputs that it may not be able to reach where they are."""
+        # Not those that were read and could not be decoded, whose rows have failed by now.
+        decoded = {digest for digest, *_ in self._pictures}
+        new = (decoded & self._to_show) - self._shown
+        if not new:
+            return
+        folder = storage.join(settings.output, output.INPUTS)
+        for digest in new:
+            large, small = output.preview_name(digest), output.small_preview_name(digest)
+            # By their names: a list of the folder grows with the contents of the whole run. Where
+            # the one that is written last is missing, both mostly are.
+            there = {small} if storage.exists(storage.join(folder, small)) else set()
+            if there and storage.exists(storage.join(folder, large)):
+                there.add(large)
+            for name, data in _previews(self._bytes[digest], large, small, there=there).items():
+                storage.write_bytes(storage.join(folder, name), data)
+        self._shown |= new
+
+    def _sources(
+        self, planned: PlannedJob, content: images.Picture, mask: Tensor | None
+    ) -> Sources:
+        params = planned.job.params
+        edge = style_edge_px(params)
+        styles = planned.styles
+        size = (planned.height, planned.width)
+        return Sources(
+            content=torch.from_numpy(content.pixels),
+            content_key=f"{planned.content.digest} {size} {params.content_size}",
+            styles=tuple(torch.from_numpy(self._decoded(each, edge).pixels) for each in styles),
+            style_keys=tuple(f"{each.digest} {edge}" for each in styles),
+            shares=_shares(params, mask, len(styles)),
+        )
+
+    def _content(self, planned: PlannedJob) -> images.Picture:
+        params = planned.job.params
+        found = self._decoded(planned.content, params.size, upscale=True)
+        if found.pixels.shape[1:] != (planned.height, planned.width):
+            raise ImageError(
+                f"{planned.content.uri}: expected {planned.height} x {planned.width} px as its "
+                f"header says, found {found.pixels.shape[1]} x {found.pixels.shape[2]} (height x "
+                "width)"
+            )
+        if params.content_size is None or params.content_size >= params.size:
+            return found
+        small = self._decoded(planned.content, params.content_size)
+        return images.resized(small, planned.height, planned.width)
+
+    def _shaped(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
+        """A picture that lies over the content, at its size."""
+        if source is None:
+            return None
+        found = images.resized(self._decoded(source, max(size)), *size)
+        return torch.from_numpy(found.pixels)
+
+    def _decoded(self, source: Input, edge: int, *, upscale: bool = False) -> images.Picture:
+        key = (source.digest, edge, upscale)
+        if key not in self._pictures:
+            assert source.digest is not None
+            self._pictures[key] = images.decode(
+                self._bytes[source.digest], long_edge_px=edge, name=source.uri, upscale=upscale
+            )
+        return self._pictures[key]
+
+    def _error_of(self, source: Input) -> NSTError | None:
+        """What keeps an input from being used, once it is read; None where that is nothing."""
+        if source.uri in self._read:
+            return None
+        try:
+            found = storage.read(source.uri, max_bytes=images.MAX_BYTES)
+        except NSTError as exc:
+            if ends_the_run(exc):
+                raise
+            return exc
+        digest = hashlib.sha256(found.data).hexdigest()
+        is_changed = (
+            found.version.is_of_other_bytes(source.version or "")
+            if source.digest is None
+            else digest != source.digest
+        )
+        if is_changed:
+            return ImageError(
+                f"{source.uri}: expected the file as it was when the run began, found it changed; "
+                "run it again",
+                reason="input_changed",
+            )
+        self._bytes[digest] = found.data
+        self._read[source.uri] = replace(source, digest=digest, version=found.version.settled)
+        return None
+
+
+def _recolored(
+    content: Tensor, styles: tuple[Tensor, ...], params: PictureParams
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What is optimised and what it is drawn to, for the colours that the picture is to keep."""
+    match params.preserve_color:
+        case "luminance":
+            matched = tuple(colors.match_luminance(style, content) for style in styles)
+            return colors.as_grey(content), matched
+        case "match":
+            return content, tuple(colors.match_colors(style, content) for style in styles)
+    return content, styles
+
+
+def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tuple[float, ...]:
+    """How much of each style the picture is to have: by its area of the mask, or as blended."""
+    if mask is not None and num_styles > 1:
+        weights = regions.guides(mask, num_styles).mean(dim=(1, 2)).tolist()
+    else:
+        weights = list(params.style_blend or [1.0] * num_styles)
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> dict[str, bytes]:
+    """Those of the two previews of an input that are not there, by name; decoded once for both."""
+    if large in there and small in there:
+        return {}
+    shown = images.decode_preview(data, long_edge_px=_PREVIEW_PX, name=large)
+    made = {}
+    if large not in there:
+        made[large] = images.encode(shown, "jpeg", {})
+    if small not in there:
+        edge = output.SMALL_PREVIEW_PX
+        made[small] = images.thumbnails(shown, "webp", [edge]).files[edge]
+    return made
+
+
+def finished(loaded: Loaded, image: Tensor) -> images.Picture:
+    """The picture that is written: what was painted [3,H,W], in the colours it was to have."""
+    if loaded.planned.job.params.preserve_color == "luminance":
+        image = colors.with_colors_of(image, torch.from_numpy(loaded.content.pixels))
+    return images.Picture(image.numpy(), loaded.content.alpha)

@@ -1,0 +1,185 @@
+"""How a run gets on, for a person to watch: a live bar, or lines where there is no terminal."""
+
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from nst.output import Outcome
+from nst.planning import Group, Plan
+from nst.running.reports import NoListener
+
+_LINE_EVERY_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How much work was done at a time."""
+
+    time_s: float
+    work: int
+
+
+class Tally:
+    """How far a run is, in words, by the pixels and evaluations that are done.
+
+    So it moves within a batch too: a picture half of whose evaluations are done counts as half a
+    picture.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.num_pictures = plan.num_pictures_to_make
+        self.total_work = sum(group.work for group in plan.groups)
+        # Pixels times evaluations, and pictures that are made or failed.
+        self.work = 0
+        self.num_through = 0
+        self._work_by_group: dict[str, int] = {}
+        self._pictures_by_group: dict[str, int] = {}
+        self._started: _Mark | None = None
+        self._now: _Mark | None = None
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        """As `Listener.advanced`."""
+        work = group.height * group.width * evaluations
+        # Sums that are kept, since there may be very many groups.
+        self.work += work - self._work_by_group.get(group.name, 0)
+        self.num_through += pictures - self._pictures_by_group.get(group.name, 0)
+        self._work_by_group[group.name] = work
+        self._pictures_by_group[group.name] = pictures
+        self._now = _Mark(time.monotonic(), self.work)
+        # The speed is that since the first evaluation, which the loading came before.
+        self._started = self._started or self._now
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.work / self.total_work if self.total_work else 1.0
+
+    @property
+    def pictures(self) -> str:
+        return f"{self.num_through}/{self.num_pictures} pictures"
+
+    @property
+    def speed(self) -> str:
+        """Pictures per second, or nothing as long as that cannot be told."""
+        work_per_s = self._work_per_s()
+        if work_per_s is None:
+            return ""
+        return f"{work_per_s * self.num_pictures / self.total_work:.3g} images/s"
+
+    @property
+    def left(self) -> str:
+        """The time left, or nothing as long as that cannot be told."""
+        work_per_s = self._work_per_s()
+        return f"{_clock((self.total_work - self.work) / work_per_s)} left" if work_per_s else ""
+
+    def _work_per_s(self) -> float | None:
+        if self._started is None or self._now is None:
+            return None
+        seconds = self._now.time_s - self._started.time_s
+        work = self._now.work - self._started.work
+        return work / seconds if seconds > 0 and work > 0 else None
+
+
+class RunProgress(NoListener):
+    """A listener that shows pictures done, per second and failed, and the time left, on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.fields[pictures]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:.0f}%"),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[failed]}", style="red"),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+        self._tally: Tally | None = None
+        self._line_at: float | None = None
+        self._num_failed = 0
+        self._num_made = 0
+
+    @property
+    def num_made(self) -> int:
+        """Pictures that this run has made so far."""
+        return self._num_made
+
+    def __enter__(self) -> "RunProgress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._bar.stop()
+
+    def planned(self, plan: Plan) -> None:
+        self._tally = tally = Tally(plan)
+        self._num_failed = len(plan.failed)
+        if self._console.is_terminal and tally.num_pictures:
+            self._task = self._bar.add_task(
+                "",
+                total=tally.total_work,
+                pictures=tally.pictures,
+                speed="starting",
+                left="",
+                failed=self._failed,
+            )
+            self._bar.start()
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self._num_made += outcome.status == "ok"
+        self._num_failed += outcome.status == "failed"
+        if self._task is not None:
+            self._bar.update(self._task, failed=self._failed)
+
+    @property
+    def _failed(self) -> str:
+        return f"{self._num_failed} failed" if self._num_failed else ""
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        tally = self._tally
+        assert tally is not None
+        tally.advanced(group, evaluations, pictures)
+        if self._task is not None:
+            self._bar.update(
+                self._task,
+                completed=tally.work,
+                pictures=tally.pictures,
+                speed=tally.speed,
+                left=tally.left,
+            )
+            if tally.work == tally.total_work:
+                # What is logged from here on comes after the bar and not above a copy of it.
+                self._bar.stop()
+            return
+        now = time.monotonic()
+        if self._line_at is None:
+            self._line_at = now + _LINE_EVERY_S
+        if now >= self._line_at:
+            self._line_at = now + _LINE_EVERY_S
+            # Nobody may be there to read it, which is no reason to stop.
+            with suppress(OSError):
+                parts = [
+                    tally.pictures,
+                    f"{tally.share:.0%}",
+                    tally.speed,
+                    tally.left,
+                    self._failed,
+                ]
+                print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

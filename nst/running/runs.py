@@ -1,0 +1,281 @@
+"""A run as a whole: alone in its output, which takes what it writes, and with an account of itself."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from nst import __version__, output, storage
+from nst import manifest as manifests
+from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError, StorageError
+from nst.job import ENGINE_VERSION
+from nst.output import records
+from nst.planning import Plan
+from nst.redaction import redacted
+from nst.running import lease
+from nst.running.lease import Lease
+from nst.running.reports import RunReport
+from nst.settings import Precision, RunSettings
+
+SCHEMA_VERSION = 1
+
+State = Literal["running", "finished", "interrupted", "stopped"]
+
+# What a picture looks like follows from these and its row; the rest is how a run goes. The account's
+# precision is what was computed in, and that among its settings what was asked for, mostly `auto`.
+_DECIDING = ("overrides", "image_format", "precision")
+_NOT_TOLD_TWICE = ("output", "overrides", "image_format")
+_PACKAGES = ("torch", "torchvision", "pillow", "pyarrow", "fsspec", "s3fs", "prefect")
+
+_log = logging.getLogger(__name__)
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to stop; no error, so that nothing that fails alone catches it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run that goes on. Whoever makes its pictures tells it what it planned and how it ended.
+
+    The precision in its settings is `auto` for only as long as nothing says what it is to be.
+    """
+
+    lease: Lease
+    settings: RunSettings
+    account: Mapping[str, Any]
+    plan: Plan | None = None
+    report: RunReport | None = None
+
+    def settled(self, choose: Callable[[], Precision]) -> RunSettings:
+        """The settings with the one precision that all pictures of the run are made in.
+
+        It is put down in the output before the first of them. `choose` is called where neither the
+        user nor the output's pictures say, and there is any picture to make.
+        """
+        is_idle = self.plan is not None and not self.plan.groups
+        if self.settings.precision == "auto" and not is_idle:
+            self.settings = replace(self.settings, precision=choose())
+            _write(self, "running")
+        return self.settings
+
+
+@contextmanager
+def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> Iterator[Run]:
+    """Be the only run of an output from here on, and put down in it what was run and how it ended.
+
+    Raises ConfigError where another run is there or other settings made its pictures, and
+    StorageError where the output cannot be written.
+    """
+    storage.check_writable(settings.output)
+    with lease.held(settings.output) as held:
+        account = _account(manifest, settings, overrides)
+        before = read_account(settings.output)
+        was_cut_short = before is not None and before.get("state") != "finished"
+        _sweep(settings.output, held, everywhere=held.took_over or was_cut_short)
+        if before is not None:
+            _check_records_are_listed(settings.output, before)
+        made_with = _made_with(settings.output, before or {})
+        if not settings.replace:
+            _check_same_settings(settings.output, account, made_with)
+        run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
+        _write(run, "running")
+        try:
+            yield run
+        except Exception as exc:
+            said = str(exc) if isinstance(exc, NSTError) else f"{type(exc).__name__}: {exc}"
+            account["error"] = redacted(said)
+            _write_if_possible(run, "stopped")
+            raise
+        except BaseException:
+            # Ctrl-C, SIGTERM, or what Prefect makes of it.
+            _write_if_possible(run, "interrupted")
+            raise
+        _write(run, "finished")
+
+
+def as_before(settings: RunSettings) -> RunSettings:
+    """The settings as a run of them would take them: with the precision of the output's pictures."""
+    before = read_account(settings.output) or {}
+    return _with_precision(settings, _made_with(settings.output, before))
+
+
+def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
+    """Remove what a process that was killed has left of files that it was writing.
+
+    Where one may have been killed at its work that is everywhere, else where runs begin.
+    """
+    if everywhere:
+        paths = list(storage.list_tree(url))
+    else:
+        paths = [
+            *storage.list_sizes(url),
+            *(f"{output.LOCKS}/{name}" for name in storage.list_sizes(f"{url}/{output.LOCKS}")),
+        ]
+    leftovers = [
+        storage.join(url, path)
+        for path in paths
+        if storage.is_leftover(path) or output.is_transient(path)
+    ]
+    storage.delete_all(leftovers, check=held.check)
+
+
+def read_account(output_url: str) -> dict[str, Any] | None:
+    """What the last run of an output wrote of itself, or None where there was none."""
+    uri = storage.join(output_url, output.RUN)
+    try:
+        account = json.loads(storage.read_bytes(uri))
+    except NotFoundError:
+        return None
+    except ValueError as exc:
+        _log.warning(
+            "%s: expected what a run wrote of itself, ignoring what was found: %s", uri, exc
+        )
+        return None
+    return account if isinstance(account, dict) else None
+
+
+def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": secrets.token_hex(8),
+        "manifest": redacted(manifest),
+        # As they are meant, whether they came as text or as numbers.
+        "overrides": json.loads(json.dumps(manifests.parse_overrides(overrides))),
+        "settings": {
+            name: _redacted(value)
+            for name, value in asdict(settings).items()
+            if name not in _NOT_TOLD_TWICE
+        },
+        "image_format": settings.image_format,
+        "precision": settings.precision,
+        "versions": _versions(),
+        "host": {
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "num_cpus": os.cpu_count(),
+        },
+        "started_at": _now(),
+    }
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return redacted(value)
+        case Mapping():
+            return {name: _redacted(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_redacted(each) for each in value]
+        case _:
+            return value
+
+
+def _versions() -> dict[str, str]:
+    """Without importing anything, since some of these take seconds."""
+    found = {"nst": __version__, "engine": str(ENGINE_VERSION), "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_records_are_listed(url: str, before: Mapping[str, Any]) -> None:
+    """Raises StorageError where a store's list has nothing of what an earlier run recorded.
+
+    A list that lags behind must not read as an output in which nothing is done.
+    """
+    if before.get("num_ok") and records.is_empty(url):
+        raise StorageError(
+            f"{url}: expected the records of {before['num_ok']} pictures of an earlier run, found "
+            f"none listed; run it again later, or if they were removed on purpose, remove "
+            f"{output.RUN} as well"
+        )
+
+
+def _made_with(url: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known to have decided the pictures of an output; nothing where it has none."""
+    if not storage.list_sizes(storage.join(url, output.IMAGES)):
+        return {}
+    found = {name: before[name] for name in _DECIDING if name in before}
+    precision = found.pop("precision", None)
+    if precision not in get_args(Precision):
+        # The release before this one put down none.
+        precision = records.precision(url)
+    return found | {"precision": precision} if precision in get_args(Precision) else found
+
+
+def _with_precision(settings: RunSettings, made_with: Mapping[str, Any]) -> RunSettings:
+    """With `auto` replaced by what the pictures that are there were made in, on any hardware."""
+    if settings.precision != "auto" or "precision" not in made_with:
+        return settings
+    return replace(settings, precision=made_with["precision"])
+
+
+def _check_same_settings(
+    url: str, account: Mapping[str, Any], made_with: Mapping[str, Any]
+) -> None:
+    """Raises ConfigError where this run would repaint what another painted with other settings."""
+    changed = [
+        f"{name} {_shown(before)} before and {_shown(account[name])} now"
+        for name, before in made_with.items()
+        # `auto` is whatever it was before.
+        if account[name] not in (before, "auto")
+    ]
+    if changed:
+        raise ConfigError(
+            f"{url}: expected the settings that its pictures were made with, found "
+            f"{'; '.join(changed)}; choose another output, or --replace to paint them anew"
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"--set {name}={each}" for name, each in value.items()) or "no --set"
+    return str(value)
+
+
+def _write(run: Run, state: State) -> None:
+    """Raises RunEndedError in place of writing over the account of a run that took over."""
+    ended = {} if state == "running" else {"ended_at": _now()}
+    counts: dict[str, Any] = {}
+    if run.plan is not None:
+        counts["manifest_digest"] = run.plan.manifest_digest
+        counts["num_rows"] = len(run.plan.jobs)
+    if run.report is not None:
+        counts["num_ok"] = run.report.num_ok
+        counts["num_done_before"] = run.report.num_done_before
+        counts["failed_by_reason"] = dict(run.report.failed_by_reason)
+    precision = {"precision": run.settings.precision}
+    whole = {**run.account, **precision, "state": state, **ended, **counts}
+    data = json.dumps(whole, indent=2).encode() + b"\n"
+    run.lease.check()
+    storage.write_bytes(storage.join(run.settings.output, output.RUN), data)
+
+
+def _write_if_possible(run: Run, state: State) -> None:
+    try:
+        _write(run, state)
+    except RunEndedError:
+        # What ended the run says so itself, or it was over anyway.
+        pass
+    except NSTError as exc:
+        _log.warning("%s", exc)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

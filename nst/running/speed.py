@@ -1,0 +1,121 @@
+"""What a device takes for an evaluation, measured on it within seconds, for `nst.planning.estimates`."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from nst.job import PictureParams
+from nst.painting import (
+    OPTIMIZERS,
+    Backbone,
+    Item,
+    Objective,
+    device_name,
+    load_backbone,
+    load_state,
+    memory_of,
+    obtain,
+    resolve_devices,
+    resolve_precision,
+    runs_items_together,
+)
+from nst.planning import Probe
+from nst.profiles import PROFILES
+from nst.settings import PrecisionChoice
+
+# The one backbone whose weights are always here, which the costs of the others are relative to.
+_BACKBONE = "vgg16"
+_SMALL_PX = 64
+# What takes a CPU a tenth of a second, and what does not leave most of a GPU idle.
+_LARGE_PX = {"cpu": 192}
+_LARGE_ELSEWHERE_PX = 512
+_MAX_EVALUATIONS = 10
+_BUDGET_S = 0.4
+# How much faster n threads are than one: n to this power, 1.8 times for two. An assumption.
+_THREADS_POWER = 0.85
+
+
+def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
+    """What the device that is chosen, of several the first, has and does just now.
+
+    Raises ConfigError where there is none.
+    """
+    devices = resolve_devices(device_choice)
+    device = devices[0]
+    precision = resolve_precision(precision_choice, *devices)
+    backbone = load_backbone(
+        _BACKBONE,
+        load_state(obtain(_BACKBONE)),
+        PROFILES[_BACKBONE].shares(None, None).layers,
+        device=device,
+        precision=precision,
+    )
+    large_px = _LARGE_PX.get(device.type, _LARGE_ELSEWHERE_PX)
+    small_s = seconds_per_evaluation(backbone, _SMALL_PX)
+    large_s = seconds_per_evaluation(backbone, large_px)
+    evaluation_s, pixel_s = line_through(_SMALL_PX**2, small_s, large_px**2, large_s)
+    return Probe(
+        device=device.type,
+        name=device_name(device_choice.partition(",")[0]),
+        precision=precision,
+        evaluation_s=evaluation_s,
+        pixel_s=pixel_s,
+        memory=memory_of(device),
+        together=runs_items_together(device, None),
+    )
+
+
+def line_through(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float]:
+    """Where the line through two points begins and how it rises; neither below 0, for all noise."""
+    begins = min(y2, max(0.0, y1 - max(0.0, y2 - y1) / (x2 - x1) * x1))
+    return begins, (y2 - begins) / x2
+
+
+def seconds_per_evaluation(
+    backbone: Backbone, side_px: int, *, tile_px: int | None = None
+) -> float:
+    """What one evaluation of a square picture and the step after it take; the median of several.
+
+    On a CPU that is what they take where nothing else runs: the time of one thread's own clock, and
+    as much faster as several threads are taken to be.
+    """
+    generator = torch.Generator().manual_seed(0)
+    content, style = torch.rand(2, 3, side_px, side_px, generator=generator)
+    item = Item(content=content, styles=(style,), params=PictureParams(size=side_px))
+    if backbone.device.type != "cpu":
+        return _median_s(item, backbone, tile_px, time.perf_counter)
+    speedup: float = torch.get_num_threads() ** _THREADS_POWER
+    with one_thread():
+        return _median_s(item, backbone, tile_px, time.thread_time) / speedup
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What is computed within runs on this thread alone, whose own clock then tells all of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _median_s(
+    item: Item, backbone: Backbone, tile_px: int | None, clock: Callable[[], float]
+) -> float:
+    objective = Objective.of([item], backbone, tile_px=tile_px)
+    images = item.content[None].to(backbone.device)
+    optimizer = OPTIMIZERS[item.params.optimizer](images)
+    times: list[float] = []
+    # The first evaluation warms up, and the time after it is the first that is compared with.
+    while len(times) < 3 or (len(times) <= _MAX_EVALUATIONS and times[-1] - times[0] < _BUDGET_S):
+        _, gradient = objective(images)
+        images = optimizer.step(gradient)
+        # A GPU is done no sooner than it can tell the numbers.
+        images.sum().item()
+        times.append(clock())
+    return statistics.median(b - a for a, b in itertools.pairwise(times))

@@ -1,0 +1,378 @@
+"""Groups painted in a process of its own, so that a picture that kills or hangs it costs no other.
+
+What the process was at when it ended is tried again alone, once; a picture that ends it then too is
+quarantined, and everything else goes on in a new process.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+
+from nst.errors import NSTError, Reason, RunEndedError, WorkerError
+from nst.output import MAX_ATTEMPTS, records
+from nst.planning import Group, PlannedJob, failure_of
+from nst.running.reports import GroupReport, Listener
+from nst.running.silence import Silence
+from nst.running.worker import Advanced, Answered, Asked, Begun, Ended, Logged, Ready, Recorded
+from nst.settings import Precision, RunSettings
+
+# How often in a row a process may end before it has begun with any picture.
+_MAX_DEATHS = 2
+_KILL_WAIT_S = 10
+# What a process is given to load its modules, whatever a picture is given.
+_START_S = 300
+_POLL_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Runs groups one at a time in a process that it starts, watches, ends and starts again.
+
+    `entry` is the module whose `main` the process calls, with so many threads where that is told.
+    """
+
+    def __init__(
+        self, entry: str = "nst.running.worker", *, num_threads: int | None = None
+    ) -> None:
+        self._entry = entry
+        self._num_threads = num_threads
+        self._worker: _Worker | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Have a process get ready, while something else is done."""
+        if self._is_closed:
+            raise _closed()
+        if self._worker is None:
+            self._worker = _Worker(self._entry, self._num_threads)
+
+    def num_gpus(self) -> int:
+        """How many GPUs its process finds; of one that does not get ready, its first group tells."""
+        with self._lock:
+            self.start()
+            assert self._worker is not None
+            try:
+                return self._worker.num_gpus()
+            except (_Silence, _Death):
+                self.stop()
+                return 0
+
+    def precision(self, device: str) -> Precision:
+        """What its process takes for `auto` on the devices of a choice.
+
+        Raises ConfigError where there is no such device, and NSTError where no process tells.
+        """
+        with self._lock:
+            self.start()
+            worker = self._worker
+            assert worker is not None
+            found: Precision | None = None
+            try:
+                found = worker.precision(device)
+                return found
+            except (_Silence, _Death) as exc:
+                if self._is_closed:
+                    raise _closed() from None
+                said = (
+                    f"gave no sign of life for {_START_S:g} s"
+                    if isinstance(exc, _Silence)
+                    else _how_it_died(worker.exit_code())
+                )
+                raise NSTError(f"the process that paints {said} before its first picture") from None
+            finally:
+                if found is None:
+                    self.stop()
+
+    def stop(self) -> None:
+        """End the process at once, whatever it is at."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def close(self) -> None:
+        """`stop` for good, from whichever thread: a group that is under way ends by an NSTError."""
+        self._is_closed = True
+        # Whoever runs a group listens to its process, which no other thread may take from it.
+        while not self._lock.acquire(timeout=0.05):
+            worker = self._worker
+            if worker is not None:
+                worker.end()
+        try:
+            self.stop()
+        finally:
+            self._lock.release()
+
+    def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
+        """As `batch.run_group`, whatever happens to the process that does it.
+
+        Raises what it raises, and NSTError where no process gets as far as a picture.
+        """
+        with self._lock:
+            return self._run_group(group, settings, listener)
+
+    def _run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
+        progress = _Progress()
+        # Those under suspicion from an earlier run alone, so that no other falls under it.
+        fresh = [one for one in group.jobs if not one.attempts]
+        todo = [fresh] if fresh else []
+        todo += [[one] for one in group.jobs if one.attempts]
+        num_deaths = 0
+        while todo:
+            jobs = todo.pop(0)
+            num_before = len(progress.recorded)
+            end = self._attempt(replace(group, jobs=tuple(jobs)), settings, listener, progress)
+            if end is None:
+                continue
+            suspects = [one for one in jobs if one.job.id in progress.begun]
+            rest = [one for one in jobs if one.job.id not in progress.begun | progress.recorded]
+            has_moved = bool(suspects) or len(progress.recorded) > num_before
+            num_deaths = 0 if has_moved else num_deaths + 1
+            if num_deaths >= _MAX_DEATHS:
+                raise NSTError(f"the process that paints {end.said} before its first picture")
+            for one in suspects:
+                todo += self._judged(one, end, len(jobs) == 1, group, settings, listener, progress)
+            if rest:
+                todo.append(rest)
+            progress.begun.clear()
+        return progress.report(group)
+
+    def _attempt(
+        self,
+        group: Group,
+        settings: RunSettings,
+        listener: Listener,
+        progress: "_Progress",
+    ) -> "_End | None":
+        """Run a group to its end, or to that of the process: then how that came about."""
+        self.start()
+        worker = self._worker
+        assert worker is not None
+        num_before = len(progress.recorded)
+        is_through = False
+        try:
+            worker.send((group, settings))
+            for message in worker.messages(settings.timeout_s):
+                match message:
+                    case Begun(ids):
+                        progress.begun |= set(ids)
+                        listener.begun(group, ids)
+                    case Advanced(evaluations, pictures):
+                        before = num_before * group.steps
+                        listener.advanced(group, before + evaluations, num_before + pictures)
+                    case Recorded(outcome):
+                        progress.put(outcome.id, outcome.status)
+                        listener.recorded(group, outcome)
+                    case Logged(name, level, text):
+                        logging.getLogger(name).log(level, "%s", text)
+                    case Ended(error, is_surprise):
+                        if error is not None and is_surprise:
+                            return _End(f"failed: {error}", "group_failed")
+                        is_through = True
+                        if error is not None:
+                            raise error
+                        return None
+        except _Silence:
+            return _End(
+                f"gave no sign of life for {settings.timeout_s:g} s and was ended", "timed_out"
+            )
+        except _Death:
+            if self._is_closed:
+                # We have ended it, and no picture is to be blamed for that.
+                raise _closed() from None
+            return _End(_how_it_died(worker.exit_code()), "worker_died")
+        finally:
+            # Whatever else came between leaves a process that still paints and tells of it.
+            if not is_through:
+                self.stop()
+        raise AssertionError("messages end by an error alone")
+
+    def _judged(
+        self,
+        one: PlannedJob,
+        end: "_End",
+        was_alone: bool,
+        group: Group,
+        settings: RunSettings,
+        listener: Listener,
+        progress: "_Progress",
+    ) -> list[list[PlannedJob]]:
+        """Whether a picture that was there when the process ended is tried again, alone.
+
+        An error is one picture's own once it was alone. A death or a silence is put down at once,
+        lest we end as well, and a picture that has too many of them is given up.
+        """
+        start = (
+            f"{one.job.content_name}, {one.job.style_name}: the process that painted it {end.said}"
+        )
+        error: NSTError
+        if end.reason == "group_failed":
+            is_last, error = was_alone, NSTError(f"{start}; run it again, or report it")
+        else:
+            one = replace(one, attempts=one.attempts + 1)
+            is_last = one.attempts >= MAX_ATTEMPTS
+            advice = (
+                f", {one.attempts} times in a row; look at its inputs, or try it again with "
+                "--retry-quarantined"
+            )
+            error = WorkerError(
+                start + (advice if is_last else "; run it again"),
+                reason=end.reason,
+                attempts=one.attempts,
+            )
+        _log.warning("%s: %s", one.job.id, error)
+        if is_last or one.attempts:
+            outcome = failure_of(one, error)
+            records.write(settings.output, outcome)
+            if is_last:
+                progress.put(one.job.id, "failed")
+                listener.recorded(group, outcome)
+        return [] if is_last else [[one]]
+
+
+def _closed() -> RunEndedError:
+    return RunEndedError("the run has ended the process that paints")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Which pictures are under way, and what became of those that are through."""
+
+    begun: set[str] = field(default_factory=set)
+    recorded: set[str] = field(default_factory=set)
+    num_made: int = 0
+    num_failed: int = 0
+
+    def put(self, job_id: str, status: str) -> None:
+        self.begun.discard(job_id)
+        self.recorded.add(job_id)
+        self.num_made += status == "ok"
+        self.num_failed += status == "failed"
+
+    def report(self, group: Group) -> GroupReport:
+        return GroupReport(name=group.name, num_made=self.num_made, num_failed=self.num_failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a process ended: words to follow "the process", and a reason for its pictures."""
+
+    said: str
+    reason: Reason
+
+
+class _Silence(Exception):
+    """Nothing was heard of the process for longer than it was given."""
+
+
+class _Death(Exception):
+    """The process has closed its end of the socket."""
+
+
+class _Worker:
+    """A process of `nst.running.worker` and the socket to it."""
+
+    def __init__(self, entry: str, num_threads: int | None) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            # The same modules as here, wherever this program found them.
+            code = (
+                f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
+                f"main({theirs.fileno()})"
+            )
+            threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **threads},
+                )
+            except OSError as exc:
+                raise NSTError(
+                    f"cannot start the process that paints: {exc}; --no-isolate paints without it"
+                ) from exc
+            self._connection = Connection(ours.detach())
+        self._num_gpus: int | None = None
+        self._early: list[object] = []
+
+    def num_gpus(self) -> int:
+        """What it tells when it is ready. Raises _Death, and _Silence where that takes too long."""
+        while self._num_gpus is None:
+            message = self._receive(_START_S)
+            if isinstance(message, Ready):
+                self._num_gpus = message.num_gpus
+            else:
+                self._early.append(message)
+        return self._num_gpus
+
+    def send(self, message: object) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as exc:
+            raise _Death from exc
+
+    def precision(self, device: str) -> Precision:
+        """What it answers. Raises what it raised, _Death, and _Silence where that takes too long."""
+        self.num_gpus()
+        self.send(Asked(device))
+        while True:
+            match self._receive(_START_S):
+                case Answered(precision):
+                    return precision
+                case Ended(error) if error is not None:
+                    raise error
+                case other:
+                    self._early.append(other)
+
+    def messages(self, timeout_s: float) -> Iterator[object]:
+        """What it tells. Raises _Death where it died, _Silence where it tells nothing for so long."""
+        self.num_gpus()
+        while self._early:
+            yield self._early.pop(0)
+        while True:
+            yield self._receive(timeout_s)
+
+    def _receive(self, timeout_s: float) -> object:
+        silence = Silence(_POLL_S)
+        try:
+            while not self._connection.poll(min(_POLL_S, timeout_s)):
+                if silence.seconds() >= timeout_s:
+                    raise _Silence
+            message: object = self._connection.recv()
+        except (EOFError, OSError) as exc:
+            raise _Death from exc
+        return message
+
+    def end(self) -> None:
+        """Have it end at once; who listens to it finds out."""
+        self._process.kill()
+
+    def exit_code(self) -> int:
+        """Once its socket has closed."""
+        try:
+            return self._process.wait(_KILL_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+def _how_it_died(code: int) -> str:
+    if code >= 0:
+        return f"ended by itself with status {code}"
+    name = signal.Signals(-code).name
+    hint = " (was memory short?)" if -code == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"

@@ -1,0 +1,193 @@
+"""The process that paints: told of one group after the other, it tells how it gets on.
+
+It ends with whoever started it, and takes nothing with it when it dies: what it made is in the
+output, and what it was at is known from what it told.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from time import monotonic
+
+from nst.errors import NSTError
+from nst.output import Outcome
+from nst.planning import Group
+from nst.running.reports import NoListener
+from nst.settings import Precision
+
+# A small picture has hundreds of evaluations a second, each of which would wake the other process.
+ADVANCED_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that it needs is loaded, and so many GPUs are here."""
+
+    num_gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be computed in on these devices, as a choice of settings, where nobody says?"""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """That is it."""
+
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The inputs of these pictures are about to be read."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """As `Listener.advanced`, not of each evaluation but a few times a second, and of each picture."""
+
+    evaluations: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a picture is put down; without its curve, which nobody asks for here."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A warning or worse that the process would have shown by itself."""
+
+    name: str
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The group is through, or an error ended it early, which may be none of ours: a surprise."""
+
+    error: Exception | None
+    is_surprise: bool = False
+
+
+def main(fd: int) -> None:
+    """Serve groups from the socket `fd` until it closes."""
+    # A terminal sends Ctrl-C to all of its processes, and some managers SIGTERM; whoever started
+    # this one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection = Connection(fd)
+    teller = _Teller(connection)
+    logger = logging.getLogger("nst")
+    logger.addHandler(_Forwarder(teller))
+    logger.propagate = False
+    # While the plan is made: PyTorch takes seconds to import.
+    from nst.painting import devices
+    from nst.running import batch
+
+    teller.tell(Ready(devices.num_gpus()))
+    while True:
+        try:
+            asked = connection.recv()
+        except EOFError:
+            return
+        if isinstance(asked, Asked):
+            teller.tell(_answer(asked))
+            continue
+        group, settings = asked
+        is_through = threading.Event()
+        threading.Thread(
+            target=_end_with_parent, args=(connection, is_through), daemon=True
+        ).start()
+        try:
+            batch.run_group(group, settings, teller)
+            ended = Ended(None)
+        except Exception as exc:
+            ended = Ended(_portable(exc), is_surprise=not isinstance(exc, NSTError))
+        is_through.set()
+        teller.tell(ended)
+
+
+class _Teller(NoListener):
+    """Tells over the connection, from whichever thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._advanced_at: float | None = None
+        self._pictures = 0
+
+    def tell(self, message: object) -> None:
+        with self._lock:
+            try:
+                self._connection.send(message)
+            except (BrokenPipeError, ConnectionError):
+                # Nobody listens any more; without them there is nothing to go on for.
+                os._exit(1)
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        now = monotonic()
+        is_soon = self._advanced_at is not None and now - self._advanced_at < ADVANCED_EVERY_S
+        if is_soon and pictures == self._pictures:
+            return
+        self._advanced_at, self._pictures = now, pictures
+        self.tell(Advanced(evaluations, pictures))
+
+    def begun(self, group: Group, ids: Sequence[str]) -> None:
+        self.tell(Begun(tuple(ids)))
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self.tell(Recorded(replace(outcome, loss_curve=())))
+
+
+class _Forwarder(logging.Handler):
+    def __init__(self, teller: _Teller) -> None:
+        super().__init__(logging.WARNING)
+        self._teller = teller
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._teller.tell(Logged(record.name, record.levelno, self.format(record)))
+
+
+def _answer(asked: Asked) -> Answered | Ended:
+    from nst.painting import resolve_devices, resolve_precision
+
+    try:
+        return Answered(resolve_precision("auto", *resolve_devices(asked.device)))
+    except Exception as exc:
+        return Ended(_portable(exc))
+
+
+def _end_with_parent(connection: Connection, is_through: threading.Event) -> None:
+    """End with whoever started this process, whatever it is at: it may not be telling anything.
+
+    Nothing is sent to it while a group runs, so that what can be read then is the end.
+    """
+    while not is_through.is_set():
+        if connection.poll(1) and not is_through.is_set():
+            os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that another process can read: ours as they are, others in words."""
+    if isinstance(error, NSTError):
+        try:
+            pickle.loads(pickle.dumps(error))
+            return error
+        except Exception:
+            pass
+    return NSTError(f"{type(error).__name__}: {error}")

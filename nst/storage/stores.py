@@ -1,0 +1,540 @@
+"""URL <-> bytes on any store, what goes wrong told apart by whom it concerns; the only fsspec.
+
+A URL without a scheme is a local path. Every object appears under its name whole or not at all.
+"""
+
+import os
+import posixpath
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeVar
+from urllib.parse import quote
+from urllib.request import url2pathname
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
+
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+)
+from nst.redaction import redacted
+from nst.storage import files, s3
+from nst.storage.files import Found, Listed, Version
+from nst.storage.retries import Patience, persistently
+
+_NUM_REQUESTS = 16
+_PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+
+# Of files beyond this many bytes no store is given all at once, nor are they ever all in memory.
+_LARGE_BYTES = 64 << 20
+
+# Of a writer that was killed: a local file's, and the probe.
+_LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
+
+_S = TypeVar("_S")
+_T = TypeVar("_T")
+
+
+def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
+    """The whole object, of one moment and undamaged.
+
+    Raises NotFoundError, ForbiddenError, TooLargeError before anything of more than `max_bytes` is
+    read, CorruptTransferError, and StorageError otherwise.
+    """
+    return read(uri, max_bytes=max_bytes).data
+
+
+def read(uri: str, *, max_bytes: int | None = None) -> Found:
+    """As `read_bytes`, with the version of the bytes that were read, where the store tells one."""
+    return _read(uri, max_bytes, s3.PATIENCE)
+
+
+def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
+    """The first bytes of an object, `num_bytes` of them or all, and all where the store gives no less.
+
+    Raises as `read_bytes`, which tells more of what is wrong with an object.
+    """
+    path = local_path(uri)
+    if path is not None:
+        return files.read_file_start(path, num_bytes, max_bytes=max_bytes)
+    if is_s3(uri):
+        return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes, patience=s3.PATIENCE)
+    return read(uri, max_bytes=max_bytes)
+
+
+def write_bytes(uri: str, data: bytes) -> str:
+    """Put the whole object under its name at once, over any that is there, and see that it is there.
+
+    Returns the version that `list_objects` will tell of it, or nothing where that is not known.
+    Raises StorageError, which ends the run.
+    """
+    return _write(uri, data, s3.PATIENCE)
+
+
+def read_into(uri: str, file: IO[bytes]) -> None:
+    """As `read_bytes`, into a file of ours, in place of what that held, and never all in memory."""
+    path = local_path(uri)
+    if path is not None:
+        files.read_file_into(path, file)
+    elif is_s3(uri):
+        s3.read_object_into(uri, file, patience=s3.PATIENCE)
+    else:
+        _patiently("read", uri, lambda: _read_other_into(uri, file), s3.PATIENCE)
+
+
+def write_file(uri: str, file: IO[bytes]) -> str:
+    """As `write_bytes`, of all that a file of ours holds, which is never all in memory if it is large."""
+    path = local_path(uri)
+    if path is not None:
+        return files.write_blocks(path, files.blocks_of(file))
+    if file.seek(0, os.SEEK_END) <= _LARGE_BYTES:
+        file.seek(0)
+        return write_bytes(uri, file.read())
+    if is_s3(uri):
+        return s3.write_large_object(uri, file, patience=s3.PATIENCE)
+    _patiently("write", uri, lambda: _write_other(uri, file), s3.PATIENCE)
+    return ""
+
+
+def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
+    """Put what `change` makes of a small object's bytes in its place, if there is one and it makes any.
+
+    Whether it did. Of several processes that do so at a time each is given what another has made, on
+    local disks and in S3 stores that know If-Match; elsewhere the last of them wins. Raises
+    StorageError, which ends the run.
+    """
+    path = local_path(uri)
+    if path is not None:
+        return files.update_file(path, change)
+    if is_s3(uri):
+        return s3.update_object(uri, change, patience=s3.PATIENCE)
+    try:
+        data = change(read_bytes(uri))
+    except NotFoundError:
+        return False
+    if data is not None:
+        write_bytes(uri, data)
+    return data is not None
+
+
+def delete(uri: str) -> None:
+    """Remove the object, if there is one. Raises StorageError."""
+    _delete(uri, s3.PATIENCE)
+
+
+def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
+    """Remove these objects of one output, those that are there: many by one request where it is taken.
+
+    `check` is called right before each request. Raises StorageError.
+    """
+    left = uris
+    if uris and is_s3(uris[0]):
+        length = s3.NUM_DELETED_AT_ONCE
+        at_once = [uris[start : start + length] for start in range(0, len(uris), length)]
+        remove = partial(s3.delete_objects, patience=s3.PATIENCE)
+        left = [uri for some in in_parallel(remove, at_once, check=check) for uri in some]
+    in_parallel(delete, left, check=check)
+
+
+def check_writable(folder: str) -> None:
+    """Write a small object in `folder`, read it and delete it; a local folder is made first.
+
+    Raises ConfigError where a file is in the way, and StorageError, which ends the run, where any
+    of the three fails. Where no store answers that takes less than 20 seconds.
+    """
+    path = local_path(folder)
+    if path is not None:
+        files.make_folder(path)
+    data = secrets.token_bytes(64)
+    uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
+    _write(uri, data, s3.BRIEF)
+    try:
+        found = _read(uri, None, s3.BRIEF).data
+    except StorageError as exc:
+        with suppress(StorageError):
+            _delete(uri, s3.BRIEF)
+        raise StorageError(f"{exc}; expected to read what was just written there") from exc
+    _delete(uri, s3.BRIEF)
+    if found != data:
+        raise StorageError(
+            f"cannot use {redacted(folder)}: expected to read what was just written there, found "
+            "other bytes; check the store, and run it again"
+        )
+
+
+def is_leftover(path: str) -> bool:
+    """Whether a path is that of a file which a process that was killed was just writing."""
+    return bool(_LEFTOVER.fullmatch(path))
+
+
+# What is under way for each item takes more memory than most results.
+_ITEMS_AT_ONCE = 10_000
+
+
+def in_parallel(
+    function: Callable[[_S], _T], items: Sequence[_S], *, check: Callable[[], None] = lambda: None
+) -> list[_T]:
+    """`function` of each item, in their order: stores answer many at once.
+
+    `check` is called right before each. Raises the first error that either raises, and begins no
+    more of them then; on an interrupt it does not wait for those that are under way.
+    """
+
+    def checked(item: _S) -> _T:
+        check()
+        return function(item)
+
+    pool = ThreadPoolExecutor(_NUM_REQUESTS)
+    found: list[_T] = []
+    try:
+        for start in range(0, len(items), _ITEMS_AT_ONCE):
+            some = items[start : start + _ITEMS_AT_ONCE]
+            futures = [pool.submit(checked, item) for item in some]
+            done = wait(futures, return_when=FIRST_EXCEPTION).done
+            for future in futures:
+                if future in done:
+                    future.result()
+            found += [future.result() for future in futures]
+    except BaseException as exc:
+        pool.shutdown(wait=isinstance(exc, Exception), cancel_futures=True)
+        raise
+    pool.shutdown()
+    return found
+
+
+def exists(uri: str) -> bool:
+    """Whether there is an object. Raises StorageError where the store does not tell."""
+    path = local_path(uri)
+    if path is not None:
+        return path.is_file()
+    if is_s3(uri):
+        return s3.object_exists(uri, patience=s3.PATIENCE)
+    found: bool = _patiently("look at", uri, lambda: _exists_other(uri), s3.PATIENCE)
+    return found
+
+
+def list_sizes(folder: str) -> dict[str, int]:
+    """The names of the objects right in `folder` and their bytes; none where there is no folder."""
+    return {name: found.size for name, found in _listed(folder, deep=False)}
+
+
+def list_objects(folder: str) -> Iterable[tuple[str, Listed]]:
+    """The objects right in `folder` with their names; none where there is no folder.
+
+    To be gone through once, since of a million of them not all need be held.
+    """
+    return _listed(folder, deep=False)
+
+
+def list_tree(folder: str) -> dict[str, int]:
+    """All objects below `folder`, however deep, by path relative to it, and their bytes."""
+    return {path: found.size for path, found in _listed(folder, deep=True)}
+
+
+def glob(base: str, pattern: str) -> list[str]:
+    """The files that `pattern` matches, sorted, each written as the pattern is: relative or not.
+
+    A file whose name is the pattern itself, brackets and all, is the only match.
+    """
+    uri = resolve(base, pattern)
+    if is_s3(uri):
+        matches = _glob_s3(uri)
+        if matches == [uri]:
+            return [pattern]
+        if is_absolute(pattern):
+            return matches
+        folder = posixpath.join(*s3.split(base))
+        return [posixpath.relpath(posixpath.join(*s3.split(m)), folder) for m in matches]
+    with _translated("list", uri):
+        fs, path = _filesystem(uri)
+        if fs.isfile(path):
+            return [pattern]
+        matches = sorted(m for m in fs.glob(path) if not fs.isdir(m))
+        if is_absolute(pattern):
+            return (
+                matches
+                if isinstance(fs, LocalFileSystem)
+                else [fs.unstrip_protocol(m) for m in matches]
+            )
+        base_path = _filesystem(base)[1]
+        return [posixpath.relpath(m, base_path) for m in matches]
+
+
+def is_absolute(reference: str) -> bool:
+    """Whether a path or URL stands on its own."""
+    return is_same_anywhere(reference) or reference.startswith("~")
+
+
+def resolve(base: str, reference: str) -> str:
+    """A readable URL of `reference`, which may be relative to the folder `base`."""
+    if is_absolute(reference):
+        return reference
+    if "://" not in base:
+        return os.path.normpath(os.path.join(base, reference))
+    scheme, _, rest = base.partition("://")
+    bucket, _, folder = rest.rstrip("/").partition("/")
+    # Only the joined path is tidied: in a store, `a/../b` given in full is a key like any other.
+    joined = posixpath.normpath(posixpath.join("/", folder, reference))
+    return f"{scheme}://{bucket}{joined}"
+
+
+def join(base: str, *names: str) -> str:
+    """`base` with names below it."""
+    return "/".join([base.rstrip("/") or "/", *names])
+
+
+def parent(uri: str) -> str:
+    """The folder that holds `uri`."""
+    if "://" not in uri:
+        return os.path.dirname(os.path.abspath(uri))
+    return uri.rpartition("/")[0]
+
+
+def absolute(uri: str) -> str:
+    """`uri`, with a local path made absolute, so that it means the same in any working folder.
+
+    Raises ConfigError for what can be neither a path nor a URL.
+    """
+    scheme, separator, rest = uri.rpartition("://")
+    if not rest.strip("/") if separator else not uri.strip():
+        raise ConfigError(f"expected a path or a URL such as s3://bucket/folder, found {uri!r}")
+    if scheme == "file":
+        return url2pathname(rest)
+    return uri if separator else os.path.abspath(os.path.expanduser(uri))
+
+
+def is_same_anywhere(uri: str) -> bool:
+    """Whether a path or URL means the same whatever the working folder."""
+    return "://" in uri or os.path.isabs(uri)
+
+
+def browsable(uri: str) -> str:
+    """`uri` as a link that a browser can open, where it can at all."""
+    return uri if "://" in uri else Path(absolute(uri)).as_uri()
+
+
+def relative_link(folder: str, start: str) -> str:
+    """The URL of `folder` as a page in the folder `start` links it: nothing, or one that ends in /.
+
+    Raises ConfigError where they are not of one file system or one bucket.
+    """
+    here, there = (absolute(uri) for uri in (start, folder))
+    schemes = [uri.partition("://")[0] if "://" in uri else "" for uri in (here, there)]
+    if schemes[0] == schemes[1] and not schemes[0]:
+        found = os.path.relpath(there, here).replace(os.sep, "/")
+    elif schemes[0] == schemes[1] or all(map(is_s3, (here, there))):
+        paths = [posixpath.normpath(f"/{uri.partition('://')[2]}") for uri in (here, there)]
+        if paths[0].split("/")[1] != paths[1].split("/")[1]:
+            found = None
+        else:
+            found = posixpath.relpath(paths[1], paths[0])
+    else:
+        found = None
+    if found is None:
+        raise ConfigError(
+            f"{redacted(folder)}: expected a place that {redacted(start)} can link to, on one disk "
+            "or in one bucket, found another; copy the outputs to one of them"
+        )
+    return "" if found == "." else f"{quote(found)}/"
+
+
+def _read(uri: str, max_bytes: int | None, patience: Patience) -> Found:
+    path = local_path(uri)
+    if path is not None:
+        return files.read_file(path, max_bytes=max_bytes)
+    if is_s3(uri):
+        return s3.read_object(uri, max_bytes=max_bytes, patience=patience)
+    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
+    return Found(data, len(data), Version(""))
+
+
+def _write(uri: str, data: bytes, patience: Patience) -> str:
+    path = local_path(uri)
+    if path is not None:
+        return files.write_file(path, data)
+    if is_s3(uri):
+        return s3.write_object(uri, data, patience=patience)
+    # One request, since a file object left in the middle would publish what it holds.
+    _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
+    return ""
+
+
+def _delete(uri: str, patience: Patience) -> None:
+    path = local_path(uri)
+    if path is not None:
+        files.delete_file(path)
+    elif is_s3(uri):
+        s3.delete_object(uri, patience=patience)
+    else:
+        with suppress(NotFoundError):
+            _patiently("delete", uri, lambda: _call(uri, "rm_file"), patience)
+
+
+def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
+    path = local_path(folder)
+    if path is not None:
+        return files.files_in(path, deep=deep)
+    if is_s3(folder):
+        return s3.objects_in(folder, deep=deep).items()
+    try:
+        found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
+    except NotFoundError:
+        return ()
+    return found.items()
+
+
+def is_s3(uri: str) -> bool:
+    """Whether a URL is of an S3 store."""
+    return uri.startswith(("s3://", "s3a://"))
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a URL or path on this machine; None of another store's."""
+    if "://" not in uri:
+        return Path(os.path.expanduser(uri))
+    if uri.startswith(("file://", "local://")):
+        return Path(LocalFileSystem._strip_protocol(uri))
+    return None
+
+
+def _glob_s3(uri: str) -> list[str]:
+    """Of one listing, and not with fsspec, which takes an answer that is no list for an empty one."""
+    plain = re.split(r"[*?[]", uri, maxsplit=1)[0].rpartition("/")[0]
+    rest = uri.removeprefix(plain + "/")
+    found = s3.objects_in(plain, deep="/" in rest or "**" in rest)
+    if rest in found:
+        return [uri]
+    is_match = re.compile(glob_translate(rest)).match
+    return [join(plain, name) for name in sorted(found) if is_match(name)]
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    fs, path = fsspec.core.url_to_fs(uri)
+    return fs, path
+
+
+def _call(uri: str, method: str, *arguments: object) -> Any:
+    fs, path = _filesystem(uri)
+    return getattr(fs, method)(path, *arguments)
+
+
+def _read_other(uri: str, max_bytes: int | None) -> bytes:
+    size = _call(uri, "info").get("size")
+    if size is not None:
+        files.check_size(uri, size, max_bytes)
+    data: bytes = _call(uri, "cat_file")
+    files.check_size(uri, len(data), max_bytes)
+    _check_received(uri, size, len(data))
+    return data
+
+
+def _check_received(uri: str, size: int | None, received: int) -> None:
+    if size is not None and received != size:
+        raise CorruptTransferError(
+            f"cannot read {redacted(uri)}: expected {size} bytes as the store says, received "
+            f"{received}, at every try; run it again"
+        )
+
+
+def _read_other_into(uri: str, file: IO[bytes]) -> None:
+    fs, path = _filesystem(uri)
+    size = fs.info(path).get("size")
+    file.seek(0)
+    file.truncate()
+    with fs.open(path, "rb") as source:
+        shutil.copyfileobj(source, file)
+    _check_received(uri, size, file.tell())
+
+
+def _exists_other(uri: str) -> bool:
+    fs, path = _filesystem(uri)
+    return bool(fs.isfile(path))
+
+
+def _write_other(uri: str, file: IO[bytes]) -> None:
+    """Under another name first, since a file object left in the middle would publish what it holds."""
+    fs, path = _filesystem(uri)
+    temporary = posixpath.join(posixpath.dirname(path), f".{secrets.token_hex(8)}.tmp")
+    file.seek(0)
+    try:
+        with fs.open(temporary, "wb") as sink:
+            shutil.copyfileobj(file, sink)
+        size = fs.info(temporary).get("size")
+        if size not in (None, file.tell()):
+            raise ConnectionError(f"expected {file.tell()} bytes to arrive, found {size}")
+        fs.mv(temporary, path)
+    except BaseException:
+        # What went wrong before is what to report.
+        with suppress(Exception):
+            fs.rm_file(temporary)
+        raise
+
+
+def _listed_other(folder: str, *, deep: bool) -> dict[str, Listed]:
+    fs, path = _filesystem(folder)
+    found = fs.find(path, detail=True).values() if deep else fs.ls(path, detail=True)
+    return {
+        posixpath.relpath(entry["name"], path): Listed(entry["size"], _version(entry))
+        for entry in found
+        if entry["type"] != "directory"
+    }
+
+
+def _version(entry: Mapping[str, Any]) -> str:
+    """What the store tells of an object that changes with its bytes, whatever it calls that."""
+    known = ("ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "created")
+    return next((str(entry[name]) for name in known if entry.get(name)), "")
+
+
+def _patiently(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience) -> _T:
+    """What `attempt` returns, tried again while what went wrong may pass. Raises our errors."""
+    with _translated(verb, uri):
+        return persistently(attempt, may_pass=_may_pass, patience=patience)
+
+
+def _may_pass(error: Exception) -> bool:
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status >= 400:
+        return status in _PASSING_STATUSES
+    is_of_network = isinstance(error, ConnectionError | TimeoutError) or "aiohttp" in _origins(
+        error
+    )
+    return is_of_network or isinstance(error, CorruptTransferError)
+
+
+def _origins(error: Exception) -> set[str]:
+    """The libraries that an error's classes are from; by name, since importing them takes long."""
+    return {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
+
+
+@contextmanager
+def _translated(verb: str, uri: str) -> Iterator[None]:
+    """Turn what the stores of fsspec raise into our errors, with the URL and whose fault it is."""
+    start = redacted(f"cannot {verb} {uri}")
+    try:
+        yield
+    except (StorageError, ConfigError):
+        raise
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"{start}: there is no such file or object") from exc
+    except IsADirectoryError as exc:
+        raise NotFoundError(f"{start}: expected a file, found a folder") from exc
+    except Exception as exc:
+        message = f"{start}: {redacted(str(exc) or type(exc).__name__)}"
+        is_refusal = isinstance(exc, PermissionError) or getattr(exc, "status", 0) in (401, 403)
+        if is_refusal and verb == "read":
+            raise ForbiddenError(message) from exc
+        # A URL that is wrong, or of a host that no other row may name, concerns its row alone.
+        is_of_all = isinstance(exc, OSError) and not uri.startswith(("http://", "https://"))
+        raise StorageError(message, ends_the_run=verb != "read" or is_of_all) from exc
