@@ -11,8 +11,9 @@ import torch
 
 from bench.pairs import ROOT
 from bench.process import measured
-from nst.painting.memory import TILE_PX, bytes_per_picture, shown
+from nst.painting.memory import TILE_PX, bytes_per_picture
 from nst.profiles import PROFILES
+from nst.wording import shown_bytes
 
 _STEPS = 3
 _SMALL_PX = 64
@@ -41,7 +42,9 @@ def main() -> None:
         for size in arguments.size or (512, 1024):
             peak = _peak_bytes(name, size, tiles=arguments.tiles) - start
             forecast = bytes_per_picture(size, size, PROFILES[name], "float32", tile)
-            sys.stdout.write(f"| {name} | {size} x {size} | {shown(peak)} | {shown(forecast)} |\n")
+            sys.stdout.write(
+                f"| {name} | {size} x {size} | {shown_bytes(peak)} | {shown_bytes(forecast)} |\n"
+            )
             sys.stdout.flush()
 
 

@@ -150,7 +150,7 @@ def _run(file: Path, arguments: Sequence[str]) -> None:
     os.environ[_FILE] = str(file)
     sys.argv = ["nst", *arguments]
     with clock.at("start"):
-        from nst import cli, finish, pipeline
+        from nst import cli, pipeline
         from nst.output import records
         from nst.running import lanes, supervisor
     for owner, name, step in (
@@ -163,9 +163,8 @@ def _run(file: Path, arguments: Sequence[str]) -> None:
         (lanes.Lanes, "run_group", "telling"),
         (records, "read", "records"),
         (records, "compact", "records"),
-        (finish, "_write_metadata", "metadata"),
-        (finish, "_source", "gallery"),
-        (finish, "_write_gallery", "gallery"),
+        (pipeline, "write_metadata", "metadata"),
+        (pipeline, "publish", "gallery"),
     ):
         clock.around(owner, name, step)
     find_server = _time_prefect(clock) if "--prefect" in arguments else _no_server

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from nst import gallery, output, storage
 from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
-from nst.finish import read_metadata
-from nst.output import Outcome, Record, records
+from nst.iterables import in_parallel
+from nst.output import Outcome, Record, read_metadata, records
 from nst.running import lease, runs
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
@@ -45,7 +45,7 @@ def verify(url: str) -> Audit:
     ledger = records.read(url)
     tree = storage.list_tree(url)
     outcomes = list(made.values())
-    said = storage.in_parallel(lambda outcome: _look(url, outcome, ledger.made), outcomes)
+    said = in_parallel(lambda outcome: _look(url, outcome, ledger.made), outcomes)
     findings = [
         Finding(path=outcome.picture or outcome.id, said=text)
         for outcome, text in zip(outcomes, said, strict=True)
@@ -66,7 +66,7 @@ def verify(url: str) -> Audit:
     ]
     shown = shown_pictures(url)
     built = _built_files(url)
-    damaged = storage.in_parallel(lambda path: _is_damaged(url, path, built[path]), sorted(built))
+    damaged = in_parallel(lambda path: _is_damaged(url, path, built[path]), sorted(built))
     findings += [
         Finding(path=path, said=_NO_GALLERY)
         for path, is_damaged in zip(sorted(built), damaged, strict=True)
@@ -157,9 +157,7 @@ def shown_pictures(url: str) -> set[str]:
         paths = gallery.chunk_paths(_read(url, found[1].decode()) or b"")
     except ValueError:
         return set()
-    return {
-        path for each in storage.in_parallel(lambda p: _shown_by(url, p), paths) for path in each
-    }
+    return {path for each in in_parallel(lambda p: _shown_by(url, p), paths) for path in each}
 
 
 def _shown_by(url: str, path: str) -> set[str]:

@@ -32,11 +32,12 @@ from nst.documents import (
 from nst.errors import ConfigError, ManifestError, NSTError
 from nst.gallery import serving as serving
 from nst.output import Record
-from nst.painting import TORCHVISION, WeightsFile, shown
-from nst.planning import Estimate, GroupEstimate, Plan, duration
+from nst.painting import TORCHVISION, WeightsFile
+from nst.planning import Estimate, GroupEstimate, Plan
 from nst.profiles import PROFILES
 from nst.running import Interrupted, RunProgress, RunReport
 from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
+from nst.wording import shown_bytes, shown_duration
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
@@ -290,7 +291,7 @@ def run(
         _print_report(report)
         if progress.num_made:
             print(
-                f"Made {_count(progress.num_made, 'picture')} in {duration(wall_s)}, "
+                f"Made {_count(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
                 f"{progress.num_made / wall_s:.3g} images/s"
             )
     if json_:
@@ -622,14 +623,14 @@ def _estimate_summary(estimate: Estimate) -> str:
     ratios = "" if estimate.device == "cpu" else "; backbones relative to vgg16 as on a CPU"
     about = "at most about" if estimate.is_upper_bound else "about"
     return (
-        f"{about} {duration(estimate.seconds)} on {where}, {shown(estimate.memory_bytes)} "
+        f"{about} {shown_duration(estimate.seconds)} on {where}, {shown_bytes(estimate.memory_bytes)} "
         f"(an estimate, if nothing else runs on it{ratios})"
     )
 
 
 def _group_estimate(found: GroupEstimate) -> str:
     more = "" if found.fits else ", which is more than is free now"
-    return f", about {duration(found.seconds)}, {shown(found.memory_bytes)}{more}"
+    return f", about {shown_duration(found.seconds)}, {shown_bytes(found.memory_bytes)}{more}"
 
 
 def _plan_summary(plan: Plan) -> str:

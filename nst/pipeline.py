@@ -8,7 +8,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from nst import storage
+from nst import output, storage
 from nst.audit import clean, verify
 from nst.errors import (
     ConfigError,
@@ -18,19 +18,17 @@ from nst.errors import (
     TooManyFailedError,
     ends_the_run,
 )
-from nst.finish import finish, gallery_folder, read_metadata, rebuild_gallery
-from nst.output import Outcome
+from nst.gallery import gallery_folder, publish, rebuild_gallery
+from nst.manifest import check_urls, read_manifest
+from nst.output import Outcome, read_metadata
+from nst.painting import usable_weights
 from nst.planning import (
     Estimate,
     Group,
     Plan,
-    check_urls,
     estimate,
     in_portions,
-    make_plan,
     plan_rows,
-    read_manifest,
-    usable_weights,
 )
 from nst.running import (
     GroupReport,
@@ -42,8 +40,10 @@ from nst.running import (
     as_before,
     max_failed,
     runs,
+    write_metadata,
 )
 from nst.settings import Precision, RunSettings
+from nst.storage import ScratchFile, release_memory
 
 __all__ = [
     "Painter",
@@ -98,6 +98,19 @@ def check(manifest: str, settings: RunSettings, *, paints_here: bool = True) -> 
         from nst.painting import resolve_devices
 
         resolve_devices(settings.device)
+
+
+def make_plan(
+    manifest_uri: str,
+    settings: RunSettings,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    download: bool = True,
+    resume: bool = True,
+) -> Plan:
+    """`plan_rows` of `read_manifest`."""
+    rows = read_manifest(manifest_uri, settings, overrides)
+    return plan_rows(rows, settings, download=download, resume=resume)
 
 
 def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
@@ -212,6 +225,36 @@ def run(
         errors = {group.name: str(exc) for group in plan.groups}
     check()
     return finish(plan, settings, errors, check)
+
+
+def finish(
+    plan: Plan,
+    settings: RunSettings,
+    errors: Mapping[str, str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> RunReport:
+    """Write the metadata and the gallery of what is there, and report every row.
+
+    `errors` are what ended groups before all of their pictures were made, by the group's name.
+    `check` is called right before each write and deletion, and what it raises ends this. Raises
+    CredentialError where the gallery is refused, by when all else is written.
+    """
+    release_memory()
+    # Of a million rows it is more than should be in memory at once.
+    with ScratchFile() as table:
+        ended = write_metadata(table, plan, settings, errors or {}, check)
+        release_memory()
+        gallery_url = publish(settings.output, table, check=check)
+    return RunReport(
+        num_rows=len(plan.jobs),
+        num_ok=len(plan.jobs) - ended.failed_by_reason.total(),
+        num_done_before=ended.num_done_before,
+        failed_by_reason=ended.failed_by_reason,
+        failed=tuple(ended.failed),
+        examples=tuple(ended.examples),
+        gallery_url=gallery_url,
+        metadata_url=storage.join(settings.output, output.METADATA),
+    )
 
 
 def fails(report: RunReport, settings: RunSettings) -> bool:

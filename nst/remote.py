@@ -24,9 +24,11 @@ from nst.errors import (
     WeightsError,
     WorkerError,
 )
+from nst.iterables import in_parallel
 from nst.output import ATTEMPTS, Outcome, Status, records
+from nst.painting import usable_weights
 from nst.pipeline import Painter, Portion
-from nst.planning import Group, PlannedJob, failure_of, layers_of, usable_weights
+from nst.planning import Group, PlannedJob, failure_of, layers_of
 from nst.running import HEARTBEAT_S, Listener, NoListener, PortionReport, lease
 from nst.settings import Precision, RunSettings
 
@@ -229,7 +231,7 @@ def _given_up(portion: Portion, settings: RunSettings, num_begun: int) -> Made:
     found = _Recorded(portion, settings)
     lost = [one for one in found.planned if not (found.is_made(one) or found.is_failed(one))]
     outcomes = [replace(failure_of(one, error), attempts=None) for one in lost]
-    storage.in_parallel(lambda outcome: records.write(settings.output, outcome), outcomes)
+    in_parallel(lambda outcome: records.write(settings.output, outcome), outcomes)
     _log.error("group %s is given up with %d pictures: %s", portion[0].name, len(lost), error)
     return _of_all_attempts(portion, settings, {})
 

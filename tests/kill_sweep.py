@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from nst import audit, finish, output, pipeline, storage
+from nst import audit, output, pipeline, storage
 from nst.errors import ConfigError
-from nst.output import records
+from nst.output import read_metadata, records
 from nst.running import batch
 from nst.settings import RunSettings
 
@@ -110,7 +110,7 @@ def check_visible(url: str) -> None:
         assert set(output.thumbnails_of(outcome).values()) <= tree.keys(), outcome.id
     try:
         shown = audit.shown_pictures(url)
-        made = {row.outcome.picture for row in finish.read_metadata(url)}
+        made = {row.outcome.picture for row in read_metadata(url)}
     except ConfigError:
         return
     assert shown <= made
@@ -119,7 +119,7 @@ def check_visible(url: str) -> None:
 def end_of(url: str) -> End:
     found = audit.verify(url)
     assert not found.findings, found.findings
-    rows = {row.outcome.id: row.outcome.status for row in finish.read_metadata(url)}
+    rows = {row.outcome.id: row.outcome.status for row in read_metadata(url)}
     tree = storage.list_tree(url)
     pictures = {
         path: hashlib.sha256(storage.read_bytes(storage.join(url, path))).hexdigest()

@@ -15,8 +15,7 @@ import safetensors.torch
 
 from nst import cli
 from nst.errors import NotFoundError
-from nst.output.metadata import record_of
-from nst.output.paths import failure
+from nst.output.metadata import failure, record_of
 from nst.running.reports import RunReport
 from tests.galleries import record
 from tests.helpers import ROOT, csv_bytes, job, random_state, row, write_project

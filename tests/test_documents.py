@@ -14,8 +14,7 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import NotFoundError, WeightsError
-from nst.output.metadata import record_of
-from nst.output.paths import failure
+from nst.output.metadata import failure, record_of
 from nst.painting.weights import WeightsFile
 from nst.planning.estimates import estimate
 from nst.planning.plan import Plan

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from nst.painting.memory import Memory
-from nst.planning.estimates import Probe, duration, estimate
+from nst.planning.estimates import Probe, estimate
 from nst.planning.plan import Group, make_groups
 from nst.profiles import PROFILES
+from nst.wording import shown_duration
 from tests.test_plan import WEIGHTS, planned
 
 CPU = Probe(
@@ -96,4 +97,4 @@ def test_nothing_to_make_takes_nothing() -> None:
     ],
 )
 def test_durations_have_no_more_digits_than_an_estimate(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert shown_duration(seconds) == said

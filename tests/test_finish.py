@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from nst import finish, gallery, storage
+from nst import gallery, pipeline, storage
 from nst.errors import ConfigError, CredentialError, NotFoundError, NSTError, StorageError
+from nst.gallery.publishing import rebuild_gallery
 from nst.output import metadata, records
-from nst.output.metadata import Record
-from nst.output.paths import failure
+from nst.output.metadata import Record, failure
+from nst.output.reading import read_metadata
 from nst.planning.plan import Plan
+from nst.running import outcomes
 from nst.settings import RunSettings
 from tests.galleries import files_in, read_gallery, record
 from tests.helpers import Page, job
@@ -56,8 +58,8 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finish, "MAX_FAILED", 3)
-    monkeypatch.setattr(finish, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(outcomes, "MAX_FAILED", 3)
+    monkeypatch.setattr(outcomes, "_ROWS_AT_ONCE", 2)
     jobs = tuple(job(id=f"p{n}", row=n) for n in range(1, 8))
     (group,) = groups((8, 8), (8, 8))
     planned = [replace(each, job=jobs[n]) for n, each in zip((1, 4), group.jobs, strict=True)]
@@ -74,12 +76,12 @@ def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
     for each in (jobs[2], jobs[6]):
         records.write(str(tmp_path), replace(OK, id=each.id))
     records.write(str(tmp_path), replace(OK, id="p5", key=planned[1].key))
-    report = finish.finish(plan, RunSettings(output=str(tmp_path)), {"g": "it fell off"})
+    report = pipeline.finish(plan, RunSettings(output=str(tmp_path)), {"g": "it fell off"})
     assert (report.num_rows, report.num_ok, report.num_failed) == (8, 3, 5)
     assert report.num_done_before == 2
     assert report.failed_by_reason == {"storage": 1, "group_failed": 3, "input_not_found": 1}
     assert [row.row for row in report.failed] == [1, 2, 4]
-    told = {row.row: row.outcome for row in finish.read_metadata(str(tmp_path))}
+    told = {row.row: row.outcome for row in read_metadata(str(tmp_path))}
     assert [n for n, outcome in told.items() if outcome.status == "failed"] == [1, 2, 4, 6, 8]
     assert [outcome.id for outcome in told.values()] == [*(f"p{n}" for n in range(1, 8)), "p2"]
     assert "it fell off" in str(told[2].error)
@@ -89,7 +91,7 @@ def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
 
 def test_a_gallery_is_built_in_its_output(tmp_path: Path) -> None:
     output = write_output(tmp_path, rows())
-    assert finish.rebuild_gallery([output]) == (tmp_path / "index.html").as_uri()
+    assert rebuild_gallery([output]) == (tmp_path / "index.html").as_uri()
     assert len(read_gallery(files_in(tmp_path)).items) == 3
 
 
@@ -97,10 +99,10 @@ def test_the_page_is_written_when_all_that_it_loads_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = write_output(tmp_path, rows())
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     write_output(tmp_path, rows(4))
     with writes(monkeypatch) as seen:
-        finish.rebuild_gallery([output])
+        rebuild_gallery([output])
     names = [name.removeprefix("-").removeprefix(f"{tmp_path}/") for name in seen]
     page = names.index("index.html")
     assert names.index("data/build.json") < page
@@ -114,15 +116,15 @@ def test_what_is_there_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = write_output(tmp_path, rows(300))
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     before = files_in(tmp_path)
     with writes(monkeypatch) as seen:
-        finish.rebuild_gallery([output])
+        rebuild_gallery([output])
     assert seen == []
     # Another first chunk, the second the same.
     write_output(tmp_path, [record(id="other", content="0.png"), *rows(300)[1:]])
     with writes(monkeypatch) as seen:
-        finish.rebuild_gallery([output])
+        rebuild_gallery([output])
     names = {name.removeprefix(f"{tmp_path}/").split(".")[0] for name in seen if name[0] != "-"}
     assert "data/rows-0000" in names
     assert not names & {"data/rows-0001", "data/detail-0001", "assets/gallery", "assets/large"}
@@ -139,14 +141,14 @@ def test_a_file_that_is_gone_or_cut_is_no_reason_to_do_nothing(
     tmp_path: Path, path: str, damage: str
 ) -> None:
     output = write_output(tmp_path, rows())
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     before = files_in(tmp_path)
     (file,) = tmp_path.glob(path)
     if damage == "gone":
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-1])
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     assert files_in(tmp_path) == before
 
 
@@ -154,24 +156,24 @@ def test_other_options_previews_and_metadata_make_it_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = write_output(tmp_path, rows())
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     assert (tmp_path / "pages/1.html").exists()
-    finish.rebuild_gallery([output], static_pages=False)
+    rebuild_gallery([output], static_pages=False)
     assert not (tmp_path / "pages/1.html").exists()
     (tmp_path / "inputs").mkdir()
     (tmp_path / "inputs/x.jpg").write_bytes(b"")
     with writes(monkeypatch) as seen:
-        finish.rebuild_gallery([output], static_pages=False)
+        rebuild_gallery([output], static_pages=False)
     assert seen
 
 
 def test_a_gallery_that_is_refused_leaves_the_one_before(tmp_path: Path) -> None:
     output = write_output(tmp_path, rows())
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     before = files_in(tmp_path)
     write_output(tmp_path, rows(labels={"note": "AKIAIOSFODNN7EXAMPLE"}))
     with pytest.raises(CredentialError, match="label_note: expected no credentials"):
-        finish.rebuild_gallery([output])
+        rebuild_gallery([output])
     assert files_in(tmp_path) == before
 
 
@@ -179,7 +181,7 @@ def test_a_store_that_fails_half_way_leaves_a_page_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = write_output(tmp_path, rows())
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     before = read_gallery(files_in(tmp_path))
     write_output(tmp_path, rows(4))
     write = storage.write_bytes
@@ -192,14 +194,14 @@ def test_a_store_that_fails_half_way_leaves_a_page_that_works(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "write_bytes", full)
         with pytest.raises(StorageError):
-            finish.rebuild_gallery([output])
+            rebuild_gallery([output])
     (head,) = Page((tmp_path / "index.html").read_text()).all("html")
     files = files_in(tmp_path)
     files = {
         p: d for p, d in files.items() if not p.startswith("data/spine") or p == head["data-spine"]
     }
     assert read_gallery(files).items == before.items
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     assert len(read_gallery(files_in(tmp_path)).items) == 4
 
 
@@ -208,7 +210,7 @@ def test_files_of_an_earlier_release_go_and_those_of_the_user_stay(tmp_path: Pat
     for name in ("assets/gallery.js", "assets/gallery.css", "data/mine.csv", "pages/notes.html"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    finish.rebuild_gallery([output])
+    rebuild_gallery([output])
     assert not (tmp_path / "assets/gallery.js").exists()
     assert not (tmp_path / "assets/gallery.css").exists()
     assert (tmp_path / "data/mine.csv").exists()
@@ -217,7 +219,7 @@ def test_files_of_an_earlier_release_go_and_those_of_the_user_stay(tmp_path: Pat
 
 def test_several_outputs_are_compared_below_the_first_or_where_it_is_said(tmp_path: Path) -> None:
     outputs = [write_output(tmp_path / name / "run #1", rows()) for name in ("a", "b")]
-    finish.rebuild_gallery(outputs)
+    rebuild_gallery(outputs)
     place = tmp_path / "a/run #1/compare"
     read = read_gallery(files_in(place))
     assert [each["name"] for each in read.spine["runs"]] == ["run #1", "run #1 (2)"]
@@ -225,7 +227,7 @@ def test_several_outputs_are_compared_below_the_first_or_where_it_is_said(tmp_pa
     page = Page((place / "index.html").read_text())
     links = [str(a["href"]) for a in page.all("a") if a.get("class") == "open"]
     assert links[:2] == ["../images/p0.png", "../../../b/run%20%231/images/p0.png"]
-    finish.rebuild_gallery(outputs, to=str(tmp_path / "both"))
+    rebuild_gallery(outputs, to=str(tmp_path / "both"))
     bases = [each["base"] for each in read_gallery(files_in(tmp_path / "both")).spine["runs"]]
     assert bases == ["../a/run%20%231/", "../b/run%20%231/"]
     assert not (tmp_path / "b/run #1/data").exists()
@@ -233,7 +235,7 @@ def test_several_outputs_are_compared_below_the_first_or_where_it_is_said(tmp_pa
 
 def test_the_gallery_of_one_output_may_lie_elsewhere(tmp_path: Path) -> None:
     output = write_output(tmp_path / "run", rows())
-    finish.rebuild_gallery([output], to=str(tmp_path / "shown"))
+    rebuild_gallery([output], to=str(tmp_path / "shown"))
     spine = read_gallery(files_in(tmp_path / "shown")).spine
     assert spine["runs"] == [{"name": "run", "base": "../run/"}]
     assert not (tmp_path / "run/index.html").exists()
@@ -243,15 +245,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one, other = (write_output(tmp_path / name, rows()) for name in ("one", "other"))
     before = sorted(os.listdir(tmp_path / "other"))
     with pytest.raises(ConfigError, match="expected each output once"):
-        finish.rebuild_gallery([one, f"{one}/"])
+        rebuild_gallery([one, f"{one}/"])
     with pytest.raises(ConfigError, match="a folder of the gallery's own"):
-        finish.rebuild_gallery([one], to=other)
+        rebuild_gallery([one], to=other)
     with pytest.raises(ConfigError, match="a folder of the gallery's own"):
-        finish.rebuild_gallery([one, other], to=other)
+        rebuild_gallery([one, other], to=other)
     with pytest.raises(ConfigError, match="expected the output of a run"):
-        finish.rebuild_gallery([one, str(tmp_path / "none")])
+        rebuild_gallery([one, str(tmp_path / "none")])
     with pytest.raises(ConfigError, match="one disk or in one bucket"):
-        finish.rebuild_gallery([one], to="memory://elsewhere")
+        rebuild_gallery([one], to="memory://elsewhere")
     assert sorted(os.listdir(tmp_path / "other")) == before
     assert sorted(os.listdir(tmp_path / "one")) == before
 
@@ -259,10 +261,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 def test_in_a_bucket_all_is_as_on_a_disk(tmp_path: Path, bucket: str) -> None:
     here = [write_output(tmp_path / name, rows()) for name in ("a", "b")]
     there = [write_output(f"{bucket}/{name}", rows()) for name in ("a", "b")]
-    finish.rebuild_gallery(here)
-    assert finish.rebuild_gallery(there) == f"{bucket}/a/compare/index.html"
+    rebuild_gallery(here)
+    assert rebuild_gallery(there) == f"{bucket}/a/compare/index.html"
     listed = storage.list_tree(f"{bucket}/a/compare")
     found = {path: storage.read_bytes(f"{bucket}/a/compare/{path}") for path in listed}
     assert found == files_in(tmp_path / "a/compare")
     with pytest.raises(ConfigError, match="one disk or in one bucket"):
-        finish.rebuild_gallery([there[0], "s3://another-bucket/b"])
+        rebuild_gallery([there[0], "s3://another-bucket/b"])

@@ -17,9 +17,9 @@ from PIL import Image, PngImagePlugin
 
 from nst import pipeline, storage
 from nst.errors import ConfigError, ManifestError, StorageError
-from nst.finish import read_metadata
 from nst.output import metadata
 from nst.output.metadata import Record
+from nst.output.reading import read_metadata
 from nst.painting import memory
 from nst.painting.engine import stylize
 from nst.planning.plan import Group, Plan

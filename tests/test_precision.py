@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from nst.painting.precision import frozen_conv, resolve_precision
+from nst.painting.backbones import frozen_conv
+from nst.painting.precision import resolve_precision
 from nst.painting.winograd import WinogradConv2d
 from nst.settings import Precision
 from tests.helpers import vgg16

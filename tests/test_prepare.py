@@ -9,7 +9,8 @@ import pytest
 
 from nst import storage
 from nst.errors import ConfigError, ManifestError
-from nst.planning.prepare import make_plan, read_manifest
+from nst.manifest.reading import read_manifest
+from nst.pipeline import make_plan
 from nst.settings import RunSettings
 from tests.helpers import csv_bytes, row, write_project
 
@@ -173,7 +174,7 @@ class TestSeveralFiles:
     def test_all_files_together_are_held_to_the_number_of_rows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("nst.planning.prepare.MAX_ROWS", 3)
+        monkeypatch.setattr("nst.manifest.reading.MAX_ROWS", 3)
         files = {n: [row(id=f"{n}{i}") for i in range(2)] for n in ("a.csv", "b.csv")}
         write_files(tmp_path / "in", files)
         with pytest.raises(ManifestError, match="at most 3 rows in all files, found 4"):

@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 
 from nst.errors import NSTError
-from nst.output.metadata import Outcome, Status
-from nst.output.paths import failure
+from nst.output.metadata import Outcome, Status, failure
 from nst.planning.plan import Group, Plan, make_groups
 from nst.running.progress import RunProgress
 from tests.test_plan import WEIGHTS, planned

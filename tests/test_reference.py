@@ -2,11 +2,17 @@ from typing import get_args
 
 import pytest
 
-from nst import reference
+from docs import reference
 from nst.errors import REASONS, Reason
 from tests.helpers import ROOT
 
-DOCUMENTS = ("manifests/README.md", "docs/OUTPUT.md", "docs/OPERATE.md", "docs/JSON.md")
+DOCUMENTS = (
+    "manifests/README.md",
+    "docs/OUTPUT.md",
+    "docs/OPERATE.md",
+    "docs/JSON.md",
+    "docs/ARCHITECTURE.md",
+)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

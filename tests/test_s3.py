@@ -22,6 +22,7 @@ from nst.errors import (
     StorageError,
     TooLargeError,
 )
+from nst.iterables import in_parallel
 from nst.storage import s3
 from tests import servers
 from tests.faults import (
@@ -782,7 +783,7 @@ def test_one_connection_serves_a_process_until_the_environment_changes(
 
     monkeypatch.setattr(s3, "_connected", note)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    storage.in_parallel(lambda _: storage.read_bytes(shop.there), ["x"] * 50)
+    in_parallel(lambda _: storage.read_bytes(shop.there), ["x"] * 50)
     assert len(made) == 1
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     storage.read_bytes(shop.there)
@@ -822,9 +823,9 @@ def test_parallel_work_stops_at_the_first_error() -> None:
         return name
 
     with pytest.raises(StorageError, match="no"):
-        storage.in_parallel(work, [str(number) for number in range(10_000)])
+        in_parallel(work, [str(number) for number in range(10_000)])
     assert len(begun) < 1000
-    assert storage.in_parallel(str.upper, ["b", "a"]) == ["B", "A"]
+    assert in_parallel(str.upper, ["b", "a"]) == ["B", "A"]
 
 
 def test_the_start_of_an_object_is_one_request(shop: Shop) -> None:

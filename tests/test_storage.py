@@ -16,6 +16,7 @@ from nst.errors import (
     StorageError,
     TooLargeError,
 )
+from nst.iterables import in_parallel
 from nst.storage import s3
 from nst.storage.retries import Patience
 
@@ -57,7 +58,7 @@ def test_work_in_parallel_is_checked_before_each(folder: str) -> None:
             raise StorageError("no more")
 
     with pytest.raises(StorageError, match="no more"):
-        storage.in_parallel(lambda uri: storage.write_bytes(uri, b"x"), uris, check=check)
+        in_parallel(lambda uri: storage.write_bytes(uri, b"x"), uris, check=check)
     assert len(storage.list_sizes(folder)) <= 20
 
 
@@ -94,7 +95,7 @@ def test_more_items_than_are_under_way_at_a_time_come_back_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(storage, "_ITEMS_AT_ONCE", 3)
-    assert storage.in_parallel(str, list(range(8))) == [str(n) for n in range(8)]
+    assert in_parallel(str, list(range(8))) == [str(n) for n in range(8)]
     asked: list[int] = []
 
     def refused(item: int) -> None:
@@ -103,7 +104,7 @@ def test_more_items_than_are_under_way_at_a_time_come_back_in_order(
             raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        storage.in_parallel(refused, list(range(8)))
+        in_parallel(refused, list(range(8)))
     assert set(asked) <= {0, 1, 2}
 
 

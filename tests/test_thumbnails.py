@@ -11,9 +11,9 @@ import pytest
 
 from nst import output, pipeline, storage
 from nst.errors import StorageError
-from nst.finish import read_metadata
 from nst.output import metadata, thumbnails
 from nst.output.metadata import Outcome, Record
+from nst.output.reading import read_metadata
 from nst.pictures import images
 from nst.pictures.images import Picture, Thumbnails
 from nst.settings import ImageFormat, RunSettings

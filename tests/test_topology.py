@@ -14,8 +14,8 @@ from nst.errors import ConfigError, WeightsError
 from nst.painting import topology, weights
 from nst.painting.backbones import IMAGENET_MEAN, IMAGENET_STD
 from nst.painting.topology import check_topology, fit_of
+from nst.painting.usable import usable_weights
 from nst.painting.weights import WeightsFile
-from nst.planning.prepare import usable_weights
 from nst.profiles import TOPOLOGIES, Topology
 from tests.helpers import random_state, with_random_norms
 from tests.plain_resnet import measured_norms, plain_resnet50, sample_photos

@@ -17,9 +17,9 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from nst import pipeline
-from nst.manifest import is_pattern
 from nst.running import RunReport, runs
 from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
+from nst.storage import is_pattern
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.fan_out import fan_out, place_of

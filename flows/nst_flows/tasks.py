@@ -12,8 +12,9 @@ from prefect.tasks import Task
 
 from nst import pipeline, remote
 from nst.errors import NSTError, RunEndedError, ends_the_run
+from nst.manifest import Rows
 from nst.pipeline import Portion
-from nst.planning import Plan, Rows
+from nst.planning import Plan
 from nst.remote import Made, Ticket
 from nst.running import RunReport
 from nst.settings import RunSettings

@@ -1,13 +1,10 @@
-from .access import Access as Access
-from .access import is_inside as is_inside
-from .access import is_pattern as is_pattern
-from .parsing import Earlier as Earlier
+from . import rows as rows
 from .parsing import Parsed as Parsed
 from .parsing import Refusal as Refusal
 from .parsing import parse as parse
 from .parsing import parse_overrides as parse_overrides
-from .rows import MAX_BYTES as MAX_BYTES
-from .rows import MAX_ROWS as MAX_ROWS
+from .reading import Rows as Rows
+from .reading import check_urls as check_urls
+from .reading import read_manifest as read_manifest
 from .rows import OPTIONAL_COLUMNS as OPTIONAL_COLUMNS
 from .rows import REQUIRED_COLUMNS as REQUIRED_COLUMNS
-from .rows import SUFFIXES as SUFFIXES

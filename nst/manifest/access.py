@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from nst.errors import AccessError, ConfigError
 from nst.redaction import redacted
+from nst.storage import is_pattern
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -136,11 +137,6 @@ class Access:
 def is_inside(uri: str, folder: str) -> bool:
     """Whether `uri` is `folder` or lies below it: paths with links followed, URLs by whole parts."""
     return _is_below(_place(uri), _place(folder))
-
-
-def is_pattern(text: str) -> bool:
-    """Whether `text` has what stands for other characters in a glob."""
-    return any(character in text for character in "*?[")
 
 
 def is_plain(text: str) -> bool:

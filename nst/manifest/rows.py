@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
-from nst.manifest.access import is_pattern, is_plain
+from nst.manifest.access import is_plain
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
-from nst.storage import tables
+from nst.storage import is_pattern, tables
 
 if TYPE_CHECKING:
     from _csv import Reader as _Reader

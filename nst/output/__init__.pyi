@@ -1,5 +1,6 @@
 from . import metadata as metadata
 from . import records as records
+from . import thumbnails as thumbnails
 from .metadata import MAX_ATTEMPTS as MAX_ATTEMPTS
 from .metadata import OUTCOME_COLUMNS as OUTCOME_COLUMNS
 from .metadata import PARAM_COLUMNS as PARAM_COLUMNS
@@ -9,6 +10,7 @@ from .metadata import LayerLoss as LayerLoss
 from .metadata import Outcome as Outcome
 from .metadata import Record as Record
 from .metadata import Status as Status
+from .metadata import failure as failure
 from .paths import ATTEMPTS as ATTEMPTS
 from .paths import GALLERY as GALLERY
 from .paths import IMAGES as IMAGES
@@ -19,7 +21,6 @@ from .paths import RUN as RUN
 from .paths import SMALL_PREVIEW_PX as SMALL_PREVIEW_PX
 from .paths import THUMBNAILS_PX as THUMBNAILS_PX
 from .paths import THUMBS as THUMBS
-from .paths import failure as failure
 from .paths import is_transient as is_transient
 from .paths import picture_path as picture_path
 from .paths import preview_name as preview_name
@@ -27,6 +28,8 @@ from .paths import small_preview_name as small_preview_name
 from .paths import thumbnail_paths as thumbnail_paths
 from .paths import thumbnail_stem as thumbnail_stem
 from .paths import thumbnails_of as thumbnails_of
+from .reading import read_metadata as read_metadata
+from .reading import read_table as read_table
 from .records import Brief as Brief
 from .records import Ledger as Ledger
 from .records import Shelf as Shelf

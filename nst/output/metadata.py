@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import IO, Any, Literal
 
-from nst.errors import Reason
+from nst.errors import NSTError, Reason, WorkerError
+from nst.iterables import in_chunks
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, Job, PictureParams, params_dict
 from nst.storage import (
     BOOL,
@@ -19,7 +20,6 @@ from nst.storage import (
     Column,
     Held,
     Type,
-    in_chunks,
     list_of,
     parquet_rows,
     read_parquet,
@@ -416,3 +416,19 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
     layers = tuple(LayerLoss(**each) for each in row["style_layer_losses"] or ())
     return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers})
+
+
+def failure(
+    job_id: str, error: NSTError, *, key: str | None = None, inputs_key: str | None = None
+) -> Outcome:
+    """The outcome of a job that `error` stopped."""
+    return Outcome(
+        id=job_id,
+        key=key,
+        inputs_key=inputs_key,
+        status="failed",
+        reason=error.reason,
+        error=str(error),
+        attempts=error.attempts if isinstance(error, WorkerError) else None,
+        finished_at=datetime.now(UTC),
+    )

@@ -4,9 +4,7 @@ The names are a contract: people link to them.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
-from nst.errors import NSTError, WorkerError
 from nst.job import Job
 from nst.output.metadata import Outcome
 from nst.pictures import SUFFIXES
@@ -72,19 +70,3 @@ def thumbnails_of(outcome: Outcome) -> Mapping[int, str]:
     if outcome.status != "ok" or digest is None or height is None or width is None:
         return {}
     return thumbnail_paths(thumbnail_stem(digest), height, width)
-
-
-def failure(
-    job_id: str, error: NSTError, *, key: str | None = None, inputs_key: str | None = None
-) -> Outcome:
-    """The outcome of a job that `error` stopped."""
-    return Outcome(
-        id=job_id,
-        key=key,
-        inputs_key=inputs_key,
-        status="failed",
-        reason=error.reason,
-        error=str(error),
-        attempts=error.attempts if isinstance(error, WorkerError) else None,
-        finished_at=datetime.now(UTC),
-    )

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst import storage
+from nst.iterables import in_chunks, in_parallel
 from nst.output import metadata
 from nst.output.metadata import (
     MAX_ATTEMPTS,
@@ -46,7 +47,6 @@ from nst.storage import (
     ScratchFile,
     TableError,
     hold,
-    in_chunks,
 )
 
 FOLDER = "records"
@@ -290,9 +290,7 @@ def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger
     singles: list[str] = []
     for start in range(0, len(names), _SINGLES_AT_ONCE):
         some = names[start : start + _SINGLES_AT_ONCE]
-        outcomes = storage.in_parallel(
-            _read_single, [storage.join(output, SINGLES, name) for name in some]
-        )
+        outcomes = in_parallel(_read_single, [storage.join(output, SINGLES, name) for name in some])
         known = [each is not None for each in outcomes]
         singles.extend(itertools.compress(some, known))
         held.append(_held([each for each in outcomes if each is not None], sources))

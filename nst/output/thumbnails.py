@@ -8,6 +8,7 @@ from threading import BoundedSemaphore
 
 from nst import storage
 from nst.errors import ImageError, StorageError, ends_the_run
+from nst.iterables import in_parallel
 from nst.output import paths
 from nst.output.metadata import Record
 from nst.pictures import images
@@ -34,9 +35,7 @@ def make_missing(output_url: str, records: Iterable[Record]) -> int:
         if missing and picture is not None and digest is not None:
             lacking[digest] = _Lacking(picture=picture, digest=digest, paths=missing)
     decoding = BoundedSemaphore(_MAX_DECODED)
-    return sum(
-        storage.in_parallel(lambda one: _make(one, output_url, decoding), list(lacking.values()))
-    )
+    return sum(in_parallel(lambda one: _make(one, output_url, decoding), list(lacking.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Arrays -> picture: backbones, losses, optimisers and the rulers that measure what came out.
 
-Knows nothing of manifests, outputs and runs. Owns torch and torchvision."""
+Knows nothing of manifests, outputs and runs. Owns torchvision and safetensors."""
 
 import lazy_loader
 

@@ -1,11 +1,16 @@
 from . import colors as colors
 from . import devices as devices
+from . import losses as losses
 from . import memory as memory
+from . import metrics as metrics
+from . import perceptual as perceptual
+from . import reductions as reductions
 from . import regions as regions
+from . import rulers as rulers
+from . import topology as topology
 from . import weights as weights
 from .backbones import Backbone as Backbone
 from .backbones import load_backbone as load_backbone
-from .backbones import loaded_stages as loaded_stages
 from .devices import device_name as device_name
 from .devices import free_memory as free_memory
 from .devices import is_out_of_memory as is_out_of_memory
@@ -17,7 +22,6 @@ from .engine import stylize as stylize
 from .memo import Memo as Memo
 from .memory import Memory as Memory
 from .memory import memory_of as memory_of
-from .memory import shown as shown
 from .objective import Objective as Objective
 from .objective import runs_items_together as runs_items_together
 from .optimizers import OPTIMIZERS as OPTIMIZERS
@@ -29,7 +33,7 @@ from .targets import LOSS_NAMES as LOSS_NAMES
 from .targets import Item as Item
 from .targets import Losses as Losses
 from .targets import StyleMemo as StyleMemo
-from .topology import check_topology as check_topology
+from .usable import usable_weights as usable_weights
 from .weights import TORCHVISION as TORCHVISION
 from .weights import WeightsFile as WeightsFile
 from .weights import load_state as load_state

@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nst.errors import WeightsError
 from nst.job import Pooling
-from nst.painting.precision import DTYPES, frozen_conv
+from nst.painting import winograd
+from nst.painting.precision import DTYPES
 from nst.profiles import PROFILES, BackboneProfile, Topology
 from nst.settings import Precision
 
@@ -303,3 +304,17 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     "vgg19": _Architecture(lambda _: _vgg((2, 2, 4, 4, 4)), _vgg_stages),
     "resnet50": _Architecture(_resnet50, _resnet_stages),
 }
+
+
+def frozen_conv(
+    conv: nn.Conv2d, device: torch.device, precision: Precision, *, compact: bool = False
+) -> nn.Module:
+    """`conv` in the form that this device computes fastest, its parameters frozen.
+
+    That may be filters of eight times the size; `compact` is for a network that is used little.
+    """
+    if not compact and device.type == "cpu" and precision == "float32" and winograd.suits(conv):
+        return winograd.WinogradConv2d(conv)
+    moved = conv.to(device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    frozen: nn.Module = moved.requires_grad_(False)
+    return frozen

@@ -76,11 +76,6 @@ def pictures_at_once(bytes_each: int, memory: Memory, *, together: bool) -> int:
     return fitting if together else min(fitting, 1)
 
 
-def shown(count: int) -> str:
-    """Bytes as a message says them."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
 def _cgroup_bytes(name: str) -> int | None:
     """A limit of the container that this process is in, where there is one."""
     try:

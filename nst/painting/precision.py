@@ -1,9 +1,7 @@
 """What kind of number a device's convolutions run in: told by what it has, never by how it does."""
 
 import torch
-from torch import nn
 
-from nst.painting import winograd
 from nst.settings import Precision, PrecisionChoice
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -21,20 +19,6 @@ def resolve_precision(choice: PrecisionChoice, *devices: torch.device) -> Precis
     if choice != "auto":
         return choice
     return "bfloat16" if all(map(_has_units, devices)) else "float32"
-
-
-def frozen_conv(
-    conv: nn.Conv2d, device: torch.device, precision: Precision, *, compact: bool = False
-) -> nn.Module:
-    """`conv` in the form that this device computes fastest, its parameters frozen.
-
-    That may be filters of eight times the size; `compact` is for a network that is used little.
-    """
-    if not compact and device.type == "cpu" and precision == "float32" and winograd.suits(conv):
-        return winograd.WinogradConv2d(conv)
-    moved = conv.to(device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
-    frozen: nn.Module = moved.requires_grad_(False)
-    return frozen
 
 
 def _has_units(device: torch.device) -> bool:

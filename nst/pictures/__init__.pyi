@@ -1,2 +1,3 @@
+from . import formats as formats
 from . import images as images
 from .images import SUFFIXES as SUFFIXES

@@ -1,7 +1,6 @@
 from .estimates import Estimate as Estimate
 from .estimates import GroupEstimate as GroupEstimate
 from .estimates import Probe as Probe
-from .estimates import duration as duration
 from .estimates import estimate as estimate
 from .plan import Group as Group
 from .plan import Input as Input
@@ -11,10 +10,5 @@ from .plan import failure_of as failure_of
 from .plan import in_batches as in_batches
 from .plan import in_portions as in_portions
 from .plan import style_digest as style_digest
-from .prepare import Rows as Rows
-from .prepare import check_urls as check_urls
-from .prepare import layers_of as layers_of
-from .prepare import make_plan as make_plan
-from .prepare import plan_rows as plan_rows
-from .prepare import read_manifest as read_manifest
-from .prepare import usable_weights as usable_weights
+from .planner import layers_of as layers_of
+from .planner import plan_rows as plan_rows

@@ -86,15 +86,6 @@ def estimate(groups: Sequence[Group], probe: Probe) -> Estimate:
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them, to no more digits than an estimate has."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.3g} h"
-
-
 def _of_group(group: Group, probe: Probe) -> GroupEstimate:
     profile = PROFILES[group.backbone]
     tile = memory.tile_px(group.height, group.width, profile, probe.memory)

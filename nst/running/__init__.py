@@ -1,6 +1,6 @@
 """Groups -> records: load, paint, write, in watched processes, under the lock of the output.
 
-The only room that brings painting and output together. Owns psutil's and rich's views of a run."""
+The only room that brings painting and output together. Owns rich."""
 
 import lazy_loader
 

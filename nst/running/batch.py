@@ -48,6 +48,7 @@ from nst.profiles import PROFILES
 from nst.running.loading import Inputs, Loaded, finished
 from nst.running.reports import GroupReport, Listener
 from nst.settings import Precision, RunSettings
+from nst.wording import shown_bytes
 
 _MAX_CURVE_POINTS = 64
 # Those that a curve shows; the others are 0 in nearly every picture.
@@ -228,8 +229,8 @@ def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> _Painted:
     group = workshop.group
     error = MemoryLimitError(
         f"{group.height} x {group.width} pixels (height x width) with {group.backbone} need about "
-        f"{memory.shown(workshop.bytes_per_picture)}, {workshop.settings.device} has "
-        f"{memory.shown(free)} free; use a smaller size, or a device with more memory"
+        f"{shown_bytes(workshop.bytes_per_picture)}, {workshop.settings.device} has "
+        f"{shown_bytes(free)} free; use a smaller size, or a device with more memory"
     )
     planned = loaded.planned
     outcome = failure_of(planned, error)

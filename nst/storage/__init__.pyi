@@ -1,4 +1,6 @@
+from . import files as files
 from . import listings as listings
+from . import s3 as s3
 from . import tables as tables
 from .files import Found as Found
 from .files import ScratchFile as ScratchFile
@@ -9,8 +11,8 @@ from .stores import delete as delete
 from .stores import delete_all as delete_all
 from .stores import exists as exists
 from .stores import glob as glob
-from .stores import in_parallel as in_parallel
 from .stores import is_leftover as is_leftover
+from .stores import is_pattern as is_pattern
 from .stores import is_same_anywhere as is_same_anywhere
 from .stores import join as join
 from .stores import list_objects as list_objects
@@ -43,7 +45,6 @@ from .tables import Recent as Recent
 from .tables import TableError as TableError
 from .tables import Type as Type
 from .tables import hold as hold
-from .tables import in_chunks as in_chunks
 from .tables import list_of as list_of
 from .tables import parquet_rows as parquet_rows
 from .tables import places as places

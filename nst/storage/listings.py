@@ -14,8 +14,8 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from nst.iterables import in_chunks, in_parallel
 from nst.storage import files, s3, stores
-from nst.storage.tables import in_chunks
 
 # A page takes a store, and us, about as long as so many objects asked for by themselves.
 _MIN_PER_PAGE = 8
@@ -40,7 +40,7 @@ def versions(uris: Iterable[str]) -> Mapping[str, str]:
             in_buckets.setdefault(s3.split(uri)[0], []).append(uri)
         elif (path := stores.local_path(uri)) is not None:
             local.append((uri, path))
-    for some in stores.in_parallel(_of_paths, list(in_chunks(local, _PATHS_AT_ONCE))):
+    for some in in_parallel(_of_paths, list(in_chunks(local, _PATHS_AT_ONCE))):
         found |= some
     for bucket, wanted in in_buckets.items():
         found |= _in_bucket(bucket, wanted)
@@ -58,10 +58,10 @@ def _in_bucket(bucket: str, uris: Sequence[str]) -> dict[str, str]:
         of_keys.setdefault(s3.split(uri)[1], []).append(uri)
     found: dict[str, str] = {}
     alone: list[str] = []
-    for part in stores.in_parallel(partial(_listed, bucket), _slices(of_keys)):
+    for part in in_parallel(partial(_listed, bucket), _slices(of_keys)):
         found |= part.versions
         alone += part.alone
-    asked = stores.in_parallel(lambda key: s3.version_of(of_keys[key][0]).text, alone)
+    asked = in_parallel(lambda key: s3.version_of(of_keys[key][0]).text, alone)
     found |= dict(zip(alone, asked, strict=True))
     return {uri: text for key, text in found.items() if text for uri in of_keys[key]}
 

@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from nst.errors import (
     NotFoundError,
     StorageError,
 )
+from nst.iterables import in_parallel
 from nst.redaction import redacted
 from nst.storage import files, s3
 from nst.storage.files import Found, Listed, Version
@@ -180,37 +180,6 @@ def is_leftover(path: str) -> bool:
 
 # What is under way for each item takes more memory than most results.
 _ITEMS_AT_ONCE = 10_000
-
-
-def in_parallel(
-    function: Callable[[_S], _T], items: Sequence[_S], *, check: Callable[[], None] = lambda: None
-) -> list[_T]:
-    """`function` of each item, in their order: stores answer many at once.
-
-    `check` is called right before each. Raises the first error that either raises, and begins no
-    more of them then; on an interrupt it does not wait for those that are under way.
-    """
-
-    def checked(item: _S) -> _T:
-        check()
-        return function(item)
-
-    pool = ThreadPoolExecutor(_NUM_REQUESTS)
-    found: list[_T] = []
-    try:
-        for start in range(0, len(items), _ITEMS_AT_ONCE):
-            some = items[start : start + _ITEMS_AT_ONCE]
-            futures = [pool.submit(checked, item) for item in some]
-            done = wait(futures, return_when=FIRST_EXCEPTION).done
-            for future in futures:
-                if future in done:
-                    future.result()
-            found += [future.result() for future in futures]
-    except BaseException as exc:
-        pool.shutdown(wait=isinstance(exc, Exception), cancel_futures=True)
-        raise
-    pool.shutdown()
-    return found
 
 
 def exists(uri: str) -> bool:
@@ -538,3 +507,8 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
         # A URL that is wrong, or of a host that no other row may name, concerns its row alone.
         is_of_all = isinstance(exc, OSError) and not uri.startswith(("http://", "https://"))
         raise StorageError(message, ends_the_run=verb != "read" or is_of_all) from exc
+
+
+def is_pattern(text: str) -> bool:
+    """Whether `text` has what stands for other characters in a glob."""
+    return any(character in text for character in "*?[")

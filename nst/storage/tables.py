@@ -4,7 +4,6 @@ A file that may be large is one of ours that is open, of which only what is aske
 """
 
 import io
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nst.errors import NSTError
+from nst.iterables import in_chunks
 
 Type: TypeAlias = "pa.DataType"
 TEXT: Type = pa.string()
@@ -372,13 +372,6 @@ def release_memory() -> None:
     """
     pa.default_memory_pool().release_unused()
     pa.system_memory_pool().release_unused()
-
-
-def in_chunks(items: Iterable[_T], length: int) -> Iterator[list[_T]]:
-    """The items so many at a time, the last of them what is left; nothing of none."""
-    rest = iter(items)
-    while chunk := list(itertools.islice(rest, length)):
-        yield chunk
 
 
 def _texts(texts: Iterable[str]) -> Any:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from nst.finish import read_metadata
+from nst.output.reading import read_metadata
 from tests.browser import samples
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nst import finish
+from nst.output import read_metadata
 from nst.running import lease
 from tests.helpers import PATIENCE_S, SILENCE_S, row, started, write_project
 from tests.test_supervisor import children, wait_for_pictures
@@ -35,5 +35,5 @@ def test_who_is_suspended_for_longer_than_it_is_waited_for(tmp_path: Path, who: 
         _, said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, said
     assert ("gave no sign of life" in said) == (who == "the painter")
-    found = finish.read_metadata(str(tmp_path / "out"))
+    found = read_metadata(str(tmp_path / "out"))
     assert [record.outcome.status for record in found] == ["ok"] * 8

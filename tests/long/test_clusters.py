@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nst import pipeline
-from nst.finish import read_metadata
+from nst.output.reading import read_metadata
 from tests import networks, servers
 from tests.faults import FaultProxy, Request
 from tests.helpers import ROOT, csv_bytes, row, write_project

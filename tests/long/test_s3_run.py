@@ -10,6 +10,7 @@ import pytest
 
 from nst import audit, pipeline, storage
 from nst.errors import StorageError
+from nst.iterables import in_parallel
 from nst.output import metadata
 from nst.running.reports import RunReport
 from nst.settings import RunSettings
@@ -162,10 +163,10 @@ def test_a_wrong_secret_is_told_from_a_refused_object(
 
 def test_lists_are_whole_and_keys_as_they_stand(bucket: str, proxy: FaultProxy) -> None:
     names = [f"deep/{number // 500}/{number:04} é+%&?#.bin" for number in range(1100)]
-    storage.in_parallel(lambda name: storage.write_bytes(f"{bucket}/many/{name}", b"x"), names)
+    in_parallel(lambda name: storage.write_bytes(f"{bucket}/many/{name}", b"x"), names)
     proxy.rules.append(share(0.05, FAULTS, seed=2))
     assert storage.list_tree(f"{bucket}/many") == dict.fromkeys(names, 1)
-    storage.in_parallel(storage.delete, [f"{bucket}/many/{name}" for name in names])
+    in_parallel(storage.delete, [f"{bucket}/many/{name}" for name in names])
     assert storage.list_tree(f"{bucket}/many") == {}
 
 

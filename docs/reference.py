@@ -1,6 +1,6 @@
 """Tables of columns for the documentation, made of the code's own descriptions.
 
-`python -m nst.reference FILE...` rewrites each block between `<!-- NAME -->` and `<!-- /NAME -->`.
+`python -m docs.reference FILE...` rewrites each block between `<!-- NAME -->` and `<!-- /NAME -->`.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from docs import architecture
 from nst import documents
 from nst.errors import REASONS
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER, range_text
@@ -101,6 +102,8 @@ BLOCKS = {
     "metadata columns": metadata_columns,
     "reasons": reasons,
     "json fields": json_fields,
+    "rooms": architecture.room_table,
+    "imports": architecture.import_graph,
 }
 
 

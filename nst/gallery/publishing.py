@@ -1,0 +1,154 @@
+"""Metadata -> the gallery of one output or of several, put where it is served from."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import IO
+
+from nst import output, storage
+from nst.errors import ConfigError
+from nst.gallery import site
+from nst.gallery.facets import Source, lacks_thumbnails
+from nst.gallery.texts import told_apart
+from nst.iterables import in_parallel
+from nst.output import read_table
+from nst.storage import ScratchFile
+
+# Of a gallery's files so many are written at a time, and as few as hold so many bytes.
+_FILES_AT_ONCE = 64
+
+
+_BYTES_AT_ONCE = 8 << 20
+
+
+# Below the first of several outputs, where their gallery goes unless told otherwise.
+COMPARE = "compare"
+
+
+def rebuild_gallery(
+    urls: Sequence[str], *, to: str | None = None, static_pages: bool | None = None
+) -> str:
+    """Write the gallery of one output, or of several together, from their metadata; where it is.
+
+    That is `to`, or else the output itself, or of several a folder below the first. Raises
+    ConfigError for an output without metadata, and one that a relative link cannot reach from there.
+    """
+    if len({storage.absolute(url).rstrip("/") for url in urls}) < len(urls):
+        raise ConfigError("expected each output once, found one of them again")
+    place = gallery_folder(urls, to)
+    links = [storage.relative_link(url, place) for url in urls]
+    if links != [""] and output.METADATA in storage.list_sizes(place):
+        raise ConfigError(
+            f"{place}: expected a folder of the gallery's own, found the output of a run; choose "
+            "another with --to"
+        )
+    with ExitStack() as opened:
+        sources = [
+            _source(name, url, link, read_table(url, opened.enter_context(ScratchFile())))
+            for name, url, link in zip(_run_names(urls), urls, links, strict=True)
+        ]
+        return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
+
+
+def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
+    """Where the gallery of these outputs goes."""
+    return to or (urls[0] if len(urls) == 1 else storage.join(urls[0], COMPARE))
+
+
+def _source(name: str, url: str, base: str, table: IO[bytes]) -> Source:
+    previews = storage.list_sizes(storage.join(url, output.INPUTS))
+    # A release that made none did not name any; they may have been made since.
+    thumbnails = (
+        storage.list_tree(storage.join(url, output.THUMBS)) if lacks_thumbnails(table) else ()
+    )
+    return Source(
+        name=name,
+        base=base,
+        metadata=table,
+        previews=frozenset(previews),
+        thumbnails=frozenset(f"{output.THUMBS}/{path}" for path in thumbnails),
+    )
+
+
+def _run_names(urls: Sequence[str]) -> list[str]:
+    places = (storage.absolute(url).replace("\\", "/") for url in urls)
+    return told_apart(place.rstrip("/").rpartition("/")[2] for place in places)
+
+
+def publish(url: str, table: IO[bytes], *, check: Callable[[], None] = lambda: None) -> str:
+    """Write the gallery of an output from its metadata, `table`; where a browser finds it.
+
+    `check` is called right before each write and deletion, and what it raises ends this. Raises
+    CredentialError where it would show one, by when nothing of it is written.
+    """
+    (name,) = _run_names([url])
+    return storage.browsable(_write_gallery(url, [_source(name, url, "", table)], check=check))
+
+
+def _write_gallery(
+    url: str,
+    sources: Sequence[Source],
+    *,
+    static_pages: bool | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """Write what is not there yet, the page when all else is, and then remove what it was before."""
+    page = storage.join(url, output.GALLERY)
+    digest = site.digest_of(sources, static_pages=static_pages)
+    there = _own_files(url)
+    if _is_built(url, there, digest):
+        return page
+    sizes: dict[str, int] = {}
+    for portion in _portions(site.build(sources, static_pages=static_pages)):
+        if not sizes and site.RECEIPT in there:
+            # From here on it would speak of files some of which are others.
+            check()
+            storage.delete(storage.join(url, site.RECEIPT))
+        sizes |= {path: len(data) for path, data in portion}
+        missing = [
+            (storage.join(url, path), data)
+            for path, data in portion
+            if not (site.is_hashed(path) and there.get(path) == len(data))
+        ]
+        in_parallel(lambda file: storage.write_bytes(*file), missing, check=check)
+    check()
+    storage.write_bytes(storage.join(url, site.RECEIPT), site.receipt(digest, sizes))
+    stale = sorted(there.keys() - sizes.keys() - {site.RECEIPT})
+    storage.delete_all([storage.join(url, path) for path in stale], check=check)
+    return page
+
+
+def _own_files(url: str) -> dict[str, int]:
+    """The files that are a gallery's alone, and its page, by path, and their bytes."""
+    found = {
+        f"{folder}/{name}": size
+        for folder in site.FOLDERS
+        for name, size in storage.list_sizes(storage.join(url, folder)).items()
+    }
+    own = {path: size for path, size in found.items() if site.is_own(path)}
+    page = storage.list_sizes(url).get(output.GALLERY)
+    return own if page is None else own | {output.GALLERY: page}
+
+
+def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
+    if site.RECEIPT not in there:
+        return False
+    receipt = storage.read_bytes(storage.join(url, site.RECEIPT))
+    built_from, sizes = site.read_receipt(receipt)
+    return built_from == digest and sizes.items() <= there.items()
+
+
+def _portions(
+    files: Iterator[tuple[str, bytes]],
+) -> Iterator[list[tuple[str, bytes]]]:
+    """The files a few at a time, the page alone, after all others."""
+    portion: list[tuple[str, bytes]] = []
+    for path, data in files:
+        is_full = (
+            len(portion) == _FILES_AT_ONCE
+            or sum(len(other) for _, other in portion) + len(data) > _BYTES_AT_ONCE
+        )
+        if portion and (is_full or path == output.GALLERY):
+            yield portion
+            portion = []
+        portion.append((path, data))
+    yield portion

@@ -1,0 +1,187 @@
+"""A manifest, or a folder of them, read once: its jobs, and why some are not to be run."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nst import output, storage
+from nst.errors import (
+    ConfigError,
+    ManifestError,
+    StorageError,
+    ends_the_run,
+)
+from nst.iterables import in_parallel
+from nst.job import (
+    Job,
+)
+from nst.manifest.access import Access, is_inside
+from nst.manifest.parsing import Earlier, Parsed, Refusal, parse
+from nst.manifest.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
+from nst.output import records
+from nst.painting import TORCHVISION
+from nst.redaction import redacted
+from nst.settings import RunSettings
+from nst.storage import is_pattern
+
+_log = logging.getLogger(__name__)
+
+
+# Of a manifest of several files so many are in memory at a time.
+_FILES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes.
+
+    `refused` says of some, by their ids, why they are not to be run.
+    """
+
+    jobs: tuple[Job, ...]
+    refused: Mapping[str, Refusal]
+    digest: str
+
+
+def read_manifest(
+    uri: str, settings: RunSettings, overrides: Mapping[str, Any] | None = None
+) -> Rows:
+    """The rows of a manifest, read once; of a folder or a pattern, those of all its files in order.
+
+    Raises ManifestError where they cannot be used, and ConfigError for a URL of a scheme that is not
+    allowed and for an output among the inputs.
+    """
+    check_urls(uri, settings)
+    files = _files_of(uri, settings.output)
+    jobs: list[Job] = []
+    refused: dict[str, Refusal] = {}
+    errors: list[str] = []
+    digests: list[str] = []
+    earlier = Earlier() if files != {uri: uri} else None
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        some = list(files)[start : start + _FILES_AT_ONCE]
+        for file, data in zip(some, in_parallel(_read_manifest, some), strict=True):
+            digests.append(hashlib.sha256(data).hexdigest())
+            try:
+                parsed = _parse_manifest(file, data, settings, overrides, files[file], earlier)
+            except ManifestError as exc:
+                errors.append(str(exc))
+                continue
+            jobs += parsed.jobs
+            refused |= parsed.refused
+    if errors:
+        raise ManifestError("\n".join(errors))
+    if len(jobs) > MAX_ROWS:
+        raise ManifestError(
+            f"{redacted(uri)}: expected at most {MAX_ROWS} rows in all files, found {len(jobs)}; "
+            "make several runs of them"
+        )
+    _check_output((job for job in jobs if job.id not in refused), settings.output)
+    if not jobs:
+        _log.warning("%s has no rows", uri)
+    return Rows(jobs=tuple(jobs), refused=refused, digest=_digest_of(list(files), digests))
+
+
+def _files_of(uri: str, output_uri: str) -> dict[str, str]:
+    """The files that a manifest's URL stands for, and what messages call them.
+
+    That is itself, or those right in a folder that are manifests by their suffix, or those that a
+    pattern matches; never those of the output, whose metadata is a table too.
+    """
+    if uri.startswith(("http://", "https://")) or not (uri.endswith("/") or is_pattern(uri)):
+        return {uri: uri}
+    if uri.endswith("/"):
+        found = [
+            storage.join(uri, name)
+            for name in sorted(storage.list_sizes(uri))
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    else:
+        found = storage.glob(storage.parent(uri), uri)
+        if found == [uri]:
+            return {uri: uri}
+    found = [file for file in found if not is_inside(file, output_uri)]
+    if not found:
+        raise ManifestError(
+            f"{redacted(uri)}: expected files that end in {', '.join(SUFFIXES)}, found none"
+        )
+    names = [file.rpartition("/")[2] for file in found]
+    return dict(zip(found, names if len(set(names)) == len(names) else found, strict=True))
+
+
+def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
+    """The sha256 of a file's bytes; of several, that of their names with theirs."""
+    if len(files) == 1:
+        return digests[0]
+    lines = (f"{digest} {file}\n" for file, digest in zip(files, digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_urls(manifest_uri: str, settings: RunSettings) -> None:
+    """Raises ConfigError for a URL of the run's own that may not be opened. Roots bind inputs only."""
+    access = Access(settings.schemes)
+    chosen = {
+        f"--weights {backbone}": choice
+        for backbone, choice in settings.weights.items()
+        if choice != TORCHVISION
+    }
+    named = {"the manifest": manifest_uri, "--output": settings.output, **chosen}
+    for what, uri in named.items():
+        expected = access.objection_to_kind(uri)
+        if expected:
+            raise ConfigError(f"{what}: expected {expected}; found {redacted(uri)!r}")
+
+
+def _check_output(jobs: Iterable[Job], uri: str) -> None:
+    """Raises ConfigError for an output that is a folder of inputs, or holds one.
+
+    A folder of its own beside the inputs is harmless. Among them, a run's files could pass for
+    inputs in the next one, a picture of an input's name could overwrite it, and who clears away the
+    output would clear away the inputs. Patterns that would reach into the output are refused with
+    the manifest.
+    """
+    inputs = dict.fromkeys(each for job in jobs for each in job.inputs)
+    for folder in dict.fromkeys(map(storage.parent, inputs)):
+        if is_inside(folder, uri):
+            raise ConfigError(
+                f"--output: expected a folder without inputs in it, found {uri!r}, in which the "
+                f"inputs of {folder!r} are; write to another, such as {storage.join(uri, 'out')!r}"
+            )
+
+
+def _read_manifest(uri: str) -> bytes:
+    try:
+        return storage.read_bytes(uri, max_bytes=MAX_BYTES)
+    except StorageError as exc:
+        if ends_the_run(exc):
+            raise
+        raise ManifestError(f"{exc}; expected a manifest") from exc
+
+
+def _parse_manifest(
+    uri: str,
+    data: bytes,
+    settings: RunSettings,
+    overrides: Mapping[str, Any] | None,
+    shown_name: str,
+    earlier: Earlier | None,
+) -> Parsed:
+    folder = storage.parent(uri)
+    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)
+    return parse(
+        shown_name if earlier else name.rpartition("/")[2],
+        data,
+        resolve=lambda reference: storage.resolve(folder, reference),
+        glob=lambda pattern: storage.glob(folder, pattern),
+        access=Access(
+            settings.schemes,
+            settings.roots,
+            closed=tuple(storage.join(settings.output, each) for each in own),
+        ),
+        overrides=overrides,
+        keep_going=settings.keep_going,
+        after=earlier,
+    )

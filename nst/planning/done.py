@@ -1,0 +1,229 @@
+"""What an output has of earlier runs: which pictures are done, and which failed before."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst import output, storage
+from nst.errors import (
+    StorageError,
+    ends_the_run,
+)
+from nst.iterables import in_chunks, in_parallel
+from nst.job import (
+    Job,
+    is_other_recipe,
+)
+from nst.output import MAX_ATTEMPTS, Brief, Outcome, Shelf, records
+from nst.planning.plan import PlannedJob
+from nst.planning.survey import DONE, DOUBTFUL, HOPELESS, TO_MAKE, Sketch
+from nst.settings import RunSettings
+
+_ENTRIES_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the records say of a job: the last one of its picture and the last one of its failure."""
+
+    made: Brief | None
+    failed: Brief | None
+    is_done: bool
+
+
+class EarlierRuns:
+    """What an output has of earlier runs, looked up for many jobs at a time."""
+
+    def __init__(self, jobs: Sequence[Job], settings: RunSettings) -> None:
+        self.num_of_another_precision = 0
+        self._settings = settings
+        self._ledger = records.read(settings.output)
+        self._listed = _listed_pictures(self._ledger.made, settings.output)
+        self._made_at = self._ledger.made.find(job.id for job in jobs)
+        self._failed_at = self._ledger.failed.find(job.id for job in jobs)
+
+    def verdicts(
+        self, numbers: range, jobs: Sequence[Job], sketches: Sequence[Sketch]
+    ) -> list[int]:
+        """What is known of jobs by their numbers among all, before any input is read."""
+        known = self._briefs(list(numbers))
+        places = self._made_at[numbers.start : numbers.stop].tolist()
+        found: list[int | None] = [
+            self._verdict(jobs[number], sketch, made, failed, at)
+            for number, sketch, (made, failed), at in zip(
+                numbers, sketches, known, places, strict=True
+            )
+        ]
+        unsure = [n for n, verdict in enumerate(found) if verdict is None]
+        are_whole = in_parallel(self._is_whole, [known[n][0] for n in unsure])
+        for n, is_whole in zip(unsure, are_whole, strict=True):
+            found[n] = DONE if is_whole else TO_MAKE
+        self._count_precisions(
+            made for (made, _), verdict in zip(known, found, strict=True) if verdict == DONE
+        )
+        return [TO_MAKE if verdict is None else verdict for verdict in found]
+
+    def look_up(self, numbers: Sequence[int], planned: Sequence[PlannedJob]) -> list[Known]:
+        """What is known of jobs by their numbers among all."""
+        known = self._briefs(numbers)
+        places = self._made_at[list(numbers)].tolist()
+        are_done = [
+            # Without a key it was to be made by the versions already.
+            one.key is not None
+            and made is not None
+            and made.key == one.key
+            and self._is_there(one.job, made, at)
+            for one, (made, _), at in zip(planned, known, places, strict=True)
+        ]
+        unsure = [n for n, is_done in enumerate(are_done) if is_done is None]
+        are_whole = in_parallel(self._is_whole, [known[n][0] for n in unsure])
+        for n, is_whole in zip(unsure, are_whole, strict=True):
+            are_done[n] = is_whole
+        self._count_precisions(
+            made for (made, _), is_done in zip(known, are_done, strict=True) if is_done
+        )
+        return [
+            Known(made, failed, bool(is_done))
+            for (made, failed), is_done in zip(known, are_done, strict=True)
+        ]
+
+    def left_alone(self, planned: PlannedJob, found: Known) -> Outcome | None:
+        """The failure of an earlier run, where this one is not to try again."""
+        failed, settings = records.last_failure(found.failed, found.made), self._settings
+        if failed is None or not _is_of(failed, planned):
+            return None
+        is_quarantined = (failed.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
+        is_left = settings.skip_failed or is_quarantined
+        return self._ledger.failed[failed.id] if is_left else None
+
+    def _briefs(self, numbers: Sequence[int]) -> list[tuple[Brief | None, Brief | None]]:
+        """What is recorded of jobs by their numbers: of what was made, and of what failed."""
+        made, failed = (
+            shelf.briefs(at[list(numbers)]) if len(shelf) else [None] * len(numbers)
+            for shelf, at in (
+                (self._ledger.made, self._made_at),
+                (self._ledger.failed, self._failed_at),
+            )
+        )
+        return list(zip(made, failed, strict=True))
+
+    def _verdict(
+        self, job: Job, sketch: Sketch, made: Brief | None, failed: Brief | None, at: int
+    ) -> int | None:
+        """None where only reading the picture tells whether it is done."""
+        if sketch.recipe is None:
+            return HOPELESS
+        if made is not None:
+            is_there = self._is_there(job, made, at)
+            is_same = _is_same(made, sketch)
+            if is_there is not False and is_same is not False:
+                if is_same is None:
+                    return DOUBTFUL
+                return DONE if is_there else None
+        last = records.last_failure(failed, made)
+        is_to_tell = last is not None and (self._settings.skip_failed or last.attempts)
+        if last is not None and is_to_tell and _is_same(last, sketch) is None:
+            return DOUBTFUL
+        return TO_MAKE
+
+    def _is_there(self, job: Job, made: Brief, at: int) -> bool | None:
+        """Whether the output holds the picture of a record, undamaged; None where only reading tells.
+
+        The last record of an id is of the picture that lies under its name, which a run with other
+        parameters may have written over the one that is asked for. A picture is read only where the
+        store tells of it what it did not tell when it was written: changed since, or moved with all
+        of the output.
+        """
+        if made.picture != output.picture_path(job, self._settings):
+            return False
+        if self._settings.replace and self._is_of_another_precision(made):
+            return False
+        if self._listed[at] == _SAME:
+            return True
+        return None if self._listed[at] == _UNSURE else False
+
+    def _count_precisions(self, done: Iterable[Brief | None]) -> None:
+        self.num_of_another_precision += sum(map(self._is_of_another_precision, done))
+
+    def _is_of_another_precision(self, made: Brief | None) -> bool:
+        """Whether it is known to have been made in another precision than the run is to compute in."""
+        chosen = self._settings.precision
+        return (
+            made is not None
+            and made.precision is not None
+            and chosen not in ("auto", made.precision)
+        )
+
+    def _is_whole(self, made: Brief | None) -> bool:
+        assert made is not None
+        assert made.picture is not None
+        try:
+            data = storage.read_bytes(storage.join(self._settings.output, made.picture))
+        except StorageError as exc:
+            if ends_the_run(exc):
+                raise
+            return False
+        return hashlib.sha256(data).hexdigest() == made.picture_digest
+
+
+def _is_same(record: Brief, sketch: Sketch) -> bool | None:
+    """Whether a record is of the very picture that is sketched; None where only digests tell."""
+    if record.inputs_key is None:
+        # A failure that was met before anything was known of its inputs.
+        return None if record.key is not None or record.status == "ok" else True
+    if sketch.recipe is None or is_other_recipe(record.inputs_key, sketch.recipe):
+        return False
+    if sketch.inputs_key == record.inputs_key:
+        return True
+    # Whatever its inputs were, there are others now.
+    return None if record.key is not None else False
+
+
+def _is_of(failed: Brief, planned: PlannedJob) -> bool:
+    """Whether a failure is of the very picture that is planned, as far as it can be told."""
+    if failed.inputs_key is not None and failed.inputs_key == planned.inputs_key:
+        return True
+    # One without either failed before anything was known of its inputs.
+    return failed.key == planned.key if failed.key else failed.inputs_key is None
+
+
+# What a listing tells of the picture of a record: nothing, or another size; the size; and that it
+# was not written again.
+_GONE, _UNSURE, _SAME = range(3)
+
+
+def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
+    """What the store lists of the picture of each record, by its position."""
+    states = np.full(len(made), _GONE, np.int8)
+    if not made:
+        return states
+    entries = storage.list_objects(storage.join(url, output.IMAGES))
+    for some in in_chunks(entries, _ENTRIES_AT_ONCE):
+        at = made.held.find("picture", (f"{output.IMAGES}/{name}" for name, _ in some))
+        listed = [each for (_, each), place in zip(some, at.tolist(), strict=True) if place >= 0]
+        at = at[at >= 0]
+        is_size = made.held.is_equal("picture_bytes", at, [each.size for each in listed])
+        # A store that tells of no version tells nothing by it.
+        versions = [each.version or None for each in listed]
+        is_version = made.held.is_equal("picture_version", at, versions)
+        states[at[is_size]] = _UNSURE
+        states[at[is_size & is_version]] = _SAME
+    return states
+
+
+def with_history(planned: PlannedJob, found: Known) -> PlannedJob:
+    """The job with what earlier runs had with it."""
+    made, failed = found.made, found.failed
+    planned = replace(
+        planned,
+        outdated=None if made is None else made.finished_at,
+        failed_before=None if failed is None else failed.finished_at,
+    )
+    last = records.last_failure(failed, made)
+    if last is None or not last.attempts or not _is_of(last, planned):
+        return planned
+    # Only one that is to be tried again comes here with as many as would keep it from that.
+    return replace(planned, attempts=min(last.attempts, MAX_ATTEMPTS - 1))

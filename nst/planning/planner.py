@@ -1,0 +1,159 @@
+"""Manifest -> plan: what is done by the versions of inputs, the others looked at, nothing optimised."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst.errors import (
+    ManifestError,
+    NSTError,
+)
+from nst.iterables import in_chunks
+from nst.job import Job
+from nst.manifest import Refusal, Rows
+from nst.output import Outcome, failure
+from nst.painting import WeightsFile, usable_weights
+from nst.planning.done import EarlierRuns, with_history
+from nst.planning.plan import Plan, PlannedJob, make_groups
+from nst.planning.survey import DONE, DOUBTFUL, TO_MAKE, Survey, attempts
+from nst.profiles import PROFILES
+from nst.settings import RunSettings
+
+# What is done with many of them at once is done with so many.
+_JOBS_AT_ONCE = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+def plan_rows(
+    rows: Rows, settings: RunSettings, *, download: bool = True, resume: bool = True
+) -> Plan:
+    """What to run for each row: every backbone's weights looked at, and the inputs as `nst.planning.inputs` says.
+
+    Rows whose inputs or weights cannot be had are failed in the plan, those of what is done included
+    where an input is gone; what is wrong with an input behind its first bytes is found out when it is
+    loaded. Without `download`, weights
+    that would have to be downloaded count as such; without `resume` the output is not looked at.
+    Raises ConfigError for a weights file of the user's own that is bad, and StorageError where a
+    store is out of order.
+    """
+    unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
+    layers = layers_of(unique)
+    chosen = attempts(
+        lambda backbone: usable_weights(
+            backbone, settings.weights.get(backbone), layers[backbone], download=download
+        ),
+        layers,
+    )
+    impossible = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
+    # What is known of earlier runs is let go of before groups are made.
+    sorted_out = _sorted_out(unique, chosen, settings, resume=resume)
+    files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
+    return Plan(
+        jobs=rows.jobs,
+        groups=make_groups(
+            sorted_out.to_make,
+            weights=files,
+            max_batch_pixels=settings.max_batch_pixels,
+        ),
+        done=tuple(sorted_out.done),
+        failed=(*impossible, *sorted_out.impossible, *sorted_out.left_alone),
+        manifest_digest=rows.digest,
+        learned=sorted_out.learned,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SortedOut:
+    """What is to become of jobs, each in one of these; and what the records of some learn."""
+
+    done: list[str] = field(default_factory=list)
+    learned: dict[str, str] = field(default_factory=dict)
+    impossible: list[Outcome] = field(default_factory=list)
+    left_alone: list[Outcome] = field(default_factory=list)
+    to_make: list[PlannedJob] = field(default_factory=list)
+
+
+def _sorted_out(
+    jobs: Sequence[Job],
+    chosen: Mapping[str, WeightsFile | NSTError],
+    settings: RunSettings,
+    *,
+    resume: bool,
+) -> _SortedOut:
+    result = _SortedOut()
+    planner = Survey(jobs, chosen)
+    before = EarlierRuns(jobs, settings) if resume else None
+    verdicts = _verdicts(jobs, planner, before)
+    undecided = np.nonzero(verdicts != DONE)[0]
+    planner.look_at(jobs, verdicts)
+    for some in in_chunks(undecided.tolist(), _JOBS_AT_ONCE):
+        planned: dict[int, PlannedJob] = {}
+        for number in some:
+            try:
+                is_doubtful = bool(verdicts[number] == DOUBTFUL)
+                planned[number] = planner.planned(jobs[number], with_key=is_doubtful)
+            except NSTError as exc:
+                result.impossible.append(planner.failed(jobs[number], exc))
+        if before is None:
+            result.to_make.extend(planned.values())
+            continue
+        known = before.look_up(list(planned), list(planned.values()))
+        for (number, one), found in zip(planned.items(), known, strict=True):
+            if found.is_done:
+                verdicts[number] = DONE
+                if one.inputs_key is not None:
+                    result.learned[one.job.id] = one.inputs_key
+            elif (left := before.left_alone(one, found)) is not None:
+                result.left_alone.append(left)
+            else:
+                result.to_make.append(with_history(one, found))
+    result.done.extend(jobs[number].id for number in np.nonzero(verdicts == DONE)[0].tolist())
+    if before is not None and before.num_of_another_precision:
+        _log.warning(
+            "%s: %d finished pictures stay as they are, which were not made in %s as the others; "
+            "--replace makes them anew",
+            settings.output,
+            before.num_of_another_precision,
+            settings.precision,
+        )
+    return result
+
+
+def _verdicts(
+    jobs: Sequence[Job], planner: "Survey", before: "EarlierRuns | None"
+) -> NDArray[np.int8]:
+    found = np.full(len(jobs), TO_MAKE, np.int8)
+    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+        some = range(start, min(start + _JOBS_AT_ONCE, len(jobs)))
+        sketches = [planner.sketch(jobs[number]) for number in some]
+        if before is not None:
+            found[start : some.stop] = before.verdicts(some, jobs, sketches)
+        # All of a row's inputs, or none: see `nst.planning.inputs`.
+        without = [
+            number for number, each in zip(some, sketches, strict=True) if each.is_unversioned
+        ]
+        found[without] = DOUBTFUL
+    return found
+
+
+def layers_of(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
+    """The layers that jobs look at, by their backbone, shallow to deep."""
+    kinds = dict.fromkeys(
+        (job.backbone, job.params.content_layers, job.params.style_layers) for job in jobs
+    )
+    used: dict[str, set[str]] = {}
+    for backbone, content, style in kinds:
+        found = PROFILES[backbone].shares(content, style).layers
+        used.setdefault(backbone, set()).update(found)
+    return {
+        name: tuple(layer for layer in PROFILES[name].layers if layer in some)
+        for name, some in used.items()
+    }
+
+
+def _refused(job_id: str, refusal: Refusal) -> Outcome:
+    return replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)

@@ -1,0 +1,164 @@
+"""Plan and records -> metadata: what became of every row."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst import output, storage
+from nst.errors import NSTError
+from nst.job import Job
+from nst.output import Brief, Ledger, Outcome, Record, Status, failure, metadata, records
+from nst.planning import Group, Plan, PlannedJob
+from nst.running.reports import MAX_EXAMPLES, MAX_FAILED
+from nst.settings import RunSettings
+from nst.storage import Held, places, release_memory
+
+# As many as the memory for their curves allows: where the manifest has another order than the
+# records, each portion reads most parts of them anew.
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Ended:
+    """What is told of the rows, as they are gone through; of the failed ones not all are kept."""
+
+    num_done_before: int
+    failed_by_reason: Counter[str] = field(default_factory=Counter)
+    failed: list[Record] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, jobs: Sequence[Job], outcomes: Held) -> None:
+        status = np.array(outcomes.values("status"))
+        shown = np.nonzero(status == "ok")[0][: MAX_EXAMPLES - len(self.examples)]
+        for row in outcomes.take(shown).rows():
+            paths = output.thumbnails_of(metadata.outcome_of_row(row))
+            self.examples += [paths[edge] for edge in sorted(paths)[-1:]]
+        at = np.nonzero(status == "failed")[0]
+        self.failed_by_reason.update(reason or "" for reason in outcomes.values("reason", at))
+        kept = at[: MAX_FAILED - len(self.failed)]
+        self.failed.extend(
+            metadata.record_of(jobs[place], replace(metadata.outcome_of_row(row), loss_curve=()))
+            for place, row in zip(kept.tolist(), outcomes.take(kept).rows(), strict=True)
+        )
+
+
+def write_metadata(
+    table: IO[bytes],
+    plan: Plan,
+    settings: RunSettings,
+    errors: Mapping[str, str],
+    check: Callable[[], None],
+) -> Ended:
+    """Put the metadata into `table` and to its place, and the records together.
+
+    `errors` are what ended groups before all of their pictures were made, by the group's name.
+    `check` is called right before each write and deletion, and what it raises ends this.
+    """
+    ledger = records.read(settings.output)
+    finder = _Finder(plan, ledger, errors)
+    labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
+    ended = Ended(num_done_before=finder.num_done_before)
+    # What it took to read the records and to find the jobs among them.
+    release_memory()
+
+    def parts() -> Iterator[Held]:
+        for start in range(0, len(plan.jobs), _ROWS_AT_ONCE):
+            jobs = plan.jobs[start : start + _ROWS_AT_ONCE]
+            outcomes = finder.outcomes(start, jobs)
+            ended.add(jobs, outcomes)
+            yield metadata.hold_rows(jobs, labels).beside(outcomes)
+
+    metadata.write_held_metadata(table, parts(), labels)
+    check()
+    storage.write_file(storage.join(settings.output, output.METADATA), table)
+    ids = (job.id for job in plan.jobs)
+    records.compact(
+        settings.output, ledger, also=plan.failed, learned=plan.learned, order=ids, check=check
+    )
+    return ended
+
+
+class _Finder:
+    """What became of jobs: by the plan, by the records, or by what ended their groups.
+
+    By positions, since a million ids in a dict take more than all that is known of them.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._errors = errors
+        self._planned = [one for group in plan.groups for one in group.jobs]
+        self._group_ends = np.cumsum([len(group.jobs) for group in plan.groups])
+        ids = [job.id for job in plan.jobs]
+        self._planned_at = places(ids, (one.job.id for one in self._planned))
+        self._lost_at = places(ids, (outcome.id for outcome in plan.failed))
+        self._made_at, self._failed_at = ledger.made.find(ids), ledger.failed.find(ids)
+
+    @property
+    def num_done_before(self) -> int:
+        return int(np.count_nonzero((self._planned_at < 0) & (self._lost_at < 0)))
+
+    def outcomes(self, start: int, jobs: Sequence[Job]) -> Held:
+        """Those of the jobs from number `start` on, in their order, read together, as columns."""
+        part = slice(start, start + len(jobs))
+        planned_at, lost_at = self._planned_at[part], self._lost_at[part]
+        made_at, failed_at = self._made_at[part], self._failed_at[part]
+        others = {
+            place: self._plan.failed[lost_at[place]]
+            for place in np.nonzero(lost_at >= 0)[0].tolist()
+        }
+        are_failed = np.zeros(len(jobs), bool)
+        for place, found in self._of_planned(planned_at, made_at, failed_at, lost_at < 0):
+            if isinstance(found, Outcome):
+                others[place] = found
+            else:
+                are_failed[place] = found == "failed"
+        is_other = np.isin(np.arange(len(jobs)), list(others))
+        is_made = ~is_other & ~are_failed
+        held = Held.joined(
+            [
+                records.with_learned(self._ledger.made.full(made_at[is_made]), self._plan.learned),
+                self._ledger.failed.full(failed_at[are_failed]),
+                metadata.hold_outcomes(others[place] for place in sorted(others)),
+            ]
+        )
+        order = np.concatenate([np.nonzero(each)[0] for each in (is_made, are_failed, is_other)])
+        return held.take(np.argsort(order))
+
+    def _of_planned(
+        self,
+        planned_at: NDArray[np.int64],
+        made_at: NDArray[np.int64],
+        failed_at: NDArray[np.int64],
+        is_wanted: NDArray[np.bool_],
+    ) -> Iterator[tuple[int, Outcome | Status]]:
+        """Of each job that was to be made, by its place, its outcome, or which record has it."""
+        at = np.nonzero(is_wanted & (planned_at >= 0))[0]
+        numbers = planned_at[at]
+        groups = np.searchsorted(self._group_ends, numbers, side="right")
+        briefs = zip(
+            self._ledger.made.briefs(made_at[at]),
+            self._ledger.failed.briefs(failed_at[at]),
+            strict=True,
+        )
+        for place, number, group, (made, failed) in zip(
+            at.tolist(), numbers.tolist(), groups.tolist(), briefs, strict=True
+        ):
+            planned, last = self._planned[number], records.last_failure(failed, made)
+            yield place, self._by_records(planned, self._plan.groups[group], made, last)
+
+    def _by_records(
+        self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None
+    ) -> Outcome | Status:
+        if planned.is_made_by(made):
+            return "ok"
+        if planned.is_failed_by(failed):
+            return "failed"
+        why = self._errors.get(group.name, "it was not reached")
+        error = NSTError(f"its group ended early: {why}; run it again")
+        return failure(planned.job.id, error, key=planned.key, inputs_key=planned.inputs_key)
