@@ -17,6 +17,7 @@ from nst.output.reading import read_metadata
 from nst.planning.plan import Plan
 from nst.running import outcomes
 from nst.settings import RunSettings
+from nst.storage import stores
 from tests.galleries import files_in, read_gallery, record
 from tests.helpers import Page, job
 from tests.test_estimate import groups
@@ -51,7 +52,8 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "write_bytes", written)
-        patch.setattr(storage, "delete", deleted)
+        for owner in (storage, stores):
+            patch.setattr(owner, "delete", deleted)
         yield seen
 
 

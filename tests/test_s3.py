@@ -23,7 +23,7 @@ from nst.errors import (
     TooLargeError,
 )
 from nst.iterables import in_parallel
-from nst.storage import s3
+from nst.storage import s3, stores
 from tests import servers
 from tests.faults import (
     HTML,
@@ -248,7 +248,7 @@ PART = 10 << 20
 @pytest.fixture
 def large(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> IO[bytes]:
     """A file that takes three parts, of which a store is told from its beginning on."""
-    monkeypatch.setattr(storage, "_LARGE_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(stores, "_LARGE_BYTES", len(LARGE) - 1)
     monkeypatch.setattr(s3, "_PART_BYTES", PART)
     return io.BytesIO(LARGE)
 
@@ -276,7 +276,7 @@ def test_a_large_file_goes_in_parts_and_comes_in_one_request(shop: Shop, large: 
 def test_a_file_that_is_not_large_goes_in_one_request(
     shop: Shop, large: IO[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "_LARGE_BYTES", len(LARGE))
+    monkeypatch.setattr(stores, "_LARGE_BYTES", len(LARGE))
     storage.write_file(shop.there, large)
     assert shop.stored(shop.there) == LARGE
     assert dict(shop.proxy.counts) == {("PUT", f"/{shop.bucket}/some/there.bin"): 1}

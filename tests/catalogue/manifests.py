@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from nst import manifest, pipeline
 from nst.cli import app
-from nst.manifest import rows
+from nst.manifest import reading, rows
 from nst.manifest.access import Access
 from nst.settings import RunSettings
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
@@ -263,7 +263,7 @@ def changed_during_the_run(bench: Bench) -> Letter:
         path.write_bytes(other)
         return parse(*arguments, **options)
 
-    bench.monkeypatch.setattr(manifest, "parse", parse_late)
+    bench.monkeypatch.setattr(reading, "parse", parse_late)
     seen = bench.run_file("m.csv", first)
     assert path.read_bytes() == other
     assert [record.outcome.id for record in seen.records] == ["good", "second"]
