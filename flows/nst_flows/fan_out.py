@@ -39,6 +39,7 @@ from nst.lease import Lease
 from nst.pipeline import FailedRows, Painter, Portion
 from nst.plan import Plan
 from nst.remote import Lookout, Made, Ticket
+from nst.reports import Listeners
 from nst.settings import Precision, RunnerName, RunSettings
 from nst_flows import summary
 from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
@@ -136,7 +137,8 @@ def fan_out(
     Returns what ended groups, by their names, and what a task waits for that comes after all of them.
     Raises StorageError where a store is out of order. Whatever ends this ends all of its tasks.
     """
-    failed = FailedRows(plan, settings, current_listener())
+    failed = FailedRows(plan, settings)
+    told = Listeners(failed, current_listener())
 
     def check() -> None:
         lease.check()
@@ -146,7 +148,7 @@ def fan_out(
         runner = place.runner
         if place.by is not None:
             num = min(place.by.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
-            stack.enter_context(painting(Here(place.by, failed, check)))
+            stack.enter_context(painting(Here(place.by, told, check)))
             runner = stack.enter_context(threads(num))
         assert runner is not None
         max_tasks = MAX_TASKS
@@ -155,7 +157,7 @@ def fan_out(
         ticket = Ticket(token=lease.token, versions=remote.versions())
         portions = pipeline.in_portions(plan.groups, max_tasks)
         tasks = _Tasks(runner, settings, ticket, planned, place.by)
-        lookout = Lookout(settings, failed) if place.by is None else None
+        lookout = Lookout(settings, told) if place.by is None else None
         try:
             tasks.run(portions, check, lookout)
         except TooManyFailedError as exc:

@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 
 from nst import pipeline, runs
 from nst.access import is_pattern
-from nst.reports import RunReport
+from nst.reports import Listeners, RunReport
 from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
@@ -135,12 +135,12 @@ def stylize_manifest(
         isolate=isolate,
     )
     pipeline.check(manifest, settings, paints_here=runner == "threads")
-    progress = ProgressArtifact(current_listener(), summary.artifact_key("progress", output))
+    progress = ProgressArtifact(summary.artifact_key("progress", output))
     with (
         # What paints has ended by then, whatever it was at.
         _saying_it_stopped(progress),
         credentials_of(credentials_block),
-        listening(progress),
+        listening(Listeners(current_listener(), progress)),
     ):
         report = _stylize(
             manifest, settings, overrides.given() if overrides else {}, runner, runner_address
