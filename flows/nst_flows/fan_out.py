@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import (
     TaskRun,
     TaskRunResult,
 )
-from prefect.exceptions import PrefectException
+from prefect.exceptions import CancelledRun, PrefectException
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Crashed, Pending
 from prefect.types._datetime import DateTime
@@ -30,7 +30,6 @@ from nst import pipeline, remote
 from nst.errors import (
     ConfigError,
     NSTError,
-    RunEndedError,
     RunnerError,
     TooManyFailedError,
     ends_the_run,
@@ -205,6 +204,8 @@ class _Tasks:
                     lookout.look()
                 continue
             self._end_of(ended, lookout)
+        # What had the last of them end early may be what ends the run.
+        check()
 
     def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
         parameters = {"assignment": Assignment(portion, self.settings, self.ticket)}
@@ -228,7 +229,11 @@ class _Tasks:
         self.edges.append(edge(_final(future)))
 
     def end(self) -> None:
-        """Have all tasks end, and leave none that seems to go on."""
+        """Have all tasks end, and leave none that seems to go on.
+
+        Where some do not end in time, what calls them off stays in the output, for those that begin
+        after this: the run may go on to its metadata, with its lease held.
+        """
         if self.by is not None:
             self.by.close()
         else:
@@ -240,7 +245,7 @@ class _Tasks:
                 self._under_way.pop(self._through.get(timeout=_POLL_S), None)
         for future, _ in self._under_way.values():
             _set(future, Cancelled(message="the run was stopped"))
-        if self.by is None:
+        if self.by is None and not self._under_way:
             with suppress(NSTError):
                 remote.forget(self.settings, self.ticket.token)
 
@@ -276,8 +281,9 @@ def _outcome(future: PrefectFuture[Any], portion: Portion) -> tuple[Made | None,
         made = future.result()
     except GroupsEndedError as exc:
         return exc.made, exc.made.report.errors
-    except RunEndedError:
-        raise
+    except CancelledRun as exc:
+        # What a task makes of a run that is over; whether this one is, is asked next.
+        return None, {group.name: str(exc) for group in portion}
     except Exception as exc:
         if isinstance(exc, ConfigError) or ends_the_run(exc):
             raise
