@@ -248,6 +248,25 @@ def test_a_task_runner_of_the_users_own_is_what_the_tasks_run_on(tmp_path: Path)
     )
 
 
+def test_a_runner_is_known_by_what_it_is_and_no_device_of_this_machine_is_looked_for() -> None:
+    from prefect import flow
+    from prefect.task_runners import ThreadPoolTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    class Ours(DaskTaskRunner):
+        pass
+
+    def found() -> tuple[str | None, bool, bool]:
+        runner = runners.of_the_flow(0)
+        name = None if runner is None else runner.name
+        return name, runners.is_in_threads("threads"), runners.is_in_threads("ray")
+
+    given: list[Any] = [Ours(cluster_kwargs=IN_THREADS), ThreadPoolTaskRunner(2)]
+    told = [flow(found).with_options(task_runner=each)() for each in given]
+    assert told == [("dask", False, False), (None, True, False)]
+    assert found() == (None, True, False)
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_tasks_that_do_not_end_in_time_stay_called_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,7 @@ from nst_flows.parameters import (
     WebAddress,
 )
 from nst_flows.progress import ProgressArtifact
+from nst_flows.runners import is_in_threads
 from nst_flows.tasks import finish, plan_rows, read_manifest
 from nst_flows.watching import current_listener, listening
 
@@ -134,7 +135,7 @@ def stylize_manifest(
         fail_over=fail_over,
         isolate=isolate,
     )
-    pipeline.check(manifest, settings, paints_here=runner == "threads")
+    pipeline.check(manifest, settings, paints_here=is_in_threads(runner))
     progress = ProgressArtifact(summary.artifact_key("progress", output))
     with (
         # What paints has ended by then, whatever it was at.
