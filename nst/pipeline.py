@@ -34,6 +34,7 @@ from nst.running import (
     GroupReport,
     Lanes,
     Listener,
+    Listeners,
     NoListener,
     PortionReport,
     RunReport,
@@ -212,15 +213,16 @@ def run(
     write at the end.
     More failed rows than the settings allow end all groups, and those not made fail as well.
     """
-    counted = FailedRows(plan, settings, listener or NoListener())
+    failed = FailedRows(plan, settings)
+    told = Listeners(failed, listener or NoListener())
 
     def check_both() -> None:
         check()
-        counted.check()
+        failed.check()
 
-    counted.planned(plan)
+    told.planned(plan)
     try:
-        errors = run_groups(plan.groups, settings, counted, by=by, check=check_both)
+        errors = run_groups(plan.groups, settings, told, by=by, check=check_both)
     except TooManyFailedError as exc:
         errors = {group.name: str(exc) for group in plan.groups}
     check()
@@ -263,11 +265,10 @@ def fails(report: RunReport, settings: RunSettings) -> bool:
     return allowed is not None and report.num_failed > allowed
 
 
-class FailedRows:
-    """A listener that counts the rows that failed, and tells `inner` all the same."""
+class FailedRows(NoListener):
+    """Counts the rows that failed: those of the plan, and those that are told of."""
 
-    def __init__(self, plan: Plan, settings: RunSettings, inner: Listener) -> None:
-        self._inner = inner
+    def __init__(self, plan: Plan, settings: RunSettings) -> None:
         self._num_failed = len(plan.failed)
         self._allowed = max_failed(settings.fail_over, len(plan.jobs))
 
@@ -279,18 +280,8 @@ class FailedRows:
                 "--fail-over allows; the others were not made"
             )
 
-    def planned(self, plan: Plan) -> None:
-        self._inner.planned(plan)
-
-    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
-        self._inner.advanced(group, evaluations, pictures)
-
-    def begun(self, group: Group, ids: Sequence[str]) -> None:
-        self._inner.begun(group, ids)
-
     def recorded(self, group: Group, outcome: Outcome) -> None:
         self._num_failed += outcome.status == "failed"
-        self._inner.recorded(group, outcome)
 
 
 def run_groups(

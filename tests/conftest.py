@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import servers
+
 # Before anything imports prefect: neither the user's server nor their database is touched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nst-tests-prefect-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -28,22 +30,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of an S3 server on the loopback interface, which the environment points to."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
+        for name, value in servers.environment(servers.moto_url()).items():
             patch.setenv(name, value)
-        yield settings["AWS_ENDPOINT_URL"]
-    server.stop()
+        yield servers.moto_url()
 
 
 @pytest.fixture

@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 
-from tests.helpers import ROOT
+from nst_flows.summary import artifact_key
+from tests.helpers import ROOT, row, write_project
 from tests.servers import free_ports
 
 # The machine may be busy with other tests.
 _PATIENCE_S = 600
 _STOP_S = 20
+
+# So many steps on so small a picture take minutes, each of them milliseconds.
+_LONG_STEPS = 90_000
 
 _T = TypeVar("_T")
 
@@ -177,3 +182,68 @@ def parameters(**values: object) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def painters(above: psutil.Process) -> list[psutil.Process]:
+    """The processes below another that paint."""
+    return [
+        process
+        for process in above.children(recursive=True)
+        if any("nst.running.worker" in word for word in process.cmdline())
+    ]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it does anything: one whose parent is gone may wait for nobody to ask for its end."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def begin_long_run(
+    operator: Operator, deployment: str, output: Path, *, num_long: int = 1, **chosen: object
+) -> str:
+    """The id of a run that has made its first picture and paints others that take minutes."""
+    _write_rows(output, num_long, steps=_LONG_STEPS)
+    # One that the schedule has begun, and that would have this one cancelled.
+    operator.wait("no other run", lambda: not operator.runs_of(deployment, ["RUNNING", "PENDING"]))
+    operator.do(f"{_run_command(deployment, output)} {parameters(**chosen)}")
+
+    def has_begun() -> str | None:
+        for run in operator.runs_of(deployment, ["RUNNING", "FAILED", "CRASHED"]):
+            if not run["name"].endswith(str(output)):
+                continue
+            assert run["state_type"] == "RUNNING", operator.log()
+            progress = operator.artifact(run["id"], artifact_key("progress", str(output)))
+            if progress and f"1/{1 + num_long} pictures" in str(progress["description"]):
+                return str(run["id"])
+        return None
+
+    return operator.wait("a run that paints its second picture", has_begun)
+
+
+def finish_it(
+    operator: Operator, deployment: str, output: Path, *, num_long: int = 1, **chosen: object
+) -> None:
+    """Run what `begin_long_run` began again, with few steps for what is left, to its end."""
+    _write_rows(output, num_long, steps=2)
+    made = (output / "images/quick.png").stat().st_mtime_ns
+    operator.do(f"{_run_command(deployment, output)} {parameters(**chosen)} --watch")
+    run = operator.runs_of(deployment, ["COMPLETED"])[0]
+    assert run["name"].endswith(str(output))
+    assert len(list((output / "images").iterdir())) == 1 + num_long
+    # Kept from the run that was stopped, not made again.
+    assert (output / "images/quick.png").stat().st_mtime_ns == made
+
+
+def _write_rows(output: Path, num_long: int, *, steps: int) -> Path:
+    """The manifest of a run: a quick row, and others each of which is a group of its own."""
+    long = [row("b.png", id=f"long{n}", steps=steps + n) for n in range(num_long)]
+    return write_project(output.with_name(f"{output.name}-in"), [row(id="quick"), *long])
+
+
+def _run_command(deployment: str, output: Path) -> str:
+    manifest = output.with_name(f"{output.name}-in") / "manifest.csv"
+    chosen = parameters(manifest=str(manifest), output=str(output))
+    return f"prefect deployment run stylize-manifest/{deployment} {chosen}"

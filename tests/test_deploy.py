@@ -22,7 +22,15 @@ import yaml
 from deploy import set_up
 from nst_flows.summary import artifact_key
 from tests.helpers import ROOT, row, write_project
-from tests.operators import Operator, parameters, settings_and_commands
+from tests.operators import (
+    Operator,
+    begin_long_run,
+    finish_it,
+    is_alive,
+    painters,
+    parameters,
+    settings_and_commands,
+)
 
 DOCUMENT = ROOT / "deploy/README.md"
 SECTION = "From nothing to a nightly run"
@@ -211,61 +219,6 @@ def test_the_document_names_the_command_that_prefect_run_would_be() -> None:
     assert words[3] == "stylize-manifest/adhoc"
     assert words[-1] == "--watch"
     assert "Prefect 3 has no `prefect run`" in DOCUMENT.read_text(encoding="utf-8")
-
-
-# So many steps on so small a picture take minutes, each of them milliseconds.
-LONG_STEPS = 100_000
-
-
-def painters(worker: psutil.Process) -> list[psutil.Process]:
-    """The processes below a worker that paint."""
-    return [
-        process
-        for process in worker.children(recursive=True)
-        if any("nst.running.worker" in word for word in process.cmdline())
-    ]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether it does anything: one whose parent is gone may wait for nobody to ask for its end."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def begin_long_run(operator: Operator, deployment: str, output: Path) -> str:
-    """The id of a run that has made its first picture and paints one that takes minutes."""
-    rows = [row(id="quick"), row("b.png", id="long", steps=LONG_STEPS)]
-    manifest = write_project(output.with_name(f"{output.name}-in"), rows)
-    chosen = parameters(manifest=str(manifest), output=str(output))
-    # One that the schedule has begun, and that would have this one cancelled.
-    operator.wait("no other run", lambda: not operator.runs_of(deployment, ["RUNNING", "PENDING"]))
-    operator.do(f"prefect deployment run stylize-manifest/{deployment} {chosen}")
-
-    def has_begun() -> str | None:
-        for run in operator.runs_of(deployment, ["RUNNING"]):
-            progress = operator.artifact(run["id"], artifact_key("progress", str(output)))
-            is_long = progress and "1/2 pictures" in str(progress["description"])
-            if is_long:
-                return str(run["id"])
-        return None
-
-    return operator.wait("a run that paints its second picture", has_begun)
-
-
-def finish_it(operator: Operator, deployment: str, output: Path) -> None:
-    """Run the same again, with few steps for what is left, to its end."""
-    manifest = output.with_name(f"{output.name}-in") / "manifest.csv"
-    write_project(manifest.parent, [row(id="quick"), row("b.png", id="long")])
-    made = (output / "images/quick.png").stat().st_mtime_ns
-    chosen = parameters(manifest=str(manifest), output=str(output))
-    operator.do(f"prefect deployment run stylize-manifest/{deployment} {chosen} --watch")
-    run = operator.runs_of(deployment, ["COMPLETED"])[0]
-    assert run["name"].endswith(str(output))
-    assert (output / "images/long.png").exists()
-    # Kept from the run that was stopped, not made again.
-    assert (output / "images/quick.png").stat().st_mtime_ns == made
 
 
 def test_a_cancelled_run_stops_at_once_and_says_what_it_keeps(

@@ -33,7 +33,7 @@ from nst.output.metadata import Outcome, record_of
 from nst.planning.plan import Group, Plan
 from nst.remote import Ticket
 from nst.running import lease
-from nst.running.reports import NoListener, RunReport
+from nst.running.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
 from nst_flows import fan_out, progress, stylize, tasks
 from nst_flows.local import _check_server
@@ -167,6 +167,31 @@ class TestOnAServer:
         assert "# 0 of 3 rows ok" in str(self.artifacts(state)["summary"].data)
         assert not (tmp_path / "out/images").exists()
         assert run_flow(manifest, tmp_path / "out", fail_over="2").name == "PartiallyFailed"
+
+    def test_what_stops_the_last_task_is_told_in_our_words(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun: list[str] = []
+
+        def fail(group: Group, _: RunSettings, listener: Listener) -> GroupReport:
+            begun.append(group.name)
+            failed = Outcome(id=group.jobs[0].job.id, status="failed")
+            listener.recorded(group, failed)
+            return GroupReport(name=group.name, num_made=0, num_failed=1)
+
+        monkeypatch.setattr(pipeline, "run_group", fail)
+        # Both groups are of one task.
+        monkeypatch.setattr(fan_out, "MAX_TASKS", 1)
+        rows = [row(id="one"), row("b.png", id="two", steps=2)]
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out", fail_over="0")
+        assert state.name == "TooManyFailed"
+        report = state.result(raise_on_failure=False)
+        assert isinstance(report, RunReport)
+        assert begun == ["1 of 2"]
+        assert report.failed[1].outcome.error == (
+            "its group ended early: 1 rows have failed, more than the 0 that --fail-over allows; "
+            "the others were not made; run it again"
+        )
 
     def test_a_gallery_on_the_web_is_linked_with_a_few_pictures(self, tmp_path: Path) -> None:
         rows = [row(id="one"), row("b.png", id="two")]

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from nst.settings import RunSettings
 from nst.storage import files, listings
 from nst.storage.files import Found
 from tests import servers
+from tests.buckets import Bucket, bucket_behind
 from tests.faults import Fault, FaultProxy, Request, Status, lists
 from tests.helpers import csv_bytes, encoded, picture_bytes, row, write_project
 
@@ -313,21 +313,16 @@ def test_unusable_weights_have_no_input_read(desk: Desk) -> None:
     assert read_by_plan(desk) == []
 
 
-@dataclass(frozen=True, slots=True)
-class Shop:
+class Shop(Bucket):
     """The same project in a bucket, and a proxy before it that counts."""
-
-    proxy: FaultProxy
-    bucket: str
-    direct: Any
 
     @property
     def settings(self) -> RunSettings:
-        return RunSettings(output=f"s3://{self.bucket}/out")
+        return RunSettings(output=f"{self.url}/out")
 
     def plan(self) -> Plan:
         self.proxy.counts.clear()
-        return pipeline.make_plan(f"s3://{self.bucket}/in/manifest.csv", self.settings)
+        return pipeline.make_plan(f"{self.url}/in/manifest.csv", self.settings)
 
     def put(self, name: str, data: bytes) -> None:
         self.direct.put_object(Bucket=self.bucket, Key=f"in/{name}", Body=data)
@@ -348,13 +343,9 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     write_project(tmp_path / "in", ROWS)
-    bucket = f"inputs-{secrets.token_hex(6)}"
     stored = {f"in/{path.name}": path.read_bytes() for path in (tmp_path / "in").iterdir()}
-    servers.copy_up(servers.moto_url(), bucket, stored)
     with FaultProxy(servers.moto_url()) as proxy:
-        for name, value in servers.environment(proxy.url).items():
-            monkeypatch.setenv(name, value)
-        yield Shop(proxy, bucket, servers.client(servers.moto_url()))
+        yield Shop(proxy, bucket_behind(proxy, stored, monkeypatch))
 
 
 NAMES = ["a.png", "b.png", "s.png", "t.png"]
@@ -418,7 +409,7 @@ def test_who_may_not_list_the_inputs_is_served_all_the_same(shop: Shop) -> None:
 
 
 def test_a_list_that_is_out_of_order_fails_no_row(shop: Shop, desk: Desk) -> None:
-    names: Sequence[str] = [f"s3://{shop.bucket}/in/{name}" for name in NAMES]
+    names: Sequence[str] = [f"{shop.url}/in/{name}" for name in NAMES]
     rows = [row(name, "s.png", id=f"r{n}", steps=1) for n, name in enumerate(names)]
     desk.input("manifest.csv").write_bytes(csv_bytes(rows))
     shop.proxy.rules.append(lists(Status(400, "ExpiredToken")))

@@ -12,6 +12,7 @@ from nst.storage import files, listings, s3
 from nst.storage.files import Version
 from nst.storage.s3 import Page
 from tests import servers
+from tests.buckets import bucket_behind
 from tests.faults import FaultProxy
 
 PAGE = 1000
@@ -141,13 +142,11 @@ def test_a_version_is_that_of_a_read_wherever_it_is_told(
     for key in keys:
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / key).write_bytes(key.encode())
-    servers.copy_up(servers.moto_url(), "listed", {key: key.encode() for key in keys})
     with FaultProxy(servers.moto_url()) as proxy:
-        for name, value in servers.environment(proxy.url).items():
-            monkeypatch.setenv(name, value)
-        there = [f"{base}/{key}" for base in (tmp_path, "s3://listed") for key in keys]
-        none = [f"{tmp_path}/none", "s3://listed/none", "https://host/a.png", "memory://a/b.png"]
+        bucket = bucket_behind(proxy, {key: key.encode() for key in keys}, monkeypatch)
+        there = [f"{base}/{key}" for base in (tmp_path, f"s3://{bucket}") for key in keys]
+        none = [f"{tmp_path}/none", f"s3://{bucket}/none", "https://host/a.png", "memory://a/b.png"]
         found = listings.versions([*there, *none])
         assert proxy.num_requests == 1
         assert found == {uri: storage.read(uri).version.text for uri in there}
-        assert listings.versions(["s3://listed/a.png"]).items() <= found.items()
+        assert listings.versions([f"s3://{bucket}/a.png"]).items() <= found.items()

@@ -4,11 +4,14 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateDetails
+from prefect.states import Completed
 
 from nst import pipeline, remote, storage
 from nst.errors import ConfigError, RunEndedError, RunnerError
@@ -18,11 +21,16 @@ from nst.running import lease
 from nst.running.reports import NoListener
 from nst.settings import RunSettings
 from nst_flows import fan_out, runners
+from nst_flows.fan_out import Place
 from nst_flows.runners import Runner
 from nst_flows.stylize import stylize_manifest
 from nst_flows.tasks import GroupsEndedError
 from tests.helpers import row, write_project
 from tests.servers import free_ports
+
+# A cluster of Dask in threads of this process, which know as little of a run as another process would.
+# Its pages have whatever port is free, and not the one of another cluster of this machine.
+IN_THREADS = {"n_workers": 1, "processes": False, "dashboard_address": ":0"}
 
 
 def planned(tmp_path: Path, *, steps: tuple[int, ...] = (3, 2)) -> tuple[Plan, RunSettings]:
@@ -225,9 +233,7 @@ def test_a_task_runner_of_the_users_own_is_what_the_tasks_run_on(tmp_path: Path)
     rows = [row(id=f"r{n}", steps=n) for n in (1, 2, 3)]
     rows.append(row("no.png", id="gone"))
     manifest = write_project(tmp_path / "in", rows)
-    # In threads of this process, which know as little of the run as another process would.
-    local = {"n_workers": 1, "processes": False, "dashboard_address": None}
-    tasks: Any = DaskTaskRunner(cluster_kwargs=local)
+    tasks: Any = DaskTaskRunner(cluster_kwargs=IN_THREADS)
     state: State[Any] = stylize_manifest.with_options(task_runner=tasks)(  # type: ignore[assignment]
         str(manifest), str(tmp_path / "out"), isolate=False, return_state=True
     )
@@ -241,3 +247,51 @@ def test_a_task_runner_of_the_users_own_is_what_the_tasks_run_on(tmp_path: Path)
     assert not (tmp_path / "out/attempts").exists() or not list(
         (tmp_path / "out/attempts").iterdir()
     )
+
+
+def test_a_runner_is_known_by_what_it_is_and_no_device_of_this_machine_is_looked_for() -> None:
+    from prefect import flow
+    from prefect.task_runners import ThreadPoolTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    class Ours(DaskTaskRunner):
+        pass
+
+    def found() -> tuple[str | None, bool, bool]:
+        runner = runners.of_the_flow(0)
+        name = None if runner is None else runner.name
+        return name, runners.is_in_threads("threads"), runners.is_in_threads("ray")
+
+    given: list[Any] = [Ours(cluster_kwargs=IN_THREADS), ThreadPoolTaskRunner(2)]
+    told = [flow(found).with_options(task_runner=each)() for each in given]
+    assert told == [("dask", False, False), (None, True, False)]
+    assert found() == (None, True, False)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_tasks_that_do_not_end_in_time_stay_called_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "_GRACE_S", 0)
+    plan, settings = planned(tmp_path)
+    asked = iter([None, RunEndedError("enough")])
+
+    def check() -> None:
+        if error := next(asked):
+            raise error
+
+    class Stuck:
+        """Takes tasks and never runs them."""
+
+        def submit(self, *_: object, **__: object) -> SimpleNamespace:
+            return SimpleNamespace(task_run_id=uuid4(), add_done_callback=lambda _: None)
+
+    place = Place(by=None, runner=runner_of(tasks=Stuck(), num_slots=lambda: len(plan.groups)))
+    done: State[Any] = Completed(state_details=StateDetails(task_run_id=uuid4()))
+    with run_of(settings) as ticket:
+        under: Any = SimpleNamespace(token=ticket.token, check=check)
+        with pytest.raises(RunEndedError, match="enough"):
+            fan_out.fan_out(plan, settings, under, place, done)
+        with pytest.raises(RunEndedError):
+            remote.make_portion(plan.groups, settings, ticket)
+    assert written(settings) == {}

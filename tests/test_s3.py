@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Any
 
@@ -25,6 +24,7 @@ from nst.errors import (
 from nst.iterables import in_parallel
 from nst.storage import s3, stores
 from tests import servers
+from tests.buckets import Bucket, bucket_behind, hurry
 from tests.faults import (
     HTML,
     Cut,
@@ -48,27 +48,12 @@ BUSY = Status(503, "SlowDown")
 DATA = bytes(range(256)) * 40
 
 
-@dataclass(frozen=True, slots=True)
-class Shop:
-    """A bucket of one object, `there`, and a proxy before it."""
-
-    proxy: FaultProxy
-    bucket: str
-    direct: Any
-
-    @property
-    def url(self) -> str:
-        return f"s3://{self.bucket}"
+class Shop(Bucket):
+    """A bucket of one object, `there`."""
 
     @property
     def there(self) -> str:
         return f"{self.url}/some/there.bin"
-
-    def stored(self, uri: str) -> bytes:
-        """What the server really has."""
-        bucket, key = s3.split(uri)
-        data: bytes = self.direct.get_object(Bucket=bucket, Key=key)["Body"].read()
-        return data
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +64,17 @@ def proxy() -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.setattr(s3, "PATIENCE", replace(s3.PATIENCE, first_delay_s=0.01))
-    monkeypatch.setattr(s3, "BRIEF", replace(s3.BRIEF, first_delay_s=0.01))
-    for name, value in servers.environment(proxy.url).items():
-        monkeypatch.setenv(name, value)
+    hurry(monkeypatch)
     # Without it, a flipped bit is found by a checksum that not every store keeps.
     monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
-    bucket = f"shop-{secrets.token_hex(6)}"
-    servers.copy_up(servers.moto_url(), bucket, {"some/there.bin": DATA})
+    bucket = bucket_behind(proxy, {"some/there.bin": DATA}, monkeypatch)
     proxy.reset()
     # The connection is that of all the tests, and what one learnt by it is not for the next.
     s3._store().has_md5_etags = False
     s3._store().has_conditions = True
     s3._store().has_answered = True
     s3._store().given_up.clear()
-    return Shop(proxy, bucket, servers.client(servers.moto_url()))
+    return Shop(proxy, bucket)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import (
     TaskRun,
     TaskRunResult,
 )
-from prefect.exceptions import PrefectException
+from prefect.exceptions import CancelledRun, PrefectException
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Crashed, Pending
 from prefect.types._datetime import DateTime
@@ -30,7 +30,6 @@ from nst import pipeline, remote
 from nst.errors import (
     ConfigError,
     NSTError,
-    RunEndedError,
     RunnerError,
     TooManyFailedError,
     ends_the_run,
@@ -38,7 +37,7 @@ from nst.errors import (
 from nst.pipeline import FailedRows, Painter, Portion
 from nst.planning import Plan
 from nst.remote import Lookout, Made, Ticket
-from nst.running import Lease
+from nst.running import Lease, Listeners
 from nst.settings import Precision, RunnerName, RunSettings
 from nst_flows import summary
 from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
@@ -136,7 +135,8 @@ def fan_out(
     Returns what ended groups, by their names, and what a task waits for that comes after all of them.
     Raises StorageError where a store is out of order. Whatever ends this ends all of its tasks.
     """
-    failed = FailedRows(plan, settings, current_listener())
+    failed = FailedRows(plan, settings)
+    told = Listeners(failed, current_listener())
 
     def check() -> None:
         lease.check()
@@ -146,7 +146,7 @@ def fan_out(
         runner = place.runner
         if place.by is not None:
             num = min(place.by.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
-            stack.enter_context(painting(Here(place.by, failed, check)))
+            stack.enter_context(painting(Here(place.by, told, check)))
             runner = stack.enter_context(threads(num))
         assert runner is not None
         max_tasks = MAX_TASKS
@@ -155,7 +155,7 @@ def fan_out(
         ticket = Ticket(token=lease.token, versions=remote.versions())
         portions = pipeline.in_portions(plan.groups, max_tasks)
         tasks = _Tasks(runner, settings, ticket, planned, place.by)
-        lookout = Lookout(settings, failed) if place.by is None else None
+        lookout = Lookout(settings, told) if place.by is None else None
         try:
             tasks.run(portions, check, lookout)
         except TooManyFailedError as exc:
@@ -203,6 +203,8 @@ class _Tasks:
                     lookout.look()
                 continue
             self._end_of(ended, lookout)
+        # What had the last of them end early may be what ends the run.
+        check()
 
     def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
         parameters = {"assignment": Assignment(portion, self.settings, self.ticket)}
@@ -226,7 +228,11 @@ class _Tasks:
         self.edges.append(edge(_final(future)))
 
     def end(self) -> None:
-        """Have all tasks end, and leave none that seems to go on."""
+        """Have all tasks end, and leave none that seems to go on.
+
+        Where some do not end in time, what calls them off stays in the output, for those that begin
+        after this: the run may go on to its metadata, with its lease held.
+        """
         if self.by is not None:
             self.by.close()
         else:
@@ -238,7 +244,7 @@ class _Tasks:
                 self._under_way.pop(self._through.get(timeout=_POLL_S), None)
         for future, _ in self._under_way.values():
             _set(future, Cancelled(message="the run was stopped"))
-        if self.by is None:
+        if self.by is None and not self._under_way:
             with suppress(NSTError):
                 remote.forget(self.settings, self.ticket.token)
 
@@ -274,8 +280,9 @@ def _outcome(future: PrefectFuture[Any], portion: Portion) -> tuple[Made | None,
         made = future.result()
     except GroupsEndedError as exc:
         return exc.made, exc.made.report.errors
-    except RunEndedError:
-        raise
+    except CancelledRun as exc:
+        # What a task makes of a run that is over; whether this one is, is asked next.
+        return None, {group.name: str(exc) for group in portion}
     except Exception as exc:
         if isinstance(exc, ConfigError) or ends_the_run(exc):
             raise

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import cast
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from nst.output import Outcome
 from nst.planning import Group, Plan
-from nst.running import Listener, Tally
+from nst.running import NoListener, Tally
 
 # Of a run of hours nobody looks every few seconds.
 _EVERY_S = 5.0
@@ -20,17 +19,16 @@ _EVERY_SHARE = 0.01
 _log = logging.getLogger(__name__)
 
 
-class ProgressArtifact:
-    """A listener that keeps the artifact up to date, tells `inner` all the same, and counts.
+class ProgressArtifact(NoListener):
+    """A listener that keeps the artifact up to date, and counts.
 
     A server that does not take it costs the artifact, and nothing of the run.
     """
 
-    def __init__(self, inner: Listener, key: str) -> None:
+    def __init__(self, key: str) -> None:
         self._key = key
         self.num_made = 0
         self.num_failed = 0
-        self._inner = inner
         self._tally: Tally | None = None
         self._artifact: UUID | None = None
         self._started_at = self._shown_at = time.monotonic()
@@ -46,7 +44,6 @@ class ProgressArtifact:
         return time.monotonic() - self._started_at
 
     def planned(self, plan: Plan) -> None:
-        self._inner.planned(plan)
         self._tally = Tally(plan)
         self._started_at = self._shown_at = time.monotonic()
         try:
@@ -60,17 +57,12 @@ class ProgressArtifact:
             self._artifact = cast(UUID, made)
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
-        self._inner.advanced(group, evaluations, pictures)
         assert self._tally is not None
         self._tally.advanced(group, evaluations, pictures)
         if time.monotonic() - self._shown_at >= max(_EVERY_S, _EVERY_SHARE * self.seconds):
             self._show(self._words())
 
-    def begun(self, group: Group, ids: Sequence[str]) -> None:
-        self._inner.begun(group, ids)
-
     def recorded(self, group: Group, outcome: Outcome) -> None:
-        self._inner.recorded(group, outcome)
         self.num_made += outcome.status == "ok"
         self.num_failed += outcome.status == "failed"
 

@@ -7,6 +7,7 @@ and in how each node is asked something; all else is Prefect's task runner.
 import importlib
 import math
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -69,18 +70,33 @@ def elsewhere(name: RunnerName, address: str | None, lanes: int) -> Iterator[Run
         yield runner
 
 
+def is_in_threads(name: RunnerName) -> bool:
+    """Whether groups are painted by threads of this process, not by a cluster or the flow's own runner."""
+    return name == "threads" and _given() is None
+
+
 def of_the_flow(lanes: int) -> Runner | None:
     """The task runner that the flow was given in place of threads, if it was given one."""
+    tasks = _given()
+    if tasks is None:
+        return None
+    if _is_a(tasks, "prefect_dask.task_runners", "DaskTaskRunner"):
+        return _dask_runner(tasks)
+    if _is_a(tasks, "prefect_ray.task_runners", "RayTaskRunner"):
+        return _ray_runner(tasks, lanes)
+    return Runner(name=type(tasks).__name__, tasks=tasks, num_slots=lambda: max(1, lanes))
+
+
+def _given() -> Any:
     context = FlowRunContext.get()
     tasks: Any = context.task_runner if context is not None else None
-    match type(tasks).__name__:
-        case "DaskTaskRunner":
-            return _dask_runner(tasks)
-        case "RayTaskRunner":
-            return _ray_runner(tasks, lanes)
-        case "NoneType" | "ThreadPoolTaskRunner":
-            return None
-    return Runner(name=type(tasks).__name__, tasks=tasks, num_slots=lambda: max(1, lanes))
+    return None if isinstance(tasks, ThreadPoolTaskRunner) else tasks
+
+
+def _is_a(tasks: Any, module: str, name: str) -> bool:
+    """Whether it is of a class; whoever has an object of one has imported the class's module."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(tasks, getattr(loaded, name))
 
 
 def _check_somebody_answers(name: str, address: str) -> None:

@@ -17,7 +17,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from nst import pipeline
-from nst.running import RunReport, runs
+from nst.running import Listeners, RunReport, runs
 from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
 from nst.storage import is_pattern
 from nst_flows import summary, variables
@@ -36,6 +36,7 @@ from nst_flows.parameters import (
     WebAddress,
 )
 from nst_flows.progress import ProgressArtifact
+from nst_flows.runners import is_in_threads
 from nst_flows.tasks import finish, plan_rows, read_manifest
 from nst_flows.watching import current_listener, listening
 
@@ -134,13 +135,13 @@ def stylize_manifest(
         fail_over=fail_over,
         isolate=isolate,
     )
-    pipeline.check(manifest, settings, paints_here=runner == "threads")
-    progress = ProgressArtifact(current_listener(), summary.artifact_key("progress", output))
+    pipeline.check(manifest, settings, paints_here=is_in_threads(runner))
+    progress = ProgressArtifact(summary.artifact_key("progress", output))
     with (
         # What paints has ended by then, whatever it was at.
         _saying_it_stopped(progress),
         credentials_of(credentials_block),
-        listening(progress),
+        listening(Listeners(current_listener(), progress)),
     ):
         report = _stylize(
             manifest, settings, overrides.given() if overrides else {}, runner, runner_address

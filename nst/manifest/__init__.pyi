@@ -1,3 +1,4 @@
+from . import reading as reading
 from . import rows as rows
 from .parsing import Parsed as Parsed
 from .parsing import Refusal as Refusal

@@ -28,7 +28,7 @@ SMALL_PREVIEW_PX = 256
 
 
 def is_transient(path: str) -> bool:
-    """Whether a path is that of a file which no output has once its run has ended."""
+    """Whether a path is that of a file which nothing needs once its run has ended."""
     return path.startswith(_TRANSIENT)
 
 

@@ -15,6 +15,7 @@ from .progress import Tally as Tally
 from .reports import MAX_FAILED as MAX_FAILED
 from .reports import GroupReport as GroupReport
 from .reports import Listener as Listener
+from .reports import Listeners as Listeners
 from .reports import NoListener as NoListener
 from .reports import PortionReport as PortionReport
 from .reports import RunReport as RunReport

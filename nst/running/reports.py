@@ -39,6 +39,29 @@ class NoListener:
     def recorded(self, group: Group, outcome: Outcome) -> None: ...
 
 
+class Listeners:
+    """Tells several listeners all that it is told, one after the other."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def planned(self, plan: Plan) -> None:
+        for each in self._listeners:
+            each.planned(plan)
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        for each in self._listeners:
+            each.advanced(group, evaluations, pictures)
+
+    def begun(self, group: Group, ids: Sequence[str]) -> None:
+        for each in self._listeners:
+            each.begun(group, ids)
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        for each in self._listeners:
+            each.recorded(group, outcome)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupReport:
     """How many pictures of a group were made, and how many failed."""

@@ -2,17 +2,15 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import pytest
 
 from nst import storage
 from nst.output import metadata
 from nst.storage import s3
 from tests import servers
+from tests.buckets import bucket_behind, hurry
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
 from tests.faults import (
     HTML,
@@ -87,22 +85,13 @@ def on_s3(
 
     def with_shop(bench: Bench) -> Letter:
         write_project(bench.inputs, [])
-        bucket = f"case-{secrets.token_hex(6)}"
         files = {f"in/{path.name}": path.read_bytes() for path in bench.inputs.iterdir()}
-        servers.copy_up(servers.moto_url(), bucket, files | {"in/manifest.csv": csv_bytes(rows)})
+        files["in/manifest.csv"] = csv_bytes(rows)
         hurry(bench.monkeypatch)
         with FaultProxy(servers.moto_url()) as proxy:
-            for name, value in servers.environment(proxy.url).items():
-                bench.monkeypatch.setenv(name, value)
-            return observe(Shop(bench, proxy, bucket))
+            return observe(Shop(bench, proxy, bucket_behind(proxy, files, bench.monkeypatch)))
 
     return with_shop
-
-
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try as often as ever, and wait in between a hundredth as long."""
-    for name in ("PATIENCE", "BRIEF"):
-        monkeypatch.setattr(s3, name, replace(getattr(s3, name), first_delay_s=0.01))
 
 
 def after_a_picture(fault: Fault) -> Rule:
