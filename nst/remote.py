@@ -21,8 +21,10 @@ from nst.errors import (
     NotFoundError,
     NSTError,
     RunEndedError,
+    StorageError,
     WeightsError,
     WorkerError,
+    ends_the_run,
 )
 from nst.lease import HEARTBEAT_S
 from nst.metadata import Outcome, Status
@@ -173,15 +175,23 @@ def _over_url(settings: RunSettings, token: str) -> str:
 
 
 def _read(url: str) -> _Attempts:
+    """What was put down of a portion; of one that cannot be read, that it was begun once."""
     try:
         found = json.loads(storage.read_bytes(url))
+        made = found["made"]
+        return _Attempts(
+            num_begun=int(found["num_begun"]),
+            made=made
+            and Made(report=PortionReport(**made["report"]), failed=tuple(made["failed"])),
+        )
     except NotFoundError:
         return _Attempts()
-    made = found["made"]
-    return _Attempts(
-        num_begun=found["num_begun"],
-        made=made and Made(report=PortionReport(**made["report"]), failed=tuple(made["failed"])),
-    )
+    except (StorageError, ValueError, KeyError, TypeError) as exc:
+        if ends_the_run(exc):
+            raise
+        # The records tell what is there, and the next mark is written over this one.
+        _log.warning("%s: expected how often groups were begun, ignoring it: %s", url, exc)
+        return _Attempts(num_begun=1)
 
 
 def _write(url: str, attempts: _Attempts) -> None:

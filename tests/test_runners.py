@@ -93,6 +93,33 @@ def test_a_portion_that_takes_two_nodes_along_is_given_up(tmp_path: Path) -> Non
     assert "was lost 2 times" in str(failed.outcome.error)
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"",
+        b'{"num_be',
+        b"[]",
+        b"\xff\xfe\x00",
+        b'{"num_begun": "x", "made": null}',
+        b'{"num_begun": 1, "made": {"report": {"num_seen": 1}, "failed": []}}',
+    ],
+)
+def test_a_portion_whose_mark_cannot_be_read_is_made(
+    tmp_path: Path, mark: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        url = remote._url(plan.groups, settings, ticket.token)
+        pipeline.run_group(plan.groups[0], settings)
+        before = written(settings)
+        storage.write_bytes(url, mark)
+        made = remote.make_portion(plan.groups, settings, ticket)
+        assert remote.make_portion(plan.groups, settings, ticket) == made
+    assert (made.report.num_made, made.report.errors) == (2, {})
+    assert written(settings)["r1.png"] == before["r1.png"]
+    assert f"{url}: expected how often groups were begun" in caplog.text
+
+
 def test_an_error_says_nothing_against_a_portion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
