@@ -123,6 +123,9 @@ def make_portion(portion: Portion, settings: RunSettings, ticket: Ticket) -> Mad
             report = pipeline.run_portion(
                 groups, settings, failures, by=kept.by(), check=kept.check
             )
+        except RunEndedError:
+            # Nobody asks any more, and whoever called it off has removed what was put down.
+            raise
         except Exception:
             # That ended in order, and says nothing against the portion.
             _write(url, before)
@@ -130,6 +133,7 @@ def make_portion(portion: Portion, settings: RunSettings, ticket: Ticket) -> Mad
         made = Made(report=report, failed=tuple(failures.ids))
         if before.num_begun:
             made = _of_all_attempts(portion, settings, report.errors)
+    kept.check()
     _write(url, _Attempts(num_begun=before.num_begun + 1, made=made))
     return made
 

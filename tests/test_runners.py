@@ -1,8 +1,9 @@
 """Where tasks run: what is refused before anything is read, and a flow on a runner of its user's."""
 
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nst import lease, pipeline, remote, storage
 from nst.errors import ConfigError, RunEndedError, RunnerError
 from nst.plan import Plan
 from nst.remote import Lookout, Node, Ticket
-from nst.reports import NoListener
+from nst.reports import NoListener, PortionReport
 from nst.settings import RunSettings
 from nst_flows import fan_out, runners
 from nst_flows.runners import Runner
@@ -149,6 +150,30 @@ def test_nobody_paints_for_a_run_that_is_over(
     with pytest.raises(RunEndedError):
         remote.make_portion(plan.groups, settings, ticket)
     assert written(settings) == {}
+
+
+@pytest.mark.parametrize("is_through", [False, True])
+def test_a_portion_that_outlasts_its_run_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_through: bool
+) -> None:
+    monkeypatch.setattr(remote, "HEARTBEAT_S", 0.05)
+    plan, settings = planned(tmp_path)
+
+    def outlasts(*_: object, check: Callable[[], None], **__: object) -> PortionReport:
+        remote.call_off(settings, ticket.token)
+        with suppress(RunEndedError):
+            while True:
+                check()
+                time.sleep(0.01)
+        remote.forget(settings, ticket.token)
+        if not is_through:
+            raise RunEndedError("the run has ended the process that paints")
+        return PortionReport(num_made=2, num_failed=0, errors={})
+
+    monkeypatch.setattr(pipeline, "run_portion", outlasts)
+    with run_of(settings) as ticket, pytest.raises(RunEndedError):
+        remote.make_portion(plan.groups, settings, ticket)
+    assert storage.list_tree(settings.output) == {}
 
 
 def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
