@@ -277,7 +277,7 @@ def test_a_task_runner_of_the_users_own_is_what_the_tasks_run_on(tmp_path: Path)
     rows.append(row("no.png", id="gone"))
     manifest = write_project(tmp_path / "in", rows)
     # In threads of this process, which know as little of the run as another process would.
-    local = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    local = {"n_workers": 1, "processes": False, "dashboard_address": ":0"}
     tasks: Any = DaskTaskRunner(cluster_kwargs=local)
     state: State[Any] = stylize_manifest.with_options(task_runner=tasks)(  # type: ignore[assignment]
         str(manifest), str(tmp_path / "out"), isolate=False, return_state=True
