@@ -375,8 +375,11 @@ class Lookout:
         failed = set(made.failed)
         for group in portion:
             for one in group.jobs:
-                if not made.report.errors:
-                    self._tell(one.job.id, "failed" if one.job.id in failed else "ok")
+                if one.job.id in failed:
+                    self._tell(one.job.id, "failed")
+                elif group.name not in made.report.errors:
+                    self._tell(one.job.id, "ok")
+                # Of a group that ended early it is not known which of the others were made.
                 self._groups.pop(one.job.id, None)
             self._listener.advanced(group, group.steps * len(group.jobs), len(group.jobs))
 

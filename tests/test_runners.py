@@ -219,6 +219,22 @@ def test_the_lookout_tells_of_each_picture_once_and_only_of_those_it_waits_for(
     ]
 
 
+def test_what_failed_beside_a_group_that_ended_early_counts(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, steps=(3, 2, 4, 5))
+    told: list[Any] = []
+
+    class Heard(NoListener):
+        def recorded(self, group: Any, outcome: Any) -> None:
+            told.append((outcome.id, outcome.status))
+
+    lookout = Lookout(settings, Heard())
+    lookout.begun(plan.groups)
+    # The second group has one that failed by itself; of the third nothing is known.
+    report = PortionReport(num_made=2, num_failed=1, errors={"3 of 4": "no weights"})
+    lookout.ended(plan.groups, remote.Made(report=report, failed=("r2",)))
+    assert told == [("r1", "ok"), ("r2", "failed"), ("r4", "ok")]
+
+
 def test_an_engine_that_is_not_installed_is_named_with_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
