@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -283,6 +284,43 @@ def test_a_cluster_without_nodes_is_no_cluster(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(fan_out, "_POLL_S", 0)
     with pytest.raises(RunnerError, match="slurm with a node that paints, found none in 0 s"):
         fan_out._check_nodes(runner_of(num_slots=lambda: 0))
+
+
+def test_a_cluster_that_shrank_to_nothing_while_a_plan_was_made_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fan_out, "_POLL_S", 0)
+    settings = RunSettings(output="/out")
+    nodes: list[list[str]] = [["bfloat16", "float32"], []]
+    place = fan_out.Place(by=None, runner=runner_of(ask=lambda _: nodes.pop()))
+    assert place.precision(settings) == "float32"
+    monkeypatch.setattr(fan_out, "_NODES_S", 0)
+    place = fan_out.Place(by=None, runner=runner_of(ask=lambda _: []))
+    with pytest.raises(RunnerError, match="a node that paints, found none"):
+        place.precision(settings)
+
+
+def test_of_a_dask_cluster_with_gpus_only_workers_that_have_one_are_asked() -> None:
+    workers: dict[str, dict[str, Any]] = {
+        "tcp://head": {"nthreads": 8, "resources": {}},
+        "tcp://gpu1": {"nthreads": 8, "resources": {"GPU": 2}},
+        "tcp://gpu2": {"nthreads": 4, "resources": {"GPU": 1}},
+    }
+
+    class Client:
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            return {"workers": workers}
+
+        def run(self, function: Callable[[], Any], workers: list[str]) -> dict[str, Any]:
+            return {address: (address, function()) for address in workers}
+
+    runner = runners._dask_runner(SimpleNamespace(client=Client()))
+    assert runner.num_slots() == 3
+    assert runner.ask(lambda: "yes") == [("tcp://gpu1", "yes"), ("tcp://gpu2", "yes")]
+    for name in ("tcp://gpu1", "tcp://gpu2"):
+        del workers[name]
+    assert runner.num_slots() == 8
+    assert runner.ask(lambda: "yes") == [("tcp://head", "yes")]
 
 
 @pytest.mark.usefixtures("prefect_server")
