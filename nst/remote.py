@@ -21,8 +21,10 @@ from nst.errors import (
     NotFoundError,
     NSTError,
     RunEndedError,
+    StorageError,
     WeightsError,
     WorkerError,
+    ends_the_run,
 )
 from nst.iterables import in_parallel
 from nst.output import ATTEMPTS, Outcome, Status, records
@@ -120,6 +122,9 @@ def make_portion(portion: Portion, settings: RunSettings, ticket: Ticket) -> Mad
             report = pipeline.run_portion(
                 groups, settings, failures, by=kept.by(), check=kept.check
             )
+        except RunEndedError:
+            # Nobody asks any more, and whoever called it off has removed what was put down.
+            raise
         except Exception:
             # That ended in order, and says nothing against the portion.
             _write(url, before)
@@ -127,6 +132,7 @@ def make_portion(portion: Portion, settings: RunSettings, ticket: Ticket) -> Mad
         made = Made(report=report, failed=tuple(failures.ids))
         if before.num_begun:
             made = _of_all_attempts(portion, settings, report.errors)
+    kept.check()
     _write(url, _Attempts(num_begun=before.num_begun + 1, made=made))
     return made
 
@@ -172,15 +178,23 @@ def _over_url(settings: RunSettings, token: str) -> str:
 
 
 def _read(url: str) -> _Attempts:
+    """What was put down of a portion; of one that cannot be read, that it was begun once."""
     try:
         found = json.loads(storage.read_bytes(url))
+        made = found["made"]
+        return _Attempts(
+            num_begun=int(found["num_begun"]),
+            made=made
+            and Made(report=PortionReport(**made["report"]), failed=tuple(made["failed"])),
+        )
     except NotFoundError:
         return _Attempts()
-    made = found["made"]
-    return _Attempts(
-        num_begun=found["num_begun"],
-        made=made and Made(report=PortionReport(**made["report"]), failed=tuple(made["failed"])),
-    )
+    except (StorageError, ValueError, KeyError, TypeError) as exc:
+        if ends_the_run(exc):
+            raise
+        # The records tell what is there, and the next mark is written over this one.
+        _log.warning("%s: expected how often groups were begun, ignoring it: %s", url, exc)
+        return _Attempts(num_begun=1)
 
 
 def _write(url: str, attempts: _Attempts) -> None:
@@ -360,8 +374,11 @@ class Lookout:
         failed = set(made.failed)
         for group in portion:
             for one in group.jobs:
-                if not made.report.errors:
-                    self._tell(one.job.id, "failed" if one.job.id in failed else "ok")
+                if one.job.id in failed:
+                    self._tell(one.job.id, "failed")
+                elif group.name not in made.report.errors:
+                    self._tell(one.job.id, "ok")
+                # Of a group that ended early it is not known which of the others were made.
                 self._groups.pop(one.job.id, None)
             self._listener.advanced(group, group.steps * len(group.jobs), len(group.jobs))
 

@@ -61,6 +61,13 @@ def test_other_urls_may_not_and_their_secrets_are_not_told(uri: str, expected: s
     assert "cret" not in str(caught.value)
 
 
+def test_where_no_file_may_be_read_a_home_may_not_and_a_name_with_a_tilde_may() -> None:
+    access = Access(("s3",))
+    assert access.objection_to_kind("~x.png") is None
+    for reference in ("~", "~/x.png"):
+        assert "a URL of s3" in str(access.objection_to_kind(reference))
+
+
 HOSTS_WITHIN = [
     *("localhost", "LocalHost.", "x.localhost", "printer.local", "metadata.google.internal"),
     *("intranet", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001"),

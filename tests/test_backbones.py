@@ -372,7 +372,7 @@ def test_another_networks_weights_are_refused() -> None:
 
 def test_a_vgg_waits_for_no_torchvision() -> None:
     code = (
-        "import sys, nst.batch; from tests.helpers import vgg16; vgg16(); "
+        "import sys, nst.running.batch; from tests.helpers import vgg16; vgg16(); "
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -167,6 +167,24 @@ def test_a_lock_that_is_none_is_no_lock(tmp_path: Path) -> None:
         assert not held.took_over
 
 
+@pytest.mark.parametrize("value", [{"number": "7"}, {"beat": None}, {"pid": "one"}, {"host": 1}])
+def test_a_lock_of_other_values_than_a_lock_has_is_none(
+    tmp_path: Path, value: dict[str, Any]
+) -> None:
+    claim(tmp_path, **value)
+    with lease.held(str(tmp_path)) as held:
+        assert not held.took_over
+
+
+def test_a_lock_that_says_more_than_is_known_here_is_one(tmp_path: Path) -> None:
+    """Of a later release, which runs."""
+    own: dict[str, Any] = {"pid": os.getpid(), "processes": lease._processes()}
+    path = claim(tmp_path, **own, process_started=lease._started(os.getpid()), purpose="to paint")
+    with pytest.raises(ConfigError, match="on elsewhere since"), lease.held(str(tmp_path)):
+        pass
+    assert path.exists()
+
+
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes a lease renews it only when asked, and is of a machine that is not known here."""

@@ -1,8 +1,9 @@
 """Where tasks run: what is refused before anything is read, and a flow on a runner of its user's."""
 
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from nst.errors import ConfigError, RunEndedError, RunnerError
 from nst.planning.plan import Plan
 from nst.remote import Lookout, Node, Ticket
 from nst.running import lease
-from nst.running.reports import NoListener
+from nst.running.reports import NoListener, PortionReport
 from nst.settings import RunSettings
 from nst_flows import fan_out, runners
 from nst_flows.fan_out import Place
@@ -102,6 +103,33 @@ def test_a_portion_that_takes_two_nodes_along_is_given_up(tmp_path: Path) -> Non
     assert "was lost 2 times" in str(failed.outcome.error)
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"",
+        b'{"num_be',
+        b"[]",
+        b"\xff\xfe\x00",
+        b'{"num_begun": "x", "made": null}',
+        b'{"num_begun": 1, "made": {"report": {"num_seen": 1}, "failed": []}}',
+    ],
+)
+def test_a_portion_whose_mark_cannot_be_read_is_made(
+    tmp_path: Path, mark: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan, settings = planned(tmp_path)
+    with run_of(settings) as ticket:
+        url = remote._url(plan.groups, settings, ticket.token)
+        pipeline.run_group(plan.groups[0], settings)
+        before = written(settings)
+        storage.write_bytes(url, mark)
+        made = remote.make_portion(plan.groups, settings, ticket)
+        assert remote.make_portion(plan.groups, settings, ticket) == made
+    assert (made.report.num_made, made.report.errors) == (2, {})
+    assert written(settings)["r1.png"] == before["r1.png"]
+    assert f"{url}: expected how often groups were begun" in caplog.text
+
+
 def test_an_error_says_nothing_against_a_portion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +159,30 @@ def test_nobody_paints_for_a_run_that_is_over(
     with pytest.raises(RunEndedError):
         remote.make_portion(plan.groups, settings, ticket)
     assert written(settings) == {}
+
+
+@pytest.mark.parametrize("is_through", [False, True])
+def test_a_portion_that_outlasts_its_run_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_through: bool
+) -> None:
+    monkeypatch.setattr(remote, "HEARTBEAT_S", 0.05)
+    plan, settings = planned(tmp_path)
+
+    def outlasts(*_: object, check: Callable[[], None], **__: object) -> PortionReport:
+        remote.call_off(settings, ticket.token)
+        with suppress(RunEndedError):
+            while True:
+                check()
+                time.sleep(0.01)
+        remote.forget(settings, ticket.token)
+        if not is_through:
+            raise RunEndedError("the run has ended the process that paints")
+        return PortionReport(num_made=2, num_failed=0, errors={})
+
+    monkeypatch.setattr(pipeline, "run_portion", outlasts)
+    with run_of(settings) as ticket, pytest.raises(RunEndedError):
+        remote.make_portion(plan.groups, settings, ticket)
+    assert storage.list_tree(settings.output) == {}
 
 
 def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
@@ -174,6 +226,22 @@ def test_the_lookout_tells_of_each_picture_once_and_only_of_those_it_waits_for(
         ("2 of 3", 2, 1),
         ("2 of 3", 2, 1),
     ]
+
+
+def test_what_failed_beside_a_group_that_ended_early_counts(tmp_path: Path) -> None:
+    plan, settings = planned(tmp_path, steps=(3, 2, 4, 5))
+    told: list[Any] = []
+
+    class Heard(NoListener):
+        def recorded(self, group: Any, outcome: Any) -> None:
+            told.append((outcome.id, outcome.status))
+
+    lookout = Lookout(settings, Heard())
+    lookout.begun(plan.groups)
+    # The second group has one that failed by itself; of the third nothing is known.
+    report = PortionReport(num_made=2, num_failed=1, errors={"3 of 4": "no weights"})
+    lookout.ended(plan.groups, remote.Made(report=report, failed=("r2",)))
+    assert told == [("r1", "ok"), ("r2", "failed"), ("r4", "ok")]
 
 
 def test_an_engine_that_is_not_installed_is_named_with_how_to_get_it(
@@ -224,6 +292,43 @@ def test_a_cluster_without_nodes_is_no_cluster(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(fan_out, "_POLL_S", 0)
     with pytest.raises(RunnerError, match="slurm with a node that paints, found none in 0 s"):
         fan_out._check_nodes(runner_of(num_slots=lambda: 0))
+
+
+def test_a_cluster_that_shrank_to_nothing_while_a_plan_was_made_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fan_out, "_POLL_S", 0)
+    settings = RunSettings(output="/out")
+    nodes: list[list[str]] = [["bfloat16", "float32"], []]
+    place = fan_out.Place(by=None, runner=runner_of(ask=lambda _: nodes.pop()))
+    assert place.precision(settings) == "float32"
+    monkeypatch.setattr(fan_out, "_NODES_S", 0)
+    place = fan_out.Place(by=None, runner=runner_of(ask=lambda _: []))
+    with pytest.raises(RunnerError, match="a node that paints, found none"):
+        place.precision(settings)
+
+
+def test_of_a_dask_cluster_with_gpus_only_workers_that_have_one_are_asked() -> None:
+    workers: dict[str, dict[str, Any]] = {
+        "tcp://head": {"nthreads": 8, "resources": {}},
+        "tcp://gpu1": {"nthreads": 8, "resources": {"GPU": 2}},
+        "tcp://gpu2": {"nthreads": 4, "resources": {"GPU": 1}},
+    }
+
+    class Client:
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            return {"workers": workers}
+
+        def run(self, function: Callable[[], Any], workers: list[str]) -> dict[str, Any]:
+            return {address: (address, function()) for address in workers}
+
+    runner = runners._dask_runner(SimpleNamespace(client=Client()))
+    assert runner.num_slots() == 3
+    assert runner.ask(lambda: "yes") == [("tcp://gpu1", "yes"), ("tcp://gpu2", "yes")]
+    for name in ("tcp://gpu1", "tcp://gpu2"):
+        del workers[name]
+    assert runner.num_slots() == 8
+    assert runner.ask(lambda: "yes") == [("tcp://head", "yes")]
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -773,7 +773,8 @@ def test_one_connection_serves_a_process_until_the_environment_changes(
 
 FORKED = """
 import os, sys, threading
-from nst import s3, storage
+from nst import storage
+from nst.storage import s3
 uri = sys.argv[1]
 storage.read_bytes(uri)
 held = s3._locks[os.getpid()]

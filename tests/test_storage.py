@@ -352,3 +352,10 @@ def test_a_page_links_a_folder_by_a_relative_url(folder: str, start: str, expect
 def test_what_no_relative_url_reaches_is_refused(folder: str, start: str) -> None:
     with pytest.raises(ConfigError, match="one disk or in one bucket"):
         storage.relative_link(folder, start)
+
+
+def test_a_name_that_begins_with_a_tilde_is_relative_unless_it_is_of_a_home() -> None:
+    assert storage.resolve("s3://b/in", "~x.png") == "s3://b/in/~x.png"
+    assert storage.resolve("/in", "~$x/a.png") == "/in/~$x/a.png"
+    for reference in ("~", "~/x.png"):
+        assert storage.resolve("s3://b/in", reference) == reference

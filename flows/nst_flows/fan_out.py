@@ -69,7 +69,7 @@ class Place:
         if self.by is not None:
             return self.by.precision(settings.device)
         assert self.runner is not None
-        found = set(self.runner.ask(partial(remote.precision, settings)))
+        found = set(_ask(self.runner, partial(remote.precision, settings)))
         return "float32" if "float32" in found else found.pop()
 
 
@@ -87,19 +87,30 @@ def place_of(settings: RunSettings, name: RunnerName, address: str | None) -> It
         yield Place(by=None, runner=runner)
 
 
-def _check_nodes(runner: Runner) -> None:
-    """Raises RunnerError for a cluster without nodes, ConfigError for nodes of other versions."""
+def _ask(runner: Runner, function: Callable[[], Any]) -> Sequence[Any]:
+    """What the nodes that paint answer. Raises RunnerError where there is none for some seconds.
+
+    There may be none now and one later: a cluster that follows its load may shrink to nothing while
+    a plan is made.
+    """
     until = monotonic() + _NODES_S
-    while not runner.num_slots():
+    while not (runner.num_slots() and (found := runner.ask(function))):
         if monotonic() > until:
             raise RunnerError(
                 f"expected a cluster of {runner.name} with a node that paints, found none in "
                 f"{_NODES_S:.0f} s; start one, with a GPU or a processor that it may use"
             )
         sleep(_POLL_S)
+    return found
+
+
+def _check_nodes(runner: Runner) -> None:
+    """Raises RunnerError for a cluster without nodes, ConfigError for nodes of other versions."""
     expected = remote.versions()
     try:
-        nodes = runner.ask(remote.node)
+        nodes = _ask(runner, remote.node)
+    except RunnerError:
+        raise
     except Exception as exc:
         # Where the package is not installed, or is of a release that knows nothing of this.
         wanted = " and ".join(f"{name} {version}" for name, version in expected.items())

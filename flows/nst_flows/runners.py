@@ -143,25 +143,30 @@ def _dask_runner(tasks: Any) -> Runner:
 
     client = tasks.client
 
-    def workers() -> Sequence[dict[str, Any]]:
-        return list(client.scheduler_info(n_workers=-1)["workers"].values())
-
-    def has_gpus() -> bool:
-        return any(worker.get("resources", {}).get("GPU") for worker in workers())
+    def painters() -> tuple[bool, dict[str, dict[str, Any]]]:
+        """Whether any worker has a GPU, and by their addresses those that have, or else all."""
+        found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+        with_gpu = {
+            address: worker
+            for address, worker in found.items()
+            if worker.get("resources", {}).get("GPU")
+        }
+        return (True, with_gpu) if with_gpu else (False, found)
 
     def num_slots() -> int:
-        if has_gpus():
-            return int(sum(each.get("resources", {}).get("GPU", 0) for each in workers()))
-        return sum(each["nthreads"] for each in workers())
+        has_gpus, workers = painters()
+        if has_gpus:
+            return int(sum(each["resources"]["GPU"] for each in workers.values()))
+        return sum(each["nthreads"] for each in workers.values())
 
     def needs() -> AbstractContextManager[object]:
         found: AbstractContextManager[object] = (
-            dask.annotate(resources={"GPU": 1}) if has_gpus() else nullcontext()
+            dask.annotate(resources={"GPU": 1}) if painters()[0] else nullcontext()
         )
         return found
 
     def ask(function: Callable[[], Any]) -> Sequence[Any]:
-        return list(client.run(function).values())
+        return list(client.run(function, workers=list(painters()[1])).values())
 
     return Runner(
         name="dask",

@@ -84,7 +84,9 @@ class Access:
         if not is_plain(reference):
             return "a path or a URL of characters that UTF-8 has, without NUL"
         scheme = _scheme(reference)
-        is_relative = scheme == "file" and not reference.startswith(("/", "~", "file://"))
+        is_of_home = os.path.expanduser(reference) != reference
+        is_absolute = is_of_home or reference.startswith(("/", "file://"))
+        is_relative = scheme == "file" and not is_absolute
         if scheme not in self.schemes and not is_relative:
             if scheme.lower() in self.schemes:
                 return f"{scheme.lower()}:// in lower case"

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_type_hints
 
 from nst import storage
 from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError
@@ -52,6 +53,9 @@ class _Claim:
     processes: str
     process_started: str
     since: str
+
+
+_KINDS = get_type_hints(_Claim)
 
 
 class Lease:
@@ -248,11 +252,17 @@ def _encoded(claim: _Claim) -> bytes:
 
 
 def _claim_in(data: bytes) -> _Claim | None:
-    """What a lock file says, None where it is none."""
+    """What a lock file says, None where it is none.
+
+    A later release may say more in it, and is not to be taken for nobody.
+    """
     try:
-        return _Claim(**json.loads(data))
-    except (ValueError, TypeError):
+        said = json.loads(data)
+        known = {name: said[name] for name in _KINDS}
+    except (ValueError, KeyError, TypeError):
         return None
+    is_claim = all(isinstance(known[name], kind) for name, kind in _KINDS.items())
+    return _Claim(**known) if is_claim else None
 
 
 def _data(output: str, token: str) -> bytes:

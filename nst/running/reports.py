@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 from nst.output import Outcome, Record
@@ -88,7 +89,8 @@ class PortionReport:
 def max_failed(fail_over: str, num_rows: int) -> int | None:
     """How many rows may fail by a number of them or a share such as `5%`; None for any, by `""`."""
     if fail_over.endswith("%"):
-        return int(float(fail_over[:-1]) / 100 * num_rows)
+        # Exactly: 29 / 100 * 100 is a little less than 29 in floating point.
+        return int(Fraction(fail_over[:-1]) * num_rows / 100)
     return int(fail_over) if fail_over else None
 
 

@@ -241,8 +241,8 @@ def glob(base: str, pattern: str) -> list[str]:
 
 
 def is_absolute(reference: str) -> bool:
-    """Whether a path or URL stands on its own."""
-    return is_same_anywhere(reference) or reference.startswith("~")
+    """Whether a path or URL stands on its own. A file may be called ~x.png too."""
+    return is_same_anywhere(reference) or os.path.expanduser(reference) != reference
 
 
 def resolve(base: str, reference: str) -> str:
