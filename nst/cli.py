@@ -134,6 +134,11 @@ JsonOption = Annotated[
     ),
 ]
 _DEFAULTS = RunSettings(output="-")
+# What a pattern of the settings means, which pydantic would tell as the pattern itself.
+_FORMS = {
+    "device": "auto, cpu, mps, cuda, or GPUs by their numbers, as cuda:0 or cuda:0,cuda:1",
+    "fail_over": "a number of rows, as 20, or a share of them, as 5%",
+}
 
 
 def main() -> None:
@@ -167,7 +172,7 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(short_help="Make the pictures of a manifest.")
 def run(
     manifest: ManifestArgument,
     output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
@@ -317,7 +322,7 @@ def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
         raise ConfigError("--runner-address: expected --runner ray or --runner dask with it")
 
 
-@app.command()
+@app.command(short_help="Say what a run would make, in what time and memory.")
 def plan(
     manifest: ManifestArgument,
     output: Annotated[
@@ -343,7 +348,8 @@ def plan(
 ) -> None:
     """Check a manifest and print what would run, in which groups, and what that takes; run nothing.
 
-    Exit status: 0 the manifest is good; 2 it is not.
+    Exit status: 0 the manifest is good, also where rows cannot run as things are, which are listed;
+    2 it is not; 1 a fault of a store.
 
     Example: nst plan manifests/study.yaml --output output/study
     """
@@ -376,12 +382,12 @@ def plan(
         _print_plan(made, estimated)
 
 
-@app.command()
+@app.command(short_help="Rebuild the gallery of a run, or make one of several.")
 def gallery(
     outputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="OUTPUT...", help="Folder or URL of a run; of several, to compare them."
+            metavar="OUTPUT", help="Folder or URL of a run; of several, to compare them."
         ),
     ],
     to: Annotated[
@@ -447,14 +453,15 @@ def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None
         server.serve_forever()
 
 
-@app.command()
+@app.command(short_help="Check every picture of a run against its record.")
 def verify(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
     json_: JsonOption = False,
 ) -> None:
     """Check every picture of an output against its record, and the gallery against both.
 
-    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed.
+    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed;
+    2 no run has written there; 1 a fault of a store.
 
     Example: nst verify output/demo
     """
@@ -478,7 +485,7 @@ def _print_audit(audit: Audit) -> None:
             print(f"    {job_id}")
 
 
-@app.command()
+@app.command(short_help="Remove what no row of the last run owns.")
 def clean(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
     dry_run: Annotated[
@@ -496,7 +503,7 @@ def clean(
     print(f"{_count(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
 
 
-@app.command(name="weights")
+@app.command(name="weights", short_help="Say what weights there are, and how to get the others.")
 def show_weights(
     weights_: WeightsOption = [],  # noqa: B006
     json_: JsonOption = False,
@@ -563,11 +570,16 @@ def _settings(**values: Any) -> RunSettings:
         return RunSettings(**values)
     except ValidationError as exc:
         problems = [
-            f"--{str(e['loc'][0]).replace('_', '-').removeprefix('image-')}: expected "
-            f"{e['msg'].removeprefix('Input should be ')}; found {e['input']!r}"
+            f"{_option_of(name)}: expected {_FORMS.get(name, e['msg'].removeprefix('Input should be '))}"
+            f"; found {e['input']!r}"
             for e in exc.errors()
+            for name in [str(e["loc"][0])]
         ]
         raise ConfigError("\n".join(problems)) from exc
+
+
+def _option_of(setting: str) -> str:
+    return f"--{setting.removeprefix('image_').removesuffix('_s').replace('_', '-')}"
 
 
 def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
