@@ -1,6 +1,7 @@
 """Where tasks run: what is refused before anything is read, and a flow on a runner of its user's."""
 
 import pickle
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from nst.plan import Plan
 from nst.remote import Lookout, Node, Ticket
 from nst.reports import NoListener
 from nst.settings import RunSettings
-from nst_flows import fan_out, runners
+from nst_flows import fan_out, local, runners
 from nst_flows.runners import Runner
 from nst_flows.stylize import stylize_manifest
 from nst_flows.tasks import GroupsEndedError
@@ -240,3 +241,28 @@ def test_a_task_runner_of_the_users_own_is_what_the_tasks_run_on(tmp_path: Path)
     assert not (tmp_path / "out/attempts").exists() or not list(
         (tmp_path / "out/attempts").iterdir()
     )
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_cluster_that_cannot_be_had_is_told_of_before_a_server_is_started(
+    is_installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("the flow was begun")
+
+    monkeypatch.setattr(local, "stylize_manifest", started)
+    if not is_installed:
+        monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    (port,) = free_ports(1)
+    with pytest.raises(
+        RunnerError if is_installed else ConfigError,
+        match="found nobody" if is_installed else r"nst\[dask\]",
+    ):
+        local.run_locally(
+            str(tmp_path / "manifest.csv"),
+            RunSettings(output=str(tmp_path / "out")),
+            {},
+            NoListener(),
+            runner="dask",
+            runner_address=f"127.0.0.1:{port}",
+        )
