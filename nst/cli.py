@@ -37,7 +37,7 @@ from nst.metadata import Record
 from nst.plan import Plan
 from nst.profiles import PROFILES
 from nst.progress import RunProgress
-from nst.reports import RunReport
+from nst.reports import RunReport, counted
 from nst.runs import Interrupted
 from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
 from nst.weights import TORCHVISION, WeightsFile
@@ -299,7 +299,7 @@ def run(
         _print_report(report)
         if progress.num_made:
             print(
-                f"Made {_count(progress.num_made, 'picture')} in {duration(wall_s)}, "
+                f"Made {counted(progress.num_made, 'picture')} in {duration(wall_s)}, "
                 f"{progress.num_made / wall_s:.3g} images/s"
             )
     if json_:
@@ -436,7 +436,7 @@ def gallery(
         if thumbnails:
             for url in urls:
                 made = pipeline.make_thumbnails(url)
-                print(f"Thumbnails: made for {_count(made, 'picture')} of {url}")
+                print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
         print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
         if serve:
             _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_)
@@ -476,11 +476,11 @@ def verify(
 
 
 def _print_audit(audit: Audit) -> None:
-    print(f"{_count(audit.num_good, 'picture')} as recorded")
+    print(f"{counted(audit.num_good, 'picture')} as recorded")
     for finding in audit.findings:
         print(f"  {finding.path}: {finding.said}")
     if audit.redone:
-        print(f"run it again to make {_count(len(audit.redone), 'picture')} anew:")
+        print(f"run it again to make {counted(len(audit.redone), 'picture')} anew:")
         for job_id in audit.redone:
             print(f"    {job_id}")
 
@@ -500,7 +500,7 @@ def clean(
         removed = pipeline.clean(storage.absolute(output), dry_run=dry_run)
     for path in removed:
         print(f"  {path}")
-    print(f"{_count(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
+    print(f"{counted(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
 
 
 @app.command(name="weights", short_help="Say what weights there are, and how to get the others.")
@@ -610,7 +610,7 @@ def _weights(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
-    print(f"{_count(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
+    print(f"{counted(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
     if estimate is not None:
         print(_estimate_summary(estimate))
     of_groups = {one.name: one for one in estimate.groups} if estimate is not None else {}
@@ -618,7 +618,7 @@ def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
         found = of_groups.get(group.name)
         print(
             f"  group {group.name}: {group.backbone}, {group.height} x {group.width} px, "
-            f"{group.steps} steps, {_count(len(group.jobs), 'picture')}"
+            f"{group.steps} steps, {counted(len(group.jobs), 'picture')}"
             f"{_group_estimate(found) if found else ''}"
         )
         for planned in group.jobs:
@@ -649,7 +649,7 @@ def _group_estimate(found: GroupEstimate) -> str:
 
 
 def _plan_summary(plan: Plan) -> str:
-    parts = [f"{_count(plan.num_pictures_to_make, 'picture')} to make"]
+    parts = [f"{counted(plan.num_pictures_to_make, 'picture')} to make"]
     parts.append(f"{len(plan.done)} already done")
     if plan.failed:
         parts.append(f"{len(plan.failed)} that cannot run")
@@ -658,7 +658,7 @@ def _plan_summary(plan: Plan) -> str:
 
 def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
-    print(f"{report.num_ok} of {_count(report.num_rows, 'row')} ok{before}")
+    print(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
     if report.num_failed > len(report.failed):
         print(
             f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "
@@ -690,12 +690,8 @@ def _print_rows(rows: Sequence[tuple[int, str, str]], what: str) -> None:
     for row, job_id, reason in rows:
         by_reason.setdefault(reason, []).append((row, job_id))
     for reason, members in by_reason.items():
-        print(f"{_count(len(members), 'row')} {what}: {reason}")
+        print(f"{counted(len(members), 'row')} {what}: {reason}")
         for row, job_id in members[:_MAX_LISTED]:
             print(f"    row {row}, {job_id}")
         if len(members) > _MAX_LISTED:
             print(f"    and {len(members) - _MAX_LISTED} more, all of them in the metadata")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

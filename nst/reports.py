@@ -62,6 +62,11 @@ class PortionReport:
     errors: Mapping[str, str]
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something, in the singular where it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def max_failed(fail_over: str, num_rows: int) -> int | None:
     """How many rows may fail by a number of them or a share such as `5%`; None for any, by `""`."""
     if fail_over.endswith("%"):
