@@ -306,7 +306,9 @@ def run(
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
     if pipeline.fails(report, settings):
         print(
-            f"nst: more rows failed than --fail-over {settings.fail_over} allows", file=sys.stderr
+            f"nst: more rows failed than --fail-over {settings.fail_over} allows; correct them, or "
+            "allow more, and run it again",
+            file=sys.stderr,
         )
         raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
