@@ -37,7 +37,7 @@ from nst.planning import Estimate, GroupEstimate, Plan
 from nst.profiles import PROFILES
 from nst.running import Interrupted, RunProgress, RunReport
 from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
-from nst.wording import shown_bytes, shown_duration
+from nst.wording import counted, shown_bytes, shown_duration
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
@@ -131,6 +131,11 @@ JsonOption = Annotated[
     ),
 ]
 _DEFAULTS = RunSettings(output="-")
+# What a pattern of the settings means, which pydantic would tell as the pattern itself.
+_FORMS = {
+    "device": "auto, cpu, mps, cuda, or GPUs by their numbers, as cuda:0 or cuda:0,cuda:1",
+    "fail_over": "a number of rows, as 20, or a share of them, as 5%",
+}
 
 
 def main() -> None:
@@ -164,7 +169,7 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(short_help="Make the pictures of a manifest.")
 def run(
     manifest: ManifestArgument,
     output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
@@ -291,14 +296,16 @@ def run(
         _print_report(report)
         if progress.num_made:
             print(
-                f"Made {_count(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
+                f"Made {counted(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
                 f"{progress.num_made / wall_s:.3g} images/s"
             )
     if json_:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
     if pipeline.fails(report, settings):
         print(
-            f"nst: more rows failed than --fail-over {settings.fail_over} allows", file=sys.stderr
+            f"nst: more rows failed than --fail-over {settings.fail_over} allows; correct them, or "
+            "allow more, and run it again",
+            file=sys.stderr,
         )
         raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
@@ -314,7 +321,7 @@ def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
         raise ConfigError("--runner-address: expected --runner ray or --runner dask with it")
 
 
-@app.command()
+@app.command(short_help="Say what a run would make, in what time and memory.")
 def plan(
     manifest: ManifestArgument,
     output: Annotated[
@@ -340,7 +347,8 @@ def plan(
 ) -> None:
     """Check a manifest and print what would run, in which groups, and what that takes; run nothing.
 
-    Exit status: 0 the manifest is good; 2 it is not.
+    Exit status: 0 the manifest is good, also where rows cannot run as things are, which are listed;
+    2 it is not; 1 a fault of a store.
 
     Example: nst plan manifests/study.yaml --output output/study
     """
@@ -373,12 +381,12 @@ def plan(
         _print_plan(made, estimated)
 
 
-@app.command()
+@app.command(short_help="Rebuild the gallery of a run, or make one of several.")
 def gallery(
     outputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="OUTPUT...", help="Folder or URL of a run; of several, to compare them."
+            metavar="OUTPUT", help="Folder or URL of a run; of several, to compare them."
         ),
     ],
     to: Annotated[
@@ -427,7 +435,7 @@ def gallery(
         if thumbnails:
             for url in urls:
                 made = pipeline.make_thumbnails(url)
-                print(f"Thumbnails: made for {_count(made, 'picture')} of {url}")
+                print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
         print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
         if serve:
             _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_)
@@ -444,14 +452,15 @@ def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None
         server.serve_forever()
 
 
-@app.command()
+@app.command(short_help="Check every picture of a run against its record.")
 def verify(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
     json_: JsonOption = False,
 ) -> None:
     """Check every picture of an output against its record, and the gallery against both.
 
-    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed.
+    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed;
+    2 no run has written there; 1 a fault of a store.
 
     Example: nst verify output/demo
     """
@@ -466,16 +475,16 @@ def verify(
 
 
 def _print_audit(audit: Audit) -> None:
-    print(f"{_count(audit.num_good, 'picture')} as recorded")
+    print(f"{counted(audit.num_good, 'picture')} as recorded")
     for finding in audit.findings:
         print(f"  {finding.path}: {finding.said}")
     if audit.redone:
-        print(f"run it again to make {_count(len(audit.redone), 'picture')} anew:")
+        print(f"run it again to make {counted(len(audit.redone), 'picture')} anew:")
         for job_id in audit.redone:
             print(f"    {job_id}")
 
 
-@app.command()
+@app.command(short_help="Remove what no row of the last run owns.")
 def clean(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
     dry_run: Annotated[
@@ -490,10 +499,10 @@ def clean(
         removed = pipeline.clean(storage.absolute(output), dry_run=dry_run)
     for path in removed:
         print(f"  {path}")
-    print(f"{_count(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
+    print(f"{counted(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
 
 
-@app.command(name="weights")
+@app.command(name="weights", short_help="Say what weights there are, and how to get the others.")
 def show_weights(
     weights_: WeightsOption = [],  # noqa: B006
     json_: JsonOption = False,
@@ -560,11 +569,16 @@ def _settings(**values: Any) -> RunSettings:
         return RunSettings(**values)
     except ValidationError as exc:
         problems = [
-            f"--{str(e['loc'][0]).replace('_', '-').removeprefix('image-')}: expected "
-            f"{e['msg'].removeprefix('Input should be ')}; found {e['input']!r}"
+            f"{_option_of(name)}: expected {_FORMS.get(name, e['msg'].removeprefix('Input should be '))}"
+            f"; found {e['input']!r}"
             for e in exc.errors()
+            for name in [str(e["loc"][0])]
         ]
         raise ConfigError("\n".join(problems)) from exc
+
+
+def _option_of(setting: str) -> str:
+    return f"--{setting.removeprefix('image_').removesuffix('_s').replace('_', '-')}"
 
 
 def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
@@ -595,7 +609,7 @@ def _weights(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
-    print(f"{_count(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
+    print(f"{counted(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
     if estimate is not None:
         print(_estimate_summary(estimate))
     of_groups = {one.name: one for one in estimate.groups} if estimate is not None else {}
@@ -603,7 +617,7 @@ def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
         found = of_groups.get(group.name)
         print(
             f"  group {group.name}: {group.backbone}, {group.height} x {group.width} px, "
-            f"{group.steps} steps, {_count(len(group.jobs), 'picture')}"
+            f"{group.steps} steps, {counted(len(group.jobs), 'picture')}"
             f"{_group_estimate(found) if found else ''}"
         )
         for planned in group.jobs:
@@ -634,7 +648,7 @@ def _group_estimate(found: GroupEstimate) -> str:
 
 
 def _plan_summary(plan: Plan) -> str:
-    parts = [f"{_count(plan.num_pictures_to_make, 'picture')} to make"]
+    parts = [f"{counted(plan.num_pictures_to_make, 'picture')} to make"]
     parts.append(f"{len(plan.done)} already done")
     if plan.failed:
         parts.append(f"{len(plan.failed)} that cannot run")
@@ -643,7 +657,7 @@ def _plan_summary(plan: Plan) -> str:
 
 def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
-    print(f"{report.num_ok} of {_count(report.num_rows, 'row')} ok{before}")
+    print(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
     if report.num_failed > len(report.failed):
         print(
             f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "
@@ -675,12 +689,8 @@ def _print_rows(rows: Sequence[tuple[int, str, str]], what: str) -> None:
     for row, job_id, reason in rows:
         by_reason.setdefault(reason, []).append((row, job_id))
     for reason, members in by_reason.items():
-        print(f"{_count(len(members), 'row')} {what}: {reason}")
+        print(f"{counted(len(members), 'row')} {what}: {reason}")
         for row, job_id in members[:_MAX_LISTED]:
             print(f"    row {row}, {job_id}")
         if len(members) > _MAX_LISTED:
             print(f"    and {len(members) - _MAX_LISTED} more, all of them in the metadata")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

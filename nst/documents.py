@@ -93,7 +93,10 @@ class PlanDocument:
     failed: Annotated[
         Sequence[FailedRow], "Rows that cannot run as things are: `row`, `id`, `reason`, `error`."
     ]
-    estimate: Annotated[PlanEstimate | None, "Null with `--no-estimate`: see below."]
+    estimate: Annotated[
+        PlanEstimate | None,
+        "See below; null with `--no-estimate` and where there is nothing to make.",
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

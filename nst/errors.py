@@ -44,12 +44,12 @@ Reason = Literal[
 
 # What each means, for the documentation.
 REASONS: Mapping[Reason, str] = {
-    "bad_row": "What the manifest says here cannot be: only with keep_going, or it is refused.",
+    "bad_row": "The row is wrong; only with `--keep-going`, since the whole manifest is refused without it.",
     "path_not_allowed": "An input lies where this run may not read.",
     "input_not_found": "An input does not exist.",
     "input_forbidden": "The store does not let us read an input.",
     "input_changed": "An input is no longer what it was when the run began.",
-    "corrupt_transfer": "An input arrived damaged, however often it was asked for.",
+    "corrupt_transfer": "An input arrived damaged each time that it was asked for.",
     "not_an_image": "An input's bytes are no picture at all.",
     "image_unsupported": "An input is a picture of a format that is not read.",
     "image_truncated": "An input ends before its picture does.",
@@ -59,10 +59,10 @@ REASONS: Mapping[Reason, str] = {
     "weights_unavailable": "The backbone has no usable weights here.",
     "diverged": "The loss of this picture stopped being a finite number.",
     "out_of_memory": "The device could not hold the picture.",
-    "worker_died": "The process that painted it ended without a word.",
-    "timed_out": "The process that painted it took longer than it was given.",
+    "worker_died": "The process that painted it ended without an answer, as when it is killed.",
+    "timed_out": "The process that painted it gave no sign of life for `--timeout` seconds.",
     "storage": "A store refused or did not answer.",
-    "group_failed": "What ended its group was not of its own making.",
+    "group_failed": "Its group was ended by something that has nothing to do with the row; run again.",
 }
 
 

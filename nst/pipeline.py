@@ -277,7 +277,7 @@ class FailedRows(NoListener):
         if self._allowed is not None and self._num_failed > self._allowed:
             raise TooManyFailedError(
                 f"{self._num_failed} rows have failed, more than the {self._allowed} that "
-                "--fail-over allows; the others were not made"
+                "--fail-over allows; the others were not made; correct those rows, or allow more"
             )
 
     def recorded(self, group: Group, outcome: Outcome) -> None:

@@ -13,3 +13,8 @@ def shown_duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.3g} h"
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something, in the singular where it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

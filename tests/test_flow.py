@@ -44,6 +44,7 @@ from nst_flows.summary import (
     ended_line,
     failed_table,
     failed_title,
+    planned_line,
     summary_markdown,
 )
 from nst_flows.watching import current_listener, listening
@@ -553,6 +554,14 @@ def test_the_table_of_failed_rows_is_cut_and_says_so() -> None:
     kept = report_of(num_failed=900, num_kept=300)
     assert failed_title(kept) == "200 of 900 failed rows; all are in m"
     assert "900 failed" in ended_line(kept, None)
+
+
+def test_the_log_tells_of_one_row_in_the_singular(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path, [row(id="one")])
+    plan = pipeline.make_plan(str(manifest), RunSettings(output=str(tmp_path / "out")))
+    assert planned_line(plan) == (
+        "1 row: 1 picture to make in 1 group, 0 done before, 0 that cannot run"
+    )
 
 
 def test_a_summary_counts_by_status_and_reason_and_says_how_fast_it_went() -> None:

@@ -1,6 +1,7 @@
 """Where tasks run: what is refused before anything is read, and a flow on a runner of its user's."""
 
 import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from nst.remote import Lookout, Node, Ticket
 from nst.running import lease
 from nst.running.reports import NoListener, PortionReport
 from nst.settings import RunSettings
-from nst_flows import fan_out, runners
+from nst_flows import fan_out, local, runners
 from nst_flows.fan_out import Place
 from nst_flows.runners import Runner
 from nst_flows.stylize import stylize_manifest
@@ -400,3 +401,28 @@ def test_tasks_that_do_not_end_in_time_stay_called_off(
         with pytest.raises(RunEndedError):
             remote.make_portion(plan.groups, settings, ticket)
     assert written(settings) == {}
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_cluster_that_cannot_be_had_is_told_of_before_a_server_is_started(
+    is_installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("the flow was begun")
+
+    monkeypatch.setattr(local, "stylize_manifest", started)
+    if not is_installed:
+        monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    (port,) = free_ports(1)
+    with pytest.raises(
+        RunnerError if is_installed else ConfigError,
+        match="found nobody" if is_installed else r"nst\[dask\]",
+    ):
+        local.run_locally(
+            str(tmp_path / "manifest.csv"),
+            RunSettings(output=str(tmp_path / "out")),
+            {},
+            NoListener(),
+            runner="dask",
+            runner_address=f"127.0.0.1:{port}",
+        )

@@ -53,9 +53,11 @@ def test_a_run_tells_of_itself(tmp_path: Path) -> None:
 
 def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: Path) -> None:
     run(tmp_path, {"seed": "3"})
-    with pytest.raises(ConfigError, match=r"--set seed=3 before and --set seed=4 now.*--replace"):
+    with pytest.raises(
+        ConfigError, match=r"found --set seed=3 before and --set seed=4 now.*--replace"
+    ):
         run(tmp_path, {"seed": "4"})
-    with pytest.raises(ConfigError, match="image_format png before and webp now"):
+    with pytest.raises(ConfigError, match="found --format png before and --format webp now"):
         run(tmp_path, {"seed": "3"}, image_format="webp")
     assert account(tmp_path)["overrides"] == {"seed": 3}
     assert run(tmp_path, {"seed": "4"}, replace=True)["overrides"] == {"seed": 4}
@@ -96,7 +98,9 @@ def test_another_precision_is_refused_unless_told_to_and_then_all_is_made_anew(
     rows = [each | {"steps": 4} for each in MORE]
     run(tmp_path, precision="bfloat16", rows=rows[:1])
     before = (tmp_path / "out/images/one.png").read_bytes()
-    with pytest.raises(ConfigError, match=r"precision bfloat16 before and float32 now.*--replace"):
+    with pytest.raises(
+        ConfigError, match=r"--precision bfloat16 before and --precision float32 now.*--replace"
+    ):
         run(tmp_path, precision="float32", rows=rows)
     assert account(tmp_path)["precision"] == "bfloat16"
     told = run(tmp_path, precision="float32", rows=rows, replace=True)
@@ -140,7 +144,9 @@ def test_an_output_of_the_last_release_goes_on_in_what_its_records_say(
     run(tmp_path, precision="bfloat16")
     of_the_last_release(tmp_path)
     on_hardware_for(monkeypatch, "float32")
-    with pytest.raises(ConfigError, match="precision bfloat16 before and float32 now"):
+    with pytest.raises(
+        ConfigError, match="--precision bfloat16 before and --precision float32 now"
+    ):
         run(tmp_path, precision="float32")
     told = run(tmp_path, rows=MORE)
     assert (told["precision"], told["num_done_before"]) == ("bfloat16", 1)

@@ -17,6 +17,7 @@ from nst.errors import ConfigError
 from nst.manifest import parse_overrides
 from nst.running import Listener, RunReport
 from nst.settings import RunnerName, RunSettings
+from nst_flows import runners
 from nst_flows.parameters import overrides_of
 from nst_flows.stylize import TOO_MANY_FAILED, stylize_manifest
 from nst_flows.watching import listening
@@ -40,10 +41,14 @@ def run_locally(
 ) -> RunReport:
     """Run the flow and return its report, also where more rows failed than the settings allow.
 
-    Raises what the flow raised, a ManifestError above all, and ConfigError where no server answers.
+    Raises what the flow raised, a ManifestError above all, ConfigError where no server answers, and
+    what `runners.check` raises.
     """
     # Before Prefect checks them too, in words that are not ours.
     chosen = overrides_of(parse_overrides(overrides))
+    if runner != "threads":
+        # Before a server is started, which takes longer and logs a traceback of what the flow raises.
+        runners.check(runner, runner_address)
     with temporary_settings(_OWN_SERVER), listening(listener), tags("nst"):
         _check_server()
         ended = stylize_manifest(

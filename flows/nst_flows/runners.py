@@ -56,7 +56,17 @@ def elsewhere(name: RunnerName, address: str | None, lanes: int) -> Iterator[Run
     A node without a GPU runs `lanes` tasks at a time. Raises ConfigError where the engine is not
     installed, and RunnerError within 20 s where nobody answers.
     """
+    module = check(name, address)
     make = _ray if name == "ray" else _dask
+    with make(module, address, lanes) as runner:
+        yield runner
+
+
+def check(name: RunnerName, address: str | None) -> Any:
+    """Prefect's module for an engine, whose cluster answers at its address if it has one.
+
+    Raises ConfigError where the engine is not installed, and RunnerError where nobody answers.
+    """
     try:
         module = importlib.import_module(f"prefect_{name}.task_runners")
     except ImportError as exc:
@@ -66,8 +76,7 @@ def elsewhere(name: RunnerName, address: str | None, lanes: int) -> Iterator[Run
         ) from exc
     if address is not None:
         _check_somebody_answers(name, address)
-    with make(module, address, lanes) as runner:
-        yield runner
+    return module
 
 
 def is_in_threads(name: RunnerName) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from nst import output
 from nst.planning import Group, Plan
 from nst.running import PortionReport, RunReport
+from nst.wording import counted
 
 MAX_FAILED_ROWS = 200
 _MAX_KEY_WORDS = 40
@@ -16,9 +17,9 @@ _MAX_KEY_WORDS = 40
 def planned_line(plan: Plan) -> str:
     """What is to be done, for the log."""
     return (
-        f"{len(plan.jobs)} rows: {plan.num_pictures_to_make} pictures to make in "
-        f"{len(plan.groups)} groups, {len(plan.done)} done before, {len(plan.failed)} that cannot "
-        "run"
+        f"{counted(len(plan.jobs), 'row')}: {counted(plan.num_pictures_to_make, 'picture')} to make "
+        f"in {counted(len(plan.groups), 'group')}, {len(plan.done)} done before, "
+        f"{len(plan.failed)} that cannot run"
     )
 
 

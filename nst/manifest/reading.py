@@ -157,7 +157,9 @@ def _read_manifest(uri: str) -> bytes:
     except StorageError as exc:
         if ends_the_run(exc):
             raise
-        raise ManifestError(f"{exc}; expected a manifest") from exc
+        raise ManifestError(
+            f"{exc}; expected a manifest, or a folder of some with a slash at its end"
+        ) from exc
 
 
 def _parse_manifest(

@@ -231,7 +231,7 @@ def _check_same_settings(
 ) -> None:
     """Raises ConfigError where this run would repaint what another painted with other settings."""
     changed = [
-        f"{name} {_shown(before)} before and {_shown(account[name])} now"
+        f"{_shown(name, before)} before and {_shown(name, account[name])} now"
         for name, before in made_with.items()
         # `auto` is whatever it was before.
         if account[name] not in (before, "auto")
@@ -243,10 +243,11 @@ def _check_same_settings(
         )
 
 
-def _shown(value: object) -> str:
+def _shown(setting: str, value: object) -> str:
+    """A setting as it is typed."""
     if isinstance(value, dict):
         return " ".join(f"--set {name}={each}" for name, each in value.items()) or "no --set"
-    return str(value)
+    return f"--{setting.removeprefix('image_')} {value}"
 
 
 def _write(run: Run, state: State) -> None:

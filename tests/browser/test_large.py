@@ -241,3 +241,13 @@ def test_what_is_shown_is_exported_and_printed(opened: Open) -> None:
     assert page.evaluate("window.hasPrinted")
     expect(page.locator(".sheet > section")).to_have_count(36)
     expect(page.locator(".sheet > p")).to_contain_text("All 36 rows. file://")
+
+
+@pytest.mark.parametrize("only", ["", "&q=backbone:vgg16"])
+def test_on_a_phone_the_picture_that_was_opened_is_in_sight(opened: Open, only: str) -> None:
+    """Its content and style are beside it, a swipe away; there may be one column or several."""
+    page = opened(f"id=p00006{only}", viewport={"width": 390, "height": 844})
+    shown = results(page)
+    expect(shown).to_have_count(1 if only else 3)
+    current = shown.filter(has_text=re.compile("vgg16|VGG-16"))
+    expect(current.locator("img").first).to_be_in_viewport(ratio=0.9)

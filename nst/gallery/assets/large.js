@@ -119,7 +119,8 @@
     NST.stage.fit(view);
     document.title = scene.content + " × " + scene.style + ", " + NST.scene.titleOf(scene, scene.current) + " – " + view.title;
     if (before && before.index !== scene.index) view.say(scene.content + " in the style of " + scene.style + ", " + NST.scene.titleOf(scene, scene.current) + ", " + NST.bar.placeOf(scene) + (item.failed ? ", failed" : ""));
-    if (!before || before.current !== scene.current) stage.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+    // Where there is but one column none is marked as the current one.
+    if (!before || before.current !== scene.current) stage.querySelector("[aria-current], .results .pane:only-child")?.scrollIntoView({ block: "nearest", inline: "center" });
     prefetch(view, scene);
   }
 
