@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +192,24 @@ def test_an_address_where_nobody_answers(name: Any, address: str) -> None:
     with (
         pytest.raises(RunnerError, match=rf"{name} at .*{port}, found nobody who answers"),
         runners.elsewhere(name, address.format(port), 0),
+    ):
+        pass
+
+
+def test_a_ray_cluster_that_lets_nobody_in_is_told_of_with_what_ray_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(address: str | None) -> object:
+        try:
+            raise RuntimeError("Authentication token is missing")
+        except RuntimeError as exc:
+            raise ConnectionError(f"Failed to connect to Ray cluster at {address}") from exc
+
+    module = SimpleNamespace(RayTaskRunner=refused)
+    monkeypatch.setattr("importlib.import_module", lambda name: module)
+    with (
+        pytest.raises(RunnerError, match=r"at auto that lets .* in, found: Authentication token"),
+        runners.elsewhere("ray", "auto", 0),
     ):
         pass
 

@@ -8,7 +8,7 @@ import importlib
 import math
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -167,8 +167,22 @@ def _dask_runner(tasks: Any) -> Runner:
 
 @contextmanager
 def _ray(module: Any, address: str | None, lanes: int) -> Iterator[Runner]:
-    with module.RayTaskRunner(address=address) as tasks:
+    with ExitStack() as stack:
+        try:
+            tasks = stack.enter_context(module.RayTaskRunner(address=address))
+        except (OSError, RuntimeError) as exc:
+            raise RunnerError(
+                f"--runner-address: expected a Ray cluster at {address or 'this machine'} that lets "
+                f"this process in, found: {_first_cause(exc)}"
+            ) from exc
         yield _ray_runner(tasks, lanes)
+
+
+def _first_cause(exc: BaseException) -> BaseException:
+    """What began it: Ray says there what to do, as where a token is lacking."""
+    while (cause := exc.__cause__ or exc.__context__) is not None:
+        exc = cause
+    return exc
 
 
 def _ray_runner(tasks: Any, lanes: int) -> Runner:
