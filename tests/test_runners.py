@@ -201,7 +201,7 @@ def test_a_ray_cluster_that_lets_nobody_in_is_told_of_with_what_ray_says(
 ) -> None:
     def refused(address: str | None) -> object:
         try:
-            raise RuntimeError("Authentication token is missing")
+            raise RuntimeError("no GCS: Traceback\n  File\nAuthentication token is missing\n")
         except RuntimeError as exc:
             raise ConnectionError(f"Failed to connect to Ray cluster at {address}") from exc
 

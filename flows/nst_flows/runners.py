@@ -173,16 +173,17 @@ def _ray(module: Any, address: str | None, lanes: int) -> Iterator[Runner]:
         except (OSError, RuntimeError) as exc:
             raise RunnerError(
                 f"--runner-address: expected a Ray cluster at {address or 'this machine'} that lets "
-                f"this process in, found: {_first_cause(exc)}"
+                f"this process in, found: {_said_first(exc)}"
             ) from exc
         yield _ray_runner(tasks, lanes)
 
 
-def _first_cause(exc: BaseException) -> BaseException:
-    """What began it: Ray says there what to do, as where a token is lacking."""
+def _said_first(exc: BaseException) -> str:
+    """What began it, where Ray says what to do; before it, a message may hold a whole traceback."""
     while (cause := exc.__cause__ or exc.__context__) is not None:
         exc = cause
-    return exc
+    lines = str(exc).strip().splitlines()
+    return lines[-1] if lines else type(exc).__name__
 
 
 def _ray_runner(tasks: Any, lanes: int) -> Runner:
