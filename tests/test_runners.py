@@ -272,6 +272,24 @@ def test_an_address_where_nobody_answers(name: Any, address: str) -> None:
         pass
 
 
+def test_a_ray_cluster_that_lets_nobody_in_is_told_of_with_what_ray_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(address: str | None) -> object:
+        try:
+            raise RuntimeError("no GCS: Traceback\n  File\nAuthentication token is missing\n")
+        except RuntimeError as exc:
+            raise ConnectionError(f"Failed to connect to Ray cluster at {address}") from exc
+
+    module = SimpleNamespace(RayTaskRunner=refused)
+    monkeypatch.setattr("importlib.import_module", lambda name: module)
+    with (
+        pytest.raises(RunnerError, match=r"at auto that lets .* in, found: Authentication token"),
+        runners.elsewhere("ray", "auto", 0),
+    ):
+        pass
+
+
 def runner_of(**chosen: Any) -> Runner:
     return Runner(**{"name": "slurm", "tasks": None, "num_slots": lambda: 1} | chosen)
 

@@ -9,7 +9,7 @@ import math
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -188,8 +188,23 @@ def _dask_runner(tasks: Any) -> Runner:
 
 @contextmanager
 def _ray(module: Any, address: str | None, lanes: int) -> Iterator[Runner]:
-    with module.RayTaskRunner(address=address) as tasks:
+    with ExitStack() as stack:
+        try:
+            tasks = stack.enter_context(module.RayTaskRunner(address=address))
+        except (OSError, RuntimeError) as exc:
+            raise RunnerError(
+                f"--runner-address: expected a Ray cluster at {address or 'this machine'} that lets "
+                f"this process in, found: {_said_first(exc)}"
+            ) from exc
         yield _ray_runner(tasks, lanes)
+
+
+def _said_first(exc: BaseException) -> str:
+    """What began it, where Ray says what to do; before it, a message may hold a whole traceback."""
+    while (cause := exc.__cause__ or exc.__context__) is not None:
+        exc = cause
+    lines = str(exc).strip().splitlines()
+    return lines[-1] if lines else type(exc).__name__
 
 
 def _ray_runner(tasks: Any, lanes: int) -> Runner:
