@@ -25,14 +25,14 @@ from prefect.logging import disable_run_logger
 from prefect.types import StrictVariableValue
 from prefect.variables import Variable
 
-from nst import pipeline, remote
+from nst import pipeline
 from nst.errors import ConfigError, ForbiddenError, ImageError, ManifestError, StorageError
 from nst.job import PARAM_FIELDS
 from nst.manifest.parsing import parse_overrides
 from nst.output.metadata import Outcome, record_of
 from nst.planning.plan import Group, Plan
-from nst.remote import Ticket
-from nst.running import lease
+from nst.running import batch, lease, nodes
+from nst.running.nodes import RunIdentity
 from nst.running.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
 from nst_flows import fan_out, progress, stylize, tasks
@@ -180,7 +180,7 @@ class TestOnAServer:
             listener.recorded(group, failed)
             return GroupReport(name=group.name, num_made=0, num_failed=1)
 
-        monkeypatch.setattr(pipeline, "run_group", fail)
+        monkeypatch.setattr(batch, "run_group", fail)
         # Both groups are of one task.
         monkeypatch.setattr(fan_out, "MAX_TASKS", 1)
         rows = [row(id="one"), row("b.png", id="two", steps=2)]
@@ -208,7 +208,7 @@ class TestOnAServer:
     def test_tasks_that_wait_are_in_the_graph_and_nothing_waits_for_ever(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make, waiting = pipeline.run_group, list[str]()
+        make, waiting = batch.run_group, list[str]()
 
         def watched(group: Group, *arguments: object) -> object:
             give_up = time.monotonic() + 60
@@ -224,7 +224,7 @@ class TestOnAServer:
                 time.sleep(0.1)
             return make(group, *arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(pipeline, "run_group", watched)
+        monkeypatch.setattr(batch, "run_group", watched)
         rows = [row(id=f"r{steps}", steps=steps) for steps in (3, 2, 1)]
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
         assert state.result().num_ok == 3
@@ -349,14 +349,14 @@ class TestOnAServer:
     def test_finishes_even_when_a_group_has_failed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make = pipeline.run_group
+        make = batch.run_group
 
         def broken(group: Group, *arguments: object) -> object:
             if group.name == "1 of 2":
                 raise RuntimeError("the device fell off")
             return make(group, *arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(pipeline, "run_group", broken)
+        monkeypatch.setattr(batch, "run_group", broken)
         manifest = write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
         report = run_flow(manifest, tmp_path / "out").result()
         assert report.num_ok == 1
@@ -367,7 +367,7 @@ class TestOnAServer:
     def test_a_group_that_a_store_failed_is_tried_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make, attempts = pipeline.run_group, []
+        make, attempts = batch.run_group, []
 
         def flaky(*arguments: object) -> object:
             attempts.append(arguments)
@@ -375,7 +375,7 @@ class TestOnAServer:
                 raise StorageError("busy")
             return make(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(pipeline, "run_group", flaky)
+        monkeypatch.setattr(batch, "run_group", flaky)
         manifest = write_project(tmp_path / "in", [row(id="one")])
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 1
         assert len(attempts) == 2
@@ -383,14 +383,14 @@ class TestOnAServer:
     def test_many_groups_are_few_tasks_and_each_fails_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make = pipeline.run_group
+        make = batch.run_group
 
         def broken(group: Group, *arguments: object) -> object:
             if group.name == "2 of 5":
                 raise RuntimeError("the device fell off")
             return make(group, *arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(pipeline, "run_group", broken)
+        monkeypatch.setattr(batch, "run_group", broken)
         monkeypatch.setattr(fan_out, "MAX_TASKS", 2)
         rows = [row(id=f"r{n}", steps=s) for n, s in enumerate((4, 6, 1, 2, 9), start=1)]
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
@@ -410,7 +410,7 @@ class TestOnAServer:
     def test_what_a_task_has_made_is_not_made_by_its_next_try(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make = pipeline.run_group
+        make = batch.run_group
         tried: list[list[str]] = []
 
         def flaky(group: Group, *arguments: object) -> object:
@@ -419,7 +419,7 @@ class TestOnAServer:
                 raise StorageError("busy")
             return make(group, *arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(pipeline, "run_group", flaky)
+        monkeypatch.setattr(batch, "run_group", flaky)
         monkeypatch.setattr(fan_out, "MAX_TASKS", 1)
         rows = [row(id="one"), row(id="two", steps=2), row(id="three", steps=1)]
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
@@ -482,8 +482,8 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
         rows = tasks.read_manifest.fn(str(manifest), settings, {})
         plan = tasks.plan_rows.fn(rows, settings)
         with lease.held(settings.output) as held:
-            ticket = Ticket(token=held.token, versions=remote.versions())
-            made = tasks.stylize_portion.fn(tasks.Assignment(plan.groups, settings, ticket))
+            identity = RunIdentity(token=held.token, versions=nodes.versions())
+            made = tasks.stylize_portion.fn(tasks.Assignment(plan.groups, settings, identity))
         assert (made.report.num_made, made.report.num_failed) == (1, 0)
         assert tasks.finish.fn(plan, settings, {}).num_ok == 1
 

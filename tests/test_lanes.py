@@ -12,15 +12,16 @@ from nst import pipeline
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
 from nst.output import records
 from nst.output.metadata import Outcome
-from nst.pipeline import Painter
 from nst.planning.plan import Group, Plan
 from nst.running import lanes
 from nst.running.lanes import Lanes, lane_devices
 from nst.running.reports import GroupReport, Listener, NoListener, RunReport
+from nst.running.session import Session, run_in_order
 from nst.running.supervisor import Supervisor
 from nst.settings import RunSettings
 from tests import poison
 from tests.helpers import PATIENCE_S, row, write_project
+from tests.painters import PaintsBy
 from tests.test_supervisor import children, is_running, running_in, wait_for_pictures
 
 
@@ -37,9 +38,7 @@ def planned(folder: Path, seeds: Sequence[int], **settings: object) -> tuple[Pla
 def run(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> RunReport:
     by = Lanes(settings, entry="tests.poison")
     try:
-        return pipeline.run(
-            plan, settings, listener, by=Painter(by.run_group, by.num_lanes, by.close)
-        )
+        return pipeline.run(plan, settings, listener, painter=by)
     finally:
         by.close()
 
@@ -148,9 +147,9 @@ def test_a_store_out_of_order_ends_the_groups_of_all_lanes(tmp_path: Path) -> No
         assert is_closed.wait(PATIENCE_S)
         raise NSTError("ended by the run")
 
-    by = Painter(paint, num_lanes=lambda: 2, close=is_closed.set)
+    painter = PaintsBy(paint, lanes=2, closed=is_closed.set)
     with pytest.raises(StorageError, match="no room left"):
-        pipeline.run(plan, settings, by=by)
+        pipeline.run(plan, settings, painter=painter)
     assert sorted(begun) == ["1 of 4", "2 of 4"]
 
 
@@ -167,7 +166,7 @@ def test_a_lease_that_is_lost_ends_all_lanes(tmp_path: Path) -> None:
             raise NSTError("another run took over")
 
     with pytest.raises(NSTError, match="took over"):
-        pipeline.run(plan, settings, by=Painter(paint, num_lanes=lambda: 2), check=check)
+        pipeline.run(plan, settings, painter=PaintsBy(paint, lanes=2), check=check)
     assert len(begun) < 6
 
 
@@ -180,7 +179,7 @@ def test_a_portion_whose_run_is_over_begins_no_other_group(tmp_path: Path) -> No
         raise RunEndedError("the run has ended the process that paints")
 
     with pytest.raises(RunEndedError):
-        pipeline.run_portion(plan.groups, settings, NoListener(), by=Painter(paint))
+        run_in_order(plan.groups, Session(painter=PaintsBy(paint), settings=settings))
     assert begun == ["1 of 4"]
 
 

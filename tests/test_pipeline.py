@@ -23,11 +23,13 @@ from nst.output.reading import read_metadata
 from nst.painting import memory
 from nst.painting.engine import stylize
 from nst.planning.plan import Group, Plan
+from nst.running import batch
 from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.storage import files
 from nst.storage.files import Found
 from tests.helpers import ROOT, Page, encoded, picture, random_state, row, write_project
+from tests.painters import PaintsBy
 
 
 def settings(output: Path | str, **values: object) -> RunSettings:
@@ -729,8 +731,8 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
         with monkeypatch.context() as patch:
             patch.setattr(storage, "read", busy)
             with pytest.raises(StorageError, match="busy"):
-                pipeline.run_group(group, chosen)
-    assert pipeline.run_group(group, chosen).num_made == 1
+                batch.run_group(group, chosen, NoListener())
+    assert batch.run_group(group, chosen, NoListener()).num_made == 1
 
 
 def test_an_input_that_changes_after_the_plan_fails_its_row(tmp_path: Path) -> None:
@@ -782,7 +784,7 @@ def test_a_picture_that_diverges_fails_alone(
 def test_a_group_that_ends_early_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = pipeline.run_group
+    make = batch.run_group
 
     def broken(group: Group, *arguments: object) -> object:
         if group.name == "1 of 2":
@@ -792,7 +794,7 @@ def test_a_group_that_ends_early_does_not_stop_the_others(
     manifest = write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
     chosen = settings(tmp_path / "out")
     plan = pipeline.make_plan(str(manifest), chosen)
-    report = pipeline.run(plan, chosen, by=pipeline.Painter(broken))  # type: ignore[arg-type]
+    report = pipeline.run(plan, chosen, painter=PaintsBy(broken))  # type: ignore[arg-type]
     assert report.num_ok == 1
     assert [(r.outcome.id, r.outcome.reason) for r in report.failed] == [("one", "group_failed")]
     assert "RuntimeError: the device fell off" in str(report.failed[0].outcome.error)

@@ -15,12 +15,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateDetails
 from prefect.states import Completed
 
-from nst import pipeline, remote, storage
+from nst import pipeline, storage
 from nst.errors import ConfigError, RunEndedError, RunnerError
 from nst.planning.plan import Plan
-from nst.remote import Lookout, Node, Ticket
-from nst.running import lease
+from nst.running import attempts, batch, lease, nodes, portions
+from nst.running.lookout import Lookout
+from nst.running.nodes import Node, RunIdentity
 from nst.running.reports import NoListener, PortionReport
+from nst.running.session import Session
 from nst.settings import RunSettings
 from nst_flows import fan_out, local, runners
 from nst_flows.fan_out import Place
@@ -44,10 +46,10 @@ def planned(tmp_path: Path, *, steps: tuple[int, ...] = (3, 2)) -> tuple[Plan, R
 
 
 @contextmanager
-def run_of(settings: RunSettings) -> Iterator[Ticket]:
+def run_of(settings: RunSettings) -> Iterator[RunIdentity]:
     storage.check_writable(settings.output)
     with lease.held(settings.output) as held:
-        yield Ticket(token=held.token, versions=remote.versions())
+        yield RunIdentity(token=held.token, versions=nodes.versions())
 
 
 def written(settings: RunSettings) -> dict[str, int]:
@@ -57,10 +59,10 @@ def written(settings: RunSettings) -> dict[str, int]:
 
 def test_what_a_task_is_given_and_gives_can_be_sent_anywhere(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        arguments = pickle.loads(pickle.dumps((plan.groups, settings, ticket)))
-        assert arguments == (plan.groups, settings, ticket)
-        made = remote.make_portion(*arguments)
+    with run_of(settings) as identity:
+        arguments = pickle.loads(pickle.dumps((plan.groups, settings, identity)))
+        assert arguments == (plan.groups, settings, identity)
+        made = portions.make_portion(*arguments)
     assert pickle.loads(pickle.dumps(made)) == made
     error = GroupsEndedError(made)
     assert pickle.loads(pickle.dumps(error)).made == made
@@ -68,22 +70,22 @@ def test_what_a_task_is_given_and_gives_can_be_sent_anywhere(tmp_path: Path) -> 
 
 def test_a_portion_whose_result_was_lost_is_not_made_again(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        made = remote.make_portion(plan.groups, settings, ticket)
+    with run_of(settings) as identity:
+        made = portions.make_portion(plan.groups, settings, identity)
         before = written(settings)
-        assert remote.make_portion(plan.groups, settings, ticket) == made
+        assert portions.make_portion(plan.groups, settings, identity) == made
         assert made.report.num_made == 2
         assert written(settings) == before
 
 
 def test_a_portion_whose_node_was_lost_goes_on_from_what_is_recorded(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        url = remote._url(plan.groups, settings, ticket.token)
-        pipeline.run_group(plan.groups[0], settings)
-        remote._write(url, remote._Attempts(num_begun=1))
+    with run_of(settings) as identity:
+        url = attempts.url_of(plan.groups, settings, identity.token)
+        batch.run_group(plan.groups[0], settings, NoListener())
+        attempts.write(url, attempts.Attempts(num_begun=1))
         before = written(settings)
-        made = remote.make_portion(plan.groups, settings, ticket)
+        made = portions.make_portion(plan.groups, settings, identity)
     assert (made.report.num_made, made.failed) == (2, ())
     after = written(settings)
     assert sorted(after) == ["r1.png", "r2.png"]
@@ -92,11 +94,11 @@ def test_a_portion_whose_node_was_lost_goes_on_from_what_is_recorded(tmp_path: P
 
 def test_a_portion_that_takes_two_nodes_along_is_given_up(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        url = remote._url(plan.groups, settings, ticket.token)
-        pipeline.run_group(plan.groups[0], settings)
-        remote._write(url, remote._Attempts(num_begun=remote.MAX_BEGUN))
-        made = remote.make_portion(plan.groups, settings, ticket)
+    with run_of(settings) as identity:
+        url = attempts.url_of(plan.groups, settings, identity.token)
+        batch.run_group(plan.groups[0], settings, NoListener())
+        attempts.write(url, attempts.Attempts(num_begun=portions.MAX_BEGUN))
+        made = portions.make_portion(plan.groups, settings, identity)
     assert (made.report.num_made, made.report.num_failed, made.failed) == (1, 1, ("r2",))
     report = pipeline.finish(plan, settings)
     (failed,) = report.failed
@@ -119,13 +121,13 @@ def test_a_portion_whose_mark_cannot_be_read_is_made(
     tmp_path: Path, mark: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        url = remote._url(plan.groups, settings, ticket.token)
-        pipeline.run_group(plan.groups[0], settings)
+    with run_of(settings) as identity:
+        url = attempts.url_of(plan.groups, settings, identity.token)
+        batch.run_group(plan.groups[0], settings, NoListener())
         before = written(settings)
         storage.write_bytes(url, mark)
-        made = remote.make_portion(plan.groups, settings, ticket)
-        assert remote.make_portion(plan.groups, settings, ticket) == made
+        made = portions.make_portion(plan.groups, settings, identity)
+        assert portions.make_portion(plan.groups, settings, identity) == made
     assert (made.report.num_made, made.report.errors) == (2, {})
     assert written(settings)["r1.png"] == before["r1.png"]
     assert f"{url}: expected how often groups were begun" in caplog.text
@@ -139,26 +141,26 @@ def test_an_error_says_nothing_against_a_portion(
     def gone(*_: object, **__: object) -> None:
         raise MemoryError
 
-    with run_of(settings) as ticket, monkeypatch.context() as patched:
-        patched.setattr(pipeline, "run_portion", gone)
-        for _ in range(remote.MAX_BEGUN + 1):
+    with run_of(settings) as identity, monkeypatch.context() as patched:
+        patched.setattr(portions, "run_in_order", gone)
+        for _ in range(portions.MAX_BEGUN + 1):
             with pytest.raises(MemoryError):
-                remote.make_portion(plan.groups, settings, ticket)
+                portions.make_portion(plan.groups, settings, identity)
 
 
 def test_nobody_paints_for_a_run_that_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(portions, "HEARTBEAT_S", 0.05)
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        remote.call_off(settings, ticket.token)
+    with run_of(settings) as identity:
+        attempts.call_off(settings, identity.token)
         with pytest.raises(RunEndedError):
-            remote.make_portion(plan.groups, settings, ticket)
-        remote.forget(settings, ticket.token)
+            portions.make_portion(plan.groups, settings, identity)
+        attempts.forget(settings, identity.token)
         assert storage.list_sizes(f"{settings.output}/attempts") == {}
     with pytest.raises(RunEndedError):
-        remote.make_portion(plan.groups, settings, ticket)
+        portions.make_portion(plan.groups, settings, identity)
     assert written(settings) == {}
 
 
@@ -166,41 +168,40 @@ def test_nobody_paints_for_a_run_that_is_over(
 def test_a_portion_that_outlasts_its_run_leaves_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_through: bool
 ) -> None:
-    monkeypatch.setattr(remote, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(portions, "HEARTBEAT_S", 0.05)
     plan, settings = planned(tmp_path)
 
-    def outlasts(*_: object, check: Callable[[], None], **__: object) -> PortionReport:
-        remote.call_off(settings, ticket.token)
+    def outlasts(_: object, session: Session) -> PortionReport:
+        attempts.call_off(settings, identity.token)
         with suppress(RunEndedError):
             while True:
-                check()
+                session.check()
                 time.sleep(0.01)
-        remote.forget(settings, ticket.token)
+        attempts.forget(settings, identity.token)
         if not is_through:
             raise RunEndedError("the run has ended the process that paints")
         return PortionReport(num_made=2, num_failed=0, errors={})
 
-    monkeypatch.setattr(pipeline, "run_portion", outlasts)
-    with run_of(settings) as ticket, pytest.raises(RunEndedError):
-        remote.make_portion(plan.groups, settings, ticket)
+    monkeypatch.setattr(portions, "run_in_order", outlasts)
+    with run_of(settings) as identity, pytest.raises(RunEndedError):
+        portions.make_portion(plan.groups, settings, identity)
     assert storage.list_tree(settings.output) == {}
 
 
 def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path)
-    with run_of(settings) as ticket:
-        other = Ticket(token=ticket.token, versions={**ticket.versions, "torch": "1.0"})
+    with run_of(settings) as identity:
+        other = RunIdentity(token=identity.token, versions={**identity.versions, "torch": "1.0"})
         with pytest.raises(ConfigError, match=r"torch \S+ instead of 1\.0; install the same"):
-            remote.make_portion(plan.groups, settings, other)
+            portions.make_portion(plan.groups, settings, other)
     found = Node(host="gpu7", versions={"nst": "0.0.1"})
     with pytest.raises(ConfigError, match=r"gpu7: .* nst 0\.0\.1 instead of .*torch none instead"):
-        remote.check_versions(remote.versions(), found)
+        nodes.check_versions(nodes.versions(), found)
 
 
 def test_the_lookout_tells_of_each_picture_once_and_only_of_those_it_waits_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(remote, "_LOOK_EVERY_S", 0)
     plan, settings = planned(tmp_path, steps=(3, 2, 4))
     told: list[Any] = []
 
@@ -211,15 +212,15 @@ def test_the_lookout_tells_of_each_picture_once_and_only_of_those_it_waits_for(
         def advanced(self, group: Any, evaluations: int, pictures: int) -> None:
             told.append((group.name, evaluations, pictures))
 
-    with run_of(settings) as ticket:
-        lookout = Lookout(settings, Heard())
+    with run_of(settings) as identity:
+        lookout = Lookout(settings, Heard(), every_s=0)
         lookout.begun(plan.groups[:2])
-        pipeline.run_group(plan.groups[0], settings)
-        pipeline.run_group(plan.groups[2], settings)
+        batch.run_group(plan.groups[0], settings, NoListener())
+        batch.run_group(plan.groups[2], settings, NoListener())
         lookout.look()
         lookout.look()
         assert told == [("1 of 3", "r1", "ok"), ("1 of 3", 3, 1)]
-        made = remote.make_portion(plan.groups[:2], settings, ticket)
+        made = portions.make_portion(plan.groups[:2], settings, identity)
         lookout.ended(plan.groups[:2], made)
     assert told[2:] == [
         ("1 of 3", 3, 1),
@@ -241,7 +242,7 @@ def test_what_failed_beside_a_group_that_ended_early_counts(tmp_path: Path) -> N
     lookout.begun(plan.groups)
     # The second group has one that failed by itself; of the third nothing is known.
     report = PortionReport(num_made=2, num_failed=1, errors={"3 of 4": "no weights"})
-    lookout.ended(plan.groups, remote.Made(report=report, failed=("r2",)))
+    lookout.ended(plan.groups, attempts.PortionResult(report=report, failed=("r2",)))
     assert told == [("r1", "ok"), ("r2", "failed"), ("r4", "ok")]
 
 
@@ -296,11 +297,13 @@ def runner_of(**chosen: Any) -> Runner:
 
 def test_nodes_of_another_release_or_without_any_are_refused() -> None:
     def unknown(_: object) -> Any:
-        raise ModuleNotFoundError("No module named 'nst.remote'")
+        raise ModuleNotFoundError("No module named 'nst.running.portions'")
 
-    with pytest.raises(ConfigError, match=r"expected nst \S+ and torch \S+ .*'nst.remote'"):
+    with pytest.raises(
+        ConfigError, match=r"expected nst \S+ and torch \S+ .*'nst.running.portions'"
+    ):
         fan_out._check_nodes(runner_of(ask=unknown))
-    old = Node(host="gpu7", versions={**remote.versions(), "nst": "0.0.1"})
+    old = Node(host="gpu7", versions={**nodes.versions(), "nst": "0.0.1"})
     with pytest.raises(ConfigError, match=r"gpu7: .*nst 0\.0\.1 instead of"):
         fan_out._check_nodes(runner_of(ask=lambda _: [old]))
     fan_out._check_nodes(runner_of())
@@ -319,10 +322,10 @@ def test_a_cluster_that_shrank_to_nothing_while_a_plan_was_made_is_waited_for(
     monkeypatch.setattr(fan_out, "_POLL_S", 0)
     settings = RunSettings(output="/out")
     nodes: list[list[str]] = [["bfloat16", "float32"], []]
-    place = fan_out.Place(by=None, runner=runner_of(ask=lambda _: nodes.pop()))
+    place = fan_out.Place(painter=None, runner=runner_of(ask=lambda _: nodes.pop()))
     assert place.precision(settings) == "float32"
     monkeypatch.setattr(fan_out, "_NODES_S", 0)
-    place = fan_out.Place(by=None, runner=runner_of(ask=lambda _: []))
+    place = fan_out.Place(painter=None, runner=runner_of(ask=lambda _: []))
     with pytest.raises(RunnerError, match="a node that paints, found none"):
         place.precision(settings)
 
@@ -410,14 +413,14 @@ def test_tasks_that_do_not_end_in_time_stay_called_off(
         def submit(self, *_: object, **__: object) -> SimpleNamespace:
             return SimpleNamespace(task_run_id=uuid4(), add_done_callback=lambda _: None)
 
-    place = Place(by=None, runner=runner_of(tasks=Stuck(), num_slots=lambda: len(plan.groups)))
+    place = Place(painter=None, runner=runner_of(tasks=Stuck(), num_slots=lambda: len(plan.groups)))
     done: State[Any] = Completed(state_details=StateDetails(task_run_id=uuid4()))
-    with run_of(settings) as ticket:
-        under: Any = SimpleNamespace(token=ticket.token, check=check)
+    with run_of(settings) as identity:
+        under: Any = SimpleNamespace(token=identity.token, check=check)
         with pytest.raises(RunEndedError, match="enough"):
             fan_out.fan_out(plan, settings, under, place, done)
         with pytest.raises(RunEndedError):
-            remote.make_portion(plan.groups, settings, ticket)
+            portions.make_portion(plan.groups, settings, identity)
     assert written(settings) == {}
 
 

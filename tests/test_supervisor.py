@@ -25,6 +25,7 @@ from nst.running.supervisor import Supervisor
 from nst.settings import RunSettings
 from tests import poison
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
+from tests.painters import PaintsBy
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def planned(folder: Path, seeds: Sequence[int], **settings: object) -> tuple[Pla
 
 def run(folder: Path, seeds: Sequence[int], by: Supervisor, **settings: object) -> RunReport:
     plan, chosen = planned(folder, seeds, **settings)
-    return pipeline.run(plan, chosen, by=pipeline.Painter(by.run_group))
+    return pipeline.run(plan, chosen, painter=PaintsBy(by.run_group))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_a_run_that_dies_with_its_process_remembers_the_first_try(
     with monkeypatch.context() as patch:
         patch.setattr(records, "write", last_words)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(plan, chosen, by=pipeline.Painter(supervisor.run_group))
+            pipeline.run(plan, chosen, painter=PaintsBy(supervisor.run_group))
     assert [outcome.attempts for outcome in written] == [1]
     report = run(tmp_path, [poison.KILLS], supervisor)
     assert report.failed[0].outcome.attempts == 2
@@ -200,7 +201,7 @@ def test_progress_and_records_come_through(tmp_path: Path, supervisor: Superviso
 
     plan, chosen = planned(tmp_path, [0, 1])
     seen = Seen()
-    pipeline.run(plan, chosen, seen, by=pipeline.Painter(supervisor.run_group))
+    pipeline.run(plan, chosen, seen, painter=PaintsBy(supervisor.run_group))
     assert seen.recorded_ids == ["n0", "n1"]
     assert seen.last == (2, 2)
 

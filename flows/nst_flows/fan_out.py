@@ -26,7 +26,6 @@ from prefect.states import Cancelled, Crashed, Pending
 from prefect.types._datetime import DateTime
 from prefect.utilities.engine import emit_task_run_state_change_event
 
-from nst import pipeline, remote
 from nst.errors import (
     ConfigError,
     NSTError,
@@ -34,15 +33,26 @@ from nst.errors import (
     TooManyFailedError,
     ends_the_run,
 )
-from nst.pipeline import FailedRows, Painter, Portion
-from nst.planning import Plan
-from nst.remote import Lookout, Made, Ticket
-from nst.running import Lease, Listeners
+from nst.planning import Plan, Portion, in_portions
+from nst.running import (
+    FailedRows,
+    Lease,
+    Listeners,
+    Lookout,
+    Painter,
+    PortionResult,
+    RunIdentity,
+    Session,
+    attempts,
+    nodes,
+    open_painter,
+    why_it_ended,
+)
 from nst.settings import Precision, RunnerName, RunSettings
 from nst_flows import summary
 from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
 from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
-from nst_flows.watching import Here, current_listener, painting
+from nst_flows.watching import current_listener, painting
 
 # However many rows there are: each task costs 0.1 s between two groups, 20 KB of the server's database
 # and 40 KB of this process, and more than a hundred nobody looks at. A cluster has more to share out.
@@ -59,17 +69,17 @@ _NODES_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where groups are painted: `by` in this process, or by whoever runs the tasks of `runner`."""
+    """Where groups are painted: `painter` in this process, or by whoever runs the tasks of `runner`."""
 
-    by: Painter | None
+    painter: Painter | None
     runner: Runner | None
 
     def precision(self, settings: RunSettings) -> Precision:
         """What all devices take for `auto`: bfloat16 where each of them has units for it."""
-        if self.by is not None:
-            return self.by.precision(settings.device)
+        if self.painter is not None:
+            return self.painter.precision(settings.device)
         assert self.runner is not None
-        found = set(_ask(self.runner, partial(remote.precision, settings)))
+        found = set(_ask(self.runner, partial(nodes.precision, settings)))
         return "float32" if "float32" in found else found.pop()
 
 
@@ -81,10 +91,10 @@ def place_of(settings: RunSettings, name: RunnerName, address: str | None) -> It
         if name != "threads":
             runner = stack.enter_context(elsewhere(name, address, settings.lanes))
         if runner is None:
-            yield Place(by=stack.enter_context(pipeline.painter(settings)), runner=None)
+            yield Place(painter=stack.enter_context(open_painter(settings)), runner=None)
             return
         _check_nodes(runner)
-        yield Place(by=None, runner=runner)
+        yield Place(painter=None, runner=runner)
 
 
 def _ask(runner: Runner, function: Callable[[], Any]) -> Sequence[Any]:
@@ -106,9 +116,9 @@ def _ask(runner: Runner, function: Callable[[], Any]) -> Sequence[Any]:
 
 def _check_nodes(runner: Runner) -> None:
     """Raises RunnerError for a cluster without nodes, ConfigError for nodes of other versions."""
-    expected = remote.versions()
+    expected = nodes.versions()
     try:
-        nodes = _ask(runner, remote.node)
+        found = _ask(runner, nodes.node)
     except RunnerError:
         raise
     except Exception as exc:
@@ -118,8 +128,8 @@ def _check_nodes(runner: Runner) -> None:
             f"expected {wanted} on all nodes of {runner.name}, found one that could not tell what it "
             f"has: {type(exc).__name__}: {exc}"
         ) from exc
-    for node in nodes:
-        remote.check_versions(expected, node)
+    for node in found:
+        nodes.check_versions(expected, node)
 
 
 def edge(state: State[Any]) -> State[Any]:
@@ -155,18 +165,19 @@ def fan_out(
 
     with ExitStack() as stack:
         runner = place.runner
-        if place.by is not None:
-            num = min(place.by.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
-            stack.enter_context(painting(Here(place.by, told, check)))
+        if place.painter is not None:
+            num = min(place.painter.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
+            session = Session(painter=place.painter, settings=settings, listener=told, check=check)
+            stack.enter_context(painting(session))
             runner = stack.enter_context(threads(num))
         assert runner is not None
         max_tasks = MAX_TASKS
-        if place.by is None:
+        if place.painter is None:
             max_tasks = max(max_tasks, _TASKS_PER_SLOT * runner.num_slots())
-        ticket = Ticket(token=lease.token, versions=remote.versions())
-        portions = pipeline.in_portions(plan.groups, max_tasks)
-        tasks = _Tasks(runner, settings, ticket, planned, place.by)
-        lookout = Lookout(settings, told) if place.by is None else None
+        identity = RunIdentity(token=lease.token, versions=nodes.versions())
+        portions = in_portions(plan.groups, max_tasks)
+        tasks = _Tasks(runner, settings, identity, planned, place.painter)
+        lookout = Lookout(settings, told) if place.painter is None else None
         try:
             tasks.run(portions, check, lookout)
         except TooManyFailedError as exc:
@@ -175,8 +186,8 @@ def fan_out(
         except BaseException:
             tasks.end()
             raise
-        if place.by is None:
-            remote.forget(settings, lease.token)
+        if place.painter is None:
+            attempts.forget(settings, lease.token)
     return tasks.errors, tasks.edges
 
 
@@ -186,9 +197,9 @@ class _Tasks:
 
     runner: Runner
     settings: RunSettings
-    ticket: Ticket
+    identity: RunIdentity
     planned: State[Any]
-    by: Painter | None
+    painter: Painter | None
     errors: dict[str, str] = field(default_factory=dict)
     edges: list[Any] = field(default_factory=list)
     _under_way: dict[UUID, tuple[PrefectFuture[Any], Portion]] = field(default_factory=dict)
@@ -218,7 +229,7 @@ class _Tasks:
         check()
 
     def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
-        parameters = {"assignment": Assignment(portion, self.settings, self.ticket)}
+        parameters = {"assignment": Assignment(portion, self.settings, self.identity)}
         with self.runner.needs():
             future = self.runner.tasks.submit(
                 stylize_portion, parameters, dependencies=self._after_plan()
@@ -244,20 +255,20 @@ class _Tasks:
         Where some do not end in time, what calls them off stays in the output, for those that begin
         after this: the run may go on to its metadata, with its lease held.
         """
-        if self.by is not None:
-            self.by.close()
+        if self.painter is not None:
+            self.painter.close()
         else:
             with suppress(NSTError):
-                remote.call_off(self.settings, self.ticket.token)
+                attempts.call_off(self.settings, self.identity.token)
         until = monotonic() + _GRACE_S
         while self._under_way and monotonic() < until:
             with suppress(Empty):
                 self._under_way.pop(self._through.get(timeout=_POLL_S), None)
         for future, _ in self._under_way.values():
             _set(future, Cancelled(message="the run was stopped"))
-        if self.by is None and not self._under_way:
+        if self.painter is None and not self._under_way:
             with suppress(NSTError):
-                remote.forget(self.settings, self.ticket.token)
+                attempts.forget(self.settings, self.identity.token)
 
     def _show_waiting(self, future: PrefectFuture[Any], portion: Portion) -> None:
         """Let the server know of a task that nobody runs yet, as its engine does where it begins."""
@@ -282,7 +293,9 @@ class _Tasks:
         return {"assignment": {TaskRunResult(id=task_run)}}
 
 
-def _outcome(future: PrefectFuture[Any], portion: Portion) -> tuple[Made | None, Mapping[str, str]]:
+def _outcome(
+    future: PrefectFuture[Any], portion: Portion
+) -> tuple[PortionResult | None, Mapping[str, str]]:
     """What came of a task, as far as it says, and what ended groups of it early.
 
     Raises what ends the run.
@@ -297,7 +310,7 @@ def _outcome(future: PrefectFuture[Any], portion: Portion) -> tuple[Made | None,
     except Exception as exc:
         if isinstance(exc, ConfigError) or ends_the_run(exc):
             raise
-        return None, {group.name: pipeline.why_it_ended(group, exc) for group in portion}
+        return None, {group.name: why_it_ended(group, exc) for group in portion}
     return made, made.report.errors
 
 

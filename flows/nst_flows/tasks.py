@@ -10,16 +10,14 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Cancelled
 from prefect.tasks import Task
 
-from nst import pipeline, remote
+from nst import pipeline
 from nst.errors import NSTError, RunEndedError, ends_the_run
 from nst.manifest import Rows
-from nst.pipeline import Portion
-from nst.planning import Plan
-from nst.remote import Made, Ticket
-from nst.running import RunReport
+from nst.planning import Plan, Portion
+from nst.running import PortionResult, RunIdentity, RunReport, make_portion, remaining, run_in_order
 from nst.settings import RunSettings
 from nst_flows import summary
-from nst_flows.watching import here
+from nst_flows.watching import session_here
 
 # Of the tasks that paint, by which a concurrency limit can hold them.
 TAG = "gpu"
@@ -56,7 +54,7 @@ def plan_rows(rows: Rows, settings: RunSettings) -> Plan:
 class GroupsEndedError(NSTError):
     """Some groups of a task ended early; the rest of it is as `made` says."""
 
-    def __init__(self, made: Made) -> None:
+    def __init__(self, made: PortionResult) -> None:
         super().__init__(made)
         self.made = made
 
@@ -71,12 +69,12 @@ class Assignment:
     No dataclass, which Prefect would go through for futures: with a thousand rows that takes seconds.
     """
 
-    __slots__ = ("portion", "settings", "ticket")
+    __slots__ = ("identity", "portion", "settings")
 
-    def __init__(self, portion: Portion, settings: RunSettings, ticket: Ticket) -> None:
+    def __init__(self, portion: Portion, settings: RunSettings, identity: RunIdentity) -> None:
         self.portion = portion
         self.settings = settings
-        self.ticket = ticket
+        self.identity = identity
 
 
 def portion_run_name() -> str:
@@ -94,8 +92,8 @@ def stylize_portion(assignment: Assignment) -> Any:
     is_first = (runtime.task_run.run_count or 0) <= 1
     started_at = time.monotonic()
     try:
-        made = _made_here(portion, settings, is_first) or remote.make_portion(
-            portion, settings, assignment.ticket
+        made = _made_here(portion, settings, is_first) or make_portion(
+            portion, settings, assignment.identity
         )
     except RunEndedError as exc:
         return Cancelled(message=str(exc))
@@ -106,14 +104,13 @@ def stylize_portion(assignment: Assignment) -> Any:
     return made
 
 
-def _made_here(portion: Portion, settings: RunSettings, is_first: bool) -> Made | None:
+def _made_here(portion: Portion, settings: RunSettings, is_first: bool) -> PortionResult | None:
     """None where nothing paints in this process."""
-    this = here()
-    if this is None:
+    session = session_here()
+    if session is None:
         return None
-    left = portion if is_first else remote.remaining(portion, settings)
-    report = pipeline.run_portion(left, settings, this.listener, by=this.by, check=this.check)
-    return Made(report=report, failed=())
+    left = portion if is_first else remaining(portion, settings)
+    return PortionResult(report=run_in_order(left, session), failed=())
 
 
 @task(name="finish", task_run_name="metadata and gallery", **_STEP)

@@ -3,31 +3,20 @@
 No parameters of the flow and its tasks: neither could be sent by a deployment, nor to a node.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TypeVar
 
-from nst.pipeline import Painter
-from nst.running import Listener, NoListener
+from nst.running import Listener, NoListener, Session
 
 _Told = TypeVar("_Told", bound=Listener)
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """What runs the groups of a run in this process, who hears of it, and what is called before each."""
-
-    by: Painter
-    listener: Listener
-    check: Callable[[], None]
 
 
 # Prefect copies the context into the threads of its tasks, so these reach them; other processes have
 # none of it.
 _listener: ContextVar[Listener] = ContextVar("listener")
-_here: ContextVar[Here] = ContextVar("here")
+_session: ContextVar[Session] = ContextVar("session")
 
 
 def current_listener() -> Listener:
@@ -35,9 +24,9 @@ def current_listener() -> Listener:
     return _listener.get(NoListener())
 
 
-def here() -> Here | None:
+def session_here() -> Session | None:
     """What runs the groups of this run, where that is this process."""
-    return _here.get(None)
+    return _session.get(None)
 
 
 @contextmanager
@@ -51,10 +40,10 @@ def listening(listener: _Told) -> Iterator[_Told]:
 
 
 @contextmanager
-def painting(this: Here) -> Iterator[None]:
-    """Tasks that are submitted within run their groups by `this`."""
-    token = _here.set(this)
+def painting(session: Session) -> Iterator[None]:
+    """Tasks that are submitted within run their groups in `session`."""
+    token = _session.set(session)
     try:
         yield
     finally:
-        _here.reset(token)
+        _session.reset(token)

@@ -1,5 +1,3 @@
-from . import codec as codec
-from . import facets as facets
 from . import serving as serving
 from .publishing import gallery_folder as gallery_folder
 from .publishing import publish as publish

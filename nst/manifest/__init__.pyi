@@ -1,5 +1,3 @@
-from . import reading as reading
-from . import rows as rows
 from .parsing import Parsed as Parsed
 from .parsing import Refusal as Refusal
 from .parsing import parse as parse

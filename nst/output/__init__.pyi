@@ -1,6 +1,5 @@
 from . import metadata as metadata
 from . import records as records
-from . import thumbnails as thumbnails
 from .metadata import MAX_ATTEMPTS as MAX_ATTEMPTS
 from .metadata import OUTCOME_COLUMNS as OUTCOME_COLUMNS
 from .metadata import PARAM_COLUMNS as PARAM_COLUMNS

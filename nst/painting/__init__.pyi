@@ -1,13 +1,7 @@
 from . import colors as colors
 from . import devices as devices
-from . import losses as losses
 from . import memory as memory
-from . import metrics as metrics
-from . import perceptual as perceptual
-from . import reductions as reductions
 from . import regions as regions
-from . import rulers as rulers
-from . import topology as topology
 from . import weights as weights
 from .backbones import Backbone as Backbone
 from .backbones import load_backbone as load_backbone

@@ -1,3 +1,2 @@
-from . import formats as formats
 from . import images as images
 from .images import SUFFIXES as SUFFIXES

@@ -6,6 +6,7 @@ from .plan import Group as Group
 from .plan import Input as Input
 from .plan import Plan as Plan
 from .plan import PlannedJob as PlannedJob
+from .plan import Portion as Portion
 from .plan import failure_of as failure_of
 from .plan import in_batches as in_batches
 from .plan import in_portions as in_portions

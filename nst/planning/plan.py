@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeAlias
 
 from nst.errors import NSTError
 from nst.job import Job
@@ -152,7 +153,11 @@ def make_groups(
     )
 
 
-def in_portions(groups: Sequence[Group], at_most: int) -> list[tuple[Group, ...]]:
+# The groups of one task.
+Portion: TypeAlias = tuple[Group, ...]
+
+
+def in_portions(groups: Sequence[Group], at_most: int) -> list[Portion]:
     """The groups in order, in portions of about the same work, as many as there may be at most."""
     if len(groups) <= at_most:
         return [(group,) for group in groups]

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from nst.errors import TooManyFailedError
 from nst.output import Outcome, Record
 from nst.planning import Group, Plan
+from nst.settings import RunSettings
 
 
 class Listener(Protocol):
@@ -85,6 +87,13 @@ class PortionReport:
     num_failed: int
     errors: Mapping[str, str]
 
+    def __add__(self, other: "PortionReport") -> "PortionReport":
+        return PortionReport(
+            num_made=self.num_made + other.num_made,
+            num_failed=self.num_failed + other.num_failed,
+            errors={**self.errors, **other.errors},
+        )
+
 
 def max_failed(fail_over: str, num_rows: int) -> int | None:
     """How many rows may fail by a number of them or a share such as `5%`; None for any, by `""`."""
@@ -115,3 +124,22 @@ class RunReport:
     @property
     def num_failed(self) -> int:
         return self.num_rows - self.num_ok
+
+
+class FailedRows(NoListener):
+    """Counts the rows that failed: those of the plan, and those that are told of."""
+
+    def __init__(self, plan: Plan, settings: RunSettings) -> None:
+        self._num_failed = len(plan.failed)
+        self._allowed = max_failed(settings.fail_over, len(plan.jobs))
+
+    def check(self) -> None:
+        """Raises TooManyFailedError where more failed than the settings allow."""
+        if self._allowed is not None and self._num_failed > self._allowed:
+            raise TooManyFailedError(
+                f"{self._num_failed} rows have failed, more than the {self._allowed} that "
+                "--fail-over allows; the others were not made; correct those rows, or allow more"
+            )
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        self._num_failed += outcome.status == "failed"

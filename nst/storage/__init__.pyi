@@ -1,7 +1,4 @@
-from . import files as files
 from . import listings as listings
-from . import s3 as s3
-from . import stores as stores
 from . import tables as tables
 from .files import Found as Found
 from .files import ScratchFile as ScratchFile

@@ -16,6 +16,7 @@ from nst.settings import RunSettings
 from tests import poison
 from tests.catalogue import Bench, Case, Letter, bad, good
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, csv_bytes, row, started, write_project
+from tests.painters import PaintsBy
 
 _LETTER_OF: Mapping[int, Letter] = {0: "OK", 1: "S", 2: "A", 3: "R"}
 
@@ -73,7 +74,7 @@ def _poison(seed: int, reason: str, **settings: float) -> "Case":
         supervisor = Supervisor(entry="tests.poison")
         try:
             plan = pipeline.make_plan(str(manifest), chosen)
-            report = pipeline.run(plan, chosen, by=pipeline.Painter(supervisor.run_group))
+            report = pipeline.run(plan, chosen, painter=PaintsBy(supervisor.run_group))
         finally:
             supervisor.stop()
         assert [record.outcome.reason for record in report.failed] == [reason]

@@ -1,0 +1,70 @@
+"""How far portions are that are made elsewhere, told by looking at the output."""
+
+import time
+
+from nst import storage
+from nst.output import Outcome, Status, records
+from nst.planning import Group, Portion
+from nst.running.attempts import PortionResult
+from nst.running.reports import Listener
+from nst.settings import RunSettings
+
+# The wait for the next look at the records is so many times as long as a look takes.
+_WAIT_FOR_A_LOOK = 20
+
+
+class Lookout:
+    """Tells a listener of the pictures that are recorded, wherever, by looking at the output.
+
+    A look at all single records takes a request for each thousand of them, so that there is less
+    and less of it, the more there are, and one in `every_s` at most.
+    """
+
+    def __init__(self, settings: RunSettings, listener: Listener, *, every_s: float = 5.0) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._groups: dict[str, Group] = {}
+        self._through: dict[str, int] = {}
+        self._looked_at = time.monotonic()
+        self._every_s = self._wait_s = every_s
+        # Of an earlier run that was stopped; those are told of when their portion ends.
+        self._before = self._names()
+
+    def begun(self, portion: Portion) -> None:
+        """A portion has been given to somebody."""
+        self._groups |= {one.job.id: group for group in portion for one in group.jobs}
+
+    def look(self) -> None:
+        """Tell of what is new, if it is time for another look."""
+        if not self._groups or time.monotonic() - self._looked_at < self._wait_s:
+            return
+        started = time.monotonic()
+        for name in self._names() - self._before:
+            self._tell(*records.told_by(name))
+        self._looked_at = time.monotonic()
+        self._wait_s = max(self._every_s, _WAIT_FOR_A_LOOK * (self._looked_at - started))
+
+    def ended(self, portion: Portion, made: PortionResult) -> None:
+        """Tell of what has not been told of a portion, and of no more of it from now on."""
+        failed = set(made.failed)
+        for group in portion:
+            for one in group.jobs:
+                if one.job.id in failed:
+                    self._tell(one.job.id, "failed")
+                elif group.name not in made.report.errors:
+                    self._tell(one.job.id, "ok")
+                # Of a group that ended early it is not known which of the others were made.
+                self._groups.pop(one.job.id, None)
+            self._listener.advanced(group, group.steps * len(group.jobs), len(group.jobs))
+
+    def _names(self) -> set[str]:
+        folder = storage.join(self._settings.output, records.SINGLES)
+        return {name for name, _ in storage.list_objects(folder)}
+
+    def _tell(self, job_id: str, status: Status) -> None:
+        group = self._groups.pop(job_id, None)
+        if group is None:
+            return
+        self._listener.recorded(group, Outcome(id=job_id, status=status))
+        num = self._through[group.name] = self._through.get(group.name, 0) + 1
+        self._listener.advanced(group, group.steps * num, num)
