@@ -117,10 +117,10 @@ class Supervisor:
         Raises what it raises, and NSTError where no process gets as far as a picture.
         """
         with self._lock:
-            return self._run_group(group, settings, listener)
+            return self._run_group(_Progress(group, settings, listener))
 
-    def _run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
-        progress = _Progress()
+    def _run_group(self, progress: "_Progress") -> GroupReport:
+        group = progress.group
         # Those under suspicion from an earlier run alone, so that no other falls under it.
         fresh = [one for one in group.jobs if not one.attempts]
         todo = [fresh] if fresh else []
@@ -129,7 +129,7 @@ class Supervisor:
         while todo:
             jobs = todo.pop(0)
             num_before = len(progress.recorded)
-            end = self._attempt(replace(group, jobs=tuple(jobs)), settings, listener, progress)
+            end = self._attempt(replace(group, jobs=tuple(jobs)), progress)
             if end is None:
                 continue
             suspects = [one for one in jobs if one.job.id in progress.begun]
@@ -139,20 +139,15 @@ class Supervisor:
             if num_deaths >= _MAX_DEATHS:
                 raise NSTError(f"the process that paints {end.said} before its first picture")
             for one in suspects:
-                todo += self._judged(one, end, len(jobs) == 1, group, settings, listener, progress)
+                todo += _judged(one, end, progress, was_alone=len(jobs) == 1)
             if rest:
                 todo.append(rest)
             progress.begun.clear()
-        return progress.report(group)
+        return progress.report()
 
-    def _attempt(
-        self,
-        group: Group,
-        settings: RunSettings,
-        listener: Listener,
-        progress: "_Progress",
-    ) -> "_End | None":
+    def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
+        settings, listener = progress.settings, progress.listener
         self.start()
         worker = self._worker
         assert worker is not None
@@ -195,47 +190,39 @@ class Supervisor:
                 self.stop()
         raise AssertionError("messages end by an error alone")
 
-    def _judged(
-        self,
-        one: PlannedJob,
-        end: "_End",
-        was_alone: bool,
-        group: Group,
-        settings: RunSettings,
-        listener: Listener,
-        progress: "_Progress",
-    ) -> list[list[PlannedJob]]:
-        """Whether a picture that was there when the process ended is tried again, alone.
 
-        An error is one picture's own once it was alone. A death or a silence is put down at once,
-        lest we end as well, and a picture that has too many of them is given up.
-        """
-        start = (
-            f"{one.job.content_name}, {one.job.style_name}: the process that painted it {end.said}"
+def _judged(
+    one: PlannedJob, end: "_End", progress: "_Progress", *, was_alone: bool
+) -> list[list[PlannedJob]]:
+    """Whether a picture that was there when the process ended is tried again, alone.
+
+    An error is one picture's own once it was alone. A death or a silence is put down at once,
+    lest we end as well, and a picture that has too many of them is given up.
+    """
+    start = f"{one.job.content_name}, {one.job.style_name}: the process that painted it {end.said}"
+    error: NSTError
+    if end.reason == "group_failed":
+        is_last, error = was_alone, NSTError(f"{start}; run it again, or report it")
+    else:
+        one = replace(one, attempts=one.attempts + 1)
+        is_last = one.attempts >= MAX_ATTEMPTS
+        advice = (
+            f", {one.attempts} times in a row; look at its inputs, or try it again with "
+            "--retry-quarantined"
         )
-        error: NSTError
-        if end.reason == "group_failed":
-            is_last, error = was_alone, NSTError(f"{start}; run it again, or report it")
-        else:
-            one = replace(one, attempts=one.attempts + 1)
-            is_last = one.attempts >= MAX_ATTEMPTS
-            advice = (
-                f", {one.attempts} times in a row; look at its inputs, or try it again with "
-                "--retry-quarantined"
-            )
-            error = WorkerError(
-                start + (advice if is_last else "; run it again"),
-                reason=end.reason,
-                attempts=one.attempts,
-            )
-        _log.warning("%s: %s", one.job.id, error)
-        if is_last or one.attempts:
-            outcome = failure_of(one, error)
-            records.write(settings.output, outcome)
-            if is_last:
-                progress.put(one.job.id, "failed")
-                listener.recorded(group, outcome)
-        return [] if is_last else [[one]]
+        error = WorkerError(
+            start + (advice if is_last else "; run it again"),
+            reason=end.reason,
+            attempts=one.attempts,
+        )
+    _log.warning("%s: %s", one.job.id, error)
+    if is_last or one.attempts:
+        outcome = failure_of(one, error)
+        records.write(progress.settings.output, outcome)
+        if is_last:
+            progress.put(one.job.id, "failed")
+            progress.listener.recorded(progress.group, outcome)
+    return [] if is_last else [[one]]
 
 
 def _closed() -> RunEndedError:
@@ -244,8 +231,11 @@ def _closed() -> RunEndedError:
 
 @dataclass(slots=True)
 class _Progress:
-    """Which pictures are under way, and what became of those that are through."""
+    """A group that is run: which pictures are under way, and what became of those that are through."""
 
+    group: Group
+    settings: RunSettings
+    listener: Listener
     begun: set[str] = field(default_factory=set)
     recorded: set[str] = field(default_factory=set)
     num_made: int = 0
@@ -257,8 +247,8 @@ class _Progress:
         self.num_made += status == "ok"
         self.num_failed += status == "failed"
 
-    def report(self, group: Group) -> GroupReport:
-        return GroupReport(name=group.name, num_made=self.num_made, num_failed=self.num_failed)
+    def report(self) -> GroupReport:
+        return GroupReport(name=self.group.name, num_made=self.num_made, num_failed=self.num_failed)
 
 
 @dataclass(frozen=True, slots=True)
