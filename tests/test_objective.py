@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nst.painting.backbones import Backbone, load_backbone
 from nst.painting.objective import Balance, Objective, balanced
-from nst.painting.targets import LOSS_NAMES, Item, Part, StyleMemo
+from nst.painting.targets import LOSS_NAMES, Item, StyleMemo, Targets
 from nst.profiles import PROFILES
 from tests.helpers import item, mask_tensor, picture_tensor, random_state, vgg16
 from tests.slow import slow_gradient, slow_losses
@@ -306,12 +306,12 @@ def test_a_faint_style_is_measured_in_a_share_of_the_content() -> None:
     assert losses.style.item() > plain.style.item()
 
 
-def part(**params: Any) -> Part:
-    return Objective.of([item(**params)], vgg16())._parts[0]
+def targets_of_item(**params: Any) -> Targets:
+    return Objective.of([item(**params)], vgg16())._targets[0]
 
 
 def balance_of(content: float, style: float, **params: Any) -> Balance:
-    return balanced(torch.tensor([content]), torch.tensor([style]), part(**params))
+    return balanced(torch.tensor([content]), torch.tensor([style]), targets_of_item(**params))
 
 
 def test_losses_weigh_more_the_higher_they_are() -> None:

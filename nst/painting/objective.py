@@ -36,14 +36,14 @@ from nst.painting.targets import (
     LOSS_NAMES,
     Item,
     Losses,
-    Part,
     StyleMemo,
+    Targets,
     add_sums,
     feature_maps,
     gram_sums,
     map_losses,
-    part_of,
     stacked,
+    targets_of,
 )
 from nst.painting.tiles import Tile
 
@@ -61,8 +61,8 @@ STYLE_UNIT = 0.04
 class Objective:
     """The weighted loss of a batch and its gradient; what does not change is computed once."""
 
-    def __init__(self, parts: Sequence["Part"], backbone: Backbone) -> None:
-        self._parts = parts
+    def __init__(self, targets: Sequence["Targets"], backbone: Backbone) -> None:
+        self._targets = targets
         self._backbone = backbone
 
     @classmethod
@@ -83,10 +83,10 @@ class Objective:
         shares = backbone.profile.shares(program.content_layers, program.style_layers)
         memo = {} if memo is None else memo
         with torch.no_grad():
-            parts = [part_of(item, shares, backbone, memo, tile_px) for item in items]
-            if len(parts) > 1 and runs_items_together(backbone.device, tile_px):
-                parts = [stacked(parts)]
-        return cls(parts, backbone)
+            each = [targets_of(item, shares, backbone, memo, tile_px) for item in items]
+            if len(each) > 1 and runs_items_together(backbone.device, tile_px):
+                each = [stacked(each)]
+        return cls(each, backbone)
 
     def __call__(
         self, images: Tensor, running: Sequence[bool] | None = None
@@ -96,10 +96,10 @@ class Objective:
         Parts of which no item is `running` are not looked at, and have zeros for both.
         """
         found = []
-        for part, own, some_run in self._split(images, running):
+        for targets, own, some_run in self._split(images, running):
             if some_run:
-                evaluate = _evaluate if len(part.tiles) == 1 else _evaluate_by_tiles
-                found.append(evaluate(own, part, self._backbone))
+                evaluate = _evaluate if len(targets.tiles) == 1 else _evaluate_by_tiles
+                found.append(evaluate(own, targets, self._backbone))
             else:
                 nothing = own.new_zeros(len(own))
                 found.append((Losses(**dict.fromkeys(LOSS_NAMES, nothing)), torch.zeros_like(own)))
@@ -112,20 +112,20 @@ class Objective:
         """The style loss of images [B,3,H,W] of each layer by itself, [B]: 0 the style, 1 nothing."""
         found: dict[str, list[Tensor]] = {}
         with torch.no_grad():
-            for part, own, _ in self._split(images, None):
-                sums, _ = _measure(own, part, self._backbone)
-                for layer, target in part.styles.items():
+            for targets, own, _ in self._split(images, None):
+                sums, _ = _measure(own, targets, self._backbone)
+                for layer, target in targets.styles.items():
                     loss, _ = target.pull(sums[layer])
                     found.setdefault(layer, []).append(loss / target.share)
         return {layer: torch.cat(columns) for layer, columns in found.items()}
 
     def _split(
         self, images: Tensor, running: Sequence[bool] | None
-    ) -> Iterator[tuple["Part", Tensor, bool]]:
+    ) -> Iterator[tuple["Targets", Tensor, bool]]:
         start = 0
-        for part in self._parts:
-            stop = start + part.num_items
-            yield part, images[start:stop], running is None or any(running[start:stop])
+        for targets in self._targets:
+            stop = start + targets.num_items
+            yield targets, images[start:stop], running is None or any(running[start:stop])
             start = stop
 
 
@@ -148,13 +148,13 @@ class Balance:
     style: Tensor
 
 
-def balanced(content: Tensor, style: Tensor, part: Part) -> Balance:
+def balanced(content: Tensor, style: Tensor, targets: Targets) -> Balance:
     """The weighted powers of the losses of content and style, [B] each.
 
     w r (c / r)^p / p for the content, r being its reach, and w u (s / u)^q / q for the style. The
     content's goes on as a straight line beyond MAX_EXCESS.
     """
-    weights, reach = part.weights, part.reach
+    weights, reach = targets.weights, targets.reach
     excess = content / reach
     inside = excess.clamp_max(MAX_EXCESS)
     content_slope = weights.content * inside ** (CONTENT_POWER - 1)
@@ -172,79 +172,83 @@ class _Slopes:
     style: Tensor
 
 
-def _evaluate(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
+def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Losses, Tensor]:
     """Losses and gradient in one pass there and back."""
     images = images.detach().requires_grad_(True)
-    content = torch.zeros_like(part.weights.content)
-    style = torch.zeros_like(part.weights.style)
+    content = torch.zeros_like(targets.weights.content)
+    style = torch.zeros_like(targets.weights.style)
     slopes = _Slopes(content, style)
 
     def tap(layer: str, features: Tensor) -> Tensor:
         nonlocal content, style
         pulls: list[_Pull] = []
         with torch.no_grad():
-            if layer in part.styles:
-                target = part.styles[layer]
+            if layer in targets.styles:
+                target = targets.styles[layer]
                 loss, matrices = target.pull(gram_sums(features, target.guides))
                 style = style + loss
                 pulls.append(_style_pull(matrices, target.guides, slopes))
-            if layer in part.contents:
-                coefficient = part.content_coefficients[layer]
+            if layer in targets.contents:
+                coefficient = targets.content_coefficients[layer]
                 found, lengths = losses.directions(features)
-                difference = found - part.contents[layer]
+                difference = found - targets.contents[layer]
                 content = content + coefficient * reductions.total(difference.square())
                 slope = losses.content_slope(difference, found, lengths)
                 pulls.append(_content_pull(slope, 2 * coefficient, slopes))
         return _pulled(features, pulls)
 
     deepest = backbone.through(images, tap)
-    balance = balanced(content, style, part)
+    balance = balanced(content, style, targets)
     slopes.content, slopes.style = balance.content, balance.style
     (gradient,) = torch.autograd.grad(deepest, images, torch.zeros_like(deepest))
-    return _with_pixel_losses(images, content, style, balance, gradient, part)
+    return _with_pixel_losses(images, content, style, balance, gradient, targets)
 
 
-def _evaluate_by_tiles(images: Tensor, part: Part, backbone: Backbone) -> tuple[Losses, Tensor]:
+def _evaluate_by_tiles(
+    images: Tensor, targets: Targets, backbone: Backbone
+) -> tuple[Losses, Tensor]:
     """The same in two passes: the first finds the statistics of the whole, the second the gradient."""
     images = images.detach()
     with torch.no_grad():
-        sums, content = _measure(images, part, backbone)
-    style = torch.zeros_like(part.weights.style)
+        sums, content = _measure(images, targets, backbone)
+    style = torch.zeros_like(targets.weights.style)
     matrices = {}
-    for layer, target in part.styles.items():
+    for layer, target in targets.styles.items():
         loss, matrices[layer] = target.pull(sums[layer])
         style = style + loss
-    balance = balanced(content, style, part)
+    balance = balanced(content, style, targets)
     slopes = _Slopes(balance.content, balance.style)
     gradient = torch.zeros_like(images)
-    for tile in part.tiles:
+    for tile in targets.tiles:
         own = images[:, :, tile.rows, tile.columns].requires_grad_(True)
 
         def tap(layer: str, features: Tensor, tile: Tile = tile) -> Tensor:
             pulls = []
-            core, place = tile.at(backbone.profile.stride(layer), features)
-            if layer in part.styles:
-                guides = part.styles[layer].guides
+            core, slices = tile.at(backbone.profile.stride(layer), features)
+            if layer in targets.styles:
+                guides = targets.styles[layer].guides
                 shape = (len(features), 1, *features.shape[2:])
                 inside = torch.zeros(shape, device=features.device)
                 inside[core] = 1
                 if guides is not None:
                     inside = inside.expand(-1, guides.shape[1], -1, -1).clone()
-                    inside[core] = guides[place]
+                    inside[core] = guides[slices]
                 pulls.append(_style_pull(matrices[layer], inside, slopes))
-            if layer in part.contents:
+            if layer in targets.contents:
                 found, lengths = losses.directions(features.detach()[core])
                 slope = torch.zeros(features.shape, device=features.device)
                 slope[core] = losses.content_slope(
-                    found - part.contents[layer][place], found, lengths
+                    found - targets.contents[layer][slices], found, lengths
                 )
-                pulls.append(_content_pull(slope, 2 * part.content_coefficients[layer], slopes))
+                pulls.append(_content_pull(slope, 2 * targets.content_coefficients[layer], slopes))
             return _pulled(features, pulls)
 
         deepest = backbone.through(own, tap)
         (pull,) = torch.autograd.grad(deepest, own, torch.zeros_like(deepest))
         gradient[:, :, tile.rows, tile.columns] += pull
-    return _with_pixel_losses(images.requires_grad_(True), content, style, balance, gradient, part)
+    return _with_pixel_losses(
+        images.requires_grad_(True), content, style, balance, gradient, targets
+    )
 
 
 def _with_pixel_losses(
@@ -253,24 +257,24 @@ def _with_pixel_losses(
     style: Tensor,
     balance: Balance,
     gradient: Tensor,
-    part: Part,
+    targets: Targets,
 ) -> tuple[Losses, Tensor]:
     """Add the losses that look at the pixels themselves."""
-    weights, targets = part.weights, part.pixels
-    with torch.set_grad_enabled(part.looks_at_pixels):
+    weights, of_pixels = targets.weights, targets.pixels
+    with torch.set_grad_enabled(targets.looks_at_pixels):
         tv = losses.total_variation_loss(images)
-        detail = losses.detail_loss(images, targets.edges, targets.edge_scale)
+        detail = losses.detail_loss(images, of_pixels.edges, of_pixels.edge_scale)
         contrast = losses.contrast_loss(
-            images, targets.shade, targets.shade_scale, targets.contrast_floor
+            images, of_pixels.shade, of_pixels.shade_scale, of_pixels.contrast_floor
         )
-        noise = losses.excess(metrics.fine_energy(images), targets.noise_limit)
+        noise = losses.excess(metrics.fine_energy(images), of_pixels.noise_limit)
         pixels = (
             weights.tv * tv
             + weights.detail * detail
             + weights.contrast * contrast
             + weights.noise * noise
         )
-    if part.looks_at_pixels:
+    if targets.looks_at_pixels:
         gradient = gradient + torch.autograd.grad(pixels.sum(), images)[0]
     return (
         Losses(
@@ -286,18 +290,20 @@ def _with_pixel_losses(
     )
 
 
-def _measure(images: Tensor, part: Part, backbone: Backbone) -> tuple[dict[str, Tensor], Tensor]:
+def _measure(
+    images: Tensor, targets: Targets, backbone: Backbone
+) -> tuple[dict[str, Tensor], Tensor]:
     """The undivided Grams of each style layer, [B,K,C,C], and the content loss, [B]."""
     sums: dict[str, Tensor] = {}
-    content = torch.zeros_like(part.weights.content)
-    for layer, features, place in feature_maps(images, part.tiles, backbone):
-        if layer in part.styles:
-            guides = part.styles[layer].guides
-            add_sums(sums, layer, features, None if guides is None else guides[place])
-        if layer in part.contents:
-            difference = losses.directions(features)[0] - part.contents[layer][place]
+    content = torch.zeros_like(targets.weights.content)
+    for layer, features, slices in feature_maps(images, targets.tiles, backbone):
+        if layer in targets.styles:
+            guides = targets.styles[layer].guides
+            add_sums(sums, layer, features, None if guides is None else guides[slices])
+        if layer in targets.contents:
+            difference = losses.directions(features)[0] - targets.contents[layer][slices]
             loss = reductions.total(difference.square())
-            content = content + part.content_coefficients[layer] * loss
+            content = content + targets.content_coefficients[layer] * loss
     return sums, content
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams
 from nst.painting import losses, metrics, reductions, regions
 from nst.painting.backbones import Backbone
-from nst.painting.tiles import Place, Tile, cut
+from nst.painting.tiles import Slices, Tile, cut
 from nst.profiles import BackboneProfile, Shares
 
 
@@ -114,7 +114,7 @@ class PixelTargets:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Targets:
     """What the items that go through the network together are drawn to.
 
     `contents` are directions of features [B,C,h,w] by layer; `weights` are [B] each, and so is
@@ -141,9 +141,9 @@ class Part:
         return any(bool(weight.any()) for weight in of_pixels)
 
 
-def part_of(
+def targets_of(
     item: Item, shares: Shares, backbone: Backbone, memo: StyleMemo, tile_px: int | None
-) -> Part:
+) -> Targets:
     device = backbone.device
     params = item.params
     content = item.content[None].to(device)
@@ -155,7 +155,7 @@ def part_of(
     grams = [_style_grams(s, shares, backbone, memo, tile_px) for s in styles]
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
     of_content = _look_at_content(content, shares, backbone, tiles)
-    targets = {
+    style_targets = {
         layer: _style_target(
             [each[layer] for each in grams],
             params,
@@ -166,8 +166,8 @@ def part_of(
         )
         for layer, share in shares.style.items()
     }
-    return Part(
-        styles=targets,
+    return Targets(
+        styles=style_targets,
         contents=of_content.directions,
         content_coefficients={
             layer: shares.content[layer] / losses.content_scale(target)
@@ -220,42 +220,42 @@ def _pixel_targets(
     )
 
 
-def stacked(parts: Sequence[Part]) -> Part:
-    """One part of several whose tensors are alike."""
+def stacked(several: Sequence[Targets]) -> Targets:
+    """The targets of several items as one, whose tensors are alike."""
 
     def cat(tensors: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(tensors))
 
     def layers(name: str) -> dict[str, Tensor]:
         return {
-            layer: cat([getattr(part, name)[layer] for part in parts])
-            for layer in getattr(parts[0], name)
+            layer: cat([getattr(one, name)[layer] for one in several])
+            for layer in getattr(several[0], name)
         }
 
     def style(layer: str) -> StyleTarget:
-        targets = [part.styles[layer] for part in parts]
-        guides = [target.guides for target in targets if target.guides is not None]
+        of_layer = [one.styles[layer] for one in several]
+        guides = [target.guides for target in of_layer if target.guides is not None]
         return StyleTarget(
-            cat([target.grams for target in targets]),
-            cat([target.coefficients for target in targets]),
+            cat([target.grams for target in of_layer]),
+            cat([target.coefficients for target in of_layer]),
             cat(guides) if guides else None,
-            cat([target.sizes for target in targets]),
-            targets[0].share,
+            cat([target.sizes for target in of_layer]),
+            of_layer[0].share,
         )
 
-    return Part(
-        styles={layer: style(layer) for layer in parts[0].styles},
+    return Targets(
+        styles={layer: style(layer) for layer in several[0].styles},
         contents=layers("contents"),
         content_coefficients=layers("content_coefficients"),
         pixels=PixelTargets(
             *(
-                cat([getattr(part.pixels, field.name) for part in parts])
+                cat([getattr(one.pixels, field.name) for one in several])
                 for field in fields(PixelTargets)
             )
         ),
-        weights=map_losses(lambda *columns: cat(columns), *(part.weights for part in parts)),
-        reach=cat([part.reach for part in parts]),
-        tiles=parts[0].tiles,
+        weights=map_losses(lambda *columns: cat(columns), *(one.weights for one in several)),
+        reach=cat([one.reach for one in several]),
+        tiles=several[0].tiles,
     )
 
 
@@ -272,14 +272,14 @@ class _Seen:
 def _look_at_content(
     content: Tensor, shares: Shares, backbone: Backbone, tiles: Sequence[Tile]
 ) -> _Seen:
-    pieces: dict[str, list[tuple[Place, Tensor]]] = {}
+    pieces: dict[str, list[tuple[Slices, Tensor]]] = {}
     sums: dict[str, Tensor] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    for layer, features, place in feature_maps(content, tiles, backbone):
+    for layer, features, slices in feature_maps(content, tiles, backbone):
         # Tiles come row by row, so that the last one of a layer ends where the map ends.
-        sizes[layer] = (place[2].stop, place[3].stop)
+        sizes[layer] = (slices[2].stop, slices[3].stop)
         if layer in shares.content:
-            pieces.setdefault(layer, []).append((place, losses.directions(features)[0]))
+            pieces.setdefault(layer, []).append((slices, losses.directions(features)[0]))
         if layer in shares.style:
             add_sums(sums, layer, features, None)
     directions = {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()}
@@ -290,13 +290,13 @@ def _look_at_content(
     return _Seen(directions, scales, sizes)
 
 
-def _joined(pieces: Sequence[tuple[Place, Tensor]], size: tuple[int, int]) -> Tensor:
+def _joined(pieces: Sequence[tuple[Slices, Tensor]], size: tuple[int, int]) -> Tensor:
     if len(pieces) == 1:
         return pieces[0][1]
     first = pieces[0][1]
     whole = first.new_empty(*first.shape[:2], *size)
-    for place, piece in pieces:
-        whole[place] = piece
+    for slices, piece in pieces:
+        whole[slices] = piece
     return whole
 
 
@@ -366,14 +366,14 @@ def _tiles(style: _Style, backbone: Backbone, tile_px: int | None) -> tuple[Tile
 
 def feature_maps(
     images: Tensor, tiles: Sequence[Tile], backbone: Backbone
-) -> Iterator[tuple[str, Tensor, Place]]:
+) -> Iterator[tuple[str, Tensor, Slices]]:
     """The feature maps of each tile without its margin, and where in the whole map they belong."""
     for tile in tiles:
         features = backbone(images[:, :, tile.rows, tile.columns])
         for layer in list(features):
             own = features.pop(layer)
-            core, place = tile.at(backbone.profile.stride(layer), own)
-            yield layer, own[core], place
+            core, slices = tile.at(backbone.profile.stride(layer), own)
+            yield layer, own[core], slices
 
 
 def add_sums(

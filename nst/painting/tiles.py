@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 # An index into a map [B,C,h,w].
-Place = tuple[slice, slice, slice, slice]
+Slices = tuple[slice, slice, slice, slice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Tile:
     core_rows: slice
     core_columns: slice
 
-    def at(self, stride: int, features: Tensor) -> tuple[Place, Place]:
+    def at(self, stride: int, features: Tensor) -> tuple[Slices, Slices]:
         """Where the core is in the tile's own features [B,C,h,w], and in those of the whole picture."""
         down = _span(self.rows, self.core_rows, stride, features.shape[2])
         across = _span(self.columns, self.core_columns, stride, features.shape[3])

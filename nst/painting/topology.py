@@ -51,21 +51,21 @@ class Fit:
     """How the stored spreads of the outputs of layer2.0's 3 x 3 agree with those over photographs.
 
     All in logarithms, channel by channel, and up to a factor that all channels share. `errors` are
-    root mean squares for each topology, 0.06 for some 6 %. `place` is where the stored spreads lie
+    root mean squares for each topology, 0.06 for some 6 %. `position` is where the stored spreads lie
     on the line from torchvision's (0) to Caffe's (1). `correlation` is with the nearer of them.
     """
 
     errors: Mapping[Topology, float]
-    place: float
+    position: float
     correlation: float
 
     @property
     def topology(self) -> Topology | None:
         """The one that the weights are of; None where that cannot be told."""
         # Where all channels are stored as alike, neither figure is a number, and no comparison holds.
-        if self.correlation >= _MIN_CORRELATION and self.place <= _MAX_OFF:
+        if self.correlation >= _MIN_CORRELATION and self.position <= _MAX_OFF:
             return "torchvision"
-        if self.correlation >= _MIN_CORRELATION and self.place >= 1 - _MAX_OFF:
+        if self.correlation >= _MIN_CORRELATION and self.position >= 1 - _MAX_OFF:
             return "caffe"
         return None
 
@@ -102,14 +102,14 @@ def fit_of(backbone: str, state: Mapping[str, Tensor]) -> Fit | None:
         for each in (stored, measured["torchvision"], measured["caffe"])
     )
     way = caffe - torchvision
-    place = ((file - torchvision) @ way / (way @ way)).item()
-    nearer = caffe if place > 0.5 else torchvision
+    position = ((file - torchvision) @ way / (way @ way)).item()
+    nearer = caffe if position > 0.5 else torchvision
     return Fit(
         errors={
             "torchvision": (file - torchvision).square().mean().sqrt().item(),
             "caffe": (file - caffe).square().mean().sqrt().item(),
         },
-        place=place,
+        position=position,
         correlation=(file @ nearer / (file.norm() * nearer.norm())).item(),
     )
 
