@@ -323,7 +323,7 @@ def test_losses_weigh_more_the_higher_they_are() -> None:
 def test_what_a_loss_weighs_is_the_slope_of_the_total() -> None:
     content = torch.tensor([0.5, 1.1, 3.4, 9.0], dtype=torch.float64, requires_grad=True)
     style = torch.tensor([0.01, 0.1, 1.0, 30.0], dtype=torch.float64, requires_grad=True)
-    found = balanced(content, style, part())
+    found = balanced(content, style, targets_of_item())
     slopes = torch.autograd.grad(found.total.sum(), [content, style])
     torch.testing.assert_close(slopes[0], found.content)
     torch.testing.assert_close(slopes[1], found.style)

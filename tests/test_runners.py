@@ -25,7 +25,7 @@ from nst.running.reports import NoListener, PortionReport
 from nst.running.session import Session
 from nst.settings import RunSettings
 from nst_flows import fan_out, local, runners
-from nst_flows.fan_out import Place
+from nst_flows.fan_out import Backend
 from nst_flows.runners import Runner
 from nst_flows.stylize import stylize_manifest
 from nst_flows.tasks import GroupsEndedError
@@ -322,12 +322,12 @@ def test_a_cluster_that_shrank_to_nothing_while_a_plan_was_made_is_waited_for(
     monkeypatch.setattr(fan_out, "_POLL_S", 0)
     settings = RunSettings(output="/out")
     nodes: list[list[str]] = [["bfloat16", "float32"], []]
-    place = fan_out.Place(painter=None, runner=runner_of(ask=lambda _: nodes.pop()))
-    assert place.precision(settings) == "float32"
+    backend = fan_out.Backend(painter=None, runner=runner_of(ask=lambda _: nodes.pop()))
+    assert backend.precision(settings) == "float32"
     monkeypatch.setattr(fan_out, "_NODES_S", 0)
-    place = fan_out.Place(painter=None, runner=runner_of(ask=lambda _: []))
+    backend = fan_out.Backend(painter=None, runner=runner_of(ask=lambda _: []))
     with pytest.raises(RunnerError, match="a node that paints, found none"):
-        place.precision(settings)
+        backend.precision(settings)
 
 
 def test_of_a_dask_cluster_with_gpus_only_workers_that_have_one_are_asked() -> None:
@@ -413,12 +413,14 @@ def test_tasks_that_do_not_end_in_time_stay_called_off(
         def submit(self, *_: object, **__: object) -> SimpleNamespace:
             return SimpleNamespace(task_run_id=uuid4(), add_done_callback=lambda _: None)
 
-    place = Place(painter=None, runner=runner_of(tasks=Stuck(), num_slots=lambda: len(plan.groups)))
+    backend = Backend(
+        painter=None, runner=runner_of(tasks=Stuck(), num_slots=lambda: len(plan.groups))
+    )
     done: State[Any] = Completed(state_details=StateDetails(task_run_id=uuid4()))
     with run_of(settings) as identity:
         under: Any = SimpleNamespace(token=identity.token, check=check)
         with pytest.raises(RunEndedError, match="enough"):
-            fan_out.fan_out(plan, settings, under, place, done)
+            fan_out.fan_out(plan, settings, under, backend, done)
         with pytest.raises(RunEndedError):
             portions.make_portion(plan.groups, settings, identity)
     assert written(settings) == {}

@@ -68,7 +68,7 @@ _NODES_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Backend:
     """Where groups are painted: `painter` in this process, or by whoever runs the tasks of `runner`."""
 
     painter: Painter | None
@@ -84,17 +84,17 @@ class Place:
 
 
 @contextmanager
-def place_of(settings: RunSettings, name: RunnerName, address: str | None) -> Iterator[Place]:
+def open_backend(settings: RunSettings, name: RunnerName, address: str | None) -> Iterator[Backend]:
     """Raises ConfigError for a cluster of other versions, and what `runners.elsewhere` raises."""
     with ExitStack() as stack:
         runner = of_the_flow(settings.lanes)
         if name != "threads":
             runner = stack.enter_context(elsewhere(name, address, settings.lanes))
         if runner is None:
-            yield Place(painter=stack.enter_context(open_painter(settings)), runner=None)
+            yield Backend(painter=stack.enter_context(open_painter(settings)), runner=None)
             return
         _check_nodes(runner)
-        yield Place(painter=None, runner=runner)
+        yield Backend(painter=None, runner=runner)
 
 
 def _ask(runner: Runner, function: Callable[[], Any]) -> Sequence[Any]:
@@ -149,7 +149,7 @@ def edge(state: State[Any]) -> State[Any]:
 
 
 def fan_out(
-    plan: Plan, settings: RunSettings, lease: Lease, place: Place, planned: State[Any]
+    plan: Plan, settings: RunSettings, lease: Lease, backend: Backend, planned: State[Any]
 ) -> tuple[dict[str, str], list[Any]]:
     """A task for each group, or for some where there are many.
 
@@ -164,20 +164,22 @@ def fan_out(
         failed.check()
 
     with ExitStack() as stack:
-        runner = place.runner
-        if place.painter is not None:
-            num = min(place.painter.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
-            session = Session(painter=place.painter, settings=settings, listener=told, check=check)
+        runner = backend.runner
+        if backend.painter is not None:
+            num = min(backend.painter.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
+            session = Session(
+                painter=backend.painter, settings=settings, listener=told, check=check
+            )
             stack.enter_context(painting(session))
             runner = stack.enter_context(threads(num))
         assert runner is not None
         max_tasks = MAX_TASKS
-        if place.painter is None:
+        if backend.painter is None:
             max_tasks = max(max_tasks, _TASKS_PER_SLOT * runner.num_slots())
         identity = RunIdentity(token=lease.token, versions=nodes.versions())
         portions = in_portions(plan.groups, max_tasks)
-        tasks = _Tasks(runner, settings, identity, planned, place.painter)
-        lookout = Lookout(settings, told) if place.painter is None else None
+        tasks = _Tasks(runner, settings, identity, planned, backend.painter)
+        lookout = Lookout(settings, told) if backend.painter is None else None
         try:
             tasks.run(portions, check, lookout)
         except TooManyFailedError as exc:
@@ -186,7 +188,7 @@ def fan_out(
         except BaseException:
             tasks.end()
             raise
-        if place.painter is None:
+        if backend.painter is None:
             attempts.forget(settings, lease.token)
     return tasks.errors, tasks.edges
 

@@ -22,7 +22,7 @@ from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
 from nst.storage import is_pattern
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
-from nst_flows.fan_out import fan_out, place_of
+from nst_flows.fan_out import fan_out, open_backend
 from nst_flows.parameters import (
     BlockName,
     Device,
@@ -170,15 +170,15 @@ def _stylize(
 ) -> RunReport:
     # Tasks have the tag of their own alone: for each the server is asked for a slot, and a flow run's
     # other tags would be asked for by each of its tasks.
-    with TagsContext(current_tags=set()), place_of(settings, runner, address) as place:
+    with TagsContext(current_tags=set()), open_backend(settings, runner, address) as backend:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(manifest, settings, overrides) as this:
             planned = plan_rows(rows, this.settings, return_state=True)
             this.plan = plan = planned.result()
             get_run_logger().info(summary.planned_line(plan))
-            settled = this.settled(lambda: place.precision(settings))
+            settled = this.settled(lambda: backend.precision(settings))
             current_listener().planned(plan)
-            errors, states = fan_out(plan, settled, this.lease, place, planned)
+            errors, states = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
             this.report = finish(plan, settled, errors, this.lease.check, wait_for=states)
             return this.report
