@@ -11,7 +11,7 @@ from nst import audit, pipeline, storage
 from nst.errors import ConfigError, ManifestError, NSTError, RunEndedError, StorageError
 from nst.output import records
 from nst.output.metadata import Outcome
-from nst.running import batch, lease, runs
+from nst.running import lease, runs, writing
 from nst.running.lease import Lease
 from nst.settings import Precision, RunSettings
 from tests.helpers import row, write_project
@@ -323,16 +323,16 @@ def test_a_run_that_was_taken_over_while_it_painted_leaves_whole_pictures(
 ) -> None:
     left: dict[str, tuple[int, bytes]] = {}
     falls_asleep_at(monkeypatch, 10**6, lambda: None)
-    real = batch._write_picture
+    real = writing.write_picture
 
     def slow(*arguments: Any) -> Outcome:
-        monkeypatch.setattr(batch, "_write_picture", real)
+        monkeypatch.setattr(writing, "write_picture", real)
         time.sleep(lease.PATIENCE_S)
         run(tmp_path, rows=MORE)
         left.update(files_of(tmp_path))
         return real(*arguments)
 
-    monkeypatch.setattr(batch, "_write_picture", slow)
+    monkeypatch.setattr(writing, "write_picture", slow)
     with pytest.raises(RunEndedError, match="another run took over"):
         run(tmp_path, rows=MORE)
     found = files_of(tmp_path)

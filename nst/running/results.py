@@ -1,0 +1,119 @@
+"""What came of painting a picture: its pixels, and its outcome with losses, curve and measures."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import torch
+
+from nst import __version__
+from nst.output import CurvePoint, LayerLoss, Outcome
+from nst.painting import LOSS_NAMES, Measures, Rulers, Stylized, device_name, resolve_device
+from nst.pictures import images
+from nst.planning import style_digest
+from nst.running.loading import Loaded, finished
+from nst.running.order import Order
+from nst.settings import Precision
+
+_MAX_CURVE_POINTS = 64
+
+
+# Those that a curve shows; the others are 0 in nearly every picture.
+_CURVE_NAMES = tuple(field.name for field in fields(CurvePoint) if field.name != "evaluation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Painted:
+    """A picture that is made and not yet written: its pixels, and all of its outcome but the file."""
+
+    loaded: Loaded
+    picture: images.Picture | None
+    outcome: Outcome
+
+
+def result_of(
+    loaded: Loaded,
+    stylized: Stylized,
+    index: int,
+    order: Order,
+    *,
+    precision: Precision,
+    seconds: float,
+) -> Painted:
+    """What came of item `index` of a batch: its losses and measures, or that it diverged."""
+    planned, group = loaded.planned, order.group
+    curve = _curve(stylized, index)
+    losses = {name: getattr(stylized.losses, name)[index].item() for name in LOSS_NAMES}
+    outcome = Outcome(
+        id=planned.job.id,
+        key=planned.key,
+        inputs_key=planned.inputs_key,
+        status="ok",
+        height=group.height,
+        width=group.width,
+        content_digest=planned.content.digest,
+        style_digest=style_digest(planned.styles),
+        weights_digest=group.weights.digest,
+        weights_origin=group.weights.origin,
+        weights_topology=group.weights.topology,
+        nst_version=__version__,
+        # A plain text: its own kind of one would have whoever is told of it import PyTorch.
+        torch_version=str(torch.__version__),
+        device=device_name(order.settings.device),
+        precision=precision,
+        seconds=seconds,
+        finished_at=datetime.now(UTC),
+        evaluations=int(stylized.num_evaluations[index]),
+        content_loss=losses["content"],
+        style_loss=losses["style"],
+        tv_loss=losses["tv"],
+        detail_loss=losses["detail"],
+        contrast_loss=losses["contrast"],
+        noise_loss=losses["noise"],
+        total_loss=losses["total"],
+        loss_ratio=losses["total"] / curve[0].total if curve[0].total > 0 else None,
+        style_layer_losses=tuple(
+            LayerLoss(layer=layer, loss=column[index].item())
+            for layer, column in stylized.style_by_layer.items()
+        ),
+        loss_curve=curve,
+    )
+    if not stylized.is_finite[index]:
+        is_bad = ~stylized.curve.total[:, index].isfinite()
+        bad = is_bad.nonzero()[0].item() + 1 if is_bad.any() else len(is_bad)
+        failed = replace(
+            outcome,
+            status="failed",
+            reason="diverged",
+            error=f"the loss was not a finite number by evaluation {bad}; try lower weights",
+        )
+        return Painted(loaded=loaded, picture=None, outcome=failed)
+    picture = finished(loaded, stylized.images[index])
+    measures = asdict(_measured(picture, loaded, order))
+    return Painted(loaded=loaded, picture=picture, outcome=replace(outcome, **measures))
+
+
+def _measured(picture: images.Picture, loaded: Loaded, order: Order) -> Measures:
+    """What the picture came out like, beside its content and its styles."""
+    rulers = _rulers(order.settings.device)
+    pixels = torch.from_numpy(picture.pixels)
+    return rulers.measure(pixels, loaded.sources, order.group.backbone)
+
+
+@lru_cache(maxsize=1)
+def _rulers(device: str) -> Rulers:
+    return Rulers(resolve_device(device))
+
+
+def _curve(stylized: Stylized, index: int) -> tuple[CurvePoint, ...]:
+    """Up to `_MAX_CURVE_POINTS` of an item's losses, spread evenly, with the first and the last."""
+    last = int(stylized.num_evaluations[index]) - 1
+    count = min(last, _MAX_CURVE_POINTS - 1)
+    chosen = sorted({round(last * i / count) for i in range(count + 1)} if count else {0})
+    return tuple(
+        CurvePoint(
+            evaluation=i + 1,
+            **{name: getattr(stylized.curve, name)[i, index].item() for name in _CURVE_NAMES},
+        )
+        for i in chosen
+    )

@@ -1,0 +1,77 @@
+"""Pictures that are painted -> files of the output, each followed by the record that says so."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from nst import __version__, output, storage
+from nst.job import params_dict
+from nst.output import Outcome
+from nst.pictures import images
+from nst.planning import Group, PlannedJob, style_digest
+from nst.running.order import Order
+from nst.running.results import Painted
+from nst.settings import RunSettings
+
+
+def write_all(painted: Sequence[Painted], failed: Sequence[Outcome], order: Order) -> list[Outcome]:
+    """Encode and write the pictures, each followed by its record; the outcomes of all."""
+    outcomes = list(failed)
+    for outcome in failed:
+        order.record(outcome)
+    for one in painted:
+        outcome = write_picture(one, order)
+        order.record(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def write_picture(painted: Painted, order: Order) -> Outcome:
+    """Encode and write a picture, then its thumbnails; its outcome with what was written."""
+    if painted.picture is None:
+        return painted.outcome
+    planned, settings = painted.loaded.planned, order.settings
+    path = output.picture_path(planned.job, settings)
+    provenance = _provenance(planned, order.group)
+    data = images.encode(painted.picture, settings.image_format, provenance)
+    version = storage.write_bytes(storage.join(settings.output, path), data)
+    outcome = replace(
+        painted.outcome,
+        picture=path,
+        picture_version=version or None,
+        picture_digest=hashlib.sha256(data).hexdigest(),
+        picture_bytes=len(data),
+    )
+    outcome = _with_thumbnails(outcome, painted.picture, settings)
+    return replace(outcome, finished_at=datetime.now(UTC))
+
+
+def _with_thumbnails(outcome: Outcome, picture: images.Picture, settings: RunSettings) -> Outcome:
+    """Write the thumbnails of a picture that is written itself by now; the outcome with them."""
+    assert outcome.picture_digest is not None
+    stem = output.thumbnail_stem(outcome.picture_digest)
+    paths = output.thumbnail_paths(stem, *picture.pixels.shape[1:])
+    made = images.thumbnails(picture, settings.image_format, paths)
+    for edge, path in paths.items():
+        storage.write_bytes(storage.join(settings.output, path), made.files[edge])
+    return replace(outcome, thumbnail=stem, color=made.color)
+
+
+def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:
+    """What made a picture, to be written into it: no folders, no URLs, nothing that varies by run."""
+    job = planned.job
+    return {
+        "software": f"nst {__version__}",
+        "id": job.id,
+        "key": planned.key,
+        "content": job.content_name.rpartition("/")[2],
+        "style": " | ".join(part.rpartition("/")[2].strip() for part in job.style_name.split("|")),
+        "backbone": job.backbone,
+        "content_digest": planned.content.digest,
+        "style_digest": style_digest(planned.styles),
+        "weights_digest": group.weights.digest,
+        "weights_topology": group.weights.topology,
+        **params_dict(job.params),
+    }
