@@ -530,7 +530,7 @@ def test_a_refusal_of_one_object_is_its_own(shop: Shop) -> None:
             "AWS_DEFAULT_REGION",
         ),
         (Status(400, "AuthorizationHeaderMalformed"), "AWS_DEFAULT_REGION"),
-        (Status(404, "NoSuchBucket"), "make the bucket"),
+        (Status(404, "NoSuchBucket"), "create the bucket"),
         (Status(403, "QuotaExceeded"), "free some space"),
     ],
 )

@@ -32,7 +32,7 @@ _ADVICE: Mapping[Kind, str] = {
     "forbidden": "these credentials lack the right to; without that to list a bucket, what is "
     "missing looks the same",
     "refused": "correct the URL, or what it leads to",
-    "no_bucket": "make the bucket, or correct the URL or AWS_ENDPOINT_URL",
+    "no_bucket": "create the bucket, or correct the URL or AWS_ENDPOINT_URL",
     "credentials": "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for passing ones, "
     "AWS_SESSION_TOKEN, or AWS_PROFILE, to credentials that are valid now, and run it again",
     "region": "set AWS_DEFAULT_REGION and AWS_ENDPOINT_URL to where the bucket is",
