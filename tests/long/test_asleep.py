@@ -12,8 +12,6 @@ from nst.running import lease
 from tests.helpers import PATIENCE_S, SILENCE_S, row, started, write_project
 from tests.test_supervisor import children, wait_for_pictures
 
-pytestmark = pytest.mark.long
-
 
 @pytest.mark.parametrize("who", ["all", "the painter"])
 def test_who_is_suspended_for_longer_than_it_is_waited_for(tmp_path: Path, who: str) -> None:
