@@ -47,7 +47,9 @@ def nst(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedPro
         done = CliRunner().invoke(cli.app, [*map(str, arguments)])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
-    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+    return subprocess.CompletedProcess(
+        [*map(str, arguments)], done.exit_code, done.stdout, done.stderr
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from tests.helpers import PATIENCE_S, ROOT, row, started, write_project
 def typed(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     with started(*arguments, cwd=cwd) as running:
         printed, said = running.communicate(timeout=PATIENCE_S)
-    return subprocess.CompletedProcess(arguments, running.returncode, printed, said)
+    return subprocess.CompletedProcess([*map(str, arguments)], running.returncode, printed, said)
 
 
 def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
