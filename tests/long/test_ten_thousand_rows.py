@@ -10,7 +10,7 @@ from nst import pipeline
 from nst.output import records
 from nst.settings import RunSettings
 from tests.helpers import ROOT, csv_bytes, picture_bytes, row
-from tests.test_supervisor import children
+from tests.system.test_supervisor import children
 
 _SIDE = 100
 _NUM_ROWS = _SIDE**2
