@@ -225,7 +225,7 @@ class TestOnAServer:
             seen.append((share, description))
             update_progress_artifact(artifact, share, description=description)
 
-        monkeypatch.setattr(progress, "_EVERY_S", 0)
+        monkeypatch.setattr(progress, "EVERY_S", 0)
         monkeypatch.setattr(progress, "update_progress_artifact", watched)
         rows = [row(id="one"), row("no.png", id="two"), row(id="three", steps=2)]
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
@@ -247,7 +247,7 @@ class TestOnAServer:
         def gone(*_: object, **__: object) -> None:
             raise httpx.ConnectError("all connection attempts failed")
 
-        monkeypatch.setattr(progress, "_EVERY_S", 0)
+        monkeypatch.setattr(progress, "EVERY_S", 0)
         monkeypatch.setattr(progress, "update_progress_artifact", gone)
         manifest = write_project(tmp_path / "in", [row(id="one")])
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 1
