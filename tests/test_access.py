@@ -241,7 +241,7 @@ REFERENCES = st.one_of(st.text(max_size=40), st.lists(PARTS, max_size=8).map("/"
 REFERENCES = REFERENCES | st.builds(
     "{}{}".format, st.sampled_from(["s3://", "file://"]), REFERENCES
 )
-MANY = settings(max_examples=300, deadline=None, database=None)
+MANY = settings(max_examples=100, deadline=None, database=None)
 
 
 @MANY
