@@ -6,6 +6,8 @@ GALLERY_TESTS := tests/gallery
 DEMO_OUTPUT := output/demo
 CONSTRAINTS := deploy/constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+# More processes than four would want more memory than most machines have: each loads the weights.
+PYTEST = $(BIN)/pytest --numprocesses=logical --maxprocesses=4
 # On Linux PyTorch's wheels bring CUDA along; TORCH=cpu takes those that do not, from its own index.
 TORCH ?= cuda
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -13,13 +15,14 @@ ifeq ($(filter cuda cpu,$(TORCH)),)
 $(error TORCH: expected cpu or cuda, found $(TORCH))
 endif
 
-.PHONY: help demo test test-long check check-gallery chromium docs constraints bench clean
+.PHONY: help demo test test-all test-long check check-gallery chromium docs constraints bench clean
 
 help:
 	@echo "make demo    set up, run manifests/demo.csv, print where the gallery is"
 	@echo "             TORCH=cpu, here and below, sets up PyTorch without CUDA: 2 GB in place of 6"
-	@echo "make test    set up, run linters, types and all tests, of the gallery in a browser too"
-	@echo "make test-long  set up, run the tests that take minutes, on an S3 server of their own"
+	@echo "make test    set up, run linters, types and the tests of each module: minutes on two cores"
+	@echo "make test-all   and the tests of whole systems: servers, clusters, browsers, kills, the benchmark"
+	@echo "make test-long  set up, run the tests that take minutes each, on an S3 server of their own"
 	@echo "make bench   compare with neural-style-pt, print the table and write bench/RESULTS.md"
 	@echo "make docs    rewrite the tables in the documentation from the code"
 	@echo "make constraints  write the versions of this environment into deploy/constraints.txt"
@@ -29,12 +32,15 @@ help:
 demo: $(VENV)/.run
 	PREFECT_HOME="$(CURDIR)/.prefect" DO_NOT_TRACK=1 $(BIN)/nst run manifests/demo.csv --output $(DEMO_OUTPUT) --prefect
 
-# More processes than four would want more memory than most machines have: each loads the weights.
 test: check chromium
-	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+	$(PYTEST) --dist=worksteal
+
+# A file's tests share a server or a browser, so they stay in one process.
+test-all: test
+	$(PYTEST) --dist=loadfile tests/system
 
 test-long: $(VENV)/.test
-	$(BIN)/pytest -m long
+	$(BIN)/pytest tests/long
 
 check: $(VENV)/.test check-gallery
 	$(BIN)/ruff format --check .

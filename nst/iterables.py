@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 _NUM_REQUESTS = 16
 # What is under way for each item takes more memory than most results.
-_ITEMS_AT_ONCE = 10_000
+ITEMS_AT_ONCE = 10_000
 
 
 def in_chunks(items: Iterable[_T], length: int) -> Iterator[list[_T]]:
@@ -36,8 +36,8 @@ def in_parallel(
     pool = ThreadPoolExecutor(_NUM_REQUESTS)
     found: list[_T] = []
     try:
-        for start in range(0, len(items), _ITEMS_AT_ONCE):
-            some = items[start : start + _ITEMS_AT_ONCE]
+        for start in range(0, len(items), ITEMS_AT_ONCE):
+            some = items[start : start + ITEMS_AT_ONCE]
             futures = [pool.submit(checked, item) for item in some]
             done = wait(futures, return_when=FIRST_EXCEPTION).done
             for future in futures:

@@ -103,7 +103,15 @@ class Stall:
     """Send half of the reply's body, and nothing more until the proxy is closed."""
 
 
-Fault: TypeAlias = Status | Reset | Delay | Cut | CutUpload | Flip | Say | Stall
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Pass on the request without a header, or with more in its query, to a server that checks nothing."""
+
+    without: str = ""
+    query: str = ""
+
+
+Fault: TypeAlias = Status | Reset | Delay | Cut | CutUpload | Flip | Say | Stall | Ask
 Rule: TypeAlias = Callable[[Request], Fault | None]
 
 
@@ -268,6 +276,10 @@ class _Handler(BaseHTTPRequestHandler):
                 if flipped:
                     flipped[at % len(flipped)] ^= 1
                 self._send(answer.status, answer.getheaders(), bytes(flipped))
+            case Ask(without, query):
+                del self.headers[without]
+                self.path += f"&{query}" if query else ""
+                self._pass_on(body)
             case Stall():
                 answer, data = self._forward(body)
                 self._send(answer.status, answer.getheaders(), data, num_sent=len(data) // 2)

@@ -5,7 +5,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from typer.testing import CliRunner
 
+from nst import cli
 from nst.job import Job, PictureParams
 from nst.painting.backbones import Backbone, load_backbone
 from nst.painting.targets import Item
@@ -36,12 +38,26 @@ PATIENCE_S = 300
 SILENCE_S = 10
 
 
+def nst(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """What `nst` prints and its exit status, as typed in `cwd`, but in this process.
+
+    Raises what a user would see as a traceback.
+    """
+    with chdir(cwd or ROOT):
+        done = CliRunner().invoke(cli.app, [*map(str, arguments)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(
+        [*map(str, arguments)], done.exit_code, done.stdout, done.stderr
+    )
+
+
 @contextmanager
-def started(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
+def started(*arguments: object, cwd: Path = ROOT) -> Iterator["subprocess.Popen[str]"]:
     """`nst` as a user types it, in a process that does not outlive the test, however that ends."""
     command = [sys.executable, "-m", "nst", *map(str, arguments)]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             yield process

@@ -12,9 +12,11 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from nst.errors import ConfigError
 from nst.output import read_metadata, records
 from nst.running import batch
 from nst.settings import RunSettings
+from tests.helpers import ROOT, row, write_project
 
 _HASH = re.compile(r"\.[0-9a-f]{8}(?=\.(js|css)$)")
 # Which fields vary, and have a file, hangs on seconds too.
@@ -136,6 +139,25 @@ def _steady(path: str) -> str:
     them, which is also how long a picture took.
     """
     return "records/part" if "/part-" in path else _COLUMN.sub("", _HASH.sub("", path))
+
+
+def sweep(folder: Path, output: str, kind: str, every: int) -> int:
+    """Kill runs at every so many writes; how many were killed."""
+    rows = [
+        row(id="one", size=48, steps=1),
+        row("b.png", id="two", size=48, steps=1),
+        row("no.png", id="three"),
+    ]
+    manifest = write_project(folder / "in", rows)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kill_sweep", str(manifest), output, kind, str(every)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout.split()[0])
 
 
 def main(manifest: str, url: str, kind: str, every: int) -> None:

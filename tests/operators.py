@@ -7,7 +7,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,12 @@ import psutil
 from nst_flows.summary import artifact_key
 from tests.helpers import ROOT, row, write_project
 from tests.servers import free_ports
+
+# What an operator reads, and the part of it from which they type.
+DOCUMENT = ROOT / "deploy/README.md"
+SECTION = "From nothing to a nightly run"
+# Commands that go on until somebody ends them.
+_GO_ON = ("prefect server start", "prefect worker start")
 
 # The machine may be busy with other tests.
 _PATIENCE_S = 600
@@ -173,6 +180,33 @@ class Operator:
         """End what was begun, the last first."""
         for command in reversed(self._running):
             self.end(command)
+
+
+@contextmanager
+def who_has_typed_it_all(folder: Path) -> Iterator[Operator]:
+    """One who has typed all that deploy/README.md says, with a manifest and folders of their own."""
+    manifest = write_project(folder / "in", [row(id="one"), row("b.png", id="two", steps=2)])
+    settings, commands = settings_and_commands(DOCUMENT, SECTION)
+    theirs = {"NST_MANIFEST": str(manifest), "NST_OUTPUT": str(folder / "nightly")}
+    operator = Operator(folder, settings | theirs)
+    try:
+        for command in commands:
+            if not command.startswith(_GO_ON):
+                operator.outputs.append(operator.do(command))
+            else:
+                operator.begin(command)
+                operator.wait("a server", operator.is_up)
+            if "schedule create" in command:
+                operator.wait("a scheduled run", lambda: scheduled(operator))
+        yield operator
+    finally:
+        operator.close()
+
+
+def scheduled(operator: Operator) -> list[dict[str, Any]]:
+    """The runs that the schedule has begun and that have ended well."""
+    runs = operator.runs_of("nightly", ["COMPLETED"])
+    return [run for run in runs if run["auto_scheduled"]]
 
 
 def parameters(**values: object) -> str:

@@ -1,4 +1,4 @@
-"""The command as a user types it, in a process of its own: output, errors, exit status."""
+"""The command as a user types it: output, errors, exit status."""
 
 import json
 import re
@@ -19,30 +19,36 @@ from nst.errors import NotFoundError
 from nst.output.metadata import failure, record_of
 from nst.running.reports import RunReport
 from tests.galleries import record
-from tests.helpers import ROOT, csv_bytes, job, random_state, row, write_project
+from tests.helpers import (
+    PATIENCE_S,
+    ROOT,
+    csv_bytes,
+    job,
+    nst,
+    random_state,
+    row,
+    started,
+    write_project,
+)
 from tests.test_finish import write_output
 
 
-def nst(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nst", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd or ROOT,
-        timeout=300,
-        check=False,
-    )
+# A process that paints takes seconds to start, and only the first test is about it.
+def nst_run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return nst("run", *arguments, "--no-isolate", cwd=cwd)
 
 
 def test_run_makes_everything_and_exits_0(tmp_path: Path) -> None:
     write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
-    # As typed: with relative paths, from another folder.
-    done = nst("run", "in/manifest.csv", "--output", "out", "--device", "cpu", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 rows ok" in done.stdout
-    assert f"Gallery: {(tmp_path / 'out/index.html').as_uri()}" in done.stdout
+    # As typed, in a process of its own: with relative paths, from another folder.
+    arguments = ("run", "in/manifest.csv", "--output", "out", "--device", "cpu")
+    with started(*arguments, cwd=tmp_path) as running:
+        printed, said = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, said
+    assert "2 of 2 rows ok" in printed
+    assert f"Gallery: {(tmp_path / 'out/index.html').as_uri()}" in printed
     assert sorted(p.name for p in (tmp_path / "out/images").iterdir()) == ["one.png", "two.png"]
-    again = nst("run", "in/manifest.csv", "--output", "out", cwd=tmp_path)
+    again = nst_run("in/manifest.csv", "--output", "out", cwd=tmp_path)
     assert again.returncode == 0
     assert "2 of 2 rows ok, 2 of them from before" in again.stdout
 
@@ -51,7 +57,7 @@ def test_run_with_failed_rows_lists_them_and_exits_3(tmp_path: Path) -> None:
     manifest = write_project(
         tmp_path / "in", [row(id="one"), row("no.png", id="two"), row("no.png", id="three")]
     )
-    done = nst("run", manifest, "--output", tmp_path / "out")
+    done = nst_run(manifest, "--output", tmp_path / "out")
     assert done.returncode == 3
     assert "1 of 3 rows ok" in done.stdout
     assert "2 rows failed: input_not_found: cannot read" in done.stdout
@@ -111,20 +117,17 @@ def test_bad_usage_exits_2_and_runs_nothing(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
-    done = nst("run", manifest, "--output", tmp_path / "out", *arguments)
+    done = nst_run(manifest, "--output", tmp_path / "out", *arguments)
     assert done.returncode == 2, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [(), ("--prefect",)])
-def test_a_fault_of_the_store_is_no_fault_of_the_user_and_exits_1(
-    tmp_path: Path, options: tuple[str, ...]
-) -> None:
+def test_a_fault_of_the_store_is_no_fault_of_the_user_and_exits_1(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
     (tmp_path / "out/metadata.parquet").mkdir(parents=True)
-    done = nst("run", manifest, "--output", tmp_path / "out", *options)
+    done = nst_run(manifest, "--output", tmp_path / "out")
     assert done.returncode == 1
     assert "metadata.parquet" in done.stderr
     assert (tmp_path / "out/images/one.png").exists()
@@ -132,9 +135,7 @@ def test_a_fault_of_the_store_is_no_fault_of_the_user_and_exits_1(
 
 def test_set_stands_over_the_manifest(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
-    done = nst(
-        "run", manifest, "--output", tmp_path / "out", "--set", "size=48", "--set", "steps=2"
-    )
+    done = nst_run(manifest, "--output", tmp_path / "out", "--set", "size=48", "--set", "steps=2")
     assert done.returncode == 0, done.stderr
     (made,) = pq.read_table(tmp_path / "out/metadata.parquet").to_pylist()
     assert (made["size"], made["steps"], made["width"], made["evaluations"]) == (48, 2, 48, 2)
@@ -150,7 +151,7 @@ def test_plan_prints_groups_and_what_is_done_and_runs_nothing(tmp_path: Path) ->
     assert "group 1 of 2: vgg16, 48 x 64 px, 3 steps, 1 picture" in done.stdout
     assert "1 row cannot run as things are: cannot read" in done.stdout
     assert {p.name for p in tmp_path.iterdir()} == {"in"}
-    nst("run", manifest, "--output", tmp_path / "out", "--set", "steps=5")
+    nst_run(manifest, "--output", tmp_path / "out", "--set", "steps=5")
     done = nst("plan", manifest, "--output", tmp_path / "out", "--no-estimate")
     assert "1 picture to make, 1 already done" in done.stdout
     assert "  already done\n    two\n" in done.stdout
@@ -160,11 +161,11 @@ def test_the_files_of_a_folder_and_of_a_pattern_are_one_manifest(tmp_path: Path)
     first = write_project(tmp_path / "in", [row(id="one")])
     first.with_name("more.csv").write_bytes(csv_bytes([row("b.png", id="two")]))
     for manifest in ("in/", "in/*.csv", tmp_path / "in/[m]*.csv"):
-        done = nst("plan", manifest, cwd=tmp_path)
+        done = nst("plan", manifest, "--no-estimate", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("2 rows: 2 pictures to make")
     first.with_name("more.csv").write_bytes(csv_bytes([row("b.png", id="one")]))
-    done = nst("run", "in/", "--output", "out", cwd=tmp_path)
+    done = nst_run("in/", "--output", "out", cwd=tmp_path)
     assert done.returncode == 2
     assert "more.csv: refused with 1 problem" in done.stderr
     assert "expected an id that line 2 of manifest.csv does not have" in done.stderr
@@ -179,7 +180,7 @@ def test_a_folder_without_its_slash_is_refused_with_how_to_write_it(tmp_path: Pa
 
 def test_gallery_is_rebuilt(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
-    nst("run", manifest, "--output", tmp_path / "out")
+    nst_run(manifest, "--output", tmp_path / "out")
     (tmp_path / "out/index.html").unlink()
     done = nst("gallery", tmp_path / "out")
     assert done.returncode == 0
@@ -190,7 +191,7 @@ def test_gallery_is_rebuilt(tmp_path: Path) -> None:
 def test_a_gallery_of_several_outputs_with_thumbnails_and_plain_pages(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one")])
     for name in ("first", "second"):
-        run = nst("run", manifest, "--output", tmp_path / name, "--set", f"seed={len(name)}")
+        run = nst_run(manifest, "--output", tmp_path / name, "--set", f"seed={len(name)}")
         assert run.returncode == 0, run.stderr
     (thumbnail,) = (tmp_path / "first/thumbs").rglob("*-256.webp")
     thumbnail.unlink()
@@ -213,18 +214,7 @@ def test_a_gallery_of_several_outputs_with_thumbnails_and_plain_pages(tmp_path: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_gallery_is_served_until_a_signal_and_exits_0(tmp_path: Path, number: int) -> None:
     output = write_output(tmp_path / "out", [record(id="one")])
-    command = [
-        sys.executable,
-        "-m",
-        "nst",
-        "gallery",
-        output,
-        "--serve",
-        "--no-open",
-        "--port",
-        "0",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with started("gallery", output, "--serve", "--no-open", "--port", "0") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(2)]
         url = lines[1].removeprefix("Serving: ").strip()
@@ -288,7 +278,7 @@ def test_weights_are_listed_with_their_topology(tmp_path: Path) -> None:
 
 def test_a_run_and_what_verifies_it_answer_machines_with_one_document(tmp_path: Path) -> None:
     manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
-    done = nst("run", manifest, "--output", tmp_path / "out", "--json")
+    done = nst_run(manifest, "--output", tmp_path / "out", "--json")
     assert done.returncode == 3, done.stderr
     told = json.loads(done.stdout)
     assert (told["command"], told["num_rows"], told["num_ok"], told["num_made"]) == ("run", 2, 1, 1)
@@ -388,13 +378,13 @@ def test_more_failed_rows_than_are_allowed_end_a_run_early(tmp_path: Path) -> No
     rows = [row(id="one"), row("no.png", id="two"), row("gone.png", id="three")]
     manifest = write_project(tmp_path / "in", rows)
     out = tmp_path / "out"
-    done = nst("run", manifest, "--output", out, "--fail-over", "1")
+    done = nst_run(manifest, "--output", out, "--fail-over", "1")
     assert done.returncode == 4, done.stderr
     assert "more rows failed than --fail-over 1 allows" in done.stderr
     assert "2 rows have failed, more than the 1 that --fail-over allows" in done.stdout
     assert not (out / "images").exists()
     # Two thirds are two rows, which are as many as may fail.
-    done = nst("run", manifest, "--output", out, "--fail-over", "67%")
+    done = nst_run(manifest, "--output", out, "--fail-over", "67%")
     assert done.returncode == 3, done.stderr
     assert (out / "images/one.png").exists()
 
@@ -410,27 +400,10 @@ def test_more_failed_rows_than_are_allowed_end_a_run_early(tmp_path: Path) -> No
 def test_a_runner_that_cannot_be_is_refused(
     tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
-    done = nst("run", tmp_path / "m.csv", "--output", tmp_path / "out", *options)
+    done = nst_run(tmp_path / "m.csv", "--output", tmp_path / "out", *options)
     assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
-    """Without a server set: Prefect starts one of its own."""
-    manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
-    # What most Prefect projects call the folder of their own flows.
-    others = tmp_path / "project" / "flows"
-    others.mkdir(parents=True)
-    (others / "__init__.py").write_text("")
-    done = nst("run", manifest, "--output", tmp_path / "out", "--prefect", cwd=others.parent)
-    assert done.returncode == 3, done.stderr
-    assert "1 of 2 rows ok" in done.stdout
-    assert (tmp_path / "out/images/one.png").exists()
-    bad = nst("run", manifest, "--output", tmp_path / "bad", "--prefect", "--set", "size=9")
-    assert bad.returncode == 2
-    assert "column 'size'" in bad.stderr
-    assert not (tmp_path / "bad").exists()
 
 
 def test_failed_rows_that_are_not_listed_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_file_that_may_not_be_read_concerns_its_row(
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(files, "_at_once", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ForbiddenError, match="Permission denied; this user may not read it"):
         storage.read_bytes(str(tmp_path / "a.bin"))
 
@@ -130,14 +131,16 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     versions = [b"newer!", b"newest"]
-    real = files._check_kind
+    fstat, looks = os.fstat, count()
 
-    def overwrite(given: Path, found: os.stat_result) -> None:
-        real(given, found)
-        if versions:
+    def overwrite(handle: int) -> os.stat_result:
+        """A file is looked at before it is read and after."""
+        found = fstat(handle)
+        if next(looks) % 2 == 0 and versions:
             path.write_bytes(versions.pop(0))
+        return found
 
-    monkeypatch.setattr(files, "_check_kind", overwrite)
+    monkeypatch.setattr(os, "fstat", overwrite)
     assert storage.read_bytes(str(path)) == b"newest"
     versions += [b"1", b"22", b"333"]
     with pytest.raises(CorruptTransferError, match="a file that changes"):
@@ -224,7 +227,7 @@ def test_a_small_scratch_file_needs_no_folder_and_a_large_one_names_it(
 ) -> None:
     nowhere = tmp_path / "nowhere"
     monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
-    monkeypatch.setattr(files, "_MAX_SCRATCH_BYTES", 10)
+    monkeypatch.setattr(files, "MAX_SCRATCH_BYTES", 10)
     with files.ScratchFile() as file:
         file.write(b"small")
         file.seek(0)

@@ -61,7 +61,7 @@ def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcomes, "MAX_FAILED", 3)
-    monkeypatch.setattr(outcomes, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(outcomes, "ROWS_AT_ONCE", 2)
     jobs = tuple(job(id=f"p{n}", row=n) for n in range(1, 8))
     (group,) = groups((8, 8), (8, 8))
     planned = [replace(each, job=jobs[n]) for n, each in zip((1, 4), group.jobs, strict=True)]

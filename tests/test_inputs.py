@@ -71,7 +71,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Files have settled as soon as they are written."""
-    monkeypatch.setattr(files, "_TICK_NS", 0)
+    monkeypatch.setattr(files, "TICK_NS", 0)
     write_project(tmp_path / "in", ROWS)
     made = Desk(tmp_path)
     note(monkeypatch, made)
@@ -173,7 +173,7 @@ def test_many_parts_are_made_one_with_what_was_learned(
 ) -> None:
     desk.run()
     os.utime(desk.input("a.png"), (1_600_000_000, 1_600_000_000))
-    monkeypatch.setattr(records, "_MAX_PARTS", 1)
+    monkeypatch.setattr(records, "MAX_PARTS", 1)
     desk.run()
     assert len(list((desk.folder / "out/records").glob("part-*"))) == 1
     assert desk.to_make() == []
@@ -183,7 +183,7 @@ def test_many_parts_are_made_one_with_what_was_learned(
 def test_other_parameters_are_told_without_reading_all_bytes(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst.planning.inputs._START_BYTES", 100)
+    monkeypatch.setattr("nst.planning.inputs.START_BYTES", 100)
     desk.run()
     os.utime(desk.input("a.png"), (1_600_000_000, 1_600_000_000))
     rows = [{**each, "steps": 2} for each in ROWS]
@@ -197,13 +197,13 @@ def test_a_file_that_was_just_written_is_read_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What might be written once more in the same tick of the clock has no version."""
-    monkeypatch.setattr(files, "_TICK_NS", 10**12)
+    monkeypatch.setattr(files, "TICK_NS", 10**12)
     desk.run()
     assert desk.record().inputs_key is None
     for _ in range(2):
         assert desk.run().num_done_before == 2
         assert read_by_plan(desk) == ["a.png", "b.png", "s.png", "t.png"]
-    monkeypatch.setattr(files, "_TICK_NS", 0)
+    monkeypatch.setattr(files, "TICK_NS", 0)
     assert desk.run().num_done_before == 2
     assert read_by_plan(desk) == ["a.png", "b.png", "s.png", "t.png"]
     assert desk.to_make() == []
@@ -214,7 +214,7 @@ def test_a_file_that_was_just_written_is_read_again(
 def test_a_file_that_is_replaced_after_the_plan_fails_its_row_and_is_made_next_time(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, start_bytes: int
 ) -> None:
-    monkeypatch.setattr("nst.planning.inputs._START_BYTES", start_bytes)
+    monkeypatch.setattr("nst.planning.inputs.START_BYTES", start_bytes)
     plan = desk.plan()
     data = picture_bytes(48, 64, seed=7)
     desk.input("a.png").write_bytes(data)
@@ -230,7 +230,7 @@ def test_what_is_recorded_is_of_the_bytes_that_were_painted(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the same size and time as those of the plan, so that only the time of their inode tells."""
-    monkeypatch.setattr("nst.planning.inputs._START_BYTES", 200)
+    monkeypatch.setattr("nst.planning.inputs.START_BYTES", 200)
     first, second = (encoded(Image.new("RGB", (64, 48), (c, 90, 9)), "BMP") for c in (1, 2))
     assert len(first) == len(second)
     desk.input("a.png").write_bytes(first)
@@ -275,7 +275,7 @@ def test_what_is_broken_behind_its_start_is_known_for_what_it_was(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its row fails when it is loaded, and is left alone for as long as the file stays the same."""
-    monkeypatch.setattr("nst.planning.inputs._START_BYTES", 1000)
+    monkeypatch.setattr("nst.planning.inputs.START_BYTES", 1000)
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), "JPEG")
     desk.input("a.png").write_bytes(data[: len(data) // 2])
@@ -377,7 +377,7 @@ def test_in_a_bucket_what_is_done_takes_a_list_and_no_look_at_any_input(shop: Sh
 def test_of_large_objects_only_the_start_is_read_for_the_plan(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst.planning.inputs._START_BYTES", 100)
+    monkeypatch.setattr("nst.planning.inputs.START_BYTES", 100)
     ranges: list[str | None] = []
 
     def note_ranges(request: Request) -> Fault | None:

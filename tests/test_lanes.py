@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from nst.settings import RunSettings
 from tests import poison
 from tests.helpers import PATIENCE_S, row, write_project
 from tests.painters import PaintsBy
-from tests.test_supervisor import children, is_running, running_in, wait_for_pictures
+from tests.system.test_supervisor import children, is_running, running_in, wait_for_pictures
 
 
 def planned(folder: Path, seeds: Sequence[int], **settings: object) -> tuple[Plan, RunSettings]:
@@ -202,26 +201,23 @@ def test_closing_ends_a_group_that_hangs_and_blames_no_picture(tmp_path: Path) -
     thread = threading.Thread(target=paint)
     thread.start()
     assert has_begun.wait(PATIENCE_S)
-    started = time.monotonic()
     supervisor.close()
     thread.join(PATIENCE_S)
-    assert time.monotonic() - started < PATIENCE_S / 2
+    assert not thread.is_alive()
     assert [str(each) for each in raised] == ["the run has ended the process that paints"]
     assert dict(records.read(settings.output).failed) == {}
     with pytest.raises(NSTError, match="has ended"):
         supervisor.run_group(plan.groups[0], settings, NoListener())
 
 
-def test_a_signal_ends_all_lanes_within_seconds(tmp_path: Path) -> None:
+def test_a_signal_ends_all_lanes(tmp_path: Path) -> None:
     arguments = ["--lanes", "2", "--max-batch-pixels", "1"]
     with running_in(tmp_path, *arguments) as running:
         wait_for_pictures(tmp_path, 3)
         painters = children(running.pid)
         assert len(painters) == 2
-        started = time.monotonic()
         running.terminate()
         _, said = running.communicate(timeout=PATIENCE_S)
-    assert time.monotonic() - started < PATIENCE_S / 2
     assert running.returncode == 128 + 15
     assert "what is finished is kept" in said
     assert not any(map(is_running, painters))

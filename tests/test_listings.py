@@ -137,7 +137,7 @@ def test_a_version_is_that_of_a_read_wherever_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a disk, and on a server by a list and by a look at each; of what has none, none is told."""
-    monkeypatch.setattr(files, "_TICK_NS", 0)
+    monkeypatch.setattr(files, "TICK_NS", 0)
     keys = ["a.png", "in/a b+c%.png", "in/\u6d6e\u4e16.png", "in/a.png", "in/b/a.png"]
     for key in keys:
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)

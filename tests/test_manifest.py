@@ -739,13 +739,6 @@ def test_a_damaged_table_is_jobs_or_a_refusal(data: st.DataObject) -> None:
     check_any_bytes("parquet", damaged)
 
 
-@pytest.mark.long
-@settings(MANY, max_examples=20_000)
-@given(SUFFIXES, st.binary() | LINES | LINES.map(lambda line: HEAD + line))
-def test_very_many_bytes_are_jobs_or_a_refusal(suffix: str, data: bytes) -> None:
-    check_any_bytes(suffix, data)
-
-
 @MANY
 @given(st.lists(st.tuples(st.text(), st.text(), st.integers()), unique=True, min_size=2))
 def test_made_ids_are_safe_and_unlike_rows_have_unlike_ids(

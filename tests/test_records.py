@@ -144,7 +144,7 @@ def test_the_later_part_stands_over_the_earlier_and_a_single_over_both(tmp_path:
 
 
 def test_many_parts_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_MAX_PARTS", 3)
+    monkeypatch.setattr(records, "MAX_PARTS", 3)
     url = str(tmp_path)
     for n in range(4):
         records.write(url, replace(OK, id=f"n{n}"))
@@ -172,7 +172,7 @@ def test_a_part_that_cannot_be_read_is_never_removed(
     strange = tmp_path / "records/part-000002.parquet"
     strange.write_bytes(b"of a later release")
     records.write(url, replace(OK, id="n2"))
-    monkeypatch.setattr(records, "_MAX_PARTS", 2)
+    monkeypatch.setattr(records, "MAX_PARTS", 2)
     records.compact(url, records.read(url))
     assert strange.read_bytes() == b"of a later release"
     assert sorted(path.name for path in strange.parent.glob("*.parquet")) == [

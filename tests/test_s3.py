@@ -27,6 +27,7 @@ from tests import servers
 from tests.buckets import Bucket, bucket_behind, hurry
 from tests.faults import (
     HTML,
+    Ask,
     Cut,
     CutUpload,
     Delay,
@@ -104,7 +105,7 @@ def test_what_passes_is_absorbed(shop: Shop, fault: Fault) -> None:
 def test_what_arrives_damaged_is_read_again(
     shop: Shop, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "_MIN_REQUEST_S", 0.5)
+    monkeypatch.setattr(s3, "MIN_REQUEST_S", 0.5)
     shop.proxy.rules.append(first(2, fault, "GET"))
     assert storage.read_bytes(shop.there) == DATA
     assert shop.proxy.num_of("GET") == 3
@@ -229,8 +230,8 @@ PART = 10 << 20
 @pytest.fixture
 def large(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> IO[bytes]:
     """A file that takes three parts, of which a store is told from its beginning on."""
-    monkeypatch.setattr(stores, "_LARGE_BYTES", len(LARGE) - 1)
-    monkeypatch.setattr(s3, "_PART_BYTES", PART)
+    monkeypatch.setattr(stores, "LARGE_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(s3, "PART_BYTES", PART)
     return io.BytesIO(LARGE)
 
 
@@ -257,7 +258,7 @@ def test_a_large_file_goes_in_parts_and_comes_in_one_request(shop: Shop, large: 
 def test_a_file_that_is_not_large_goes_in_one_request(
     shop: Shop, large: IO[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "_LARGE_BYTES", len(LARGE))
+    monkeypatch.setattr(stores, "LARGE_BYTES", len(LARGE))
     storage.write_file(shop.there, large)
     assert shop.stored(shop.there) == LARGE
     assert dict(shop.proxy.counts) == {("PUT", f"/{shop.bucket}/some/there.bin"): 1}
@@ -700,7 +701,7 @@ def test_many_that_may_not_be_deleted_end_the_run(shop: Shop, many: list[str]) -
 
 
 def test_an_answer_that_trickles_has_an_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "_MIN_REQUEST_S", 0.2)
+    monkeypatch.setattr(s3, "MIN_REQUEST_S", 0.2)
     shop.proxy.rules.append(forever(Stall(), "GET"))
     with pytest.raises(StorageError) as caught:
         storage.read_bytes(shop.there)
@@ -755,14 +756,16 @@ def test_messages_hold_no_credentials(shop: Shop, monkeypatch: pytest.MonkeyPatc
 def test_one_connection_serves_a_process_until_the_environment_changes(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import s3fs
+
     made = []
-    real = s3._connected
+    real = s3fs.S3FileSystem
 
-    def note() -> Any:
+    def note(**options: Any) -> Any:
         made.append(1)
-        return real()
+        return real(**options)
 
-    monkeypatch.setattr(s3, "_connected", note)
+    monkeypatch.setattr(s3fs, "S3FileSystem", note)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     in_parallel(lambda _: storage.read_bytes(shop.there), ["x"] * 50)
     assert len(made) == 1
@@ -841,11 +844,8 @@ def test_a_start_that_arrives_damaged_is_asked_for_again(shop: Shop, fault: Faul
     assert storage.read_start(shop.there, len(DATA)).data == DATA
 
 
-def test_a_store_that_knows_no_parts_gives_the_start_all_the_same(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ask = s3._ask
-    monkeypatch.setattr(s3, "_ask", lambda method, Range=None, **params: ask(method, **params))
+def test_a_store_that_knows_no_parts_gives_the_start_all_the_same(shop: Shop) -> None:
+    shop.proxy.rules.append(forever(Ask(without="Range"), "GET"))
     found = storage.read_start(shop.there, 100)
     assert (found.data, found.size) == (DATA[:100], len(DATA))
 
@@ -876,18 +876,14 @@ def test_the_version_is_of_the_bytes_that_were_read(shop: Shop) -> None:
     assert found.version == s3.version_of(shop.there) != before
 
 
-def test_a_page_of_a_list_begins_where_it_is_told_to(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_of_a_list_begins_where_it_is_told_to(shop: Shop) -> None:
     keys = [f"many/{n}" for n in range(5)]
     for key in keys:
         shop.direct.put_object(Bucket=shop.bucket, Key=key, Body=key.encode())
-    ask = s3._ask
-    monkeypatch.setattr(s3, "_ask", lambda method, **given: ask(method, **given, MaxKeys=2))
+    shop.proxy.rules.append(lists(Ask(query="max-keys=2")))
     page = s3.page_after(shop.bucket, "many/", "many/0")
     assert page is not None
     assert (list(page.versions), page.last) == (keys[1:3], "many/2")
-    monkeypatch.setattr(s3, "_ask", ask)
     assert page.versions["many/1"] == s3.version_of(f"{shop.url}/many/1")
     rest = s3.page_after(shop.bucket, "many/", "many/2")
     assert rest is not None

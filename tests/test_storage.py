@@ -66,7 +66,7 @@ def test_work_in_parallel_is_checked_before_each(folder: str) -> None:
 def test_a_file_of_any_size_comes_and_goes_as_bytes_do(
     folder: str, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "_LARGE_BYTES", large)
+    monkeypatch.setattr(stores, "LARGE_BYTES", large)
     uri = storage.join(folder, "deep", "a b.bin")
     for data in (secrets.token_bytes(3_000_000), b"shorter", b""):
         file = io.BytesIO(data)
@@ -94,7 +94,7 @@ def test_tells_whether_there_is_an_object(folder: str) -> None:
 def test_more_items_than_are_under_way_at_a_time_come_back_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(iterables, "_ITEMS_AT_ONCE", 3)
+    monkeypatch.setattr(iterables, "ITEMS_AT_ONCE", 3)
     assert in_parallel(str, list(range(8))) == [str(n) for n in range(8)]
     asked: list[int] = []
 
@@ -288,7 +288,7 @@ def test_a_file_that_a_store_breaks_off_in_is_never_under_its_name(
 ) -> None:
     fsspec.register_implementation("tearing", Tearing, clobber=True)
     monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
-    monkeypatch.setattr(stores, "_LARGE_BYTES", 10)
+    monkeypatch.setattr(stores, "LARGE_BYTES", 10)
     uri = f"tearing://{tmp_path}/a.bin"
     storage.write_bytes(uri, b"before")
     monkeypatch.setattr(Tearing, "tears", tears)

@@ -1,16 +1,17 @@
 import hashlib
 import io
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping
 from email.message import Message
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
 import safetensors.torch
 import torch
+from torchvision.models import get_model_weights
 
 from nst.errors import WeightsError
 from nst.painting import weights
@@ -152,16 +153,28 @@ def test_a_file_on_s3(bucket: str) -> None:
     assert torch.equal(weights.load_state(weights.obtain("vgg19", uri))["a"], torch.ones(1))
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have torchvision name a file of its own by this one."""
+    address = f"https://download.example/models/{name}"
+
+    class Official:
+        url = address
+
+        @staticmethod
+        def get_state_dict(**options: Any) -> Any:
+            return torch.hub.load_state_dict_from_url(address, **options)
+
+    monkeypatch.setattr(
+        "torchvision.models.get_model_weights", lambda _: {"IMAGENET1K_V1": Official}
+    )
+
+
 def put_in_cache(backbone: str, monkeypatch: pytest.MonkeyPatch, *, digest: str) -> Path:
     """A small state dict where torchvision keeps the weights of a name that begins this `digest`."""
     sink = io.BytesIO()
     torch.save({"a": torch.ones(1)}, sink)
     digest = digest or hashlib.sha256(sink.getvalue()).hexdigest()[:8]
-
-    class Official:
-        url = f"https://download.example/models/{backbone}-{digest}.pth"
-
-    monkeypatch.setattr(weights, "_official", lambda _: Official)
+    publish(monkeypatch, f"{backbone}-{digest}.pth")
     path = weights.cache_path(backbone)
     path.parent.mkdir(parents=True)
     path.write_bytes(sink.getvalue())
@@ -303,11 +316,9 @@ def test_the_official_weights_are_downloaded_through_torchvision(
     monkeypatch.setattr("torch.hub.urlopen", answer)
     with pytest.raises(WeightsError, match="invalid hash value"):
         weights.obtain("resnet50")
-    assert asked == [weights._official("resnet50").url]
+    assert asked == [get_model_weights("resnet50")["IMAGENET1K_V1"].url]
     # The same bytes pass where the file's name asks for no digest.
-    nothing = re.compile(r"(?!)")
-    monkeypatch.setattr("torch.hub.HASH_REGEX", nothing)
-    monkeypatch.setattr(weights, "_NAMED_DIGEST", nothing)
+    publish(monkeypatch, "resnet50.pth")
     assert weights.obtain("resnet50").origin == "torchvision"
     assert weights.cache_path("resnet50").exists()
 

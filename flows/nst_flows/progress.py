@@ -13,7 +13,7 @@ from nst.planning import Group, Plan
 from nst.running import NoListener, Tally
 
 # Of a run of hours nobody looks every few seconds.
-_EVERY_S = 5.0
+EVERY_S = 5.0
 _EVERY_SHARE = 0.01
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class ProgressArtifact(NoListener):
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         assert self._tally is not None
         self._tally.advanced(group, evaluations, pictures)
-        if time.monotonic() - self._shown_at >= max(_EVERY_S, _EVERY_SHARE * self.seconds):
+        if time.monotonic() - self._shown_at >= max(EVERY_S, _EVERY_SHARE * self.seconds):
             self._show(self._words())
 
     def recorded(self, group: Group, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -148,6 +149,20 @@ def _shrunk(kind: str, text: str) -> bytes:
     return made.encode()
 
 
+@cache
+def _environment() -> Environment:
+    """One for all galleries of a process: to compile the templates takes as long as to paint a small
+    picture.
+    """
+    return Environment(
+        loader=PackageLoader("nst.gallery"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 class Pages:
     """The pages of one gallery, which differ in the lines that they have."""
 
@@ -166,13 +181,6 @@ class Pages:
         self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
         column = items.facets[matrix.column].field
         self._columns = [_column_text(column, value) for value in matrix.columns]
-        self._environment = Environment(
-            loader=PackageLoader("nst.gallery"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
 
     @property
     def num_pages(self) -> int:
@@ -223,29 +231,33 @@ class Pages:
         items, matrix = self._items, self._matrix
         num_failed = int(np.count_nonzero(is_failed(items)))
         title = items.facets[matrix.column].field.title
-        stream = self._environment.get_template(template).stream(
-            title=_TITLE,
-            num_items=len(items),
-            num_ok=len(items) - num_failed,
-            num_failed=num_failed,
-            num_lines=matrix.num_lines,
-            num_rows=len(matrix.row_patterns),
-            num_unmatched=matrix.num_unmatched,
-            run_names=self._run_names,
-            run_diff=self._run_diff(),
-            root=root,
-            column_title=title,
-            column_fields=title,
-            row_titles=[items.facets[name].field.title for name in matrix.row],
-            num_columns=len(self._columns),
-            lines=lines,
-            first_line=lines[0].number if lines else 0,
-            metadata=[
-                (name or output.METADATA, root + source.base + output.METADATA)
-                for name, source in zip(self._run_names or ("",), self._sources, strict=True)
-            ],
-            **{name: root + path for name, path in self._links.items()},
-            **values,
+        stream = (
+            _environment()
+            .get_template(template)
+            .stream(
+                title=_TITLE,
+                num_items=len(items),
+                num_ok=len(items) - num_failed,
+                num_failed=num_failed,
+                num_lines=matrix.num_lines,
+                num_rows=len(matrix.row_patterns),
+                num_unmatched=matrix.num_unmatched,
+                run_names=self._run_names,
+                run_diff=self._run_diff(),
+                root=root,
+                column_title=title,
+                column_fields=title,
+                row_titles=[items.facets[name].field.title for name in matrix.row],
+                num_columns=len(self._columns),
+                lines=lines,
+                first_line=lines[0].number if lines else 0,
+                metadata=[
+                    (name or output.METADATA, root + source.base + output.METADATA)
+                    for name, source in zip(self._run_names or ("",), self._sources, strict=True)
+                ],
+                **{name: root + path for name, path in self._links.items()},
+                **values,
+            )
         )
         # Else every word of it is a string of its own for a moment, at four times the page's size.
         stream.enable_buffering(_BUFFERED)

@@ -56,7 +56,7 @@ SCHEMA_VERSION = 1
 _PART = "part-{:06}.parquet"
 _NUMBERED = re.compile(r"part-(\d+)\.parquet")
 # Beyond this many parts they are written anew as one.
-_MAX_PARTS = 32
+MAX_PARTS = 32
 # Read and put down so many at a time.
 _SINGLES_AT_ONCE = 10_000
 _ROWS_AT_ONCE = 1000
@@ -340,7 +340,7 @@ def compact(
     news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
     if not ledger.singles and not news and not learned:
         return
-    if len(ledger.parts) >= _MAX_PARTS:
+    if len(ledger.parts) >= MAX_PARTS:
         _rewrite(output, ledger, news, learned, check)
         return
     ids = list(order)

@@ -14,7 +14,7 @@ from nst.output.metadata import Record
 from nst.pictures import images
 
 # Stores answer many at once; of pictures that are decoded so many are held, whatever their size.
-_MAX_DECODED = 4
+MAX_DECODED = 4
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def make_missing(output_url: str, records: Iterable[Record]) -> int:
         picture, digest = record.outcome.picture, record.outcome.picture_digest
         if missing and picture is not None and digest is not None:
             lacking[digest] = _Lacking(picture=picture, digest=digest, paths=missing)
-    decoding = BoundedSemaphore(_MAX_DECODED)
+    decoding = BoundedSemaphore(MAX_DECODED)
     return sum(in_parallel(lambda one: _make(one, output_url, decoding), list(lacking.values())))
 
 

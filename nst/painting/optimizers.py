@@ -13,6 +13,12 @@ from torch import Tensor
 from nst.painting import reductions
 
 
+class Frequencies(Protocol):
+    """How much each frequency of `rfft2` of a picture weighs: [height, width // 2 + 1]."""
+
+    def __call__(self, height: int, width: int, *, device: torch.device) -> Tensor: ...
+
+
 class Optimizer(Protocol):
     """Moves images [B,...]; no arithmetic crosses from one item to another."""
 
@@ -62,9 +68,11 @@ class LBFGS:
     # line search would catch at the cost of further evaluations; it is shortened instead.
     MAX_STEP_RMS = 0.1
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, *, frequencies: Frequencies | None = None) -> None:
         self._shape = images.shape
-        self._filter = _inverse_frequencies(*images.shape[-2:], device=images.device)
+        self._filter = (frequencies or inverse_frequencies)(
+            *images.shape[-2:], device=images.device
+        )
         self._z = images.flatten(1)
         batch, size = self._z.shape
         self._steps = self._z.new_zeros(self.HISTORY, batch, size)
@@ -133,7 +141,7 @@ class LBFGS:
         return q
 
 
-def _inverse_frequencies(height: int, width: int, *, device: torch.device) -> Tensor:
+def inverse_frequencies(height: int, width: int, *, device: torch.device) -> Tensor:
     """1 / f for each frequency of `rfft2`, of mean 1; below one period per picture f is that."""
     down = torch.fft.fftfreq(height, device=device)[:, None]
     across = torch.fft.rfftfreq(width, device=device)

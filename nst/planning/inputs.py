@@ -29,7 +29,7 @@ from nst.planning.plan import Input
 from nst.storage import Found
 
 # Most headers are shorter, with their profiles and previews.
-_START_BYTES = 64 << 10
+START_BYTES = 64 << 10
 
 
 def look_at(uri: str) -> Input:
@@ -43,7 +43,7 @@ def look_at_start(uri: str) -> Input:
     Raises as `look_at`, but not for what is wrong with the bytes behind the first ones.
     """
     try:
-        found = storage.read_start(uri, _START_BYTES, max_bytes=images.MAX_BYTES)
+        found = storage.read_start(uri, START_BYTES, max_bytes=images.MAX_BYTES)
     except NSTError as exc:
         if ends_the_run(exc):
             raise

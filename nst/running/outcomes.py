@@ -19,7 +19,7 @@ from nst.storage import Held, places, release_memory
 
 # As many as the memory for their curves allows: where the manifest has another order than the
 # records, each portion reads most parts of them anew.
-_ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 10_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def write_metadata(
     release_memory()
 
     def parts() -> Iterator[Held]:
-        for start in range(0, len(plan.jobs), _ROWS_AT_ONCE):
-            jobs = plan.jobs[start : start + _ROWS_AT_ONCE]
+        for start in range(0, len(plan.jobs), ROWS_AT_ONCE):
+            jobs = plan.jobs[start : start + ROWS_AT_ONCE]
             outcomes = finder.outcomes(start, jobs)
             ended.add(jobs, outcomes)
             yield metadata.hold_rows(jobs, labels).beside(outcomes)

@@ -32,9 +32,9 @@ except ImportError:
 _MAX_READS = 3
 _BLOCK_BYTES = 1 << 20
 # There are as many such files as an output has parts of records.
-_MAX_SCRATCH_BYTES = 8 << 20
+MAX_SCRATCH_BYTES = 8 << 20
 # The coarsest clock that a file system keeps its times by, FAT's, ticks so often.
-_TICK_NS = 2_000_000_000
+TICK_NS = 2_000_000_000
 
 # What a file system says of one path, and what of itself, with what to do about it.
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -56,7 +56,7 @@ class ScratchFile(SpooledTemporaryFile[bytes]):
     """
 
     def __init__(self) -> None:
-        super().__init__(_MAX_SCRATCH_BYTES)
+        super().__init__(MAX_SCRATCH_BYTES)
 
     def rollover(self) -> None:
         with _translated("write", Path(gettempdir())):
@@ -141,7 +141,7 @@ def _version(found: os.stat_result, now_ns: int) -> Version:
     """
     written_ns = max(found.st_mtime_ns, found.st_ctime_ns)
     text = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-    return Version(text, now_ns - written_ns >= _TICK_NS)
+    return Version(text, now_ns - written_ns >= TICK_NS)
 
 
 def read_file_into(path: Path, sink: IO[bytes], *, max_bytes: int | None = None) -> Version:

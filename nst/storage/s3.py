@@ -34,11 +34,11 @@ BRIEF = Patience(max_tries=3, max_seconds=8)
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 10
 # Neither ends a wait for the word to send a body, nor for a store that sends a byte now and then.
-_MIN_REQUEST_S = 15
+MIN_REQUEST_S = 15
 _MIN_BYTES_PER_S = 50_000
 _CHUNK_BYTES = 1 << 20
 # A store takes at most 10,000 parts of an object.
-_PART_BYTES = 32 << 20
+PART_BYTES = 32 << 20
 _NUM_CONNECTIONS = 32
 # A store takes 1000, and is to answer in time.
 NUM_DELETED_AT_ONCE = 250
@@ -212,7 +212,7 @@ def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None =
     upload = _tried("write", uri, lambda: _said(begin(), "UploadId"), patience)
     try:
         parts = []
-        for number, data in enumerate(blocks_of(file, _PART_BYTES), start=1):
+        for number, data in enumerate(blocks_of(file, PART_BYTES), start=1):
             send = partial(_send_part, data, Bucket=bucket, Key=key, UploadId=upload)
             parts.append(_tried("write", uri, partial(send, PartNumber=number), patience))
         return _complete(uri, upload, parts, patience)
@@ -781,7 +781,7 @@ async def _answer(
 
 
 def _limit_s(num_bytes: int) -> float:
-    return _MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
+    return MIN_REQUEST_S + num_bytes / _MIN_BYTES_PER_S
 
 
 async def _take(body: Any, into: _Body) -> None:

@@ -37,7 +37,7 @@ _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 # Of files beyond this many bytes no store is given all at once, nor are they ever all in memory.
-_LARGE_BYTES = 64 << 20
+LARGE_BYTES = 64 << 20
 
 # Of a writer that was killed: a local file's, and the probe.
 _LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
@@ -98,7 +98,7 @@ def write_file(uri: str, file: IO[bytes]) -> str:
     path = local_path(uri)
     if path is not None:
         return files.write_blocks(path, files.blocks_of(file))
-    if file.seek(0, os.SEEK_END) <= _LARGE_BYTES:
+    if file.seek(0, os.SEEK_END) <= LARGE_BYTES:
         file.seek(0)
         return write_bytes(uri, file.read())
     if is_s3(uri):

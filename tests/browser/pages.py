@@ -8,7 +8,15 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Playwright,
+    expect,
+)
 
 from tests.browser import chromium
 
@@ -121,6 +129,20 @@ def problem(page: Page) -> str:
     """What the gallery says went wrong, empty where nothing did."""
     note = page.locator("#problem:not([hidden])")
     return note.inner_text() if note.count() else ""
+
+
+def opens(page: Page, url: str) -> None:
+    """The page shows its rows and loads more of them where it is scrolled to."""
+    page.goto(url)
+    wait_ready(page)
+    expect(page.locator('#grid[role="grid"]')).to_be_visible()
+    assert page.locator("tr[data-line]").count() > 1
+    first = page.locator('#grid [role="gridcell"] img').first
+    expect(first).to_be_visible()
+    assert first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    last = int(page.evaluate("NST.app.view.numLines")) - 1
+    expect(page.locator(f'tr[data-line="{last}"]:not([data-pending])')).to_be_visible()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def _again(bench: Bench) -> Letter:
 
 
 def _killed(bench: Bench) -> Letter:
-    """Every write is in tests/test_kill_sweep.py; here the command itself, half-way."""
+    """Every write is in tests/long/test_kill_sweep.py; here the command itself, half-way."""
     with _started(bench) as running:
         _wait_for_a_picture(bench)
         running.kill()

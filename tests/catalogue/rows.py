@@ -2,18 +2,17 @@
 
 import json
 import os
+import secrets
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from nst.output import metadata
+from tests import servers
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
 from tests.galleries import files_in, read_gallery
-from tests.helpers import ROOT, Page, csv_bytes, picture_bytes, write_project
+from tests.helpers import Page, csv_bytes, picture_bytes, write_project
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -262,60 +261,22 @@ ODD_URLS = [
 
 
 def nst_on_s3(bench: Bench, names: Sequence[str]) -> Seen:
-    """`nst run` in a process of its own, on contents of these keys in a store, with a root there."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        settings = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        write_project(bench.inputs, [])
-        rows = [
-            good() | {"id": f"row{i}", "content": f"s3://bucket/{name}"}
-            for i, name in enumerate(names)
-        ]
-        rows = [row | {"style": str(bench.inputs / "s.png")} for row in rows]
-        (bench.folder / "m.csv").write_bytes(csv_bytes(rows))
-        put_objects(settings["AWS_ENDPOINT_URL"], names)
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "nst", "run", str(bench.folder / "m.csv")),
-                *("--output", str(bench.output), "--no-isolate"),
-            ],
-            env=os.environ | settings,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    finally:
-        server.stop()
-    path = bench.output / "metadata.parquet"
-    records = metadata.metadata_from_parquet(path.read_bytes()) if path.exists() else []
-    return Seen(done.returncode, done.stdout + done.stderr, records)
-
-
-def put_objects(endpoint: str, names: Sequence[str]) -> None:
-    """Each name is another picture, so that no two keys can pass for one another."""
-    import botocore.session
-
-    client = botocore.session.get_session().create_client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-    client.create_bucket(Bucket="bucket")
-    for seed, name in enumerate(names):
-        client.put_object(Bucket="bucket", Key=name, Body=picture_bytes(48, 64, seed=seed))
+    """`nst run` on contents of these keys in a store."""
+    url, bucket = servers.moto_url(), f"bucket-{secrets.token_hex(8)}"
+    for name, value in servers.environment(url).items():
+        bench.monkeypatch.setenv(name, value)
+    # Each name is another picture, so that no two keys can pass for one another.
+    objects = {name: picture_bytes(48, 64, seed=seed) for seed, name in enumerate(names)}
+    servers.copy_up(url, bucket, objects)
+    write_project(bench.inputs, [])
+    rows = [
+        good() | {"id": f"row{i}", "content": f"s3://{bucket}/{name}"}
+        for i, name in enumerate(names)
+    ]
+    rows = [row | {"style": str(bench.inputs / "s.png")} for row in rows]
+    manifest = bench.folder / "m.csv"
+    manifest.write_bytes(csv_bytes(rows))
+    return bench.nst("run", str(manifest), "--output", str(bench.output), "--no-isolate")
 
 
 def keys_are_literal(names: Sequence[str]) -> Callable[[Bench], Letter]:

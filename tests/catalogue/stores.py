@@ -4,16 +4,15 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nst import storage
 from nst.output import metadata
-from nst.storage import s3
 from tests import servers
 from tests.buckets import bucket_behind, hurry
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
 from tests.faults import (
     HTML,
+    Ask,
     Cut,
     CutUpload,
     Delay,
@@ -269,12 +268,7 @@ def _many_pages(shop: Shop) -> Letter:
     """What an earlier run made is not all on the first page of a list."""
     assert shop.run().letter == "OK"
     shop.proxy.reset()
-    real = s3._ask
-
-    def ask(method: str, **params: Any) -> Any:
-        return real(method, **params | ({"MaxKeys": 1} if method == "list_objects_v2" else {}))
-
-    shop.bench.monkeypatch.setattr(s3, "_ask", ask)
+    shop.proxy.rules.append(lists(Ask(query="max-keys=1")))
     seen = shop.run()
     assert shop.num_pictures_written() == 0
     assert shop.proxy.counts["GET", f"/{shop.bucket}"] > 10

@@ -10,9 +10,7 @@ import pytest
 from nst.output import read_metadata
 from nst.running import lease
 from tests.helpers import PATIENCE_S, SILENCE_S, row, started, write_project
-from tests.test_supervisor import children, wait_for_pictures
-
-pytestmark = pytest.mark.long
+from tests.system.test_supervisor import children, wait_for_pictures
 
 
 @pytest.mark.parametrize("who", ["all", "the painter"])

@@ -11,8 +11,6 @@ from nst.output.reading import read_metadata
 from tests.operators import Operator, begin_long_run, finish_it, is_alive, painters
 from tests.servers import free_ports
 
-pytestmark = pytest.mark.long
-
 NODES = ("one", "two")
 # So many that some wait for the nodes while those paint.
 NUM_LONG = 4

@@ -20,8 +20,6 @@ from tests.helpers import ROOT, csv_bytes, row, write_project
 from tests.networks import Network
 from tests.operators import Operator
 
-pytestmark = pytest.mark.long
-
 NUM_ROWS = 200
 ROWS_OF_A_GROUP = 10
 # On two idle cores it takes four minutes.

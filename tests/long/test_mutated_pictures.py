@@ -8,7 +8,6 @@ import pytest
 from tests.mutated import decode_mutated
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_a_thousand_damaged_pictures_do_no_harm(tmp_path: Path, seed: int) -> None:
     results = decode_mutated(tmp_path, 1000, seed=seed)

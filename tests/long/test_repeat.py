@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import started
-from tests.test_repeat import BUSY_PATIENCE_S, ROWS, busy, files, finish, outcomes, write_rows
-
-pytestmark = pytest.mark.long
+from tests.system.test_repeat import (
+    BUSY_PATIENCE_S,
+    ROWS,
+    busy,
+    files,
+    finish,
+    outcomes,
+    write_rows,
+)
 
 _TIMES = 10
 

@@ -19,8 +19,6 @@ from tests import servers
 from tests.faults import CutUpload, Fault, FaultProxy, Reset, Status, first, forever, share
 from tests.helpers import csv_bytes, row, write_project
 
-pytestmark = pytest.mark.long
-
 NUM_ROWS = 60
 BUSY = Status(503, "SlowDown")
 SICK = Status(500, "InternalError")

@@ -6,13 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from nst import pipeline
 from nst.output import records
 from nst.settings import RunSettings
 from tests.helpers import ROOT, csv_bytes, picture_bytes, row
-from tests.test_supervisor import children
+from tests.system.test_supervisor import children
 
 _SIDE = 100
 _NUM_ROWS = _SIDE**2
@@ -53,7 +51,6 @@ def _num_recorded(folder: Path) -> int:
         return 0
 
 
-@pytest.mark.long
 def test_ten_thousand_rows(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for n in range(_SIDE):

@@ -5,25 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from tests.browser import axe
-from tests.browser.pages import Pages, wait_ready
+from tests.browser.pages import Pages, opens, wait_ready
 from tests.browser.serve import serving
-
-
-def opens(page: Page, url: str) -> None:
-    """The page shows its rows and loads more of them where it is scrolled to."""
-    page.goto(url)
-    wait_ready(page)
-    expect(page.locator('#grid[role="grid"]')).to_be_visible()
-    assert page.locator("tr[data-line]").count() > 1
-    first = page.locator('#grid [role="gridcell"] img').first
-    expect(first).to_be_visible()
-    assert first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    last = int(page.evaluate("NST.app.view.numLines")) - 1
-    expect(page.locator(f'tr[data-line="{last}"]:not([data-pending])')).to_be_visible()
 
 
 @pytest.fixture(params=["file", "http", "below a path", "moved"])
@@ -56,10 +42,3 @@ def test_it_is_accessible(watched: Pages, usual: Path, scheme: str) -> None:
     page.goto((usual / "index.html").as_uri())
     wait_ready(page)
     assert axe.violations(page) == []
-
-
-def test_it_asks_for_nothing_outside_its_folder(page: Page, watched: Pages, usual: Path) -> None:
-    watched.expect("Failed to load resource")
-    opens(page, (usual / "index.html").as_uri())
-    others = [url for url in watched.requests if not url.startswith((usual.as_uri(), "data:"))]
-    assert others == []

@@ -1,6 +1,5 @@
 """What an operator types, from deploy/README.md itself, against a real server and worker."""
 
-import importlib
 import json
 import os
 import re
@@ -17,7 +16,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 
 from deploy import set_up
 from nst_flows.summary import artifact_key
@@ -29,77 +27,15 @@ from tests.operators import (
     is_alive,
     painters,
     parameters,
-    settings_and_commands,
+    scheduled,
+    who_has_typed_it_all,
 )
-
-DOCUMENT = ROOT / "deploy/README.md"
-SECTION = "From nothing to a nightly run"
-# Commands that go on until somebody ends them.
-GO_ON = ("prefect server start", "prefect worker start")
-
-
-def deployments() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())[
-        "deployments"
-    ]
-    return found
-
-
-def test_the_deployments_name_a_flow_and_wait_in_a_queue_that_is_made() -> None:
-    for deployment in deployments():
-        module, _, name = deployment["entrypoint"].rpartition(".")
-        flow = getattr(importlib.import_module(module), name)
-        assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
-        assert f"{flow.name}/{deployment['name']}" in DOCUMENT.read_text(encoding="utf-8")
-        assert "nst" in deployment["tags"]
-        assert deployment["work_pool"]["name"] == set_up.POOL
-        assert deployment["work_pool"]["work_queue_name"] in set_up.QUEUES
-
-
-def test_only_the_nightly_one_has_a_schedule_and_it_never_runs_twice_at_a_time() -> None:
-    by_name = {each["name"]: each for each in deployments()}
-    assert set(by_name) == {"adhoc", "nightly"}
-    nightly = by_name.pop("nightly")
-    assert not any("schedules" in each for each in by_name.values())
-    assert [each["cron"] for each in nightly["schedules"]] == ["0 2 * * *"]
-    assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-
-
-def test_a_silent_run_is_told_from_one_that_lives_by_three_heartbeats() -> None:
-    trigger = yaml.safe_load((ROOT / "deploy/zombies.yaml").read_text())["trigger"]
-    for deployment in deployments():
-        env = deployment["work_pool"]["job_variables"]["env"]
-        assert trigger["within"] >= 3 * int(env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
-        assert trigger["match_related"]["prefect.resource.id"] == "prefect.tag.nst"
-    # A run that ended under this name is not silent.
-    assert "prefect.flow-run.PartiallyFailed" in trigger["expect"]
 
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """One who has typed all that deploy/README.md says, with a manifest and folders of their own."""
-    folder = tmp_path_factory.mktemp("operator")
-    manifest = write_project(folder / "in", [row(id="one"), row("b.png", id="two", steps=2)])
-    settings, commands = settings_and_commands(DOCUMENT, SECTION)
-    theirs = {"NST_MANIFEST": str(manifest), "NST_OUTPUT": str(folder / "nightly")}
-    operator = Operator(folder, settings | theirs)
-    try:
-        for command in commands:
-            if not command.startswith(GO_ON):
-                operator.outputs.append(operator.do(command))
-            else:
-                operator.begin(command)
-                operator.wait("a server", operator.is_up)
-            if "schedule create" in command:
-                operator.wait("a scheduled run", lambda: _scheduled(operator))
+    with who_has_typed_it_all(tmp_path_factory.mktemp("operator")) as operator:
         yield operator
-    finally:
-        operator.close()
-
-
-def _scheduled(operator: Operator) -> list[dict[str, Any]]:
-    runs = operator.runs_of("nightly", ["COMPLETED"])
-    return [run for run in runs if run["auto_scheduled"]]
 
 
 def test_a_batch_by_hand_is_made_and_watched_to_its_end(operator: Operator) -> None:
@@ -115,7 +51,7 @@ def test_a_batch_by_hand_is_made_and_watched_to_its_end(operator: Operator) -> N
 
 
 def test_the_schedule_fires_and_the_file_has_the_last_word_on_it(operator: Operator) -> None:
-    run = _scheduled(operator)[-1]
+    run = scheduled(operator)[-1]
     output = Path(operator.settings["NST_OUTPUT"])
     assert run["name"] == f"manifest.csv to {output}"
     assert set(run["tags"]) >= {"nst", "nightly"}
@@ -212,15 +148,6 @@ def test_an_ad_hoc_run_goes_before_one_of_the_night_that_waits_longer(operator: 
     assert found == [runs["adhoc"], runs["nightly"]]
 
 
-def test_the_document_names_the_command_that_prefect_run_would_be() -> None:
-    _, commands = settings_and_commands(DOCUMENT, SECTION)
-    (adhoc,) = [each for each in commands if each.startswith("prefect deployment run")]
-    words = shlex.split(adhoc)
-    assert words[3] == "stylize-manifest/adhoc"
-    assert words[-1] == "--watch"
-    assert "Prefect 3 has no `prefect run`" in DOCUMENT.read_text(encoding="utf-8")
-
-
 def test_a_cancelled_run_stops_at_once_and_says_what_it_keeps(
     operator: Operator, tmp_path: Path
 ) -> None:
@@ -239,46 +166,6 @@ def test_a_cancelled_run_stops_at_once_and_says_what_it_keeps(
     progress = operator.artifact(run, artifact_key("progress", str(tmp_path / "out")))
     assert progress is not None
     assert progress["description"].startswith(said)
-    finish_it(operator, "adhoc", tmp_path / "out")
-
-
-@pytest.mark.long
-def test_a_machine_that_dies_holds_no_slot_and_the_next_run_goes_on(
-    operator: Operator, tmp_path: Path
-) -> None:
-    worker = psutil.Process(operator.process("prefect worker start").pid)
-    run = begin_long_run(operator, "nightly", tmp_path / "out")
-    (painter,) = painters(worker)
-    flow = painter.parent()
-    assert flow is not None
-    worker.kill()
-    flow.kill()
-    operator.wait("what paints to end with it", lambda: not is_alive(painter), patience_s=20)
-    operator.begin(operator.command("prefect worker start"))
-    operator.wait(
-        "the silent run to be marked as crashed",
-        lambda: any(each["id"] == run for each in operator.runs_of("nightly", ["CRASHED"])),
-    )
-    # One at a time: had the dead one kept its slot, this one would be cancelled.
-    finish_it(operator, "nightly", tmp_path / "out")
-
-
-@pytest.mark.long
-def test_a_run_whose_process_is_killed_is_crashed_and_the_next_goes_on(
-    operator: Operator, tmp_path: Path
-) -> None:
-    worker = psutil.Process(operator.process("prefect worker start").pid)
-    run = begin_long_run(operator, "adhoc", tmp_path / "out")
-    (painter,) = painters(worker)
-    flow = painter.parent()
-    assert flow is not None
-    flow.kill()
-    operator.wait("what paints to end with it", lambda: not is_alive(painter), patience_s=20)
-    operator.wait(
-        "the run to be crashed",
-        lambda: any(each["id"] == run for each in operator.runs_of("adhoc", ["CRASHED"])),
-        patience_s=60,
-    )
     finish_it(operator, "adhoc", tmp_path / "out")
 
 

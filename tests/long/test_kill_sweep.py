@@ -1,0 +1,17 @@
+"""Killed at any write, a run that is made again ends as if nothing had happened."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.kill_sweep import sweep
+
+
+@pytest.mark.parametrize("kind", ["before", "during", "after"])
+def test_every_write_on_a_disk(tmp_path: Path, kind: str) -> None:
+    assert sweep(tmp_path, str(tmp_path / "out"), kind, every=1) >= 12
+
+
+@pytest.mark.parametrize("kind", ["before", "after"])
+def test_every_write_on_s3(tmp_path: Path, bucket: str, kind: str) -> None:
+    assert sweep(tmp_path, f"{bucket}/out", kind, every=1) >= 12

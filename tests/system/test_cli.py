@@ -1,0 +1,38 @@
+"""`nst run --prefect` as a user types it, in a process of its own."""
+
+import subprocess
+from pathlib import Path
+
+from tests.helpers import PATIENCE_S, ROOT, row, started, write_project
+
+
+def typed(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    with started(*arguments, cwd=cwd) as running:
+        printed, said = running.communicate(timeout=PATIENCE_S)
+    return subprocess.CompletedProcess([*map(str, arguments)], running.returncode, printed, said)
+
+
+def test_run_as_the_prefect_flow(tmp_path: Path) -> None:
+    """Without a server set: Prefect starts one of its own."""
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
+    # What most Prefect projects call the folder of their own flows.
+    others = tmp_path / "project" / "flows"
+    others.mkdir(parents=True)
+    (others / "__init__.py").write_text("")
+    done = typed("run", manifest, "--output", tmp_path / "out", "--prefect", cwd=others.parent)
+    assert done.returncode == 3, done.stderr
+    assert "1 of 2 rows ok" in done.stdout
+    assert (tmp_path / "out/images/one.png").exists()
+    bad = typed("run", manifest, "--output", tmp_path / "bad", "--prefect", "--set", "size=9")
+    assert bad.returncode == 2
+    assert "column 'size'" in bad.stderr
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_fault_of_the_store_is_no_fault_of_the_user_and_exits_1(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    (tmp_path / "out/metadata.parquet").mkdir(parents=True)
+    done = typed("run", manifest, "--output", tmp_path / "out", "--prefect")
+    assert done.returncode == 1
+    assert "metadata.parquet" in done.stderr
+    assert (tmp_path / "out/images/one.png").exists()

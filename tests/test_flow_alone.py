@@ -1,0 +1,191 @@
+"""The flow once, on a temporary Prefect server, and its parts as plain functions."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect import runtime
+from prefect.logging import disable_run_logger
+
+from nst import pipeline
+from nst.errors import ConfigError, ForbiddenError, ImageError, StorageError
+from nst.job import PARAM_FIELDS
+from nst.manifest.parsing import parse_overrides
+from nst.output.metadata import Outcome, record_of
+from nst.running import lease, nodes
+from nst.running.nodes import RunIdentity
+from nst.running.reports import RunReport
+from nst.settings import RunSettings
+from nst_flows import stylize, tasks
+from nst_flows.local import _check_server
+from nst_flows.parameters import PictureOverrides, overrides_of
+from nst_flows.stylize import stylize_manifest
+from nst_flows.summary import (
+    MAX_FAILED_ROWS,
+    ended_line,
+    failed_table,
+    failed_title,
+    planned_line,
+    summary_markdown,
+)
+from tests.flows import run_flow
+from tests.helpers import job, row, write_project
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_flow_gives_what_a_plain_run_gives(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", "t.png", id="two")])
+    run_flow(manifest, tmp_path / "flow", overrides={"steps": 4})
+    settings = RunSettings(output=str(tmp_path / "plain"))
+    pipeline.run(pipeline.make_plan(str(manifest), settings, {"steps": "4"}), settings)
+    for name in ("images/one.png", "images/two.png", "index.html"):
+        if name != "index.html":  # the page shows the seconds
+            flow, plain = ((tmp_path / f / name).read_bytes() for f in ("flow", "plain"))
+            assert flow == plain
+
+
+def test_tasks_are_plain_calls(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    settings = RunSettings(output=str(tmp_path / "out"))
+    with disable_run_logger():
+        rows = tasks.read_manifest.fn(str(manifest), settings, {})
+        plan = tasks.plan_rows.fn(rows, settings)
+        with lease.held(settings.output) as held:
+            identity = RunIdentity(token=held.token, versions=nodes.versions())
+            made = tasks.stylize_portion.fn(tasks.Assignment(plan.groups, settings, identity))
+        assert (made.report.num_made, made.report.num_failed) == (1, 0)
+        assert tasks.finish.fn(plan, settings, {}).num_ok == 1
+
+
+def test_parameters_are_described_for_the_ui() -> None:
+    properties = stylize_manifest.parameters.properties
+    assert list(properties) == [
+        "manifest", "output", "overrides", "gallery_base_url",
+        "credentials_block", "device", "lanes", "precision", "image_format",
+        "max_batch_pixels", "weights", "roots", "schemes", "runner", "runner_address", "keep_going",
+        "skip_failed", "retry_quarantined", "replace", "timeout_s", "fail_over", "isolate",
+    ]  # fmt: skip
+    assert all(each.get("description") for each in properties.values())
+    picture = stylize_manifest.parameters.definitions["PictureOverrides"]["properties"]
+    assert set(picture) == set(PARAM_FIELDS)
+    assert all(each["description"] for each in picture.values())
+    assert picture["size"]["description"].endswith("From 32 to 8192.")
+    assert picture["size"]["anyOf"][0] == {"type": "integer", "minimum": 32, "maximum": 8192}
+    assert picture["pooling"]["anyOf"][0]["enum"] == ["max", "avg"]
+    assert properties["precision"]["enum"] == ["auto", "float32", "bfloat16"]
+
+
+def test_overrides_are_those_with_a_value_and_mean_what_the_command_line_means() -> None:
+    assert PictureOverrides(size=64, tolerance=None).given() == {"size": 64}
+    parsed = parse_overrides({"steps": "7", "style_layers": "", "style_blend": "2 1"})
+    assert parsed["style_layers"] is None
+    assert parse_overrides(overrides_of(parsed).given()) == parsed
+
+
+def test_only_what_may_pass_next_time_is_tried_again() -> None:
+    from prefect.states import Failed
+
+    def tries_again(error: Exception) -> bool:
+        return tasks._may_pass_next_time(None, None, Failed(data=error))  # type: ignore[arg-type]
+
+    assert tries_again(StorageError("busy"))
+    assert not tries_again(ForbiddenError("forbidden"))
+    assert not tries_again(ImageError("broken"))
+    assert not tries_again(RuntimeError("bug"))
+
+
+def report_of(num_failed: int = 0, gallery_url: str = "g", num_kept: int = 1000) -> RunReport:
+    records = tuple(
+        record_of(
+            job(id=f"row-{n}", row=n),
+            Outcome(id=f"row-{n}", status="failed", reason="storage", error="a | b\n<script>"),
+        )
+        for n in range(1, min(num_failed, num_kept) + 1)
+    )
+    return RunReport(
+        num_rows=num_failed + 5,
+        num_ok=5,
+        num_done_before=1,
+        failed_by_reason={"storage": num_failed} if num_failed else {},
+        failed=records,
+        gallery_url=gallery_url,
+        metadata_url="m",
+    )
+
+
+def test_the_table_of_failed_rows_is_cut_and_says_so() -> None:
+    report = report_of(num_failed=MAX_FAILED_ROWS + 7)
+    table = failed_table(report)
+    assert [each["row"] for each in table] == list(range(1, 201))
+    assert table[0]["error"] == "a | b\n<script>"
+    assert failed_title(report) == "200 of 207 failed rows; all are in m"
+    assert failed_title(report_of(num_failed=1)) == "1 of 1 failed rows; all are in m"
+    kept = report_of(num_failed=900, num_kept=300)
+    assert failed_title(kept) == "200 of 900 failed rows; all are in m"
+    assert "900 failed" in ended_line(kept, None)
+
+
+def test_the_log_tells_of_one_row_in_the_singular(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path, [row(id="one")])
+    plan = pipeline.make_plan(str(manifest), RunSettings(output=str(tmp_path / "out")))
+    assert planned_line(plan) == (
+        "1 row: 1 picture to make in 1 group, 0 done before, 0 that cannot run"
+    )
+
+
+def test_a_summary_counts_by_status_and_reason_and_says_how_fast_it_went() -> None:
+    text = summary_markdown(report_of(num_failed=2), num_made=4, seconds=8)
+    assert text.splitlines()[:7] == [
+        "# 5 of 7 rows ok",
+        "",
+        "| status | reason | rows |",
+        "| --- | --- | ---: |",
+        "| ok | made by this run | 4 |",
+        "| ok | done before | 1 |",
+        "| failed | storage | 2 |",
+    ]
+    assert "- speed: 0.5 images/s, 4 pictures in 8 s" in text
+
+
+def test_a_relative_path_is_refused_since_a_worker_runs_in_a_folder_of_its_own() -> None:
+    settings = RunSettings(output="out")
+    with pytest.raises(ConfigError, match="expected an absolute path or a URL, found 'out'"):
+        pipeline.check("/m.csv", settings)
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(ConfigError, match=r"PREFECT_API_URL, http://127\.0\.0\.1:9/api, found none"),
+    ):
+        _check_server()
+
+
+def test_a_summary_links_what_a_browser_can_open() -> None:
+    def summary(url: str, base_url: str | None = None) -> str:
+        return summary_markdown(
+            report_of(gallery_url=url), num_made=0, seconds=0, gallery_base_url=base_url
+        )
+
+    assert "[https://g/index.html](https://g/index.html)" in summary("https://g/index.html")
+    assert "gallery: `s3://b/index.html`" in summary("s3://b/index.html")
+    assert "[http://h/x/index.html](http://h/x/index.html)" in summary("s3://b/i", "http://h/x/")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "name"),
+    [
+        ("s3://bucket/rows.csv", "rows.csv"),
+        ("s3://bucket/night/", "night/"),
+        ("/in/night/*.csv", "night/*.csv"),
+        ("rows.csv", "rows.csv"),
+    ],
+)
+def test_a_run_is_named_by_its_manifest_and_its_output(
+    monkeypatch: pytest.MonkeyPatch, manifest: str, name: str
+) -> None:
+    parameters = {"manifest": manifest, "output": "s3://b/out"}
+    monkeypatch.setattr(runtime, "flow_run", SimpleNamespace(parameters=parameters))
+    assert stylize.run_name() == f"{name} to s3://b/out"
