@@ -18,6 +18,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from nst import __version__, options, pipeline, storage
+from nst.api import manifest_uri
 from nst.audit import Audit
 from nst.documents import (
     ErrorDocument,
@@ -157,7 +158,7 @@ def run(
         settings = typed_settings(given, storage.absolute(output))
         _check_runner(runner, runner_address, prefect)
         overrides = pairs(set_, "--set", "FIELD=VALUE")
-        manifest = _manifest(manifest)
+        manifest = manifest_uri(manifest)
         pipeline.check(manifest, settings, paints_here=runner == "threads")
     with _errors("run" if json_ else None), RunProgress() as progress:
         if prefect:
@@ -232,7 +233,7 @@ def plan(
     with _errors("plan" if json_ else None):
         settings = typed_settings(given, storage.absolute(output) if output else "-")
         made = pipeline.make_plan(
-            _manifest(manifest),
+            manifest_uri(manifest),
             settings,
             pairs(set_, "--set", "FIELD=VALUE"),
             download=False,
@@ -430,12 +431,6 @@ def _stopped(said: str, status: int, json_of: str | None) -> typer.Exit:
 def _human(is_json: bool) -> AbstractContextManager[object]:
     """What is printed within is for people, which with `--json` stdout is not."""
     return redirect_stdout(sys.stderr) if is_json else nullcontext()
-
-
-def _manifest(text: str) -> str:
-    """The manifest's path in any working folder, with the slash that says it is a folder."""
-    uri = storage.absolute(text)
-    return f"{uri}/" if text.endswith("/") and not uri.endswith("/") else uri
 
 
 def _print_plan(plan: Plan, estimate: Estimate | None) -> None:

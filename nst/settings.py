@@ -1,7 +1,9 @@
 """How a run goes: where to, on what, in which batches. Never part of a picture's identity."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -206,6 +208,11 @@ def settings_of(
     `absolute` is applied to paths and URLs. Raises ConfigError with every value that cannot be, each
     by what its setting is `called`.
     """
+    unknown = [name for name in given if name not in SETTING_FIELDS]
+    if unknown:
+        near = get_close_matches(unknown[0], SETTING_FIELDS, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else f": {', '.join(SETTING_FIELDS)}"
+        raise ConfigError(f"expected a setting of a run{meant}; found {unknown[0]!r}")
     values = {
         name: _with_paths(name, value, absolute)
         for name, value in given.items()
@@ -230,7 +237,8 @@ def _with_paths(name: str, value: Any, absolute: Callable[[str], str]) -> Any:
         return value
 
     def changed(text: Any) -> Any:
-        return absolute(text) if isinstance(text, str) and is_path(text) else text
+        path = os.fspath(text) if isinstance(text, os.PathLike) else text
+        return absolute(path) if isinstance(path, str) and is_path(path) else path
 
     if isinstance(value, Mapping):
         return {key: changed(text) for key, text in value.items()}

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from annotated_types import Le
+from pydantic import Field
 
 from nst.job import PARAM_FIELDS, PictureParams
 from nst.output import metadata
@@ -125,6 +126,7 @@ def test_parameters_keep_the_types_that_readers_of_the_metadata_know() -> None:
         (Annotated[int, Le(2**31)], "int64"),
         (Annotated[int | None, Le(9)], "int32"),
         (tuple[Annotated[int, Le(9)], ...] | None, "list<item: int32>"),
+        (tuple[Annotated[int, Field(ge=1, le=9)], ...], "list<item: int32>"),
         (Literal["a", "b"] | None, "string"),
     ],
 )

@@ -262,8 +262,9 @@ def _type_of(kind: Any, bounds: Sequence[Any] = ()) -> Type:
     first, *others = get_args(kind)
     if get_origin(kind) is tuple:
         return list_of(_type_of(first))
-    # One that may be left out, or one with bounds of its own.
-    return _type_of(first, [*bounds, *others])
+    # One that may be left out, or one with bounds of its own, in a Field too.
+    own = [bound for each in others for bound in getattr(each, "metadata", [each])]
+    return _type_of(first, [*bounds, *own])
 
 
 ROW_COLUMNS = (
