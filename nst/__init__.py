@@ -3,7 +3,7 @@
 import lazy_loader
 
 # What Python code may use is named in the stub beside this file, and loaded when it is first asked for.
-_getattr, _dir, _names = lazy_loader.attach_stub(__name__, __file__)
+_getattr, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [*_names, "__version__"]
 
 
@@ -13,7 +13,3 @@ def __getattr__(name: str) -> object:
 
         return version("nst")
     return _getattr(name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
