@@ -68,7 +68,7 @@ bench: $(VENV)/.run
 	$(BIN)/python -m bench --json output/bench.json --markdown bench/RESULTS.md
 
 docs: $(VENV)/.run
-	$(BIN)/python -m docs.reference manifests/README.md docs/OUTPUT.md docs/OPERATE.md docs/JSON.md docs/ARCHITECTURE.md
+	$(BIN)/python -m docs.reference README.md manifests/README.md docs/OUTPUT.md docs/OPERATE.md docs/JSON.md docs/ARCHITECTURE.md
 
 constraints: $(VENV)/.test
 	$(BIN)/python deploy/constraints.py > $(CONSTRAINTS).new

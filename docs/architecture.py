@@ -46,7 +46,7 @@ def import_graph() -> str:
         for importer, imported in _imports()
         if importer != imported and imported != "storage"
     )
-    order = ["nst_flows", "cli", "pipeline", "audit", *ROOMS]
+    order = ["nst_flows", "cli", "api", "pipeline", "audit", *ROOMS]
     known = [(a, b) for a, b in arrows if a in order and b in order]
     known.sort(key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
     lines = [f'  {a} -->|"{arrows[a, b]}"| {b}' for a, b in known]

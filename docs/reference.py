@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+import typer
+from pydantic import TypeAdapter
+
 from docs import architecture
-from nst import documents
+from nst import cli, documents
 from nst.errors import REASONS
 from nst.job import LABEL_PREFIX, PARAMS_ADAPTER, range_text
 from nst.manifest import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from nst.output import metadata
 from nst.profiles import DEFAULT_BACKBONE
+from nst.settings import SETTING_FIELDS, RunSettings, default_of, option_name
 
 
 def manifest_columns() -> str:
@@ -43,6 +47,61 @@ def metadata_columns() -> str:
 def reasons() -> str:
     """Every reason for which a row fails, as a markdown table."""
     return _table(("reason", "what it means"), list(REASONS.items()))
+
+
+def settings() -> str:
+    """Every setting of a run, with its option and its default, as a markdown table."""
+    schemas = TypeAdapter(RunSettings).json_schema()["properties"]
+    rows = []
+    for name, field in SETTING_FIELDS.items():
+        default, option = default_of(name), option_name(name)
+        if default is True:
+            option = f"--no-{option.removeprefix('--')}"
+        shown = ", ".join(default) if isinstance(default, tuple | Mapping) else str(default)
+        text = f"{field.description} {range_text(schemas[name])}".strip()
+        rows.append((name, f"`{option}`", f"`{shown}`" if shown else "", text))
+    return _table(("setting", "option", "default", "meaning"), rows)
+
+
+def usage() -> str:
+    """Every command with its options, as a block of text."""
+    group = typer.main.get_group(cli.app)
+    return "\n".join(
+        ["```", *(_usage_of(name, each) for name, each in group.commands.items()), "```"]
+    )
+
+
+def _usage_of(name: str, command: Any) -> str:
+    """A command and what it is for in the first line, and its options in those below."""
+    arguments: list[str] = []
+    required: list[Any] = []
+    options: list[Any] = []
+    for each in command.params:
+        if each.param_type_name == "argument":
+            more = f" [{each.metavar} ...]" if each.nargs == -1 else ""
+            arguments.append(f"{each.metavar}{more}")
+        else:
+            (required if each.required else options).append(each)
+    called = " ".join([f"nst {name}", *arguments, *map(_option_usage, required)])
+    lines = [f"{called}    {command.short_help}"]
+    wrapped, line = [], "   "
+    for option in options:
+        shown = f" [{_option_usage(option)}]"
+        if len(line) + len(shown) > 110:
+            wrapped.append(line)
+            line = "   "
+        line += shown
+    return "\n".join([*lines, *wrapped, *([line] if line.strip() else [])])
+
+
+def _option_usage(option: Any) -> str:
+    if option.is_flag:
+        # One that is on is there to be turned off.
+        names = option.secondary_opts if option.default and option.secondary_opts else option.opts
+        both = option.default is None
+        return "|".join([*option.opts, *option.secondary_opts] if both else names)
+    more = " ..." if option.multiple else ""
+    return f"{option.opts[0]} {option.metavar or 'N'}{more}"
 
 
 def json_fields() -> str:
@@ -101,6 +160,8 @@ BLOCKS = {
     "manifest columns": manifest_columns,
     "metadata columns": metadata_columns,
     "reasons": reasons,
+    "settings": settings,
+    "usage": usage,
     "json fields": json_fields,
     "rooms": architecture.room_table,
     "imports": architecture.import_graph,
@@ -110,6 +171,8 @@ BLOCKS = {
 def rewritten(text: str) -> str:
     """A document with its blocks made anew."""
     for name, make in BLOCKS.items():
+        if f"<!-- {name} -->" not in text:
+            continue
         block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
         table = make() + "\n"
         text = block.sub(lambda _: table, text)  # noqa: B023 called at once

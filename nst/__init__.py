@@ -1,29 +1,15 @@
 """Batch neural style transfer: a manifest of content, style and backbone in, a gallery out."""
 
-from importlib.metadata import version
+import lazy_loader
 
-from nst.errors import (
-    ConfigError,
-    ImageError,
-    ManifestError,
-    NSTError,
-    StorageError,
-    WeightsError,
-)
-from nst.job import Job, PictureParams
-from nst.settings import RunSettings
+# What Python code may use is named in the stub beside this file, and loaded when it is first asked for.
+_getattr, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [*_names, "__version__"]
 
-__all__ = [
-    "ConfigError",
-    "ImageError",
-    "Job",
-    "ManifestError",
-    "NSTError",
-    "PictureParams",
-    "RunSettings",
-    "StorageError",
-    "WeightsError",
-    "__version__",
-]
 
-__version__ = version("nst")
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nst")
+    return _getattr(name)

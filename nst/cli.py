@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 import webbrowser
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import (
     AbstractContextManager,
     contextmanager,
@@ -16,9 +16,9 @@ from contextlib import (
 from typing import Annotated, Any, cast, get_args
 
 import typer
-from pydantic import ValidationError
 
-from nst import __version__, pipeline, storage
+from nst import __version__, options, pipeline, storage
+from nst.api import manifest_uri
 from nst.audit import Audit
 from nst.documents import (
     ErrorDocument,
@@ -31,12 +31,13 @@ from nst.documents import (
 )
 from nst.errors import ConfigError, ManifestError, NSTError
 from nst.gallery import serving as serving
+from nst.options import pairs, typed_settings
 from nst.output import Record
-from nst.painting import TORCHVISION, WeightsFile
+from nst.painting import WeightsFile
 from nst.planning import Estimate, GroupEstimate, Plan
 from nst.profiles import PROFILES
 from nst.running import Interrupted, RunProgress, RunReport
-from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
+from nst.settings import RunnerName
 from nst.wording import counted, shown_bytes, shown_duration
 
 EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
@@ -71,57 +72,8 @@ SetOption = Annotated[
         help="A picture parameter for every row, over the manifest's own. Repeatable.",
     ),
 ]
-WeightsOption = Annotated[
-    list[str],
-    typer.Option(
-        "--weights",
-        metavar="BACKBONE=FILE-OR-URL[#sha256=HEX][#topology=NAME]",
-        help="Weights to use for a backbone; `torchvision` for its download. A ResNet-50 of Caffe or "
-        "Keras has the topology `caffe`. Repeatable.",
-    ),
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|cpu|mps|cuda|cuda:N[,...]", help="What to compute on; auto takes every GPU."
-    ),
-]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|float32|bfloat16",
-        help="What the network computes in; auto takes what the output's pictures were "
-        "made in, or else bfloat16 where all devices have units for it, or else float32.",
-    ),
-]
-FormatOption = Annotated[
-    str, typer.Option("--format", metavar="png|jpeg|webp", help="Format of the pictures.")
-]
-BatchOption = Annotated[
-    int, typer.Option(help="Pixels of a batch together; bounds the memory it takes.")
-]
-RootOption = Annotated[
-    list[str],
-    typer.Option(
-        "--root",
-        metavar="FOLDER-OR-URL",
-        help="Where inputs must lie, itself and all below; anywhere if not given. Repeatable.",
-    ),
-]
-SchemeOption = Annotated[
-    list[str],
-    typer.Option(
-        "--allow-scheme",
-        metavar="SCHEME",
-        help="A scheme of URLs besides file and s3, such as https or gs. Repeatable.",
-    ),
-]
-KeepGoingOption = Annotated[
-    bool,
-    typer.Option(
-        "--keep-going", help="Fail the rows of a manifest that are wrong, and run the others."
-    ),
-]
+# What was typed of the settings of a run: `options.taking` makes options of them.
+Given = Mapping[str, Any]
 JsonOption = Annotated[
     bool,
     typer.Option(
@@ -130,12 +82,6 @@ JsonOption = Annotated[
         "docs/JSON.md has its fields.",
     ),
 ]
-_DEFAULTS = RunSettings(output="-")
-# What a pattern of the settings means, which pydantic would tell as the pattern itself.
-_FORMS = {
-    "device": "auto, cpu, mps, cuda, or GPUs by their numbers, as cuda:0 or cuda:0,cuda:1",
-    "fail_over": "a number of rows, as 20, or a share of them, as 5%",
-}
 
 
 def main() -> None:
@@ -170,57 +116,12 @@ def _root(
 
 
 @app.command(short_help="Make the pictures of a manifest.")
+@options.taking(options.ALL)
 def run(
     manifest: ManifestArgument,
     output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
     set_: SetOption = [],  # noqa: B006 typer copies it
-    device: DeviceOption = _DEFAULTS.device,
-    lanes: Annotated[
-        int, typer.Option(help="Groups to paint at a time; 0 paints one on each device.")
-    ] = _DEFAULTS.lanes,
-    precision: PrecisionOption = _DEFAULTS.precision,
-    image_format: FormatOption = _DEFAULTS.image_format,
-    max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
-    weights_: WeightsOption = [],  # noqa: B006
-    root: RootOption = [],  # noqa: B006
-    allow_scheme: SchemeOption = [],  # noqa: B006
-    keep_going: KeepGoingOption = False,
-    skip_failed: Annotated[
-        bool, typer.Option("--skip-failed", help="Leave rows that failed before as they are.")
-    ] = False,
-    retry_quarantined: Annotated[
-        bool,
-        typer.Option(
-            "--retry-quarantined",
-            help="Try rows again that killed or hung the process that painted them.",
-        ),
-    ] = False,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace", help="Go on in an output whose pictures were made with other settings."
-        ),
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            help="Seconds without a sign of life after which a process that paints is ended."
-        ),
-    ] = _DEFAULTS.timeout_s,
-    fail_over: Annotated[
-        str,
-        typer.Option(
-            metavar="NUMBER|SHARE%",
-            help="How many rows may fail, or what share of them, before the run stops and fails; any "
-            "if not given.",
-        ),
-    ] = _DEFAULTS.fail_over,
-    isolate: Annotated[
-        bool,
-        typer.Option(
-            help="Paint in a process of its own, whose end costs one picture and no more."
-        ),
-    ] = True,
+    given: Given = {},  # noqa: B006
     prefect: Annotated[
         bool,
         typer.Option(
@@ -254,27 +155,10 @@ def run(
     """
     started = time.monotonic()
     with _errors("run" if json_ else None):
-        settings = _settings(
-            output=storage.absolute(output),
-            device=device,
-            lanes=lanes,
-            precision=precision,
-            image_format=image_format,
-            max_batch_pixels=max_batch_pixels,
-            weights=_weights(weights_),
-            roots=tuple(map(storage.absolute, root)),
-            schemes=(*DEFAULT_SCHEMES, *allow_scheme),
-            keep_going=keep_going,
-            skip_failed=skip_failed,
-            retry_quarantined=retry_quarantined,
-            replace=replace,
-            timeout_s=timeout,
-            fail_over=fail_over,
-            isolate=isolate,
-        )
+        settings = typed_settings(given, storage.absolute(output))
         _check_runner(runner, runner_address, prefect)
-        overrides = _pairs(set_, "--set", "FIELD=VALUE")
-        manifest = _manifest(manifest)
+        overrides = pairs(set_, "--set", "FIELD=VALUE")
+        manifest = manifest_uri(manifest)
         pipeline.check(manifest, settings, paints_here=runner == "threads")
     with _errors("run" if json_ else None), RunProgress() as progress:
         if prefect:
@@ -322,20 +206,14 @@ def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
 
 
 @app.command(short_help="Say what a run would make, in what time and memory.")
+@options.taking(options.OF_A_PLAN)
 def plan(
     manifest: ManifestArgument,
     output: Annotated[
         str | None, typer.Option(metavar="URL", help="Also say what is already done there.")
     ] = None,
     set_: SetOption = [],  # noqa: B006
-    device: DeviceOption = _DEFAULTS.device,
-    precision: PrecisionOption = _DEFAULTS.precision,
-    max_batch_pixels: BatchOption = _DEFAULTS.max_batch_pixels,
-    image_format: FormatOption = _DEFAULTS.image_format,
-    weights_: WeightsOption = [],  # noqa: B006
-    root: RootOption = [],  # noqa: B006
-    allow_scheme: SchemeOption = [],  # noqa: B006
-    keep_going: KeepGoingOption = False,
+    given: Given = {},  # noqa: B006
     estimate: Annotated[
         bool,
         typer.Option(
@@ -353,21 +231,11 @@ def plan(
     Example: nst plan manifests/study.yaml --output output/study
     """
     with _errors("plan" if json_ else None):
-        settings = _settings(
-            output=storage.absolute(output) if output else _DEFAULTS.output,
-            device=device,
-            precision=precision,
-            image_format=image_format,
-            max_batch_pixels=max_batch_pixels,
-            weights=_weights(weights_),
-            roots=tuple(map(storage.absolute, root)),
-            schemes=(*DEFAULT_SCHEMES, *allow_scheme),
-            keep_going=keep_going,
-        )
+        settings = typed_settings(given, storage.absolute(output) if output else "-")
         made = pipeline.make_plan(
-            _manifest(manifest),
+            manifest_uri(manifest),
             settings,
-            _pairs(set_, "--set", "FIELD=VALUE"),
+            pairs(set_, "--set", "FIELD=VALUE"),
             download=False,
             resume=output is not None,
         )
@@ -503,8 +371,9 @@ def clean(
 
 
 @app.command(name="weights", short_help="Say what weights there are, and how to get the others.")
+@options.taking(["weights"])
 def show_weights(
-    weights_: WeightsOption = [],  # noqa: B006
+    given: Given = {},  # noqa: B006
     json_: JsonOption = False,
 ) -> None:
     """Print what weights each backbone has, where from, and how to get the missing ones.
@@ -512,7 +381,7 @@ def show_weights(
     Example: nst weights --weights resnet50=weights/resnet50.safetensors
     """
     with _errors("weights" if json_ else None):
-        chosen = _settings(output=_DEFAULTS.output, weights=_weights(weights_)).weights
+        chosen = typed_settings(given, "-").weights
     found = [backbone_weights(backbone, _weights_of(backbone, chosen)) for backbone in PROFILES]
     if json_:
         print(to_json(WeightsDocument(backbones=found)))
@@ -562,50 +431,6 @@ def _stopped(said: str, status: int, json_of: str | None) -> typer.Exit:
 def _human(is_json: bool) -> AbstractContextManager[object]:
     """What is printed within is for people, which with `--json` stdout is not."""
     return redirect_stdout(sys.stderr) if is_json else nullcontext()
-
-
-def _settings(**values: Any) -> RunSettings:
-    try:
-        return RunSettings(**values)
-    except ValidationError as exc:
-        problems = [
-            f"{_option_of(name)}: expected {_FORMS.get(name, e['msg'].removeprefix('Input should be '))}"
-            f"; found {e['input']!r}"
-            for e in exc.errors()
-            for name in [str(e["loc"][0])]
-        ]
-        raise ConfigError("\n".join(problems)) from exc
-
-
-def _option_of(setting: str) -> str:
-    return f"--{setting.removeprefix('image_').removesuffix('_s').replace('_', '-')}"
-
-
-def _pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise ConfigError(f"{option}: expected {form}; found {text!r}")
-        if name in pairs:
-            raise ConfigError(f"{option}: expected {name} once; found {text!r} too")
-        pairs[name] = value
-    return pairs
-
-
-def _manifest(text: str) -> str:
-    """The manifest's path in any working folder, with the slash that says it is a folder."""
-    uri = storage.absolute(text)
-    return f"{uri}/" if text.endswith("/") and not uri.endswith("/") else uri
-
-
-def _weights(texts: Iterable[str]) -> dict[str, str]:
-    """The `--weights`, with paths that mean the same in any working folder."""
-    chosen = _pairs(texts, "--weights", "BACKBONE=FILE-OR-URL")
-    return {
-        backbone: choice if choice == TORCHVISION else storage.absolute(choice)
-        for backbone, choice in chosen.items()
-    }
 
 
 def _print_plan(plan: Plan, estimate: Estimate | None) -> None:

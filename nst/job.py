@@ -216,10 +216,19 @@ def range_text(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "One of " + ", ".join(f"`{choice}`" for choice in schema["enum"]) + "."
     schema = next(iter(schema.get("anyOf", [schema])))
-    if "maximum" in schema:
+    if "minimum" in schema and "maximum" in schema:
         low, high = (_number(schema[bound]) for bound in ("minimum", "maximum"))
         return f"From {low} to {high}."
-    return ""
+    parts = [f"{word} {_number(schema[bound])}" for bound, word in _BOUNDS if bound in schema]
+    return f"{' and '.join(parts).capitalize()}." if parts else ""
+
+
+_BOUNDS = (
+    ("minimum", "at least"),
+    ("exclusiveMinimum", "above"),
+    ("maximum", "at most"),
+    ("exclusiveMaximum", "below"),
+)
 
 
 def _number(value: float) -> str:

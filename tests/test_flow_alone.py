@@ -1,7 +1,9 @@
 """The flow once, on a temporary Prefect server, and its parts as plain functions."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prefect import runtime
@@ -15,10 +17,10 @@ from nst.output.metadata import Outcome, record_of
 from nst.running import lease, nodes
 from nst.running.nodes import RunIdentity
 from nst.running.reports import RunReport
-from nst.settings import RunSettings
+from nst.settings import SETTING_FIELDS, RunSettings, settings_of
 from nst_flows import stylize, tasks
 from nst_flows.local import _check_server
-from nst_flows.parameters import PictureOverrides, overrides_of
+from nst_flows.parameters import PictureOverrides, overrides_of, parameters_of
 from nst_flows.stylize import stylize_manifest
 from nst_flows.summary import (
     MAX_FAILED_ROWS,
@@ -60,10 +62,8 @@ def test_tasks_are_plain_calls(tmp_path: Path) -> None:
 def test_parameters_are_described_for_the_ui() -> None:
     properties = stylize_manifest.parameters.properties
     assert list(properties) == [
-        "manifest", "output", "overrides", "gallery_base_url",
-        "credentials_block", "device", "lanes", "precision", "image_format",
-        "max_batch_pixels", "weights", "roots", "schemes", "runner", "runner_address", "keep_going",
-        "skip_failed", "retry_quarantined", "replace", "timeout_s", "fail_over", "isolate",
+        "manifest", "output", "overrides", "gallery_base_url", "credentials_block",
+        "runner", "runner_address", *SETTING_FIELDS,
     ]  # fmt: skip
     assert all(each.get("description") for each in properties.values())
     picture = stylize_manifest.parameters.definitions["PictureOverrides"]["properties"]
@@ -73,6 +73,20 @@ def test_parameters_are_described_for_the_ui() -> None:
     assert picture["size"]["anyOf"][0] == {"type": "integer", "minimum": 32, "maximum": 8192}
     assert picture["pooling"]["anyOf"][0]["enum"] == ["max", "avg"]
     assert properties["precision"]["enum"] == ["auto", "float32", "bfloat16"]
+    assert properties["timeout_s"]["exclusiveMinimum"] == 0
+    assert properties["lanes"]["description"].endswith("From 0 to 64.")
+    assert properties["schemes"]["anyOf"] == [
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "null"},
+    ]
+
+
+def test_a_setting_that_a_form_leaves_empty_is_the_default() -> None:
+    settings = RunSettings(output="/out", lanes=2, weights={"vgg16": "/w"}, schemes=("file",))
+    parameters = json.loads(json.dumps(parameters_of(settings)))
+    assert settings_of("/out", parameters) == settings
+    empty: dict[str, Any] = {"weights": None, "roots": [], "schemes": []}
+    assert settings_of("/out", parameters | {"lanes": 0} | empty) == RunSettings(output="/out")
 
 
 def test_overrides_are_those_with_a_value_and_mean_what_the_command_line_means() -> None:

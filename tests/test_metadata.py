@@ -1,10 +1,12 @@
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from annotated_types import Le
+from pydantic import Field
 
 from nst.job import PARAM_FIELDS, PictureParams
 from nst.output import metadata
@@ -100,6 +102,36 @@ def test_every_column_says_what_it_means_and_the_file_says_which_schema() -> Non
 
 def test_columns_are_the_fields_of_an_outcome() -> None:
     assert [c.name for c in metadata.OUTCOME_COLUMNS] == [f.name for f in fields(Outcome)]
+
+
+def test_parameters_keep_the_types_that_readers_of_the_metadata_know() -> None:
+    types = {column.name: str(column.type) for column in metadata.PARAM_COLUMNS}
+    assert list(types) == list(PARAM_FIELDS)
+    assert {name for name, kind in types.items() if kind == "int32"} == {
+        "size", "steps", "content_size",
+    }  # fmt: skip
+    assert types["seed"] == "int64"
+    assert types["style_weight"] == types["tolerance"] == "double"
+    assert types["pooling"] == types["init"] == "string"
+    assert types["style_layers"] == "list<item: string>"
+    assert types["style_blend"] == "list<item: double>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (bool, "bool"),
+        (int, "int64"),
+        (Annotated[int, Le(2**31 - 1)], "int32"),
+        (Annotated[int, Le(2**31)], "int64"),
+        (Annotated[int | None, Le(9)], "int32"),
+        (tuple[Annotated[int, Le(9)], ...] | None, "list<item: int32>"),
+        (tuple[Annotated[int, Field(ge=1, le=9)], ...], "list<item: int32>"),
+        (Literal["a", "b"] | None, "string"),
+    ],
+)
+def test_a_parameter_has_the_column_of_its_type(kind: Any, expected: str) -> None:
+    assert str(metadata._type_of(kind)) == expected
 
 
 def test_other_bytes_are_no_table() -> None:

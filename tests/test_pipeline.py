@@ -26,7 +26,7 @@ from nst.planning.plan import Group, Plan
 from nst.running import batch
 from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
-from nst.storage import files
+from nst.storage import files, stores
 from nst.storage.files import Found
 from tests.helpers import ROOT, Page, encoded, picture, random_state, row, write_project
 from tests.painters import PaintsBy
@@ -729,7 +729,8 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
             return read(uri)
 
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "read", busy)
+            for owner in (storage, stores):
+                patch.setattr(owner, "read", busy)
             with pytest.raises(StorageError, match="busy"):
                 batch.run_group(group, chosen, NoListener())
     assert batch.run_group(group, chosen, NoListener()).num_made == 1

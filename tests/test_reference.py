@@ -7,6 +7,7 @@ from nst.errors import REASONS, Reason
 from tests.helpers import ROOT
 
 DOCUMENTS = (
+    "README.md",
     "manifests/README.md",
     "docs/OUTPUT.md",
     "docs/OPERATE.md",

@@ -18,7 +18,7 @@ from nst.manifest import parse_overrides
 from nst.running import Listener, RunReport
 from nst.settings import RunnerName, RunSettings
 from nst_flows import runners
-from nst_flows.parameters import overrides_of
+from nst_flows.parameters import overrides_of, parameters_of
 from nst_flows.stylize import TOO_MANY_FAILED, stylize_manifest
 from nst_flows.watching import listening
 
@@ -55,23 +55,9 @@ def run_locally(
             manifest,
             settings.output,
             overrides=chosen,
-            device=settings.device,
-            lanes=settings.lanes,
-            precision=settings.precision,
-            image_format=settings.image_format,
-            max_batch_pixels=settings.max_batch_pixels,
-            weights=dict(settings.weights),
-            roots=list(settings.roots),
-            schemes=list(settings.schemes),
             runner=runner,
             runner_address=runner_address,
-            keep_going=settings.keep_going,
-            skip_failed=settings.skip_failed,
-            retry_quarantined=settings.retry_quarantined,
-            replace=settings.replace,
-            timeout_s=settings.timeout_s,
-            fail_over=settings.fail_over,
-            isolate=settings.isolate,
+            **parameters_of(settings),
             return_state=True,
         )
     # Prefect types every flow as if it might be asynchronous; this one is not.

@@ -18,22 +18,18 @@ from prefect.states import Completed, Failed
 
 from nst import pipeline
 from nst.running import Listeners, RunReport, runs
-from nst.settings import ImageFormat, PrecisionChoice, RunnerName, RunSettings
+from nst.settings import RunnerName, RunSettings, settings_of
 from nst.storage import is_pattern
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.fan_out import fan_out, open_backend
 from nst_flows.parameters import (
     BlockName,
-    Device,
-    FailOver,
-    Lanes,
     PictureOverrides,
-    Pixels,
     Reference,
     RunnerAddress,
-    Seconds,
     WebAddress,
+    taking_settings,
 )
 from nst_flows.progress import ProgressArtifact
 from nst_flows.runners import is_in_threads
@@ -42,8 +38,6 @@ from nst_flows.watching import current_listener, listening
 
 TOO_MANY_FAILED = "TooManyFailed"
 ROWS_FAILED_EVENT = "nst.batch.rows-failed"
-
-_DEFAULTS = RunSettings(output="-")
 
 
 def run_name() -> str:
@@ -57,29 +51,16 @@ def run_name() -> str:
 
 
 @flow(name="stylize-manifest", flow_run_name=run_name)
+@taking_settings
 def stylize_manifest(
     manifest: Reference,
     output: Reference,
     overrides: PictureOverrides | None = None,
     gallery_base_url: WebAddress | None = None,
     credentials_block: BlockName | None = None,
-    device: Device = _DEFAULTS.device,
-    lanes: Lanes = _DEFAULTS.lanes,
-    precision: PrecisionChoice = _DEFAULTS.precision,
-    image_format: ImageFormat = _DEFAULTS.image_format,
-    max_batch_pixels: Pixels = _DEFAULTS.max_batch_pixels,
-    weights: dict[str, str] | None = None,
-    roots: list[str] | None = None,
-    schemes: list[str] | None = None,
     runner: RunnerName = "threads",
     runner_address: RunnerAddress | None = None,
-    keep_going: bool = False,
-    skip_failed: bool = False,
-    retry_quarantined: bool = False,
-    replace: bool = False,
-    timeout_s: Seconds = _DEFAULTS.timeout_s,
-    fail_over: FailOver = _DEFAULTS.fail_over,
-    isolate: bool = True,
+    **settings: Any,
 ) -> Any:
     """Repaint every content of a manifest in its style, and write pictures, metadata and gallery.
 
@@ -96,46 +77,12 @@ def stylize_manifest(
         overrides: Picture parameters for every row, over the manifest's own.
         gallery_base_url: Web address that serves the output, to link its gallery; none if empty.
         credentials_block: Name of an AWS Credentials block of Prefect; if empty, the worker's own.
-        device: auto, cpu, mps, cuda or GPUs such as cuda:0,cuda:1; auto takes every GPU there is.
-        lanes: Groups painted at a time, from 0 to 64; 0 paints one on each device.
-        precision: What the network computes in; auto takes what the output's pictures were made in, or else
-            bfloat16 where all devices have units for it, or else float32.
-        image_format: Format of the pictures.
-        max_batch_pixels: Pixels of a batch together, at least 1; bounds the memory it takes.
-        weights: Per backbone, a weights file or URL, or `torchvision` for its download.
-        roots: Folders and URL prefixes that inputs must lie in; anywhere if empty.
-        schemes: Schemes of the URLs that may be read and written; file and s3 if empty.
         runner: Where groups are painted: threads of this process, or a cluster of ray or dask.
         runner_address: Address of the cluster, such as HOST:8786; one of this machine alone if empty.
-        keep_going: Fail the rows of a manifest that are wrong, and run the others.
-        skip_failed: Leave rows that failed before as they are.
-        retry_quarantined: Try rows again that killed or hung the process that painted them.
-        replace: Go on in an output whose pictures were made with other settings.
-        timeout_s: Seconds without a sign of life after which a process that paints is ended.
-        fail_over: How many rows may fail, or what share of them, as 20 or 5%, before the run stops and
-            ends as Failed; any if empty.
-        isolate: Paint in a process of its own, whose end costs one picture and no more.
     """
     manifest, output = variables.resolved(manifest), variables.resolved(output)
-    settings = RunSettings(
-        output=output,
-        device=device,
-        lanes=lanes,
-        precision=precision,
-        image_format=image_format,
-        max_batch_pixels=max_batch_pixels,
-        weights=weights or {},
-        roots=tuple(roots or ()),
-        schemes=tuple(schemes or _DEFAULTS.schemes),
-        keep_going=keep_going,
-        skip_failed=skip_failed,
-        retry_quarantined=retry_quarantined,
-        replace=replace,
-        timeout_s=timeout_s,
-        fail_over=fail_over,
-        isolate=isolate,
-    )
-    pipeline.check(manifest, settings, paints_here=is_in_threads(runner))
+    chosen = settings_of(output, settings)
+    pipeline.check(manifest, chosen, paints_here=is_in_threads(runner))
     progress = ProgressArtifact(summary.artifact_key("progress", output))
     with (
         # What paints has ended by then, whatever it was at.
@@ -144,9 +91,9 @@ def stylize_manifest(
         listening(Listeners(current_listener(), progress)),
     ):
         report = _stylize(
-            manifest, settings, overrides.given() if overrides else {}, runner, runner_address
+            manifest, chosen, overrides.given() if overrides else {}, runner, runner_address
         )
-    return _ended(report, progress, settings, gallery_base_url)
+    return _ended(report, progress, chosen, gallery_base_url)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args, get_origin
 
 from nst.errors import NSTError, Reason, WorkerError
 from nst.iterables import in_chunks
@@ -247,27 +247,25 @@ OUTCOME_COLUMNS = (
     ),
 )
 
-_PARAM_TYPES: Mapping[str, Type] = {
-    "size": INT32,
-    "steps": INT32,
-    "content_weight": FLOAT64,
-    "style_weight": FLOAT64,
-    "tv_weight": FLOAT64,
-    "detail_weight": FLOAT64,
-    "contrast_floor": FLOAT64,
-    "noise_weight": FLOAT64,
-    "content_layers": list_of(TEXT),
-    "style_layers": list_of(TEXT),
-    "pooling": TEXT,
-    "style_blend": list_of(FLOAT64),
-    "style_scale": FLOAT64,
-    "content_size": INT32,
-    "preserve_color": TEXT,
-    "init": TEXT,
-    "tolerance": FLOAT64,
-    "optimizer": TEXT,
-    "seed": INT64,
-}
+
+def _type_of(kind: Any, bounds: Sequence[Any] = ()) -> Type:
+    """The column's type of a parameter: of its own type, an integer's width by its upper bound."""
+    if kind is bool:
+        return BOOL
+    if kind is int:
+        highest = min((each.le for each in bounds if hasattr(each, "le")), default=2**63 - 1)
+        return INT32 if highest < 2**31 else INT64
+    if kind is float:
+        return FLOAT64
+    if kind is str or get_origin(kind) is Literal:
+        return TEXT
+    first, *others = get_args(kind)
+    if get_origin(kind) is tuple:
+        return list_of(_type_of(first))
+    # One that may be left out, or one with bounds of its own, in a Field too.
+    own = [bound for each in others for bound in getattr(each, "metadata", [each])]
+    return _type_of(first, [*bounds, *own])
+
 
 ROW_COLUMNS = (
     Column("row", INT64, "Number of the manifest row, from 1."),
@@ -278,7 +276,8 @@ ROW_COLUMNS = (
     Column("backbone", TEXT, "The backbone."),
 )
 PARAM_COLUMNS = tuple(
-    Column(name, _PARAM_TYPES[name], field.description) for name, field in PARAM_FIELDS.items()
+    Column(name, _type_of(field.annotation, field.metadata), field.description)
+    for name, field in PARAM_FIELDS.items()
 )
 
 

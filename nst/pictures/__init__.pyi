@@ -1,2 +1,3 @@
+from . import exchange as exchange
 from . import images as images
 from .images import SUFFIXES as SUFFIXES

@@ -1,4 +1,4 @@
-"""Encoded pictures <-> float arrays; the only PIL.
+"""Encoded pictures <-> float arrays; the only PIL beside exchange.py.
 
 Arrays are float32 sRGB in [0, 1], [3,H,W]; PIL's (width, height) is turned round in here.
 What is read is the first picture of a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, whole and sound

@@ -23,7 +23,7 @@ from nst.redaction import redacted
 from nst.running import lease
 from nst.running.lease import Lease
 from nst.running.reports import RunReport
-from nst.settings import Precision, RunSettings
+from nst.settings import Precision, RunSettings, option_name
 
 SCHEMA_VERSION = 1
 
@@ -247,7 +247,7 @@ def _shown(setting: str, value: object) -> str:
     """A setting as it is typed."""
     if isinstance(value, dict):
         return " ".join(f"--set {name}={each}" for name, each in value.items()) or "no --set"
-    return f"--{setting.removeprefix('image_')} {value}"
+    return f"{option_name(setting)} {value}"
 
 
 def _write(run: Run, state: State) -> None:

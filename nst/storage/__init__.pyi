@@ -42,12 +42,14 @@ from .tables import Nested as Nested
 from .tables import Recent as Recent
 from .tables import TableError as TableError
 from .tables import Type as Type
+from .tables import arrow_table as arrow_table
 from .tables import hold as hold
 from .tables import list_of as list_of
 from .tables import parquet_rows as parquet_rows
 from .tables import places as places
 from .tables import read_parquet as read_parquet
 from .tables import release_memory as release_memory
+from .tables import rows_of_frame as rows_of_frame
 from .tables import struct_of as struct_of
 from .tables import write_held as write_held
 from .tables import write_parquet as write_parquet

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow.interchange import from_dataframe
 
 from nst.errors import NSTError
 from nst.iterables import in_chunks
@@ -128,6 +129,18 @@ def read_parquet(data: bytes) -> list[dict[str, Any]]:
             pa.BufferReader(data), use_threads=False, page_checksum_verification=True
         )
         rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def arrow_table(data: bytes) -> Any:
+    """A Parquet file as the table that pyarrow has of it. Raises TableError where it is none."""
+    with _translated(len(data)):
+        return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+
+
+def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
+    """The rows of a table of any library that knows the DataFrame interchange protocol."""
+    rows: list[dict[str, Any]] = from_dataframe(frame).to_pylist()
     return rows
 
 

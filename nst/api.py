@@ -1,0 +1,429 @@
+"""What Python code may call: a picture, a run, a plan, and what a run has left; docs/API.md.
+
+Exported from `nst`. A thin translation to the steps of a run, as the command line is.
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import date
+from functools import cached_property, partial
+from io import BytesIO
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from nst import output as outputs
+from nst import pipeline, storage
+from nst.errors import (
+    AccessError,
+    ConfigError,
+    CorruptTransferError,
+    ForbiddenError,
+    ImageError,
+    ManifestError,
+    MemoryLimitError,
+    NotFoundError,
+    NSTError,
+    StorageError,
+    WeightsError,
+)
+from nst.output import Outcome, Record
+from nst.planning import Plan
+from nst.profiles import DEFAULT_BACKBONE
+from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
+from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+_Text: TypeAlias = "str | os.PathLike[str]"
+_Picture: TypeAlias = "_Text | PIL.Image.Image | NDArray[np.uint8]"
+# A path or URL, rows, or a table of pyarrow, pandas or Polars.
+_Manifest: TypeAlias = "_Text | Iterable[Mapping[str, Any]] | pa.Table | Any"
+
+# The rows of a run that were given as such, in its output.
+MANIFEST = "manifest.jsonl"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _with_settings(function: _F) -> _F:
+    """The function, whose signature has each setting of a run in place of `**settings`."""
+    own = list(inspect.signature(function).parameters.values())[:-1]
+    settings = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default_of(name),
+            annotation=field.annotation,
+        )
+        for name, field in SETTING_FIELDS.items()
+    ]
+    function.__signature__ = inspect.Signature([*own, *settings])  # type: ignore[attr-defined]
+    return function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stylization:
+    """A picture that was made, and all that is known of it: the columns of the metadata."""
+
+    image: "PIL.Image.Image"
+    outcome: Outcome
+
+    @property
+    def losses(self) -> Mapping[str, float]:
+        """The losses of this picture, unitless, by their names: `total` is what was minimised."""
+        from nst.painting import LOSS_NAMES
+
+        return {name: getattr(self.outcome, f"{name}_loss") for name in LOSS_NAMES}
+
+    @property
+    def measures(self) -> Mapping[str, float | None]:
+        """What it came out like beside its content and styles; docs/OUTPUT.md says what each means."""
+        from nst.painting import Measures
+
+        return {each.name: getattr(self.outcome, each.name) for each in fields(Measures)}
+
+
+def stylize(
+    content: "_Picture",
+    style: "_Picture | Sequence[_Picture]",
+    backbone: str = DEFAULT_BACKBONE,
+    size: int = 512,
+    *,
+    mask: "_Picture | None" = None,
+    device: str = "auto",
+    weights: Mapping[str, "_Text"] | None = None,
+    **picture_parameters: Any,
+) -> Stylization:
+    """One picture, painted in this process; the same that a run would make of such a row.
+
+    Pictures are paths, URLs, PIL images or arrays of H x W x 3 uint8; several styles are a list.
+    Parameters are those of `PictureParams`. Raises ManifestError for one that cannot be, and
+    ImageError, StorageError, WeightsError or another NSTError for what keeps it from being made.
+    """
+    styles = style if isinstance(style, list | tuple) else [style]
+    given = {"content": content, "mask": mask}
+    if not isinstance(picture_parameters.get("init", ""), str):
+        given["init"] = picture_parameters.pop("init")
+    parameters = {"backbone": backbone, "size": size, **picture_parameters}
+    row = _with_absolute_paths(_cells(parameters))
+    with TemporaryDirectory(prefix="nst-") as folder:
+        row |= {
+            name: _picture_uri(each, f"{folder}/{name}.png")
+            for name, each in given.items()
+            if each is not None
+        }
+        row["style"] = [
+            _picture_uri(each, f"{folder}/style-{number}.png")
+            for number, each in enumerate(styles, start=1)
+        ]
+        manifest = f"{folder}/stylize.jsonl"
+        storage.write_bytes(manifest, _json_lines([row]))
+        # Who calls this has named each URL; of the rows of a manifest it need not have been them.
+        uris = [row["content"], *row["style"], row.get("mask", ""), str(row.get("init", ""))]
+        schemes = {uri.partition("://")[0] for uri in uris if "://" in uri}
+        settings = _settings(
+            f"{folder}/out",
+            {
+                "device": device,
+                "weights": weights,
+                "schemes": (*DEFAULT_SCHEMES, *sorted(schemes - {*DEFAULT_SCHEMES})),
+                "isolate": False,
+            },
+        )
+        pipeline.check(manifest, settings)
+        outcome = _painted(pipeline.make_plan(manifest, settings), settings)
+        assert outcome.picture is not None
+        image = _image(storage.join(settings.output, outcome.picture))
+    return Stylization(image=image, outcome=outcome)
+
+
+@_with_settings
+def run(
+    manifest: "_Manifest",
+    output: "_Text",
+    *,
+    listener: Listener | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> RunReport:
+    """Make every picture of a manifest that the output does not have, its metadata and gallery.
+
+    The manifest is a path or URL, rows as mappings, or a table of pyarrow, pandas or Polars; rows and
+    tables are kept in the output as `manifest.jsonl`, with which the run can be repeated. Paths in
+    them are relative to the working folder. `overrides` are picture parameters over those of every
+    row; `settings` are the fields of `RunSettings`. The listener is told how the run gets on.
+
+    Raises ManifestError and ConfigError before anything is made. Rows that fail are in the report.
+    """
+    chosen = _settings(output, settings)
+    uri = _manifest_of(manifest)
+    if uri is None:
+        data = _json_lines(_rows(manifest))
+        # One that is refused takes the place of none that is there.
+        with _in_a_file(data) as file:
+            pipeline.read_manifest(file, chosen, overrides)
+        uri = storage.join(chosen.output, MANIFEST)
+        storage.write_bytes(uri, data)
+    pipeline.check(uri, chosen)
+    return pipeline.run_manifest(uri, chosen, overrides, listener)
+
+
+@_with_settings
+def plan(
+    manifest: "_Manifest",
+    output: "_Text | None" = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Plan:
+    """What `run` would make of the same, in which groups, and what cannot be made; makes nothing.
+
+    Without an output it plans for an empty one. Raises what `run` raises before it begins.
+    """
+    # Where nothing is looked for.
+    chosen = _settings(output or "-", settings)
+    made = partial(
+        pipeline.make_plan,
+        settings=chosen,
+        overrides=overrides,
+        download=False,
+        resume=output is not None,
+    )
+    uri = _manifest_of(manifest)
+    if uri is not None:
+        return made(uri)
+    with _in_a_file(_json_lines(_rows(manifest))) as file:
+        return made(file)
+
+
+class Output:
+    """What a run has left: read when it is first asked for, and once."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def metadata(self) -> "pa.Table":
+        """A row for each of the manifest's, with the columns of docs/OUTPUT.md, as a pyarrow table."""
+        return storage.arrow_table(outputs.read_table(self.url, BytesIO()).getvalue())
+
+    @cached_property
+    def records(self) -> Sequence[Record]:
+        """The same as records."""
+        return tuple(outputs.read_metadata(self.url))
+
+    @cached_property
+    def report(self) -> Mapping[str, Any]:
+        """What was run, with which settings and versions, and how it ended: run.json."""
+        return runs.read_account(self.url) or {}
+
+    def picture(self, id: str) -> "PIL.Image.Image":
+        """The picture of a row. Raises ConfigError where there is no such row or it has none."""
+        if id not in self._pictures:
+            raise ConfigError(f"{self.url}: expected the id of a row of its run; found {id!r}")
+        path = self._pictures[id]
+        if path is None:
+            raise ConfigError(
+                f"{self.url}: expected a row that has its picture; found {id!r}, which failed"
+            )
+        return _image(storage.join(self.url, path))
+
+    @cached_property
+    def _pictures(self) -> Mapping[str, str | None]:
+        rows = self.metadata.select(["id", "picture"]).to_pylist()
+        return {row["id"]: row["picture"] for row in rows}
+
+
+def open(output: "_Text") -> Output:
+    """The output of a run. Raises ConfigError where there is none."""
+    found = Output(storage.absolute(os.fspath(output)))
+    if not storage.exists(storage.join(found.url, outputs.METADATA)):
+        raise ConfigError(
+            f"{found.url}: expected the output of a run, found no {outputs.METADATA} in it"
+        )
+    return found
+
+
+def manifest_uri(text: str) -> str:
+    """A manifest's path in any working folder, with the slash that says it is a folder."""
+    uri = storage.absolute(text)
+    return f"{uri}/" if text.endswith("/") and not uri.endswith("/") else uri
+
+
+def _settings(output: "_Text", given: Mapping[str, Any]) -> RunSettings:
+    return settings_of(storage.absolute(os.fspath(output)), given, absolute=storage.absolute)
+
+
+def _image(uri: str) -> "PIL.Image.Image":
+    from nst.pictures import exchange
+
+    return exchange.image_of(storage.read_bytes(uri), name=uri)
+
+
+def _picture_uri(given: Any, path: str) -> str:
+    """Where a picture can be read; one that is in memory is written to `path`."""
+    if isinstance(given, str | os.PathLike):
+        return storage.absolute(os.fspath(given))
+    from nst.pictures import exchange
+
+    name = os.path.basename(path).removesuffix(".png")
+    data = exchange.png_of(given, name=name)
+    if data is None:
+        raise ConfigError(
+            f"{name}: expected a path, a URL, a PIL image or an array of H x W x 3 uint8; found "
+            f"{type(given).__name__}"
+        )
+    storage.write_bytes(path, data)
+    return path
+
+
+class _Last(NoListener):
+    """Keeps what became of the last picture."""
+
+    outcome: Outcome | None = None
+
+    def recorded(self, group: object, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+def _painted(plan: Plan, settings: RunSettings) -> Outcome:
+    """The outcome of a plan of one picture. Raises an NSTError where it cannot be made."""
+    last = _Last()
+    for group in plan.groups:
+        InThisProcess().run_group(group, settings, last)
+    outcome = plan.failed[0] if plan.failed else last.outcome
+    assert outcome is not None
+    if outcome.status == "failed":
+        raise _error_of(outcome)
+    return outcome
+
+
+_ERRORS: Mapping[str, Callable[[str], NSTError]] = {
+    "path_not_allowed": AccessError,
+    "input_not_found": NotFoundError,
+    "input_forbidden": ForbiddenError,
+    "corrupt_transfer": CorruptTransferError,
+    "storage": StorageError,
+    "weights_unavailable": WeightsError,
+    "out_of_memory": MemoryLimitError,
+    **dict.fromkeys(
+        (
+            "input_changed",
+            "not_an_image",
+            "image_unsupported",
+            "image_truncated",
+            "image_unreadable",
+            "image_too_small",
+            "image_too_large",
+        ),
+        ImageError,
+    ),
+}
+
+
+def _error_of(outcome: Outcome) -> NSTError:
+    """What to raise for a picture that was not made, with the reason that its outcome has."""
+    reason = outcome.reason or "group_failed"
+    error = _ERRORS.get(reason, NSTError)(outcome.error or "it was not made")
+    error.reason = reason
+    return error
+
+
+def _manifest_of(manifest: Any) -> str | None:
+    """A manifest's URL, or None for one that is in memory."""
+    return manifest_uri(os.fspath(manifest)) if isinstance(manifest, str | os.PathLike) else None
+
+
+def _rows(manifest: Any) -> list[Mapping[str, Any]]:
+    """The rows of a manifest in memory. Raises ManifestError for what has none."""
+    if hasattr(manifest, "to_pylist"):  # pyarrow
+        found = manifest.to_pylist()
+    elif hasattr(manifest, "to_arrow"):  # Polars
+        found = manifest.to_arrow().to_pylist()
+    elif hasattr(manifest, "to_dict"):  # pandas
+        found = manifest.to_dict(orient="records")
+    elif hasattr(manifest, "__dataframe__"):
+        found = storage.rows_of_frame(manifest)
+    elif isinstance(manifest, Iterable) and not isinstance(manifest, Mapping | bytes):
+        found = manifest
+    else:
+        raise ManifestError(f"{_EXPECTED_ROWS}; found {type(manifest).__name__}")
+    rows = list(found)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise ManifestError(f"{_EXPECTED_ROWS}; found {type(row).__name__} as row {number}")
+    return [_with_absolute_paths(_cells(row)) for row in rows]
+
+
+_EXPECTED_ROWS = (
+    "manifest: expected a path, a URL, a list of rows, each a mapping from columns to values, or a "
+    "table of pyarrow, pandas or Polars"
+)
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON has it. What a table has for nothing, as NaN, is left out."""
+    cells = {column: _cell(column, value) for column, value in row.items()}
+    return {column: value for column, value in cells.items() if value is not None}
+
+
+def _cell(column: str, value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if hasattr(value, "tolist"):
+        # A number of NumPy, or an array of them.
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_cell(column, each) for each in value]
+    # Only what says of itself that it is no number.
+    if type(value).__name__ == "NAType" or (isinstance(value, float) and value != value):
+        return None
+    if value is not None and not isinstance(value, str | int | float):
+        raise ManifestError(
+            f"column {column!r}: expected text, a number or a list of them; found "
+            f"{type(value).__name__}"
+        )
+    return value
+
+
+def _with_absolute_paths(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that means the same in a manifest that lies elsewhere."""
+    found = dict(cells)
+    for column in ("content", "mask"):
+        if isinstance(found.get(column), str) and found[column].strip():
+            found[column] = storage.absolute(found[column].strip())
+    style = found.get("style")
+    if isinstance(style, str | list):
+        styles = style.split("|") if isinstance(style, str) else style
+        found["style"] = [
+            storage.absolute(each.strip()) if isinstance(each, str) and each.strip() else each
+            for each in styles
+        ]
+    init = found.get("init")
+    # As a manifest has it: a path has a folder or a suffix.
+    if isinstance(init, str) and any(mark in init for mark in "/."):
+        found["init"] = storage.absolute(init.strip())
+    return found
+
+
+@contextmanager
+def _in_a_file(data: bytes) -> Iterator[str]:
+    """A manifest where it can be read for a while."""
+    with TemporaryDirectory(prefix="nst-") as folder:
+        path = f"{folder}/{MANIFEST}"
+        storage.write_bytes(path, data)
+        yield path
+
+
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()

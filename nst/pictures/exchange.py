@@ -1,0 +1,48 @@
+"""Pictures that Python code hands over or gets: PIL images and arrays <-> encoded bytes."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from nst.errors import ImageError
+
+# What a PNG holds as it is; other modes are made RGB first.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+
+
+def png_of(given: object, *, name: str) -> bytes | None:
+    """A PIL image, or an array of H x W x 3 uint8, as a PNG; None for anything else.
+
+    Raises ImageError for an array of another kind, which it calls `name`.
+    """
+    if isinstance(given, np.ndarray):
+        if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or not given.size:
+            raise ImageError(
+                f"{name}: expected an array of H x W x 3 uint8, found {given.shape} {given.dtype}; "
+                "floats in [0, 1] are (255 * array).round().astype('uint8')"
+            )
+        given = Image.fromarray(given)
+    if not isinstance(given, Image.Image):
+        return None
+    image = given if given.mode in _MODES else given.convert("RGB")
+    sink = io.BytesIO()
+    # With how it lies and what its colours mean, as the file that it may be of.
+    image.save(
+        sink,
+        "PNG",
+        compress_level=1,
+        exif=given.getexif(),
+        icc_profile=given.info.get("icc_profile") if image is given else None,
+    )
+    return sink.getvalue()
+
+
+def image_of(data: bytes, *, name: str) -> Image.Image:
+    """A picture that a run has written, as a PIL image. Raises ImageError where it is damaged."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
+        image.load()
+    except (OSError, SyntaxError, ValueError) as exc:
+        raise ImageError(f"{name}: expected a picture as a run wrote it, found {exc}") from exc
+    return image

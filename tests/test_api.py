@@ -1,0 +1,247 @@
+"""What Python code may call, as docs/API.md has it; and what it is told where it asks amiss."""
+
+import doctest
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import nst
+from nst import pipeline
+from nst.api import _error_of, _rows, _settings
+from nst.errors import REASONS
+from nst.output.metadata import Outcome
+from nst.settings import SETTING_FIELDS, RunSettings
+from tests.helpers import ROOT, picture, picture_bytes, write_project
+from tests.helpers import row as row_of
+
+STEPS: dict[str, Any] = {"size": 48, "steps": 2}
+# What a type checker would not let pass.
+FIVE: Any = 5
+NOTHING: Any = None
+FLOATS: Any = np.zeros((4, 4, 3))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with pictures in `in`."""
+    write_project(tmp_path / "in", [])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_examples_of_the_documentation_are_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+    monkeypatch.chdir(tmp_path)
+    failed, tried = doctest.testfile(str(ROOT / "docs/API.md"), module_relative=False)
+    assert tried > 15
+    assert failed == 0
+
+
+def test_importing_it_loads_no_library_and_knows_every_name() -> None:
+    code = (
+        "import sys, nst\n"
+        "loaded = {'torch', 'pyarrow', 'pydantic', 'numpy', 'PIL', 'fsspec', 'typer'}\n"
+        "print(sorted(loaded & set(sys.modules)))\n"
+        "print(all(getattr(nst, name) for name in nst.__all__), nst.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "[]"
+    assert done.stdout.splitlines()[1].startswith("True ")
+    assert (ROOT / "nst/py.typed").exists()
+
+
+def test_a_picture_is_the_one_that_a_run_makes_of_such_a_row(inputs: Path) -> None:
+    data = picture_bytes(48, 64, seed=3)
+    (inputs / "mine.png").write_bytes(data)
+    rows = [{"id": "one", "content": "mine.png", "style": "in/s.png", "init": "in/a.png"}]
+    nst.run(rows, "out", overrides=STEPS, isolate=False, device="cpu")
+    expected = np.asarray(nst.open("out").picture("one"))
+    for content in ("mine.png", inputs / "mine.png", picture(48, 64, seed=3)):
+        made = nst.stylize(content, "in/s.png", init="in/a.png", device="cpu", **STEPS)
+        assert (np.asarray(made.image) == expected).all()
+    (record,) = nst.open("out").records
+    assert made.losses["total"] == record.outcome.total_loss
+    assert made.measures["ssim"] == record.outcome.ssim
+
+
+def test_a_picture_in_memory_lies_as_its_file_would(inputs: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(48, 64)).save("turned.jpg", exif=exif, quality=95)
+    with Image.open("turned.jpg") as image:
+        made = nst.stylize(image, "in/s.png", init=picture(64, 48), device="cpu", **STEPS)
+    assert (
+        made.image.size == nst.stylize("turned.jpg", "in/s.png", device="cpu", **STEPS).image.size
+    )
+    assert made.image.height > made.image.width
+    assert made.outcome.evaluations == 2
+
+
+class Polars:
+    """As much of one as is asked for."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def to_arrow(self) -> pa.Table:
+        return pa.Table.from_pylist(self.rows)
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        return {name: [row[name] for row in self.rows] for name in self.rows[0]}
+
+
+class Pandas:
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def to_dict(self, orient: str = "dict") -> list[dict[str, Any]]:
+        assert orient == "records"
+        return [row | {"steps": np.float64("nan"), "seed": np.int64(3)} for row in self.rows]
+
+
+class Interchange:
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.table = pa.Table.from_pylist(rows)
+
+    def __dataframe__(self, **options: Any) -> Any:
+        return self.table.__dataframe__(**options)
+
+
+@pytest.mark.parametrize("kind", [iter, pa.Table.from_pylist, Polars, Pandas, Interchange])
+def test_rows_are_taken_from_whatever_table_they_are_in(inputs: Path, kind: Any) -> None:
+    rows = [{"content": "in/a.png", "style": "in/s.png|s3://b/t.png", "size": 64}]
+    (found,) = _rows(kind(rows))
+    more = {"seed": 3} if kind is Pandas else {}
+    assert found == {
+        "content": f"{inputs}/in/a.png",
+        "style": [f"{inputs}/in/s.png", "s3://b/t.png"],
+        "size": 64,
+        **more,
+    }
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_run_of_rows_can_be_repeated_from_its_output_anywhere(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"id": "one", "content": "in/a.png", "style": "in/s.png", "label_of": "me"}]
+    report = nst.run(rows, "out", overrides=STEPS, isolate=False)
+    assert (report.num_ok, report.num_done_before) == (1, 0)
+    monkeypatch.chdir("/")
+    again = nst.run(inputs / "out/manifest.jsonl", inputs / "out", overrides=STEPS, isolate=False)
+    assert again.num_done_before == 1
+    assert pipeline.verify(str(inputs / "out")).findings == ()
+    assert pipeline.clean(str(inputs / "out")) == ()
+    output = nst.open(inputs / "out")
+    assert output.metadata.equals(pq.read_table(inputs / "out/metadata.parquet"))
+    assert output.report["manifest"] == f"{inputs}/out/manifest.jsonl"
+    with pytest.raises(nst.ConfigError, match="expected the id of a row of its run; found 'two'"):
+        output.picture("two")
+
+
+def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None:
+    kept = inputs / "out/manifest.jsonl"
+    kept.parent.mkdir()
+    kept.write_text("kept")
+    with pytest.raises(nst.ManifestError, match="column 'size': expected greater than"):
+        nst.run([{"content": "in/a.png", "style": "in/s.png", "size": 1}], "out")
+    assert kept.read_text() == "kept"
+
+
+def test_a_plan_makes_nothing_and_says_what_would_be_made(inputs: Path) -> None:
+    rows = [row_of("in/a.png", "in/s.png", id="one"), row_of("in/no.png", "in/s.png", id="two")]
+    plan = nst.plan(rows, overrides=STEPS)
+    assert plan.num_pictures_to_make == 1
+    assert [failed.reason for failed in plan.failed] == ["input_not_found"]
+    assert {path.name for path in inputs.iterdir()} == {"in"}
+
+
+def test_every_setting_is_a_keyword_and_means_the_same(inputs: Path) -> None:
+    for function in (nst.run, nst.plan):
+        parameters = inspect.signature(function).parameters
+        assert list(parameters)[-len(SETTING_FIELDS) :] == list(SETTING_FIELDS)
+    given = {"roots": [inputs / "in"], "weights": {"vgg16": "torchvision"}, "lanes": None}
+    assert _settings("out", given) == RunSettings(
+        output=f"{inputs}/out", roots=(f"{inputs}/in",), weights={"vgg16": "torchvision"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda: nst.plan([], lanes=65), nst.ConfigError, "lanes: expected less than or equal to"),
+        (lambda: nst.plan([], device="gpu"), nst.ConfigError, "device: expected auto, cpu, mps"),
+        (
+            lambda: nst.plan([], lane=1),
+            nst.ConfigError,
+            r"\(did you mean 'lanes'\?\); found 'lane'",
+        ),
+        (
+            lambda: nst.plan([], weights={"x": "y"}),
+            nst.ConfigError,
+            "weights: expected one of vgg16",
+        ),
+        (lambda: nst.plan({"content": "a"}), nst.ManifestError, "manifest: expected a path.*dict"),
+        (lambda: nst.plan(5), nst.ManifestError, "manifest: expected a path, a URL.*; found int"),
+        (lambda: nst.plan([5]), nst.ManifestError, "found int as row 1"),
+        (
+            lambda: nst.plan([{"content": b"", "style": "s"}]),
+            nst.ManifestError,
+            "column 'content': expected text, a number or a list of them; found bytes",
+        ),
+        (lambda: nst.plan([], overrides={"stepz": 1}), nst.ManifestError, "did you mean 'steps'"),
+        (
+            lambda: nst.open("in"),
+            nst.ConfigError,
+            "expected the output of a run, found no metadata",
+        ),
+        (lambda: nst.stylize(FIVE, "s"), nst.ConfigError, "content: expected a path, a URL, a PIL"),
+        (
+            lambda: nst.stylize("in/a.png", [NOTHING]),
+            nst.ConfigError,
+            "style-1: expected .*NoneType",
+        ),
+        (
+            lambda: nst.stylize(FLOATS, "in/s.png"),
+            nst.ImageError,
+            r"content: expected an array of H x W x 3 uint8, found \(4, 4, 3\) float64",
+        ),
+        (lambda: nst.stylize("no.png", "in/s.png"), nst.NotFoundError, "there is no such file"),
+        (
+            lambda: nst.stylize("in/manifest.csv", "in/s.png"),
+            nst.ImageError,
+            "manifest.csv: expected",
+        ),
+        (lambda: nst.stylize("in/a.png", "in/s.png", "vgg61"), nst.ManifestError, "did you mean"),
+    ],
+)
+@pytest.mark.usefixtures("inputs")
+def test_what_cannot_be_is_said_in_full(call: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=f"(?s){said}"):
+        call()
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_picture_that_was_not_made_raises_what_its_reason_means(reason: Any) -> None:
+    error = _error_of(Outcome(id="one", status="failed", reason=reason, error="said"))
+    assert str(error) == "said"
+    if reason not in (
+        "bad_row",
+        "input_changed",
+        "diverged",
+        "worker_died",
+        "timed_out",
+        "storage",
+    ):
+        assert error.reason == reason
