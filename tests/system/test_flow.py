@@ -149,7 +149,7 @@ class TestOnAServer:
         assert begun == ["1 of 2"]
         assert report.failed[1].outcome.error == (
             "its group ended early: 1 rows have failed, more than the 0 that --fail-over allows; "
-            "the others were not made; run it again"
+            "the others were not made; correct those rows, or allow more; run it again"
         )
 
     def test_a_gallery_on_the_web_is_linked_with_a_few_pictures(self, tmp_path: Path) -> None:
