@@ -1,18 +1,17 @@
 """What a gallery asks of a browser: `python -m bench.browser FOLDER` prints the numbers as JSON.
 
 In Chromium, from a file and over a network as slow as a phone's; every number that has a target in
-the project is printed beside it.
+the project is printed beside it. `--screenshots docs` takes the pictures of the README instead:
+`gallery.jpg`, its table in the light, and `compare.jpg`, its second row large in the dark.
 """
 
 import argparse
 import gzip
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, ViewportSize, sync_playwright
 
 from tests.browser import chromium
 from tests.browser.pages import VIEWPORT, launch, wait_ready
@@ -49,6 +48,7 @@ _SETTLED_MS = 600
 _COUNTED = ("Nodes", "live", "JSEventListeners", "JSHeapUsedSize")
 _TEXTS = ("wave", "night", "hall", "portrait")
 _LIGHTHOUSE = "lighthouse@12.8.2"
+_SCREENSHOT: ViewportSize = {"width": 1280, "height": 860}
 
 # The most that each may be: the project's targets.
 TARGETS: Mapping[str, float] = {
@@ -164,9 +164,16 @@ class Bench:
         yield tab
         context.close()
 
-    def gallery(self) -> Numbers:
-        with self.tab() as tab:
+    @contextmanager
+    def opened(self, *, cpu: int = 1) -> Iterator[_Tab]:
+        """A tab in which the gallery has been opened from its file, and rests."""
+        with self.tab(cpu=cpu) as tab:
             tab.open(self.file_url)
+            tab.rest()
+            yield tab
+
+    def gallery(self) -> Numbers:
+        with self.opened() as tab:
             found: Numbers = tab.page.evaluate(
                 "(({num_items, num_lines}) => ({num_items, num_lines}))(NST.app.store.spine)"
             )
@@ -194,9 +201,7 @@ class Bench:
 
     def first_view(self) -> Numbers:
         """What is asked for until the page rests: files as they lie on the disk."""
-        with self.tab() as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened() as tab:
             urls = [url for url in dict.fromkeys(tab.requests) if url.startswith("file:")]
         paths = [Path(unquote(urlsplit(url).path)) for url in urls]
         sizes = {path: path.stat().st_size if path.exists() else 0 for path in paths}
@@ -238,9 +243,7 @@ class Bench:
     def session(self, *, cpu: int) -> Numbers:
         """A visit with mouse and keys: the longest that an input waited for its frame."""
         elements, longest = {}, {}
-        with self.tab(cpu=cpu) as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened(cpu=cpu) as tab:
             for name, act in _visit(tab.page):
                 act()
                 # What an input took is told once its frame has been shown.
@@ -256,16 +259,12 @@ class Bench:
         }
 
     def scroll(self) -> Numbers:
-        with self.tab() as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened() as tab:
             return _quantiles(tab.probe("scrolling(4000, 40)"))
 
     def jumps(self) -> Numbers:
         """The worst and the median of jumps to where nothing has been loaded yet."""
-        with self.tab() as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened() as tab:
             # In an order in which no place is beside the one before it.
             shares = [(place * 5 % _JUMPS + 0.5) / _JUMPS for place in range(_JUMPS)]
             found = [tab.probe(f"jump({share})") for share in shares]
@@ -276,9 +275,7 @@ class Bench:
 
     def operations(self) -> Numbers:
         """ms of filter, sort and pivot, the data that each needs loaded with it the first time."""
-        with self.tab() as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened() as tab:
             first, *later = [tab.probe(f"going({{ q: {json.dumps(text)} }})") for text in _TEXTS]
             tab.probe("going({ q: '' })")
             metric = json.dumps(tab.probe("field(['metric'], Infinity)"))
@@ -293,9 +290,7 @@ class Bench:
 
     def tour(self) -> Numbers:
         """The heap after a look at places all over the gallery."""
-        with self.tab() as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened() as tab:
             for place in range(_PLACES):
                 tab.probe(f"jump({place / (_PLACES - 1)})")
             counters = tab.counters()
@@ -307,9 +302,7 @@ class Bench:
     def cycles(self, *, hasty: bool) -> Numbers:
         """What many openings of the large view leave behind, seen or closed before they could be."""
         call = f"cycles({{}}, {json.dumps(hasty)})"
-        with self.tab() as tab:
-            tab.open(self.file_url)
-            tab.rest()
+        with self.opened() as tab:
             tab.probe(call.format(_WARM_CYCLES))
             before = tab.counters()
             tab.probe(call.format(_CYCLES))
@@ -348,39 +341,52 @@ def _quantiles(times_ms: Sequence[float]) -> Numbers:
 
 
 def lighthouse(folder: Path) -> Numbers:
-    """Scores of 100 and the audits that are not passed, on a desktop and on a phone."""
-    npx = shutil.which("npx")
-    if npx is None:
-        raise RuntimeError("expected npx, which comes with Node, to run lighthouse")
+    """Scores of 100 and the audits that are not passed, on a desktop and on a phone; needs npx."""
     flags = "--headless=new --no-sandbox --disable-background-networking"
     categories = ("performance", "accessibility", "best-practices")
     found = {}
-    with serving(folder) as url, tempfile.TemporaryDirectory() as temporary:
+    with serving(folder) as url:
         for form, preset in {"desktop": ["--preset=desktop"], "mobile": []}.items():
-            answer = Path(temporary) / f"{form}.json"
-            command = [npx, "--yes", _LIGHTHOUSE, f"{url}/index.html", *preset, "--quiet"]
-            subprocess.run(
+            told = subprocess.run(
                 [
-                    *command,
-                    f"--chrome-flags={flags}",
+                    *("npx", "--yes", _LIGHTHOUSE, f"{url}/index.html", *preset, "--quiet"),
+                    *(f"--chrome-flags={flags}", "--output=json"),
                     f"--only-categories={','.join(categories)}",
-                    "--output=json",
-                    f"--output-path={answer}",
                 ],
                 env=os.environ | {"CHROME_PATH": chromium.find() or ""},
+                stdout=subprocess.PIPE,
                 check=True,
             )
-            report = json.loads(answer.read_text())
+            report = json.loads(told.stdout)
+            audits = report["audits"].items()
             found[form] = {
-                name: round(100 * report["categories"][name]["score"]) for name in categories
-            } | {
+                **{name: round(100 * report["categories"][name]["score"]) for name in categories},
                 "not_passed": sorted(
                     name
-                    for name, audit in report["audits"].items()
-                    if audit["score"] is not None and audit["score"] < 1
-                )
+                    for name, audit in audits
+                    if (audit["score"] or 0) < 1 and audit["score"] is not None
+                ),
             }
     return found
+
+
+def take_screenshots(browser: Browser, url: str, folder: Path) -> None:
+    """What the README shows of a gallery."""
+    for name, scheme in (("gallery.jpg", "light"), ("compare.jpg", "dark")):
+        context = browser.new_context(
+            viewport=_SCREENSHOT,
+            color_scheme="dark" if scheme == "dark" else "light",
+            reduced_motion="reduce",
+        )
+        page = context.new_page()
+        page.goto(url)
+        wait_ready(page)
+        if scheme == "dark":
+            page.locator("#grid tr[data-line='1'] td[data-item]").first.click()
+            page.locator("dialog .legend").wait_for()
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=folder / name, quality=82, type="jpeg")
+        context.close()
 
 
 def compared(report: Numbers) -> Numbers:
@@ -402,12 +408,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only", action="append", default=[], metavar="PART", help="such as load; repeatable"
     )
+    parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="measure nothing")
     options = parser.parse_args(arguments)
     if chromium.find() is None:
         parser.error(chromium.MISSING)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         bench = Bench(browser, options.folder.resolve())
+        if options.screenshots:
+            take_screenshots(browser, bench.file_url, options.screenshots)
+            return
         report = bench.report(options.only)
         browser.close()
     report["targets"] = compared(report)

@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.pairs import Pair, Settings
-from bench.process import Usage, measured
-from nst.painting.weights import load_state, obtain
+from bench.measuring import Usage, measured
+from nst.painting import load_state, obtain
 
 REQUIREMENT = "neural-style==0.5.7"
 _FOLDER = Path(__file__).parent / ".peer"
@@ -31,16 +30,9 @@ _WEIGHTS_NAME = "vgg19.pth"
 def install() -> Path:
     """The folder to import the peer from, filled on first use; torch and Pillow it has already."""
     if not (_FOLDER / "neural_style").exists():
-        arguments = [
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--target",
-            str(_FOLDER),
-        ]
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", *arguments, REQUIREMENT], check=True
-        )
+        options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(_FOLDER))
+        command = [sys.executable, "-m", "pip", "install", *options, REQUIREMENT]
+        subprocess.run(command, check=True)
     return _FOLDER
 
 
@@ -75,43 +67,47 @@ class Made:
     loop_s: float
 
 
-def run(pair: Pair, settings: Settings, *, style_weight: float, folder: Path, path: Path) -> Made:
+def run(
+    content: str,
+    style: str,
+    *,
+    size_px: int,
+    evaluations: int,
+    style_weight: float,
+    device: str,
+    folder: Path,
+    path: Path,
+) -> Made:
     """Make a picture in a process of its own.
 
-    The pair's pictures are in `folder`, where the new one goes; `path` is a folder or a wheel.
+    `content` and `style` are names in `folder`, where the new one goes; `path` is a folder or a wheel.
     """
-    output = f"peer-{pair.id}.png"
+    output = folder / f"peer-{content}-{style}"
     options = {
-        "content_image": pair.content_file,
-        "style_image": pair.style_file,
-        "output_image": output,
-        "image_size": settings.size_px,
+        "content_image": content,
+        "style_image": style,
+        "output_image": output.name,
+        "image_size": size_px,
         "model_file": _WEIGHTS_NAME,
         "style_weight": style_weight,
         "tv_weight": 0,
         "init": "image",
         "optimizer": "lbfgs",
-        "num_iterations": settings.evaluations,
+        "num_iterations": evaluations,
         "print_iter": 0,
         "save_iter": 0,
         "seed": 0,
-        **_device_options(settings.device),
+        **({"gpu": 0, "backend": "cudnn"} if device == "cuda" else {"gpu": "c"}),
     }
-    arguments = [text for name, value in options.items() for text in (f"-{name}", str(value))]
     usage = measured(
         [
             *(sys.executable, "-c", "from neural_style.neural_style import main; main()"),
-            *arguments,
+            *(part for name, value in options.items() for part in (f"-{name}", value)),
             "-disable_check",  # the classifier, which no picture needs, is not in the weights
         ],
         cwd=folder,
         environment={"PYTHONPATH": str(path.resolve())},
     )
-    begins_s = next(line.at_s for line in usage.lines if line.text.startswith(_LOOP_BEGINS))
+    begins_s = next(at_s for at_s, line in usage.lines if line.startswith(_LOOP_BEGINS))
     # Its last evaluation writes the picture, so what leaving the process takes is not counted.
-    loop_s = (folder / output).stat().st_mtime - begins_s
-    return Made(picture=folder / output, usage=usage, loop_s=loop_s)
-
-
-def _device_options(device: str) -> dict[str, object]:
-    return {"gpu": 0, "backend": "cudnn"} if device == "cuda" else {"gpu": "c"}
+    return Made(picture=output, usage=usage, loop_s=output.stat().st_mtime - begins_s)

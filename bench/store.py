@@ -8,15 +8,14 @@ is renewed by the clock.
 
 import argparse
 import logging
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.measuring import measured, python, table
 from tests import servers
 from tests.faults import Fault, FaultProxy, Request
 from tests.helpers import picture_bytes
@@ -25,7 +24,6 @@ _BUCKET = "bench"
 _NUM_STYLES = 2
 # Just large enough to have both sizes of thumbnails.
 _SIZE = 272
-_ROOT = Path(__file__).parent.parent
 # What a key begins with, below the folder of the run, and what it is called here.
 _KINDS = {
     "in/content": "contents",
@@ -58,19 +56,19 @@ def main() -> None:
         again = {number: _counted(proxy, number) for number in (few, many)}
     for title, found in (("first run", first), ("run again, nothing to do", again)):
         sys.stdout.write(f"{title}, {few} and {many} pictures\n\n")
-        sys.stdout.write(to_markdown(found[few], found[many], many - few) + "\n")
+        sys.stdout.write(to_markdown(found[few], found[many], many - few) + "\n\n")
 
 
 def to_markdown(few: Counts, many: Counts, num_more: int) -> str:
     """Requests of the shorter run and of the longer, and of each picture that the latter has more."""
-    lines = ["| what | method | few | many | a picture |", "| --- | --- | --- | --- | --- |"]
-    for what, method in sorted({*few, *many}):
-        a, b = few.get((what, method), 0), many.get((what, method), 0)
-        lines.append(f"| {what} | {method} | {a} | {b} | {(b - a) / num_more:.2f} |")
+    rows = [
+        [*each, a := few.get(each, 0), b := many.get(each, 0), f"{(b - a) / num_more:.2f}"]
+        for each in sorted({*few, *many})
+    ]
     # Of the lock there are as many as the clock says.
     a, b = (sum(n for (what, _), n in c.items() if what != "lock") for c in (few, many))
-    lines.append(f"| all but the lock | | {a} | {b} | {(b - a) / num_more:.2f} |")
-    return "\n".join(lines) + "\n"
+    rows.append(["all but the lock", "", a, b, f"{(b - a) / num_more:.2f}"])
+    return table(["what", "method", "few", "many", "a picture"], rows)
 
 
 def _counted(proxy: FaultProxy, num_pictures: int) -> Counts:
@@ -78,11 +76,8 @@ def _counted(proxy: FaultProxy, num_pictures: int) -> Counts:
     place = f"{num_pictures}"
     s3 = servers.client(proxy.server)
     for number in range(num_pictures):
-        s3.put_object(
-            Bucket=_BUCKET,
-            Key=f"{place}/in/content{number}.png",
-            Body=picture_bytes(48, 64, seed=number),
-        )
+        body = picture_bytes(48, 64, seed=number)
+        s3.put_object(Bucket=_BUCKET, Key=f"{place}/in/content{number}.png", Body=body)
     for number in range(_NUM_STYLES):
         body = picture_bytes(64, 48, seed=1000 + number)
         s3.put_object(Bucket=_BUCKET, Key=f"{place}/in/style{number}.png", Body=body)
@@ -101,15 +96,9 @@ def _counted(proxy: FaultProxy, num_pictures: int) -> Counts:
             for number in range(num_pictures)
         ]
         manifest.write_text("\n".join(["content,style,backbone,size,steps", *rows]) + "\n")
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "nst", "run", str(manifest)),
-                *("--output", f"s3://{_BUCKET}/{place}/out"),
-            ],
-            cwd=_ROOT,
-            env={**os.environ, **servers.environment(proxy.url)},
-            stdout=subprocess.DEVNULL,
-            check=True,
+        measured(
+            python("nst", "run", manifest, "--output", f"s3://{_BUCKET}/{place}/out"),
+            environment=servers.environment(proxy.url),
         )
     proxy.rules.clear()
     return counts

@@ -1,159 +1,217 @@
-"""What a run of the study says: its pairs in a table, or its means by one field; and a sheet of it.
+"""What a run made of its pairs, by rulers that nobody optimised: tables, and sheets of its pictures.
 
-nst run manifests/study/pictures.yaml --output output/pictures --weights resnet50=FILE
-python -m bench.study output/pictures --manifest-folder manifests/study --sheet docs/study.jpg
-python -m bench.study output/weights --manifest-folder manifests/study --by style_weight
+nst run bench/quality.csv --output output/quality --set size=256 --weights resnet50=FILE
+python -m bench.study output/quality --by label_kind --pairs --judge FILE --markdown bench/RESULTS.md
+python -m bench.study output/quality --only label_kind=hard --sheet docs/quality-hard.jpg
+
+nst run manifests/study/weights.yaml --output output/weights --weights resnet50=FILE
+python -m bench.study output/weights --by style_weight --sheet docs/study-weights.jpg
+
+`bench/quality.csv` has 20 ordinary pairs and 12 hard ones: contents that are easily lost, and styles
+that drown them. The defaults are tuned with it, and no change may worsen what it says.
 """
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import pyarrow.parquet as pq
+from PIL import Image, ImageOps
 
-from bench.sheets import contact_sheet
-from nst.output.metadata import Record, metadata_from_parquet
-from nst.profiles import PROFILES
+from bench.measuring import add_markdown_option, table, tell, where
 
-_CELL_PX = (240, 160)
-# All but the first two are by rulers that nobody optimised, and so compare between backbones; the
-# style distances of both VGGs are each other's, and that of ResNet-50 is VGG-16's.
-_MEASURES = ("content_loss", "style_loss", "lpips", "cfsd", "style_distance", "noise")
+Row = dict[str, Any]
+
+# All but the first two compare between backbones. The style distance of both VGGs is each other's, and
+# that of ResNet-50 is VGG-16's; `by_resnet50` is there with a judge. Of noise the mean is geometric.
+MEASURES = (
+    *("content_loss", "style_loss", "lpips", "lpips_grey", "cfsd", "style_distance"),
+    *("by_resnet50", "color_distance", "noise"),
+)
+_JUDGE = "resnet50"
+_BACKBONES = ("vgg16", "vgg19", "resnet50")
+# At which pictures are judged, as those of the metadata are measured.
+_MAX_PX = 256
+_CELL_PX = (240, 180)
+_GAP_PX = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.study", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("output", type=Path, help="folder of a run")
-    parser.add_argument("--manifest-folder", type=Path, default=Path("manifests"))
-    parser.add_argument("--by", metavar="FIELD", help="means for each value of it")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet here")
-    parser.add_argument("--backbone", choices=list(PROFILES), help="of the sheet, if not all")
-    parser.add_argument("--content", help="of the sheet, if not all: the name of a picture")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="FIELD=VALUE", help="rows that have it"
+    )
+    parser.add_argument(
+        "--by", metavar="FIELD", help="means for each value of it and each backbone"
+    )
+    parser.add_argument("--pairs", action="store_true", help="and each pair by itself")
+    parser.add_argument("--judge", metavar="FILE", help="a ResNet-50 that measures styles as well")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet")
+    parser.add_argument("--title", default="Quality", help="of the section in --markdown")
+    add_markdown_option(parser)
     arguments = parser.parse_args()
-    records = [
-        record
-        for record in metadata_from_parquet((arguments.output / "metadata.parquet").read_bytes())
-        if record.outcome.status == "ok"
-    ]
-    sys.stdout.write(means(records, arguments.by) if arguments.by else shares(records))
+    found = rows(arguments.output, dict(each.split("=", 1) for each in arguments.only))
+    if arguments.judge:
+        judge(found, arguments.output, arguments.judge)
+    parts = [means(found, arguments.by) if arguments.by else shares(found)]
+    if arguments.pairs:
+        parts.append(by_pair(found))
+    tell("\n\n".join([f"{where()}.", *parts]) + "\n", arguments.markdown, arguments.title)
     if arguments.sheet:
-        chosen = [
-            record
-            for record in records
-            if arguments.backbone in (None, record.backbone)
-            and arguments.content in (None, Path(record.content).stem)
-        ]
-        cells = by_field(chosen, arguments.by) if arguments.by else by_backbone(chosen)
-        sheet(cells, arguments.output, arguments.manifest_folder).save(arguments.sheet, quality=80)
+        sheet(found, arguments.output, arguments.by).save(arguments.sheet, quality=82)
 
 
-def shares(records: Sequence[Record]) -> str:
+def rows(output: Path, only: Mapping[str, str]) -> list[Row]:
+    """The pictures that a run made, those with these values."""
+    found: list[Row] = pq.read_table(output / "metadata.parquet").to_pylist()
+    return [
+        row
+        for row in found
+        if row["status"] == "ok" and all(str(row[name]) == text for name, text in only.items())
+    ]
+
+
+def judge(found: Iterable[Row], output: Path, weights: str) -> None:
+    """Put into rows how far ResNet-50 sees each from its style: `style_distance` by its layers."""
+    import torch
+    from torch import Tensor
+
+    from nst.painting import load_backbone, load_state, losses, obtain
+    from nst.pictures import images
+    from nst.profiles import PROFILES
+
+    layers = tuple(PROFILES[_JUDGE].style_shares)
+    file = obtain(_JUDGE, weights)
+    network = load_backbone(
+        _JUDGE, load_state(file), layers, device=torch.device("cpu"), topology=file.topology
+    )
+
+    def grams(path: Path) -> list[Tensor]:
+        pixels = images.decode(path.read_bytes(), long_edge_px=_MAX_PX, name=path.name).pixels
+        with torch.no_grad():
+            seen = network(torch.from_numpy(pixels)[None])
+        tables = (losses.positions(seen[layer])[0] for layer in layers)
+        return [each.T @ each / len(each) for each in tables]
+
+    inputs = input_folder(output)
+    for row in found:
+        pairs = zip(grams(output / row["picture"]), grams(inputs / row["style"]), strict=True)
+        apart = [((a - b).square().sum() / b.square().sum()).item() for a, b in pairs]
+        row["by_resnet50"] = sum(apart) / len(apart) if row["backbone"] != _JUDGE else None
+
+
+def input_folder(output: Path) -> Path:
+    """The folder of the manifest of a run, from which its inputs are named."""
+    return Path(json.loads((output / "run.json").read_text())["manifest"]).parent
+
+
+def shares(found: Sequence[Row]) -> str:
     """How much of each measure's variance over all pairs goes by the content, and by the style.
 
     The rest is neither's alone. Each content must be there in each style, with each backbone.
     """
-    contents, styles = _names(records)
-    header = ["backbone", "", "from", "mean", "to", "by content", "by style", "by the pair"]
-    lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
-    for backbone in _backbones(records):
-        outcomes = {(r.content, r.style): r.outcome for r in records if r.backbone == backbone}
-        for name in _MEASURES:
+    contents, styles = (_values(found, name) for name in ("content", "style"))
+    cells = []
+    for backbone in _backbones(found):
+        by_pair = {(r["content"], r["style"]): r for r in found if r["backbone"] == backbone}
+        for name in _measures(found):
             values = np.array(
-                [[getattr(outcomes[c, s], name) for s in styles] for c in contents], dtype=float
+                [[by_pair[c, s].get(name) for s in styles] for c in contents], dtype=float
             )
             parts = [values.mean(axis).var() / values.var() for axis in (1, 0)]
-            cells = " | ".join(f"{part:.0%}" for part in (*parts, 1 - sum(parts)))
-            span = " | ".join(f"{x:.3g}" for x in (values.min(), values.mean(), values.max()))
-            lines.append(f"| {backbone} | {name} | {span} | {cells} |")
-    return "\n".join(lines) + "\n"
+            cells.append(
+                [
+                    *(backbone, name),
+                    *(f"{x:.3g}" for x in (values.min(), values.mean(), values.max())),
+                    *(f"{part:.0%}" for part in (*parts, max(0.0, 1 - sum(parts)))),
+                ]
+            )
+    header = ["backbone", "", "from", "mean", "to", "by content", "by style", "by the pair"]
+    return table(header, cells)
 
 
-def means(records: Sequence[Record], field: str) -> str:
-    """The mean of each measure over the pictures of a backbone and a value of a field."""
-    groups: dict[tuple[str, Any], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.backbone, _value(record, field)), []).append(record)
-    lines = [f"| backbone | {field} | pictures | " + " | ".join(_MEASURES) + " |"]
-    lines.append("| --- " * (len(_MEASURES) + 3) + "|")
-    order = _backbones(records)
-    for (backbone, value), members in sorted(
-        groups.items(), key=lambda group: (order.index(group[0][0]), group[0][1])
-    ):
-        found = (
-            np.array([getattr(each.outcome, name) for each in members], dtype=float)
-            for name in _MEASURES
-        )
-        cells = " | ".join(f"{np.nanmean(column):.3g}" for column in found)
-        lines.append(f"| {backbone} | {value} | {len(members)} | {cells} |")
-    return "\n".join(lines) + "\n"
+def means(found: Sequence[Row], field: str) -> str:
+    """Mean, and in brackets the highest, of each measure by a field and the backbone."""
+    names = _measures(found)
+    cells = []
+    for value in _values(found, field):
+        for backbone in _backbones(found):
+            members = [r for r in found if (r[field], r["backbone"]) == (value, backbone)]
+            if members:
+                columns = (_mean(name, [r.get(name) for r in members]) for name in names)
+                cells.append([str(value), backbone, str(len(members)), *columns])
+    return table([field, "backbone", "n", *names], cells)
 
 
-# A picture of the sheet by its column and row: a made one by its record, an input by its reference.
-Cells = Mapping[tuple[int, int], Record | str]
+def _mean(name: str, values: Sequence[float | None]) -> str:
+    numbers = np.array(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return ""
+    mean = np.exp(np.log(numbers).mean()) if name == "noise" else numbers.mean()
+    return f"{mean:.3g} ({numbers.max():.3g})"
 
 
-def by_backbone(records: Sequence[Record]) -> Cells:
-    """Pairs down; content, style, and what each backbone made of them across."""
-    pairs = sorted({(record.content, record.style) for record in records})
-    backbones = _backbones(records)
-    cells = _inputs(pairs)
-    for record in records:
-        row = pairs.index((record.content, record.style))
-        cells[2 + backbones.index(record.backbone), row] = record
-    return cells
-
-
-def by_field(records: Sequence[Record], field: str) -> Cells:
-    """Pairs and backbones down, and content and style before what came of each value of a field."""
-    backbones = _backbones(records)
-    rows = sorted(
-        {(r.content, r.style, r.backbone) for r in records},
-        key=lambda row: (row[:2], backbones.index(row[2])),
+def by_pair(found: Sequence[Row]) -> str:
+    """Each pair by itself: LPIPS to the content, style distance."""
+    backbones = _backbones(found)
+    cells: dict[str, dict[str, str]] = {}
+    for row in found:
+        pair = f"{Path(row['content']).stem} in {Path(row['style']).stem}"
+        text = f"{row['lpips']:.3f}, {row['style_distance']:.3f}"
+        cells.setdefault(pair, {})[row["backbone"]] = text
+    return table(
+        ["LPIPS, style distance", *backbones],
+        [[pair, *(by.get(name, "") for name in backbones)] for pair, by in cells.items()],
     )
-    values = sorted({_value(record, field) for record in records})
-    cells = _inputs([row[:2] for row in rows])
-    for record in records:
-        row = rows.index((record.content, record.style, record.backbone))
-        cells[2 + values.index(_value(record, field)), row] = record
-    return cells
 
 
-def sheet(cells: Cells, output: Path, manifest_folder: Path) -> Image.Image:
-    """The pictures of the cells in small, each where it belongs."""
-    paths = {
-        place: manifest_folder / cell if isinstance(cell, str) else output / _picture(cell)
-        for place, cell in cells.items()
-    }
-    return contact_sheet(paths, cell_px=_CELL_PX)
+def sheet(found: Sequence[Row], output: Path, field: str | None) -> Image.Image:
+    """Pairs down; content, style and what each backbone made of them, or each value of a field, across.
+
+    With a field, pairs and backbones are down.
+    """
+    inputs = input_folder(output)
+    across = _values(found, field) if field else _backbones(found)
+    down = list(dict.fromkeys(map(_place(field), found)))
+    cells: dict[tuple[int, int], Path] = {}
+    for row in found:
+        line = down.index(_place(field)(row))
+        cells[0, line], cells[1, line] = inputs / row["content"], inputs / row["style"]
+        cells[2 + across.index(row[field or "backbone"]), line] = output / row["picture"]
+    width, height = (side + _GAP_PX for side in _CELL_PX)
+    made = Image.new("RGB", ((2 + len(across)) * width, len(down) * height), "white")
+    for (column, line), path in cells.items():
+        with Image.open(path) as image:
+            small = ImageOps.contain(image.convert("RGB"), _CELL_PX, Image.Resampling.LANCZOS)
+        made.paste(small, (column * width, line * height))
+    return made
 
 
-def _inputs(pairs: Sequence[tuple[str, str]]) -> dict[tuple[int, int], Record | str]:
-    cells: dict[tuple[int, int], Record | str] = {}
-    for row, (content, style) in enumerate(pairs):
-        cells |= {(0, row): content, (1, row): style}
-    return cells
+def _place(field: str | None) -> Callable[[Row], tuple[Any, ...]]:
+    names = ("content", "style", "backbone") if field else ("content", "style")
+    return lambda row: tuple(row[name] for name in names)
 
 
-def _picture(record: Record) -> str:
-    assert record.outcome.picture is not None
-    return record.outcome.picture
+def _measures(found: Sequence[Row]) -> list[str]:
+    return [name for name in MEASURES if any(row.get(name) is not None for row in found)]
 
 
-def _value(record: Record, field: str) -> Any:
-    return getattr(record if hasattr(record, field) else record.params, field)
+def _values(found: Iterable[Row], field: str) -> list[Any]:
+    return sorted({row[field] for row in found})
 
 
-def _names(records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    return sorted({r.content for r in records}), sorted({r.style for r in records})
-
-
-def _backbones(records: Sequence[Record]) -> list[str]:
-    """Those that there are, in the order of the profiles."""
-    found = {record.backbone for record in records}
-    return [name for name in PROFILES if name in found]
+def _backbones(found: Iterable[Row]) -> list[str]:
+    there = {row["backbone"] for row in found}
+    return [name for name in _BACKBONES if name in there]
 
 
 if __name__ == "__main__":

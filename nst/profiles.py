@@ -36,13 +36,12 @@ class BackboneProfile:
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
     `content_reach` is the content loss, in this backbone's own features, up to which a picture is let
     go from its content at the default weights, and `reach_power` how far that moves with them: both
-    fitted by `python -m bench.quality`, so that at every strength the pictures of all backbones are as
+    fitted with `bench/quality.csv`, so that at every strength the pictures of all backbones are as
     far from their contents. `margin_px` is how far around it a position of the last layer looks, up to
     a multiple of its stride; None where a picture cannot be cut into tiles. `topologies` are those that
     a file of its weights may be for, the usual one first; none where all are alike. `bytes_per_px` is
-    what one pass there and back takes of memory in float32, as measured by `python -m bench.memory`;
-    `cost` is how long an evaluation takes relative to VGG-16's, as measured by `python -m
-    bench.estimate`.
+    what one pass there and back takes of memory in float32, and `cost` how long an evaluation takes
+    relative to VGG-16's, both as measured by `python -m bench.fit`.
     """
 
     name: str

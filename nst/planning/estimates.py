@@ -1,9 +1,8 @@
 """How long a plan's groups will take, and how much memory: arithmetic on what a probe measured.
 
 An estimate and no promise. It takes every picture to make all of its evaluations, styles to be as
-large as their pictures, and nothing else to run. `python -m bench.estimate --runs` compares it with
-runs: three rows of 12 steps on one thread of a Xeon, 10.5 s for 9.7 s of the processor at 128 px and
-22.1 s for 23.9 s at 256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
+large as their pictures, and nothing else to run. Compared with runs of three rows of 12 steps on one
+thread of a Xeon, it said 10.5 s for 9.7 s of the processor at 128 px and 22.1 s for 23.9 s at 256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
 512 px it has 0.83 and 0.68 of what they took, on a machine whose caches others shared. On GPUs it
 has not been compared.
 """

@@ -1,7 +1,9 @@
 """Firefox as it is installed, by the protocol that it speaks itself: WebDriver BiDi.
 
 With its preferences as users have them, but for what it would ask of the network: tools that drive it
-let a page that was opened from a file read its neighbours, which no user's Firefox does.
+let a page that was opened from a file read its neighbours, which no user's Firefox does. Selenium needs
+geckodriver, which neither Debian nor PyPI has; Playwright 1.65 can start this one with the channel
+`moz-firefox`, and then asks for a command that Firefox 153 does not know.
 """
 
 import json
