@@ -58,8 +58,8 @@ def ended_line(report: RunReport, gallery_base_url: str | None) -> str:
 def stopped_line(num_made: int, num_pictures: int) -> str:
     """The state of a run that was cancelled, or whose worker was stopped."""
     return (
-        f"stopped: {num_made} of {num_pictures} pictures were made; they and all earlier ones are "
-        "kept; run it again to make the rest"
+        f"stopped: {num_made} of {num_pictures} pictures were made and are kept, with all earlier "
+        "ones; run it again to make the rest"
     )
 
 
