@@ -1,4 +1,4 @@
-"""Whether an output is what its records say it is, and what in it nobody owns any more."""
+"""Compares an output with its records, and finds files that no row owns any more."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ _NO_GALLERY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that is not as it should be, by its path in the output."""
+    """A problem of a file, with its path in the output."""
 
     path: str
     said: str
@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """How many pictures are as recorded, what is not, and which ids a rerun would make again."""
+    """How many pictures are as recorded, what differs, and which ids the next run would make again."""
 
     num_good: int
     findings: tuple[Finding, ...]
@@ -94,16 +94,16 @@ def verify(url: str) -> Audit:
 
 
 def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
-    """Remove what no row of the last run owns, and return it: paths in the output.
+    """Remove files that no row of the last run owns; returns their paths in the output.
 
-    Raises ConfigError where there was no run, one goes on, or the last one did not finish.
+    Raises ConfigError if there was no run, if one is running, or if the last one did not finish.
     """
     read_metadata(url)
     with lease.held(url) as held:
         if _is_cut_short(url):
             raise ConfigError(
-                f"{url}: expected a run that came to its end, found one that was cut short, and "
-                "whose rows are not known; run it again first"
+                f"{url}: expected a finished run, found one that was cut short and whose rows "
+                "are unknown; run it again first"
             )
         rows = _by_id(read_metadata(url))
         ledger = records.read(url)
@@ -128,7 +128,7 @@ def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
 
 
 def _look(url: str, outcome: Outcome, made: records.Shelf) -> str | None:
-    """What is wrong with a picture, or None."""
+    """The problem of a picture, or None."""
     recorded = made.brief(outcome.id)
     if recorded is None or recorded.picture_digest != outcome.picture_digest:
         return "expected a record of it as the metadata has it, found another or none"
@@ -148,7 +148,7 @@ def _look(url: str, outcome: Outcome, made: records.Shelf) -> str | None:
 
 
 def shown_pictures(url: str) -> set[str]:
-    """The pictures that the gallery of an output shows, by their paths in it; none without one."""
+    """The paths of the pictures that an output's gallery shows; none if it has no gallery."""
     page = _read(url, output.GALLERY)
     found = _SPINE.search(page or b"")
     if found is None:
@@ -175,18 +175,18 @@ def _read(url: str, path: str) -> bytes | None:
 
 
 def _is_damaged(url: str, path: str, size: int) -> bool:
-    """Whether a file of the gallery is not what was written, or not there."""
+    """Whether a file of the gallery is missing or differs from what was written."""
     data = _read(url, path)
     return data is None or len(data) != size or not gallery.is_whole(path, data)
 
 
 def _built_files(url: str) -> Mapping[str, int]:
-    """The files of the gallery and their bytes, as it was built."""
+    """The files of the gallery and their sizes, as they were written."""
     return gallery.read_receipt(_read(url, gallery.RECEIPT) or b"")[1]
 
 
 def _stale(url: str, tree: Mapping[str, int]) -> list[str]:
-    """The files of earlier galleries, where it is known which are those of this one."""
+    """The files of earlier galleries, if the files of the current one are known."""
     built = _built_files(url)
     own = [path for path in tree if gallery.is_own(path) and path != gallery.RECEIPT]
     return sorted(path for path in own if path not in built) if built else []

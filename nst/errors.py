@@ -1,20 +1,20 @@
-"""The exception tree. Every message names what was expected, what was found, where, and the fix.
+"""The exception tree. Every message says what was expected, what was found, where, and the fix.
 
 NSTError
-├── ManifestError      the manifest or a --set value is refused; nothing has run
-├── ConfigError        the run was asked for in a way that cannot work: device, weights, output
-├── AccessError        a URL of a scheme or a place that this run may not read
+├── ManifestError      the manifest or a --set value is invalid; nothing has run
+├── ConfigError        the run's settings cannot work: device, weights, output
+├── AccessError        this run may not read a URL, by its scheme or its folder
 ├── ImageError         one picture cannot be used
-├── MemoryLimitError   one picture does not fit the device
-├── WorkerError        what painted a picture died of it or hung
-├── CredentialError    a gallery would show what opens a store; all else is written
+├── MemoryLimitError   one picture alone does not fit the device
+├── WorkerError        a picture crashed or hung its painting process
+├── CredentialError    a gallery would expose a credential; everything else is written
 ├── TableError         bytes that are not a Parquet table; lives in tables.py
-├── WeightsError       a backbone's weights cannot be had or do not fit
-└── StorageError       a store refused or did not answer; `scope` says whose fault it is
+├── WeightsError       a backbone's weights are missing or do not fit
+└── StorageError       a store refused or did not answer; see `ends_the_run`
     ├── NotFoundError        the store answered that there is no such object
-    ├── ForbiddenError       the store answered that this object is not for us
-    ├── TooLargeError        the object has more bytes than are read
-    └── CorruptTransferError what arrived is not what the store says it has
+    ├── ForbiddenError       the store answered that we may not read this object
+    ├── TooLargeError        the object has more bytes than its reader accepts
+    └── CorruptTransferError what arrived differs from what the store says it has
 """
 
 from collections.abc import Mapping
@@ -44,25 +44,25 @@ Reason = Literal[
 
 # What each means, for the documentation.
 REASONS: Mapping[Reason, str] = {
-    "bad_row": "The row is wrong; only with `--keep-going`, since the whole manifest is refused without it.",
-    "path_not_allowed": "An input lies where this run may not read.",
+    "bad_row": "The row is invalid. Only seen with `--keep-going`; without it the whole manifest is refused.",
+    "path_not_allowed": "This run may not read an input, by its scheme or its folder.",
     "input_not_found": "An input does not exist.",
-    "input_forbidden": "The store does not let us read an input.",
-    "input_changed": "An input is no longer what it was when the run began.",
-    "corrupt_transfer": "An input arrived damaged each time that it was asked for.",
-    "not_an_image": "An input's bytes are no picture at all.",
-    "image_unsupported": "An input is a picture of a format that is not read.",
-    "image_truncated": "An input ends before its picture does.",
-    "image_unreadable": "An input is a picture that cannot be decoded whole.",
-    "image_too_small": "Resized, its short side is below what the backbone can see.",
-    "image_too_large": "An input has more bytes or pixels than are read.",
-    "weights_unavailable": "The backbone has no usable weights here.",
-    "diverged": "The loss of this picture stopped being a finite number.",
-    "out_of_memory": "The device could not hold the picture.",
-    "worker_died": "The process that painted it ended without an answer, as when it is killed.",
-    "timed_out": "The process that painted it gave no sign of life for `--timeout` seconds.",
-    "storage": "A store refused or did not answer.",
-    "group_failed": "Its group was ended by something that has nothing to do with the row; run again.",
+    "input_forbidden": "The store does not allow reading an input.",
+    "input_changed": "An input has changed since the run began.",
+    "corrupt_transfer": "An input arrived damaged at every try.",
+    "not_an_image": "An input is not a picture.",
+    "image_unsupported": "An input is a picture in a format that is not supported.",
+    "image_truncated": "An input is a picture that is cut short.",
+    "image_unreadable": "An input is a picture that cannot be decoded completely.",
+    "image_too_small": "After resizing, the short side of an input is too small for the backbone's layers.",
+    "image_too_large": "An input has more bytes or pixels than the limit.",
+    "weights_unavailable": "The backbone's weights are missing or unusable.",
+    "diverged": "The loss of this picture became infinite or not a number.",
+    "out_of_memory": "The picture does not fit the device's memory, even alone.",
+    "worker_died": "The painting process ended without an answer, for example because it was killed.",
+    "timed_out": "The painting process gave no sign of life for `--timeout` seconds.",
+    "storage": "A store refused a request or did not answer.",
+    "group_failed": "The row's group stopped for a reason that has nothing to do with the row; run again.",
 }
 
 
@@ -73,11 +73,11 @@ class NSTError(Exception):
 
 
 class RunEndedError(NSTError):
-    """A run is over, whatever its groups are at: another has taken over, or it is being stopped."""
+    """The run must end at once: another run has taken over, or this one is being stopped."""
 
 
 class TooManyFailedError(RunEndedError):
-    """More rows have failed than the run was to go on with."""
+    """More rows have failed than `--fail-over` allows."""
 
 
 class ManifestError(NSTError):
@@ -85,21 +85,21 @@ class ManifestError(NSTError):
 
 
 class ConfigError(NSTError):
-    """What was asked of the run cannot be done on this machine."""
+    """The run's settings cannot work, or cannot work on this machine."""
 
 
 class RunnerError(NSTError):
-    """A cluster that groups were to be made on does not answer, or has nobody who makes them."""
+    """The cluster for the groups does not answer, or has no node that paints."""
 
 
 class AccessError(NSTError):
-    """A URL is not among those that this run may read; only the rows that name it fail."""
+    """This run may not read a URL; only the rows that name it fail."""
 
     reason: Reason = "path_not_allowed"
 
 
 class CredentialError(NSTError):
-    """What everybody is to read holds a credential; the message does not quote it."""
+    """A text that would be published contains a credential; the message does not quote it."""
 
 
 class ImageError(NSTError):
@@ -117,7 +117,7 @@ class MemoryLimitError(NSTError):
 
 
 class WorkerError(NSTError):
-    """A picture killed or hung the process that painted it, now `attempts` times in a row."""
+    """A picture crashed or hung its painting process, now `attempts` times in a row."""
 
     def __init__(self, message: str, *, reason: Reason, attempts: int) -> None:
         super().__init__(message)
@@ -126,7 +126,7 @@ class WorkerError(NSTError):
 
 
 class WeightsError(NSTError):
-    """A backbone's weights cannot be had; only the rows of that backbone fail."""
+    """A backbone's weights are missing or unusable; only the rows of that backbone fail."""
 
     reason: Reason = "weights_unavailable"
 
@@ -134,8 +134,9 @@ class WeightsError(NSTError):
 class StorageError(NSTError):
     """A store refused or did not answer, after as many tries as make sense.
 
-    `ends_the_run` where nothing else would fare better: the store does not answer or does not know
-    us, the bucket is not there, the disk is full. Otherwise it is one object's own fault.
+    `ends_the_run` is true if every other request would fail as well: the store does not answer or
+    does not accept the credentials, the bucket is missing, the disk is full. Otherwise only one
+    object is affected.
     """
 
     reason: Reason = "storage"
@@ -155,7 +156,7 @@ class NotFoundError(StorageError):
 
 
 class ForbiddenError(StorageError):
-    """The store answered that we may not have this object, or not write it."""
+    """The store answered that we may not read or write this object."""
 
     reason: Reason = "input_forbidden"
 
@@ -164,7 +165,7 @@ class ForbiddenError(StorageError):
 
 
 class TooLargeError(StorageError):
-    """The store says that an object has more bytes than its reader takes; it was not read."""
+    """An object has more bytes than its reader accepts; it was not read."""
 
     reason: Reason = "image_too_large"
 
@@ -182,5 +183,5 @@ class CorruptTransferError(StorageError):
 
 
 def ends_the_run(error: BaseException) -> bool:
-    """Whether a store is out of order, so that going on would only fail everything else."""
+    """Whether a store itself has failed, so that continuing would only fail the other rows."""
     return isinstance(error, StorageError) and error.ends_the_run

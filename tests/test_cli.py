@@ -175,7 +175,9 @@ def test_a_folder_without_its_slash_is_refused_with_how_to_write_it(tmp_path: Pa
     write_project(tmp_path / "in", [row(id="one")])
     done = nst("plan", tmp_path / "in")
     assert done.returncode == 2
-    assert "found a folder; expected a manifest, or a folder of some with a slash" in done.stderr
+    assert (
+        "found a folder; expected a manifest, or a folder of manifests with a slash" in done.stderr
+    )
 
 
 def test_gallery_is_rebuilt(tmp_path: Path) -> None:

@@ -81,5 +81,5 @@ def test_what_is_not_there_is_refused_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     with_devices(monkeypatch, cuda=0, mps=False)
-    with pytest.raises(ConfigError, match="use --device cpu, or auto"):
+    with pytest.raises(ConfigError, match="use --device cpu, or --device auto"):
         resolve_device(name)

@@ -138,8 +138,8 @@ def test_what_is_quoted_as_a_message_is_one() -> None:
 
 
 def test_a_message_that_nobody_says_is_found() -> None:
-    assert not is_said("expected to be alone in ..., found company")
-    assert is_said("expected to be alone in ..., found that another run took over")
+    assert not is_said("expected to be the only run in ..., found company")
+    assert is_said("expected to be the only run in ..., found that another run took over")
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:

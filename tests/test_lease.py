@@ -93,7 +93,7 @@ def test_one_of_another_machine_is_dead_when_its_file_stays(
     with lease.held(str(tmp_path)) as held:
         assert held.took_over
         assert not path.exists()
-    assert "process 1 on elsewhere ended without a word" in caplog.text
+    assert "process 1 on elsewhere ended without releasing its lock" in caplog.text
 
 
 def test_a_dead_process_of_this_machine_is_not_waited_for(

@@ -355,7 +355,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.parquet", parquet([{"content": "a", "style": ["s"], "backbone": ["vgg16"]}]), "column 'backbone': expected a column of text; found list<"),
         ("m.parquet", parquet([{"content": "a", "style": {"a": 1}, "backbone": "vgg16"}]), "column 'style': expected a column of text or of lists of text; found struct<"),
         ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "size": {"a": 1}}]), "column 'size': expected a column of text"),
-        ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "label_x": b"x"}]), "column 'label_x': expected a column of text, of numbers or of lists of them; found binary"),
+        ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "label_x": b"x"}]), "column 'label_x': expected a column of text, of numbers, or of lists of either; found binary"),
         ("m.yaml", "content: &a a\nstyle: s\nbackbone: vgg16\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nlabel_x: *a\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\ncontent: b\nstyle: s\nbackbone: vgg16\n", "column 'content': expected each column once; found 2 of them"),
@@ -634,9 +634,7 @@ def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> Non
         ("m.csv", csv_bytes(ROWS * 2)),
     ]
     for name, data in files:
-        assert refusal(name, data)[0].startswith(
-            "expected at most 3 rows; cut the manifest in parts"
-        )
+        assert refusal(name, data)[0].startswith("expected at most 3 rows; split the manifest")
 
 
 def test_of_very_many_problems_some_are_listed() -> None:

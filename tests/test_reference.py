@@ -40,4 +40,4 @@ def test_tables_give_ranges_choices_and_defaults() -> None:
     assert "| `size` | `512` | Long edge of the picture, in pixels. From 32 to 8192. |" in table
     assert "One of `lbfgs`, `adam`." in table
     assert "| `content` | required |" in table
-    assert "| `backbone` | `vgg19` | Network whose features decide:" in table
+    assert "| `backbone` | `vgg19` | Network whose features are used:" in table

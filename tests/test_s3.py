@@ -395,7 +395,7 @@ def test_a_write_that_only_seems_to_succeed_is_made_again(shop: Shop, fault: Fau
 @pytest.mark.parametrize("fault", [Say(), CutUpload(2)], ids=str)
 def test_a_write_that_never_succeeds_is_found_out(shop: Shop, fault: Fault) -> None:
     shop.proxy.rules.append(forever(fault, "PUT"))
-    with pytest.raises(StorageError, match="said it took it, and does not have it") as caught:
+    with pytest.raises(StorageError, match="accepted it, but does not have it") as caught:
         storage.write_bytes(shop.there, b"new data")
     assert caught.value.ends_the_run
     assert shop.proxy.num_requests <= 15

@@ -270,8 +270,8 @@ def test_a_digest_and_a_topology_may_stand_behind_a_file_in_any_order(tmp_path: 
         ("resnet50", None, "#topology=", "torchvision or caffe behind #topology=, found ''"),
         ("resnet50", "v1.5", "", "torchvision or caffe in the metadata of .*, found 'v1.5'"),
         ("resnet50", None, "#topology=caffe#topology=caffe", "once each"),
-        ("vgg16", None, "#topology=caffe", "only resnet50 has several of, found 'caffe' behind"),
-        ("vgg19", "caffe", "", "only resnet50 has several of, found 'caffe' in the metadata"),
+        ("vgg16", None, "#topology=caffe", "only resnet50 has more than one, found 'caffe' behind"),
+        ("vgg19", "caffe", "", "only resnet50 has more than one, found 'caffe' in the metadata"),
     ],
 )
 def test_a_topology_that_a_backbone_does_not_have_is_refused(

@@ -1,7 +1,7 @@
-"""S3 credentials that a block of Prefect keeps, by its name, for as long as a run lasts.
+"""S3 credentials from a named Prefect block, for the duration of a run.
 
-They go where the library looks for them anyway, the environment: that of this process, from which
-the process that paints has its own. So they are in no parameter, message or file.
+They are put into the environment of this process, which the painting process inherits. So they are
+in no parameter, message or file.
 """
 
 import os
@@ -19,9 +19,9 @@ _SLUG = "aws-credentials/"
 
 @contextmanager
 def credentials_of(block: str | None) -> Iterator[None]:
-    """What runs within has the credentials, the region and the endpoint of the block.
+    """Within this, the environment has the credentials, region and endpoint of the block.
 
-    Raises ConfigError for a block that is not there or that asks for what the environment cannot say.
+    Raises ConfigError if the block is missing, or has a setting that the environment cannot express.
     """
     if block is None:
         yield
@@ -54,7 +54,7 @@ def _load(name: str) -> "AwsCredentials":
 
 
 def _variables(block: "AwsCredentials", name: str) -> Mapping[str, str | None]:
-    """The environment that means the same as a block; None where a variable is not to be set."""
+    """The environment variables of a block; None for a variable that must be unset."""
     parameters = block.aws_client_parameters
     if block.assume_role_arn or parameters.verify is False:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""How a run gets on, as an artifact that Prefect's UI shows and that moves while it runs."""
+"""A run's progress as an artifact that Prefect's UI shows and that changes during the run."""
 
 import logging
 import time
@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 class ProgressArtifact(NoListener):
-    """A listener that keeps the artifact up to date, and counts.
+    """A listener that counts, and keeps the artifact up to date.
 
-    A server that does not take it costs the artifact, and nothing of the run.
+    If the server refuses the artifact, the run continues without it.
     """
 
     def __init__(self, key: str) -> None:
@@ -35,12 +35,12 @@ class ProgressArtifact(NoListener):
 
     @property
     def num_pictures(self) -> int:
-        """How many there were to make, or 0 as long as nothing is planned."""
+        """The number of pictures to make; 0 before the plan."""
         return self._tally.num_pictures if self._tally is not None else 0
 
     @property
     def seconds(self) -> float:
-        """Since the run was planned."""
+        """Seconds since the plan."""
         return time.monotonic() - self._started_at
 
     def planned(self, plan: Plan) -> None:
@@ -51,7 +51,7 @@ class ProgressArtifact(NoListener):
                 self._tally.share * 100, key=self._key, description=self._words()
             )
         except httpx.HTTPError as exc:
-            _log.warning("there is no progress to be seen, the Prefect server said: %s", exc)
+            _log.warning("the progress cannot be shown, the Prefect server said: %s", exc)
         else:
             # Prefect types it as if it might be asynchronous; here it is not.
             self._artifact = cast(UUID, made)
@@ -67,7 +67,7 @@ class ProgressArtifact(NoListener):
         self.num_failed += outcome.status == "failed"
 
     def ended(self, words: str) -> None:
-        """Nothing more will come; `words` say how that came about."""
+        """Show the last progress, with `words` that say how the run ended."""
         self._show(words)
 
     def _show(self, words: str) -> None:
@@ -77,7 +77,7 @@ class ProgressArtifact(NoListener):
         try:
             update_progress_artifact(self._artifact, self._tally.share * 100, description=words)
         except httpx.HTTPError as exc:
-            _log.warning("the progress was not shown, the Prefect server said: %s", exc)
+            _log.warning("the progress was not updated, the Prefect server said: %s", exc)
 
     def _words(self) -> str:
         assert self._tally is not None

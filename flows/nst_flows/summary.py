@@ -1,4 +1,4 @@
-"""A run's report as Prefect's UI shows it: a summary in markdown, and the failed rows as a table."""
+"""A run's report for Prefect's UI: a summary in markdown, and a table of failed rows."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ _MAX_KEY_WORDS = 40
 
 
 def planned_line(plan: Plan) -> str:
-    """What is to be done, for the log."""
+    """The plan in a line for the log."""
     return (
         f"{counted(len(plan.jobs), 'row')}: {counted(plan.num_pictures_to_make, 'picture')} to make "
         f"in {counted(len(plan.groups), 'group')}, {len(plan.done)} done before, "
@@ -24,12 +24,12 @@ def planned_line(plan: Plan) -> str:
 
 
 def portion_name(portion: Sequence[Group]) -> str:
-    """What a portion is called: by its group, or by the first and the last of them."""
+    """The name of a portion: that of its group, or of its first and last group."""
     return f"{_kind(portion)}, {_numbers(portion)}"
 
 
 def portion_line(portion: Sequence[Group], report: PortionReport, seconds: float) -> str:
-    """What became of a portion, for the log."""
+    """The result of a portion in a line for the log."""
     return (
         f"{_numbers(portion)}, {_kind(portion)}: {report.num_made} made, {report.num_failed} "
         f"failed in {seconds:.1f} s, {_speed(report.num_made, seconds)}"
@@ -49,24 +49,24 @@ def _numbers(portion: Sequence[Group]) -> str:
 
 
 def ended_line(report: RunReport, gallery_base_url: str | None) -> str:
-    """What became of the run, for the log."""
+    """The result of the run in a line for the log."""
     failed = f", {report.num_failed} failed" if report.num_failed else ""
     url = gallery_url(report, gallery_base_url)
     return f"{report.num_ok} of {report.num_rows} rows ok{failed}; gallery: {url}"
 
 
 def stopped_line(num_made: int, num_pictures: int) -> str:
-    """What became of a run that was cancelled, or whose worker was told to end."""
+    """The state of a run that was cancelled, or whose worker was stopped."""
     return (
-        f"stopped: {num_made} of {num_pictures} pictures were made and are kept, with all from "
-        "before; run the same again to make the rest"
+        f"stopped: {num_made} of {num_pictures} pictures were made and are kept, with all earlier "
+        "ones; run it again to make the rest"
     )
 
 
 def artifact_key(kind: str, output_url: str) -> str:
-    """What an artifact of the runs on an output is called: its history in the UI is that output's.
+    """The key of an artifact; each output has its own, so the UI shows the history of that output.
 
-    The end of the URL is for who reads it, and six digits of its sha256 for those that end alike.
+    It has the end of the URL for people, and six digits of its sha256 to tell similar URLs apart.
     """
     parts = output_url.rstrip("/").split("/")[-2:]
     words = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
@@ -75,19 +75,19 @@ def artifact_key(kind: str, output_url: str) -> str:
 
 
 def example_urls(report: RunReport, base_url: str) -> list[str]:
-    """Where the thumbnails of a few pictures are, below the address that serves the output."""
+    """The URLs of a few thumbnails, below the address that serves the output."""
     return [f"{base_url.rstrip('/')}/{path}" for path in report.examples]
 
 
 def gallery_url(report: RunReport, base_url: str | None) -> str:
-    """Where the gallery is to be looked at: below `base_url`, which serves the output, if any."""
+    """The URL of the gallery: below `base_url`, if there is one that serves the output."""
     return f"{base_url.rstrip('/')}/{output.GALLERY}" if base_url else report.gallery_url
 
 
 def summary_markdown(
     report: RunReport, *, num_made: int, seconds: float, gallery_base_url: str | None = None
 ) -> str:
-    """Rows by status and reason, how fast it went, and where the gallery and the metadata are."""
+    """Rows by status and reason, the speed, and the links to gallery and metadata."""
     counts = [
         ("ok", "made by this run", report.num_ok - report.num_done_before),
         ("ok", "done before", report.num_done_before),
@@ -108,7 +108,7 @@ def summary_markdown(
 
 
 def failed_table(report: RunReport) -> list[dict[str, Any]]:
-    """The first of the failed rows, each with its reason, which the UI shows without scrolling."""
+    """The first failed rows with their reasons, as many as the UI shows without scrolling."""
     return [
         {
             "row": record.row,
@@ -124,7 +124,7 @@ def failed_table(report: RunReport) -> list[dict[str, Any]]:
 
 
 def failed_title(report: RunReport) -> str:
-    """What the table of failed rows shows, and where the others are."""
+    """The title of the table of failed rows: how many it shows, and where the others are."""
     shown = min(len(report.failed), MAX_FAILED_ROWS)
     return f"{shown} of {report.num_failed} failed rows; all are in {report.metadata_url}"
 
@@ -134,5 +134,5 @@ def _speed(num_made: int, seconds: float) -> str:
 
 
 def _link(url: str) -> str:
-    """A browser follows only web links from the UI; others are text to copy."""
+    """A link if it is a web address; a browser does not follow others from the UI, so they are text."""
     return f"[{url}]({url})" if url.startswith(("http://", "https://")) else f"`{url}`"

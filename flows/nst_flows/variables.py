@@ -1,8 +1,8 @@
 """References to Prefect Variables, read when a run begins.
 
-Prefect's own ways do not last in a deployment with a schedule: `{{ prefect.variables.x }}` becomes the
-value of the hour in which it is deployed, and a `workspace_variable` (Prefect 3.8) is filled in for runs
-by hand and reaches scheduled ones as it stands.
+Prefect's own references do not work in a deployment with a schedule: `{{ prefect.variables.x }}` is
+replaced once, when it is deployed, and a `workspace_variable` (Prefect 3.8) is filled in only for runs
+that are started by hand.
 """
 
 from prefect.variables import Variable
@@ -13,9 +13,9 @@ PREFIX = "variable:"
 
 
 def resolved(reference: str) -> str:
-    """`reference` itself, or of `variable:NAME` the text of the Prefect Variable called NAME.
+    """`reference` itself; for `variable:NAME`, the text of the Prefect Variable NAME.
 
-    Raises ConfigError where there is no such variable, or where it holds something else than text.
+    Raises ConfigError if there is no such variable, or if it does not hold text.
     """
     if not reference.startswith(PREFIX):
         return reference
@@ -31,7 +31,7 @@ def resolved(reference: str) -> str:
 
 
 def shown(reference: str) -> str:
-    """What `resolved` returns, or where that cannot be had the reference: a name is never an error."""
+    """As `resolved`, or the reference itself if it cannot be resolved; for the name of a run."""
     try:
         return resolved(reference)
     except ConfigError:

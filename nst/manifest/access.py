@@ -1,8 +1,8 @@
-"""Which URLs a run may read, decided before anything is opened or asked for.
+"""Which URLs a run may read, decided before anything is opened or requested.
 
-It goes by the text of a URL, and on a disk by where links lead at that moment. What it cannot see:
-a host name that stands for a private address, where a web server redirects to, and a link that
-someone changes while the run goes on.
+The decision uses the text of a URL, and on a disk the current targets of links. It does not detect a
+host name that points to a private address, a redirect of a web server, or a link that someone
+changes during the run.
 """
 
 import ipaddress
@@ -37,11 +37,11 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What inputs may be read: URLs of `schemes` in one of `roots`, or anywhere if there are none.
+    """Which inputs may be read: URLs of `schemes` in one of `roots`, or anywhere if there are none.
 
-    The scheme `file` stands for paths as well. In `closed` no input may lie, whatever the roots.
-    Links are followed on both sides; those of roots when this is made. Raises ConfigError for a
-    root that is no absolute path and no URL that may be read.
+    The scheme `file` includes paths. No input may be in a folder of `closed`, whatever the roots.
+    Links are followed on both sides; those of roots when this is made. Raises ConfigError for a root
+    that is neither an absolute path nor a URL that may be read.
     """
 
     schemes: tuple[str, ...]
@@ -59,13 +59,13 @@ class Access:
         object.__setattr__(self, "_closed_places", tuple(map(_place, self.closed)))
 
     def check(self, uri: str) -> None:
-        """Raises AccessError where an input may not be read from the absolute path or URL `uri`."""
+        """Raises AccessError if an input may not be read from the absolute path or URL `uri`."""
         expected = self.objection(uri)
         if expected:
             raise AccessError(f"expected {expected}; found {redacted(uri)!r}")
 
     def objection(self, uri: str) -> str | None:
-        """What is expected of an input instead of this absolute path or URL; None if it is fine."""
+        """What was expected instead of this absolute path or URL of an input; None if it is allowed."""
         expected = self.objection_to_kind(uri) or _objection_to_form(uri)
         if expected:
             return expected
@@ -76,11 +76,11 @@ class Access:
             # A root that names a private host has opened it.
             expected = _objection_to_host(uri)
         if not expected and any(_is_below(place, closed) for closed in self._closed_places):
-            expected = "an input that is none of the pictures that this run writes"
+            expected = "an input outside the folders that this run writes"
         return expected
 
     def objection_to_kind(self, reference: str) -> str | None:
-        """As `objection`, but wherever it lies; also of a path that is relative."""
+        """As `objection`, but only by the form of the text, so also for a relative path."""
         if not is_plain(reference):
             return "a path or a URL of characters that UTF-8 has, without NUL"
         scheme = _scheme(reference)
@@ -93,7 +93,7 @@ class Access:
             allowed = ", ".join(self.schemes)
             return f"a URL of {allowed}, where file is a path (others need --allow-scheme)"
         if "::" in reference:
-            return "one path or URL without '::', which leads from one store into another"
+            return "one path or URL without '::', since chains of stores are not read"
         if scheme == "file":
             return None
         authority = reference.partition("://")[2].partition("/")[0]
@@ -107,9 +107,9 @@ class Access:
         return None
 
     def objection_to_pattern(self, uri: str) -> str | None:
-        """As `objection`, of an absolute pattern before anything is listed for it.
+        """As `objection`, for an absolute pattern, before anything is listed.
 
-        Its matches are to be asked about one by one all the same.
+        Each of its matches must still be checked by `objection`.
         """
         expected = self.objection_to_kind(uri) or _objection_to_form(uri)
         if expected:
@@ -126,7 +126,7 @@ class Access:
         if not expected:
             folders = [*place.split("/"), *(pattern if pattern[-1] == "**" else pattern[:-1])]
             if any(_reaches(folders, closed.split("/")) for closed in self._closed_places):
-                expected = "a pattern that does not match the pictures that this run writes"
+                expected = "a pattern that does not reach into the folders that this run writes"
         return expected
 
     def _objection_to_place(self, place: str) -> str | None:
@@ -137,12 +137,12 @@ class Access:
 
 
 def is_inside(uri: str, folder: str) -> bool:
-    """Whether `uri` is `folder` or lies below it: paths with links followed, URLs by whole parts."""
+    """Whether `uri` is `folder` or below it: paths with links followed, URLs by whole segments."""
     return _is_below(_place(uri), _place(folder))
 
 
 def is_plain(text: str) -> bool:
-    """Whether files can hold a text: not half of a surrogate pair, which JSON can spell, nor NUL."""
+    """Whether a text can be a file name: no NUL, and no half of a surrogate pair, as JSON allows."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -151,7 +151,7 @@ def is_plain(text: str) -> bool:
 
 
 def _scheme(reference: str) -> str:
-    """The scheme as fsspec will see it; `file` for a path."""
+    """The scheme that fsspec will use; `file` for a path."""
     if "://" in reference:
         return reference.partition("://")[0]
     bare = next((each for each in _BARE_SCHEMES if reference.startswith(each)), "")
@@ -159,7 +159,7 @@ def _scheme(reference: str) -> str:
 
 
 def _objection_to_form(uri: str) -> str | None:
-    """Whether a URL says where: fsspec takes s3:///b/k for s3://b/k, and s3://../x as it comes."""
+    """What was expected instead of this URL's form. fsspec reads s3:///b/k as s3://b/k, and takes s3://../x."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return None
@@ -191,7 +191,7 @@ def _has_dots(url: str) -> bool:
 
 
 def _place(uri: str) -> str:
-    """Where a path really leads, or a URL with one spelling of its host; without a last slash."""
+    """A path with its links resolved, or a URL with its host normalised; without a last slash."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
         # fsspec does expand a tilde, and does not unquote the path of a URL.
@@ -208,7 +208,7 @@ def _is_below(place: str, folder: str) -> bool:
 
 
 def _reaches(pattern: Sequence[str], folder: Sequence[str]) -> bool:
-    """Whether the parts of a pattern may match those of a folder; `**` is any number of them."""
+    """Whether the segments of a pattern can match those of a folder; `**` is any number of segments."""
     matched = {0}
     for part in pattern:
         if part == "**":
@@ -241,7 +241,7 @@ def _address(host: str) -> _Address | None:
 
 
 def _stands_for(address: _Address) -> list[_Address]:
-    """The address and the ones within it that a packet to it may go on to."""
+    """The address, and the IPv4 addresses embedded in it to which a packet may be forwarded."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

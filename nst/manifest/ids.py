@@ -1,4 +1,4 @@
-"""The ids of rows: safe file names on every system, the same across runs."""
+"""The ids of rows: file names that are safe on every system and the same in every run."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def is_safe_id(text: str) -> bool:
-    """Whether `text` names a file on every system, and a URL's last part without escapes."""
+    """Whether `text` is a valid file name on every system, and needs no escapes in a URL."""
     return bool(_SAFE_ID.fullmatch(text)) and not _RESERVED.fullmatch(text)
 
 
 def made_id(texts: Mapping[str, str], given: Mapping[str, Any]) -> str:
-    """A readable id that depends on nothing but what this row says.
+    """A readable id that depends only on this row.
 
     Not on other rows, on the parameters' defaults or on --set, so it stays the same across runs; the
     digest tells rows apart whose names look alike. `texts` name the backbone, so that a row which
@@ -35,7 +35,7 @@ def made_id(texts: Mapping[str, str], given: Mapping[str, Any]) -> str:
 
 
 def id_of(texts: Mapping[str, str], given: str) -> str:
-    """As `made_id`, of what is given as its JSON with sorted keys, which many rows have in common."""
+    """As `made_id`, from the cells as JSON with sorted keys, which many rows share."""
     said = ", ".join([f"{_quoted(name)}: {_quoted(texts[name])}" for name in sorted(texts)])
     # 64 bits: with 32, two of some 80,000 settings of one pair would share a picture.
     digest = hashlib.sha256(f"[{{{said}}}, {given}]".encode()).hexdigest()[:16]
@@ -62,7 +62,7 @@ _MAX_LINES = 1 << 32
 
 
 class Ids:
-    """The ids so far, compared without case since some filesystems do so.
+    """The ids so far, compared without case, since some file systems ignore case.
 
     Rows without an id of their own that say the same share one picture, which is no problem.
     """
@@ -112,6 +112,6 @@ class Ids:
 
 
 def _folded(text: str) -> str:
-    """The text itself where that has no capitals, so that it need not be held twice."""
+    """The text in lower case; the same object if it has no capitals, to save memory."""
     folded = text.casefold()
     return text if folded == text else folded

@@ -1,7 +1,7 @@
-"""Manifest text -> jobs, with every bad row named.
+"""Manifest text -> jobs; every invalid row is reported.
 
-No I/O here but what the caller hands in, the bytes and a way to expand a glob, and following the
-links of local paths.
+It does no I/O except to follow the links of local paths; the caller passes the bytes and a function
+that expands a glob.
 """
 
 import json
@@ -47,10 +47,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The jobs of a manifest, one for each row and in its order.
+    """The jobs of a manifest, one for each row, in the order of the rows.
 
-    Those in `refused`, by their id, stand for rows that are wrong: they have no inputs, default
-    parameters, and of the row's text what there is.
+    Jobs whose id is in `refused` stand for invalid rows: they have no inputs, default parameters, and
+    as much of the row's text as there is.
     """
 
     jobs: tuple[Job, ...]
@@ -59,7 +59,7 @@ class Parsed:
 
 @dataclass(slots=True)
 class Earlier:
-    """What there was in the files before this one: the number of rows, and their ids."""
+    """The number of rows in the files before this one, and their ids."""
 
     num_rows: int = 0
     ids: Ids = field(default_factory=Ids)
@@ -67,7 +67,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class _Located:
-    """An input as a URL that can be read, or what was expected instead of it."""
+    """An input as a URL that may be read, or what was expected instead."""
 
     uri: str
     objection: str | None
@@ -157,7 +157,7 @@ def parse(
 
 
 def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The picture parameters among `values`, validated. Raises ManifestError for one that is not."""
+    """Validated picture parameters from `values`. Raises ManifestError for any other name or value."""
     known = list(PARAM_FIELDS)
     problems = [
         Problem(None, None, "a picture parameter" + nearest(field, known), repr(field))
@@ -178,7 +178,7 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """The parameters of a row, those of its own as JSON, and the picture that its `init` names.
+    """The parameters of a row, those that it sets as JSON, and the picture that its `init` names.
 
     `problems` are those of every row that says the same, whatever its line.
     """
@@ -191,9 +191,9 @@ class _Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A cell that is no text, told from others by how it is written.
+    """A cell that is not text, compared with others by how it is written.
 
-    What is equal need not be the same: 1, 1.0 and true, 0.0 and -0.0; and not all can be hashed.
+    Equal values may be written differently (1, 1.0 and true; 0.0 and -0.0), and some cannot be hashed.
     """
 
     text: str
@@ -201,7 +201,7 @@ class _Written:
 
 
 class _Reader:
-    """Rows -> jobs. What rows have in common is looked at once, and is one object to all of them."""
+    """Rows -> jobs. A value that rows share is read once, and is one object for all of them."""
 
     def __init__(self, locate: _Locate, forced: Mapping[str, Any]) -> None:
         self._locate = locate
@@ -336,7 +336,7 @@ def _are_plain(cells: Cells) -> bool:
 
 
 def _label_items(cells: Cells) -> tuple[str, ...]:
-    """Names and texts in turn."""
+    """Names and texts alternating."""
     items: list[str] = []
     for column, value in cells.items():
         if column.startswith(LABEL_PREFIX) and is_given(cells, column):
@@ -350,7 +350,7 @@ def _labels(items: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def _stand_in(number: int, row: Row, job_id: str) -> Job:
-    """The job of a row that is refused: what it says, as far as it can be written down."""
+    """The job of a refused row, with as much of its text as the metadata can hold."""
 
     def said(column: str) -> str:
         return _kept(text_of({column: _joined(row.cells.get(column))}, column) or "")
@@ -373,7 +373,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
 
 
 def _kept(text: str) -> str:
-    """What the metadata and the gallery get of a text that was refused."""
+    """A refused text as the metadata and the gallery may show it."""
     plain = text if is_plain(text) else ascii(text)[1:-1]
     return redacted(plain)[:_MAX_KEPT]
 
@@ -386,7 +386,7 @@ def _row_refusal(problems: Sequence[Problem], file: str | None) -> Refusal:
 
 
 def _joined(value: object) -> object:
-    """Several styles as one text, which is how a cell of a CSV has them."""
+    """Several styles as one text, as in a cell of a CSV."""
     if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
         return " | ".join(value)
     return value
@@ -399,7 +399,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _start(given: dict[str, Any]) -> str | None:
-    """The picture that an `init` names; in `given` it is then said to be one."""
+    """The picture that an `init` names, if any; `given["init"]` then becomes `picture`."""
     init = given.get("init")
     if not isinstance(init, str) or not _is_picture(init):
         return None
@@ -408,7 +408,7 @@ def _start(given: dict[str, Any]) -> str | None:
 
 
 def _is_picture(init: str) -> bool:
-    """Whether an `init` is a path, with a folder or a suffix; a lone word is a slip of the pen."""
+    """Whether an `init` is a path, with a folder or a suffix; a single word is a misspelt choice."""
     return any(mark in init for mark in "/.")
 
 

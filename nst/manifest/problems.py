@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, and the words to say it in."""
+"""The problems of a manifest, and the words for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ _MAX_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a manifest: where, what was expected, what was found.
+    """One problem of a manifest: where it is, what was expected, what was found.
 
-    `reason` is that of its row, where only the row fails.
+    `reason` becomes the row's, if only the row fails.
     """
 
     line: int | None
@@ -35,7 +35,7 @@ class Problem:
 
 
 class Problems(Exception):
-    """Raised within the reading of a manifest, which goes on to find the others."""
+    """Raised while a manifest is read; the reader catches it and looks for more problems."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Problems(Exception):
 
 
 def shown(value: object) -> str:
-    """A value as a message quotes it: short, and in words where there is none."""
+    """A value as a message quotes it: shortened, or `nothing` if it is empty."""
     if value is None or value == "":
         return "nothing"
     text = redacted(repr(value))
@@ -51,9 +51,9 @@ def shown(value: object) -> str:
 
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, Any], label: str | None = None) -> str:
-    """What to add to an expectation: the known name that `name` may have meant, if any is near.
+    """A hint for a message: the known name that is similar to `name`, if there is one.
 
-    Or else what to call a column of one's own, if `label` says.
+    Otherwise the name for a column of the user's own, if `label` is given.
     """
     near = get_close_matches(name, list(known), n=1)
     if near:

@@ -1,4 +1,4 @@
-"""A manifest, or a folder of them, read once: its jobs, and why some are not to be run."""
+"""Reads a manifest, or a folder of manifests, once: its jobs, and which of them are refused."""
 
 import hashlib
 import logging
@@ -37,7 +37,7 @@ _FILES_AT_ONCE = 16
 class Rows:
     """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes.
 
-    `refused` says of some, by their ids, why they are not to be run.
+    `refused` says for some ids why they must not run.
     """
 
     jobs: tuple[Job, ...]
@@ -48,9 +48,9 @@ class Rows:
 def read_manifest(
     uri: str, settings: RunSettings, overrides: Mapping[str, Any] | None = None
 ) -> Rows:
-    """The rows of a manifest, read once; of a folder or a pattern, those of all its files in order.
+    """The rows of a manifest, or of all files of a folder or pattern in their order; read once.
 
-    Raises ManifestError where they cannot be used, and ConfigError for a URL of a scheme that is not
+    Raises ManifestError if they are invalid, and ConfigError for a URL with a scheme that is not
     allowed and for an output among the inputs.
     """
     check_urls(uri, settings)
@@ -76,7 +76,7 @@ def read_manifest(
     if len(jobs) > MAX_ROWS:
         raise ManifestError(
             f"{redacted(uri)}: expected at most {MAX_ROWS} rows in all files, found {len(jobs)}; "
-            "make several runs of them"
+            "split them into several runs"
         )
     _check_output((job for job in jobs if job.id not in refused), settings.output)
     if not jobs:
@@ -87,8 +87,8 @@ def read_manifest(
 def _files_of(uri: str, output_uri: str) -> dict[str, str]:
     """The files that a manifest's URL stands for, and what messages call them.
 
-    That is itself, or those right in a folder that are manifests by their suffix, or those that a
-    pattern matches; never those of the output, whose metadata is a table too.
+    These are the file itself, or the manifests directly in a folder by their suffix, or the matches of
+    a pattern; never files in the output, whose metadata is a table as well.
     """
     if uri.startswith(("http://", "https://")) or not (uri.endswith("/") or is_pattern(uri)):
         return {uri: uri}
@@ -112,7 +112,7 @@ def _files_of(uri: str, output_uri: str) -> dict[str, str]:
 
 
 def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
-    """The sha256 of a file's bytes; of several, that of their names with theirs."""
+    """The sha256 of a file's bytes; for several files, that of their names and digests."""
     if len(files) == 1:
         return digests[0]
     lines = (f"{digest} {file}\n" for file, digest in zip(files, digests, strict=True))
@@ -120,7 +120,7 @@ def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
 
 
 def check_urls(manifest_uri: str, settings: RunSettings) -> None:
-    """Raises ConfigError for a URL of the run's own that may not be opened. Roots bind inputs only."""
+    """Raises ConfigError if the manifest, the output or a weights file has a scheme that is not allowed."""
     access = Access(settings.schemes)
     chosen = {
         f"--weights {backbone}": choice
@@ -135,12 +135,11 @@ def check_urls(manifest_uri: str, settings: RunSettings) -> None:
 
 
 def _check_output(jobs: Iterable[Job], uri: str) -> None:
-    """Raises ConfigError for an output that is a folder of inputs, or holds one.
+    """Raises ConfigError for an output that contains an input, or is a folder of inputs.
 
-    A folder of its own beside the inputs is harmless. Among them, a run's files could pass for
-    inputs in the next one, a picture of an input's name could overwrite it, and who clears away the
-    output would clear away the inputs. Patterns that would reach into the output are refused with
-    the manifest.
+    Otherwise the next run could read a run's files as inputs, a picture could overwrite an input of
+    the same name, and deleting the output would delete the inputs. A folder of its own below the
+    inputs is harmless. Patterns that would reach into the output are refused with the manifest.
     """
     inputs = dict.fromkeys(each for job in jobs for each in job.inputs)
     for folder in dict.fromkeys(map(storage.parent, inputs)):
@@ -158,7 +157,7 @@ def _read_manifest(uri: str) -> bytes:
         if ends_the_run(exc):
             raise
         raise ManifestError(
-            f"{exc}; expected a manifest, or a folder of some with a slash at its end"
+            f"{exc}; expected a manifest, or a folder of manifests with a slash at its end"
         ) from exc
 
 

@@ -1,4 +1,4 @@
-"""Manifest bytes -> rows of cells, one reader for each format, and the columns that there are."""
+"""Manifest bytes -> rows of cells, by one reader for each format; the known columns."""
 
 import csv
 import io
@@ -30,10 +30,10 @@ REQUIRED_COLUMNS = {
     "with `|` between them.",
 }
 OPTIONAL_COLUMNS = {
-    "backbone": "Network whose features decide: " + ", ".join(PROFILES) + ".",
-    "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; made from the row if empty.",
+    "backbone": "Network whose features are used: " + ", ".join(PROFILES) + ".",
+    "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; if empty, it is made from the row.",
     "mask": "Picture of the content's shape that says where each style paints, from black for the "
-    "first to white for the last; with one style, white is painted and black is not.",
+    "first style to white for the last; with one style, white is painted and black is not.",
 }
 
 Cells = Mapping[str, Any]
@@ -44,8 +44,8 @@ Glob = Callable[[str], Sequence[str]]
 class Row:
     """A row as the file has it: its line, or None where the format has no lines, and its cells.
 
-    `problems` are what is wrong with its form. Where that makes the cells a guess, so that nothing
-    more should be said of them, `is_guess` says so.
+    `problems` are those of its form. `is_guess` is true if they make the cells unreliable, so that no
+    problems of the cells should be reported.
     """
 
     line: int | None
@@ -56,10 +56,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a file, and what is wrong with it that does not keep the rows from being read.
+    """The rows of a file, and those of its problems that do not prevent reading the rows.
 
-    The rows can be gone through once, and are read as they are asked for; that raises Problems for
-    a file that turns out to be none.
+    The rows can be iterated once, and are read on demand; the iteration raises Problems if the file
+    turns out to be invalid.
     """
 
     rows: Iterable[Row]
@@ -67,10 +67,10 @@ class Table:
 
 
 def read_rows(name: str, data: bytes, glob: Glob) -> Table:
-    """The rows of the manifest file `name`, told by its suffix. Raises Problems where there are none.
+    """The rows of the manifest file `name`, whose suffix decides the format. Raises Problems.
 
-    `glob` turns a pattern of a matrix into paths as if written; it raises Problems for a pattern
-    that may not be asked for.
+    `glob` expands a pattern of a matrix into paths in the same form; it raises Problems for a pattern
+    that is not allowed.
     """
     suffix = posixpath.splitext(name)[1].lower()
     if suffix not in _READERS:
@@ -97,16 +97,16 @@ def _counted(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _too_many_rows(found: str) -> Problem:
-    return Problem(None, None, f"at most {MAX_ROWS} rows; cut the manifest in parts", found)
+    return Problem(None, None, f"at most {MAX_ROWS} rows; split the manifest", found)
 
 
 def text_of(cells: Cells, column: str) -> str | None:
-    """What the row says here, as text."""
+    """A cell as text."""
     return str(cells[column]).strip() if is_given(cells, column) else None
 
 
 def is_given(cells: Cells, column: str) -> bool:
-    """Whether the row says anything here: an empty cell and a null do not."""
+    """Whether a cell has a value: an empty cell and a null have none."""
     value = cells.get(column)
     return value is not None and not (isinstance(value, str) and not value.strip())
 
@@ -235,12 +235,12 @@ _KIND_TEXTS: Mapping[tuple[tables.Kind, ...], str] = {
     _TEXT: "a column of text",
     _TEXTS: "a column of text or of lists of text",
     _NAME: "a column of text or of numbers",
-    _ANY: "a column of text, of numbers or of lists of them",
+    _ANY: "a column of text, of numbers, or of lists of either",
 }
 
 
 def _kinds(column: str) -> tuple[tables.Kind, ...]:
-    """The kinds of column that a Parquet file may have under this name."""
+    """The types that a Parquet column of this name may have."""
     named: Mapping[str, tuple[tables.Kind, ...]] = {
         "content": _TEXT,
         "style": _TEXTS,
@@ -260,10 +260,9 @@ def _parquet_translated() -> Iterator[None]:
 
 
 def _read_matrix(data: bytes, glob: Glob) -> Table:
-    """A YAML mapping of column to value or list of values -> the rows of their product.
+    """A YAML mapping of column to value or list of values -> a row for every combination.
 
-    Every value is taken as the text that stands there, as a CSV cell is: YAML would make a truth
-    value of `no`, and 90 of `1:30`.
+    Every value is read as its text, as in a CSV: YAML would turn `no` into false, and `1:30` into 90.
     """
     if len(data) > _MAX_MATRIX_BYTES:
         expected = f"a matrix of at most {_MAX_MATRIX_BYTES} bytes"
@@ -300,7 +299,7 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
 
 
 class _PlainLoader(yaml.BaseLoader):
-    """Refuses tags, which ask for objects, and anchors and aliases, by which few lines mean many."""
+    """Refuses tags, which create objects, and anchors and aliases, which can expand enormously."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -335,7 +334,7 @@ def _yaml_text(key: yaml.Node) -> str:
 
 
 def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
-    """The line of a value and its text, or a list of texts for the layers that one row names."""
+    """The line of a value and its text, or a list of texts if one row names several layers."""
     line = _yaml_line(node)
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
     for item in items:
@@ -366,9 +365,9 @@ def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tup
 def _column_problems(
     names: Sequence[str], *, line: int | None, needs_all: bool = True
 ) -> list[Problem]:
-    """What is wrong with a header whose rows can still be read.
+    """The problems of a header whose rows can still be read.
 
-    Raises Problems where a required column is missing, since every row would then say so again.
+    Raises Problems if a required column is missing, since otherwise every row would report it.
     """
     if len(names) > _MAX_COLUMNS:
         raise Problems(Problem(line, None, f"at most {_MAX_COLUMNS} columns", f"{len(names)}"))
@@ -431,7 +430,7 @@ def _text(data: bytes, *, newline: str | None = None) -> io.TextIOWrapper:
 
 @contextmanager
 def _utf_8_translated(data: bytes) -> Iterator[None]:
-    """Name the byte: a decoder that goes by chunks counts from the chunk's first."""
+    """Report the position of the bad byte in the file; the decoder counts from its chunk's start."""
     try:
         yield
     except UnicodeDecodeError:

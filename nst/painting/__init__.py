@@ -1,4 +1,4 @@
-"""Arrays -> picture: backbones, losses, optimisers and the rulers that measure what came out.
+"""Arrays -> picture: backbones, losses, optimisers, and the rulers that measure the results.
 
 Knows nothing of manifests, outputs and runs. Owns torchvision and safetensors."""
 

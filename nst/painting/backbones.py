@@ -1,4 +1,4 @@
-"""Name and weights -> a frozen feature extractor that gives layers by name; the only torchvision.
+"""Name and weights -> a frozen network that returns features by layer name; the only torchvision.
 
 Pictures come in as sRGB in [0, 1]; the backbone normalises them itself.
 """
@@ -34,8 +34,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A frozen network, cut after the deepest layer it was loaded for.
 
-    Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}, in the kind of
-    number that it computes in.
+    Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}, in the number
+    format of its computation.
     """
 
     mean: Tensor
@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         return features
 
     def through(self, images: Tensor, tap: Tap) -> Tensor:
-        """Send images [B,3,H,W] through, by way of `tap` at each layer; returns the deepest one's."""
+        """Send images [B,3,H,W] through, with `tap` at each layer; returns the deepest features."""
         x = ((images - self.mean) / self.std).to(self.dtype)
         # Channels last is how convolutions and Grams both want them.
         x = x.contiguous(memory_format=torch.channels_last)
@@ -96,10 +96,9 @@ def load_backbone(
 ) -> Backbone:
     """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
 
-    `precision` is what it computes in; `pooling` replaces its max pooling where it says so;
-    `topology` is one of the profile's, its usual one if None; `compact` saves memory where it is
-    used for a few pictures only.
-    Raises WeightsError where keys are missing, shapes differ or values are not finite.
+    `precision` is its number format; `pooling` may replace its max pooling; `topology` is one of the
+    profile's, or its usual one if None; `compact` saves memory for a network that is used little.
+    Raises WeightsError if keys are missing, shapes differ or values are not finite.
     """
     profile = PROFILES[name]
     stages = loaded_stages(name, state, layers, topology)
@@ -116,7 +115,7 @@ def load_backbone(
 
 
 def _with_convs(stage: nn.Module, moved: Callable[[nn.Conv2d], nn.Module]) -> nn.Module:
-    """The stage with each of its convolutions as `moved` gives it."""
+    """The stage with each of its convolutions replaced by `moved`."""
     if isinstance(stage, nn.Conv2d):
         return moved(stage)
     for name, child in stage.named_children():
@@ -132,7 +131,7 @@ def loaded_stages(
 ) -> dict[str, nn.Module]:
     """The stages down to the deepest of `layers`, filled from `state`; see `load_backbone`.
 
-    Nothing below them is looked for: a file may end there.
+    Deeper ones are not needed: a file may end there.
     """
     profile = PROFILES[name]
     architecture = _ARCHITECTURES[name]
@@ -147,7 +146,7 @@ def loaded_stages(
 
 
 def _averaging(stage: nn.Module) -> nn.Module:
-    """Average in place of max pooling, of the same shape; Gatys et al. (2016) like it smoother."""
+    """Average pooling of the same shape instead of max pooling, as Gatys et al. (2016) prefer."""
     if not isinstance(stage, nn.MaxPool2d):
         return stage
     return nn.AvgPool2d(
@@ -156,7 +155,7 @@ def _averaging(stage: nn.Module) -> nn.Module:
 
 
 def _folded(stages: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """A frozen batch normalisation does nothing that the convolution before it cannot do as well."""
+    """A convolution that includes the frozen batch normalisation after it."""
     folded: dict[str, nn.Module] = {}
     for name, stage in stages.items():
         before = next(reversed(folded), None)
@@ -244,7 +243,7 @@ class _Architecture:
 
 
 def _vgg(num_convs: Sequence[int]) -> nn.Module:
-    """The features of one that has so many convolutions in each block."""
+    """The features of a VGG with these numbers of convolutions in its blocks."""
     modules: list[nn.Module] = []
     before = 3
     for channels, number in zip((64, 128, 256, 512, 512), num_convs, strict=True):
@@ -311,7 +310,7 @@ def frozen_conv(
 ) -> nn.Module:
     """`conv` in the form that this device computes fastest, its parameters frozen.
 
-    That may be filters of eight times the size; `compact` is for a network that is used little.
+    Its filters may be eight times as large; `compact` avoids that, for a network that is used little.
     """
     if not compact and device.type == "cpu" and precision == "float32" and winograd.suits(conv):
         return winograd.WinogradConv2d(conv)

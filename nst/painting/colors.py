@@ -1,4 +1,4 @@
-"""Colour control after Gatys et al. (CVPR 2017, section 5): what a picture's colours are made to be.
+"""Colour control after Gatys et al. (CVPR 2017, section 5).
 
 Pictures are float32 sRGB in [0, 1], [3,H,W]; the functions are pure.
 """

@@ -1,4 +1,4 @@
-"""Devices: by name, checked to be there; what they are called; when their memory is full."""
+"""Devices by name, checked to exist; their names for people; errors of full memory."""
 
 import torch
 
@@ -20,13 +20,13 @@ def resolve_device(name: str) -> torch.device:
         if device.type == "cuda":
             _keep_full_precision()
         return device
-    raise ConfigError(f"--device {name}: found {found}; use --device cpu, or auto for what is here")
+    raise ConfigError(f"--device {name}: found {found}; use --device cpu, or --device auto")
 
 
 def resolve_devices(names: str) -> tuple[torch.device, ...]:
-    """The devices of a choice: of `auto` every GPU, or else mps or cpu; of a list each of it.
+    """The chosen devices: for `auto` every GPU, or else mps or cpu; for a list, each of the list.
 
-    Raises ConfigError for one that this machine does not have.
+    Raises ConfigError for a device that this machine does not have.
     """
     if names == "auto" and num_gpus() > 1:
         return tuple(resolve_device(f"cuda:{n}") for n in range(num_gpus()))
@@ -43,19 +43,19 @@ def _has_mps() -> bool:
 
 
 def _keep_full_precision() -> None:
-    """float32 as on a CPU, and the same picture each time: cuDNN's defaults give neither."""
+    """Use full float32 and deterministic algorithms; cuDNN's defaults use neither."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
 
 
 def device_name(name: str) -> str:
-    """What a device is called in the metadata: a GPU by its model."""
+    """The name of a device in the metadata: for a GPU, its model."""
     device = resolve_device(name)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device could not hold what it was asked to; only CUDA's has a class of its own."""
+    """Whether an error says that a device's memory is full; only CUDA has a class for it."""
     said = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError)
@@ -66,7 +66,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what a failed attempt left in PyTorch's own store of memory."""
+    """Return the memory that PyTorch has cached for a failed attempt."""
     match device.type:
         case "cuda":
             torch.cuda.empty_cache()

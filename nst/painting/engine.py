@@ -1,4 +1,4 @@
-"""The transfer itself: a batch of contents and styles in, stylized images and their losses out."""
+"""The style transfer: a batch of contents and styles -> stylized images and their losses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ STALL_WINDOW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stylized:
-    """`images` [B,3,H,W] in [0, 1] on the CPU, the best of each item's evaluated iterates.
+    """`images` [B,3,H,W] in [0, 1] on the CPU: for each item, the best image that was evaluated.
 
     `losses` are those of exactly these images, `style_by_layer` their style loss layer by layer.
     `curve` has the losses of every evaluation, [E,B]; those of an item end after its
-    `num_evaluations` [B]. `is_finite` [B] is False for an item of which some loss or gradient was
-    not; its image then is the best one before that.
+    `num_evaluations` [B]. `is_finite` [B] is False for an item with a loss or gradient that was not
+    finite; its image is then the best one before that.
     """
 
     images: Tensor
@@ -47,9 +47,9 @@ def stylize(
 ) -> Stylized:
     """Gatys' optimisation of a batch, each item as if it were alone.
 
-    All items have contents of one size, and equal steps, optimizer and layers, as many styles, and
-    all or none a mask, which make up the tensor program; weights, seeds, inits and styles of any
-    size are each item's own. `on_step` is called with the number of evaluations so far, from 1, and
+    All items must have the same size of content, steps, optimizer, layers and number of styles, and all
+    or none have a mask: they share a tensor program. Weights, seeds, inits and styles (of any size)
+    may differ. `on_step` is called with the number of evaluations so far, from 1, and
     their losses, still on the device. `memo` and `tile_px` are as in `Objective.of`.
     """
     program = items[0].params
@@ -98,7 +98,7 @@ def _initial(item: Item) -> Tensor:
 
 
 class _Best:
-    """Each item's evaluated image of least total loss, as long as its numbers were finite."""
+    """Each item's evaluated image with the lowest total loss, while its numbers are finite."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images.clone()
@@ -107,7 +107,7 @@ class _Best:
         self.is_finite = torch.ones(len(images), dtype=torch.bool, device=images.device)
 
     def update(self, images: Tensor, losses: Losses, gradient: Tensor, is_running: Tensor) -> None:
-        """What becomes of an item that no longer runs is not looked at."""
+        """Check the running items; stopped ones are ignored."""
         is_finite = losses.total.isfinite() & gradient.flatten(1).isfinite().all(dim=1)
         self.is_finite = self.is_finite & (is_finite | ~is_running)
         is_better = self.is_finite & is_running & (losses.total < self.losses.total)
@@ -118,9 +118,9 @@ class _Best:
 
 
 class _Stalls:
-    """Which items still move, told by how much the best loss fell since the last look.
+    """Which items still improve, by how much their best loss has fallen since the last check.
 
-    `is_running` [B] says so on the device, where telling it at each step would hold the loop up.
+    `is_running` [B] stays on the device, since reading it at each step would slow the loop down.
     """
 
     def __init__(self, tolerances: Sequence[float], device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Pure functions of a batch that the objective is made of; what measures an item returns [B]."""
+"""Pure functions of a batch, the parts of the objective; losses are returned per item, [B]."""
 
 import torch
 from torch import Tensor
@@ -23,22 +23,22 @@ SHADE_CELLS = 32
 def positions(features: Tensor) -> Tensor:
     """A feature map as a table of positions by channels, float32: [B,C,H,W] -> [B,H*W,C].
 
-    A view where the map is float32 and lies channels last, as those of a backbone do.
+    It is a view if the map is float32 and channels last, as a backbone's maps are.
     """
     batch, channels = features.shape[:2]
     return features.permute(0, 2, 3, 1).reshape(batch, -1, channels).float()
 
 
 def gram_scale(target: Tensor) -> Tensor:
-    """A Gram's squared norm, [...,C,C] -> [...]: what a style loss is measured in."""
+    """A Gram's squared norm, [...,C,C] -> [...]: a style loss is divided by it."""
     return reductions.total(target.square(), kept=target.ndim - 2).clamp_min(MIN_SCALE)
 
 
 def directions(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The features of each position at length 1, [B,C,H,W], and their lengths, [B,1,H,W]; float32.
+    """Each position's features at length 1, [B,C,H,W], and their lengths, [B,1,H,W]; float32.
 
-    Which features are there and not how strong they are: a style that leaves a picture little
-    contrast weakens all of them alike. LPIPS compares features so (Zhang et al., 2018, eq. 1).
+    Directions say which features are present, not how strong they are: a style with little contrast
+    weakens all features alike. LPIPS compares features so (Zhang et al., 2018, eq. 1).
     """
     features = features.float()
     lengths = features.square().sum(dim=1, keepdim=True).sqrt().clamp_min(MIN_LENGTH)
@@ -46,7 +46,7 @@ def directions(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def content_scale(target: Tensor) -> Tensor:
-    """What a content loss is measured in: ||P - mean(P)||^2, the mean over positions, -> [B].
+    """The divisor of a content loss: ||P - mean(P)||^2, the mean over positions, -> [B].
 
     `target` are the directions of the content's features.
     """
@@ -56,10 +56,10 @@ def content_scale(target: Tensor) -> Tensor:
 
 
 def content_slope(difference: Tensor, found: Tensor, lengths: Tensor) -> Tensor:
-    """What the features' directions being `difference` off pulls the features to: [B,C,H,W].
+    """Half the gradient of ||u - p||^2 at the features f: [B,C,H,W].
 
-    Half the gradient of ||u - p||^2 at the features f, where u = f / |f| is `found`: the difference
-    less its part along u, over |f|. Only what turns a position's features changes their direction.
+    u = f / |f| is `found`, and u - p is `difference`. The gradient is the difference without its
+    component along u, divided by |f|: only a rotation of a position's features changes their direction.
     """
     along = (difference * found).sum(dim=1, keepdim=True)
     return (difference - along * found) / lengths
@@ -68,7 +68,7 @@ def content_slope(difference: Tensor, found: Tensor, lengths: Tensor) -> Tensor:
 def total_variation_loss(images: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels, down plus across: [B,3,H,W] -> [B].
 
-    A mean and not the usual sum, whose pull against the other losses grows with the picture.
+    It is a mean, since the usual sum would grow with the picture and outweigh the other losses.
     """
     down = reductions.mean((images[:, :, 1:, :] - images[:, :, :-1, :]).square())
     across = reductions.mean((images[:, :, :, 1:] - images[:, :, :, :-1]).square())
@@ -76,9 +76,9 @@ def total_variation_loss(images: Tensor) -> Tensor:
 
 
 def shade(images: Tensor) -> Tensor:
-    """Light and shade of a picture: mean luma of square cells, less its mean, -> [B,1,h,w].
+    """Light and shade of a picture: the mean luma of square cells minus the overall mean, -> [B,1,h,w].
 
-    The long edge has SHADE_CELLS cells, or as many as it has pixels.
+    The long edge has SHADE_CELLS cells, but no more than it has pixels.
     """
     cell_px = max(1, round(max(images.shape[2:]) / SHADE_CELLS))
     cells = functional.avg_pool2d(luminance(images), cell_px, ceil_mode=True)
@@ -86,9 +86,9 @@ def shade(images: Tensor) -> Tensor:
 
 
 def shade_scale(target: Tensor) -> Tensor:
-    """What a contrast loss is measured in: the squared norm of the content's light and shade, -> [B].
+    """The divisor of a contrast loss: the squared norm of the content's light and shade, -> [B].
 
-    No less than a grey level in each cell, or a flat content could not be painted at all.
+    At least a grey level in each cell; otherwise a flat content could not be painted.
     """
     least = target[0].numel() / 255**2
     return reductions.total(target.square()).clamp_min(least)
@@ -97,8 +97,8 @@ def shade_scale(target: Tensor) -> Tensor:
 def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) -> Tensor:
     """How far light and shade fall short of the `floor` [B] that is kept of the content's: -> [B].
 
-    A cell has enough where it is to the same side of the mean as the content's, and at least `floor`
-    times as far from it. 0 where all have, 1 where there is no light and shade at all.
+    A cell is sufficient if it is on the same side of the mean as the content's, and at least `floor`
+    times as far from it. The loss is 0 if all cells are, and 1 without any light and shade.
     """
     floor = floor[:, None, None, None]
     missing = floor * target.abs() - shade(images) * target.sign()
@@ -109,7 +109,7 @@ def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) 
 def excess(energy: Tensor, limit: Tensor) -> Tensor:
     """How far an energy [B] is above a `limit` [B]: (sqrt(energy / limit) - 1)^2, 0 below it.
 
-    Of the amplitudes and not the energies, so that it is quadratic in the pixels however far above.
+    It uses amplitudes, not energies, so that it stays quadratic in the pixels.
     """
     # Clamped inside, where the root's slope is still a finite number.
     return ((energy / limit).clamp_min(1).sqrt() - 1).square()
@@ -129,9 +129,9 @@ def laplacian(images: Tensor) -> Tensor:
 
 
 def detail_scale(target: Tensor) -> Tensor:
-    """What a detail loss is measured in: the squared norm of the content's edges, -> [B].
+    """The divisor of a detail loss: the squared norm of the content's edges, -> [B].
 
-    No less than edges of one grey level everywhere, or a flat content could not be painted at all.
+    At least edges of one grey level everywhere; otherwise a flat content could not be painted.
     """
     least = target[0].numel() / 255**2
     return reductions.total(target.square()).clamp_min(least)

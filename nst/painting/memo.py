@@ -7,7 +7,7 @@ _V = TypeVar("_V")
 
 
 class Memo(dict[_K, _V], Generic[_K, _V]):
-    """Forgets what it was told first beyond `limit` values, so that a long run fills no memory."""
+    """Keeps at most `limit` values and forgets the oldest, so that its memory stays bounded."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()

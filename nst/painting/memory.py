@@ -1,4 +1,4 @@
-"""What a batch takes of a device's memory, forecast from what was measured, and what there is."""
+"""The memory that a batch needs, predicted from measurements, and the memory that a device has."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +30,14 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes of a device: all of it, and what is free."""
+    """A device's memory in bytes: total and free."""
 
     total: int
     free: int
 
 
 def memory_of(device: "torch.device") -> Memory:
-    """What the device has, within the limits that this process is given."""
+    """The memory of a device, within the limits of this process."""
     if device.type == "cuda":
         import torch
 
@@ -53,7 +53,7 @@ def memory_of(device: "torch.device") -> Memory:
 
 
 def tile_px(height: int, width: int, profile: BackboneProfile, memory: Memory) -> int | None:
-    """The side of the tiles in which a picture is best looked at; None for all of it at once."""
+    """The side of the tiles for a picture; None if it goes through the network as a whole."""
     fits = profile.bytes_per_px * height * width <= _MAX_PASS_SHARE * memory.total
     return None if fits or profile.margin_px is None else TILE_PX
 
@@ -61,7 +61,7 @@ def tile_px(height: int, width: int, profile: BackboneProfile, memory: Memory) -
 def bytes_per_picture(
     height: int, width: int, profile: BackboneProfile, precision: Precision, tile: int | None
 ) -> int:
-    """What one picture of a batch takes while it is optimised."""
+    """The memory that one picture of a batch needs during the optimisation."""
     pass_px = height * width
     if tile is not None:
         outer = tile + 3 * (profile.margin_px or 0)
@@ -71,13 +71,13 @@ def bytes_per_picture(
 
 
 def pictures_at_once(bytes_each: int, memory: Memory, *, together: bool) -> int:
-    """How many pictures fit, 0 for none; on a device that runs them apart, no more than one."""
+    """How many pictures fit, 0 for none; at most one on a device that runs them one at a time."""
     fitting = int(memory.free * _MAX_BATCH_SHARE) // bytes_each
     return fitting if together else min(fitting, 1)
 
 
 def _cgroup_bytes(name: str) -> int | None:
-    """A limit of the container that this process is in, where there is one."""
+    """A memory limit of this process's container, if there is one."""
     try:
         return int((_CGROUP / name).read_text())
     except (OSError, ValueError):

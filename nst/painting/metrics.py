@@ -1,7 +1,7 @@
-"""What a picture came out like by its pixels: pure functions of a batch, one value per item, [B].
+"""Measures of pictures by their pixels: pure functions of a batch, one value per item, [B].
 
-Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN for its measures, and is
-not flat; it leaves its batch-mates' values alone. `nst.painting.perceptual` has what looks at features.
+Images are float32 sRGB in [0, 1], [B,3,H,W]. An item with a NaN has NaN measures and is not flat; it
+does not affect the other items. `nst.painting.perceptual` has the measures by features.
 """
 
 from math import exp, pi
@@ -58,16 +58,16 @@ def luminance_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def is_flat(images: Tensor) -> Tensor:
-    """Whether a picture has come out as one tone, or nearly: [B,3,H,W] -> [B] bool.
+    """Whether a picture is nearly one tone: [B,3,H,W] -> [B] bool.
 
-    It has where the standard deviation of its luma is below FLAT_SPREAD; colours of equal luma
+    That is so if the standard deviation of its luma is below FLAT_SPREAD; colours of equal luma
     count as one tone.
     """
     return _luma(images).std(dim=(1, 2), correction=0) < FLAT_SPREAD
 
 
 def color_distance(a: Tensor, b: Tensor) -> Tensor:
-    """How far two pictures' colours are apart: `color_histograms` twice -> [B] in [0, 1], 0 if equal.
+    """The distance of two pictures' colours: `color_histograms` twice -> [B] in [0, 1], 0 if equal.
 
     The Hellinger distance ||sqrt(a) - sqrt(b)|| / sqrt(2), which Afifi et al. ("HistoGAN", CVPR 2021)
     have for a loss, and the code of Chung et al. ("StyleID", CVPR 2024) for a measure.
@@ -94,8 +94,8 @@ def color_histograms(images: Tensor) -> Tensor:
 def relative_noise(energy: Tensor, style_energy: Tensor) -> Tensor:
     """Energy in the highest octave over the style's: `fine_energy` twice -> [B], 1 as much as it.
 
-    The style's counts as no less than that of white noise of a quarter of a grey level, so that
-    nothing is divided by zero: beside a flat style, white noise of one grey level has 16.
+    The style's energy is taken to be at least that of white noise of a quarter of a grey level, to avoid
+    a division by zero: relative to a flat style, white noise of one grey level has 16.
     """
     ratio: Tensor = energy / style_energy.clamp_min(MIN_FINE_ENERGY)
     return ratio

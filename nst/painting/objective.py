@@ -1,4 +1,4 @@
-"""What a batch of images is measured by: the weighted, unitless loss and its gradient.
+"""The weighted, unitless loss of a batch of images, and its gradient.
 
 - A Gram is G = F' F / (H W) (Gatys et al., 2015, eq. 3, there undivided): divided by the number of
   positions it does not depend on the picture's size, so that a style of one size is the target of a
@@ -13,13 +13,13 @@
   themselves, so that it asks a dark style for the content's contrast, and for nothing else once that
   is lost; which features lie where can be asked of any style.
 - A contrast loss keeps a share of the content's light and shade, and a noise loss holds the highest
-  octave of frequencies down to the style's; both are 0 in pictures that have no need of them.
-- The sum is not a plain one. The content's and the style's losses weigh the more, the higher they
-  are (`balanced`), so that one default serves every pair: where a style drowns its content, the
-  content gets more of the weight, and where a style is met with ease, the style gets less.
+  octave of frequencies down to the style's; both are 0 for pictures that do not need them.
+- The total is not a plain sum. The higher the content's or the style's loss is, the more it weighs
+  (`balanced`), so that one default serves every pair: if a style overwhelms its content, the content
+  gets more weight, and if a style is easily matched, the style gets less.
 
-No loss goes through autograd. What each pulls the features towards is known as soon as the features
-are, so the way back through the network picks it up as it passes.
+No loss uses autograd. The gradient of each loss at the features is known as soon as the features are,
+so it is added during the backward pass through the network.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +59,7 @@ STYLE_UNIT = 0.04
 
 
 class Objective:
-    """The weighted loss of a batch and its gradient; what does not change is computed once."""
+    """The weighted loss of a batch and its gradient; everything constant is computed once."""
 
     def __init__(self, targets: Sequence["Targets"], backbone: Backbone) -> None:
         self._targets = targets
@@ -74,7 +74,7 @@ class Objective:
         memo: StyleMemo | None = None,
         tile_px: int | None = None,
     ) -> "Objective":
-        """Items share one size of content, layers, a number of styles and whether there is a mask.
+        """For items with the same size of content, layers and number of styles, all or none with a mask.
 
         With `tile_px` a picture goes through the network in tiles of that side, one after the
         other: less memory, more work, the same loss. `memo` holds what is known of styles.
@@ -93,7 +93,7 @@ class Objective:
     ) -> tuple[Losses, Tensor]:
         """The losses [B] of images [B,3,H,W] and the gradient of each item's total, [B,3,H,W].
 
-        Parts of which no item is `running` are not looked at, and have zeros for both.
+        Items of which none is `running` are skipped and have zeros for both.
         """
         found = []
         for targets, own, some_run in self._split(images, running):
@@ -132,16 +132,16 @@ class Objective:
 def runs_items_together(device: torch.device, tile_px: int | None) -> bool:
     """Whether a batch goes through the network in one pass.
 
-    On a CPU it does not: one item at a time is as fast, needs one item's memory, and rounds the
-    same way whoever its batch-mates are. That matters, since the optimisation blows a last bit up
-    to whole grey levels within some tens of steps. Nor do pictures so large that they are tiled.
+    On a CPU it does not: one item at a time is as fast, needs the memory of one item, and rounds
+    independently of the other items. That matters, since the optimisation amplifies a last bit to
+    whole grey levels within some tens of steps. Tiled pictures do not run together either.
     """
     return device.type != "cpu" and tile_px is None
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What content and style add to the total, [B], and how much each weighs there: its derivative."""
+    """The terms of content and style in the total, [B], and their derivatives, the weights."""
 
     total: Tensor
     content: Tensor
@@ -166,14 +166,14 @@ def balanced(content: Tensor, style: Tensor, targets: Targets) -> Balance:
 
 @dataclass(slots=True)
 class _Slopes:
-    """The weights of content and style in the total, which are known once all features were seen."""
+    """The weights of content and style in the total, known once all features are computed."""
 
     content: Tensor
     style: Tensor
 
 
 def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Losses, Tensor]:
-    """Losses and gradient in one pass there and back."""
+    """Losses and gradient in one forward and backward pass."""
     images = images.detach().requires_grad_(True)
     content = torch.zeros_like(targets.weights.content)
     style = torch.zeros_like(targets.weights.style)
@@ -207,7 +207,7 @@ def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Los
 def _evaluate_by_tiles(
     images: Tensor, targets: Targets, backbone: Backbone
 ) -> tuple[Losses, Tensor]:
-    """The same in two passes: the first finds the statistics of the whole, the second the gradient."""
+    """As `_evaluate`, in two passes: the first for the statistics of the whole, the second for the gradient."""
     images = images.detach()
     with torch.no_grad():
         sums, content = _measure(images, targets, backbone)
@@ -259,7 +259,7 @@ def _with_pixel_losses(
     gradient: Tensor,
     targets: Targets,
 ) -> tuple[Losses, Tensor]:
-    """Add the losses that look at the pixels themselves."""
+    """Add the losses of the pixels themselves."""
     weights, of_pixels = targets.weights, targets.pixels
     with torch.set_grad_enabled(targets.looks_at_pixels):
         tv = losses.total_variation_loss(images)
@@ -312,7 +312,7 @@ _Pull = Callable[[Tensor, Tensor], Tensor]
 
 
 def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pull:
-    """Adds the gradient that the style loss has at the features."""
+    """Adds the gradient of the style loss at the features."""
 
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
         flat = losses.positions(features)
@@ -352,7 +352,7 @@ def _pulled(features: Tensor, pulls: Sequence[_Pull]) -> Tensor:
 
 
 class _Pulled(Function):
-    """Features as they are; on the way back, the gradient with what pulls at them added."""
+    """The identity; its backward pass adds the gradient of the losses at these features."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, pull: _Pull) -> Tensor:

@@ -1,7 +1,7 @@
-"""Ways to move a batch of images downhill, each item as if it were alone.
+"""Optimisers of a batch of images, each item as if it were alone.
 
-An optimizer is told the gradient at the images it last gave and gives the next ones to evaluate, so
-that one evaluation of the loss is one step, whichever the optimizer.
+An optimizer receives the gradient at its last images and returns the next images to evaluate. So one
+evaluation of the loss is one step with every optimizer.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Frequencies(Protocol):
 
 
 class Optimizer(Protocol):
-    """Moves images [B,...]; no arithmetic crosses from one item to another."""
+    """Moves images [B,...]; no item affects another."""
 
     def step(self, gradient: Tensor) -> Tensor:
         """The next images to evaluate, given the gradient [B,...] at the last ones."""
@@ -112,7 +112,7 @@ class LBFGS:
         return torch.stack(smooth).flatten(1)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
-        """Add a curvature pair; for an item where it is no ascent direction, it weighs nothing."""
+        """Add a curvature pair; its weight is 0 for items without positive curvature."""
         slot = self._num_pairs % self.HISTORY
         curvature = _dot(change, step)
         is_usable = curvature > 1e-10

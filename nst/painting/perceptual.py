@@ -1,8 +1,8 @@
-"""What a picture came out like by a network's features: pure functions of a batch, one value per item, [B].
+"""Measures of pictures by a network's features: pure functions of a batch, one value per item, [B].
 
-Features are float32, [B,C,h,w] by layer, as `nst.painting.backbones` gives them: whoever measures sends each
-picture through a network once, and takes all measures from that. An item with a NaN has NaN for its
-measures; it leaves its batch-mates' values alone.
+Features are float32, [B,C,h,w] by layer, as `nst.painting.backbones` gives them: the caller sends
+each picture through a network once, for all measures. An item with a NaN has NaN measures; it does not
+affect the other items.
 """
 
 from collections.abc import Mapping
@@ -82,8 +82,8 @@ def grams(features: Features) -> dict[str, Tensor]:
 def style_distance(of_picture: Features, of_style: Features) -> Tensor:
     """Mean of ||G - A||^2 / ||A||^2 over STYLE_LAYERS: `grams` twice -> [B], 0 the style, 1 nothing.
 
-    The style loss of `nst.painting.objective`, for a network that did not paint: what such a one sees of the
-    style, too, was not drawn by the optimisation into what its own cannot tell from the style.
+    The style loss of `nst.painting.objective`, by a network that did not paint, so that the optimisation
+    cannot have exploited what the painting network cannot tell from the style.
     """
     distances = [
         (of_picture[layer] - of_style[layer]).square().sum(dim=(1, 2))

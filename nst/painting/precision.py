@@ -1,4 +1,4 @@
-"""What kind of number a device's convolutions run in: told by what it has, never by how it does."""
+"""The number format of a device's convolutions, chosen by its hardware, never by a timing."""
 
 import torch
 
@@ -11,9 +11,9 @@ _MIN_CAPABILITY = (8, 0)
 
 
 def resolve_precision(choice: PrecisionChoice, *devices: torch.device) -> Precision:
-    """`auto` is bfloat16 where each of the devices has units for it, and float32 elsewhere.
+    """`auto` is bfloat16 if each of the devices has hardware for it, and float32 otherwise.
 
-    The same on a machine every time, so that the same run makes the same pictures. Gram matrices,
+    A machine always chooses the same, so that the same run makes the same pictures. Gram matrices,
     losses and the optimisation are in float32 whichever it is.
     """
     if choice != "auto":
@@ -22,7 +22,7 @@ def resolve_precision(choice: PrecisionChoice, *devices: torch.device) -> Precis
 
 
 def has_units(device: torch.device) -> bool:
-    """Whether a device multiplies matrices of bfloat16 by units of its own.
+    """Whether a device has hardware for products of bfloat16 matrices.
 
     By those of a Xeon, AMX, an evaluation of VGG-16 at 128 to 512 px is 1.5 to 2.9 times as fast as
     in float32 on one thread. With AMX switched off it takes 2.2 times as long as in float32 by the

@@ -1,9 +1,8 @@
-"""Sums whose last bits depend neither on the number of threads nor on batch-mates; pure.
+"""Sums whose last bits depend neither on the number of threads nor on other items; pure.
 
-PyTorch cuts a sum into one number up between its threads, and MKL a product of matrices along a long
-inner side, so that their last bits tell how many threads there were. The optimisation turns a last
-bit into whole grey levels within some tens of steps. Here what is added up in one piece has a set
-length.
+PyTorch divides a sum between its threads, and MKL a product of matrices along a long inner side, so
+their last bits depend on the number of threads. The optimisation amplifies a last bit to whole grey
+levels within some tens of steps. Here sums are divided into pieces of a fixed length.
 """
 
 from torch import Tensor

@@ -1,7 +1,7 @@
 """Spatial control after Gatys et al. (CVPR 2017, section 4): which style paints which part.
 
 Guides are float32 weights in [0, 1], one map per style. The Gram of a region is that of the
-features times its guide, divided by the sum of the squared guide; whoever takes it divides.
+features times its guide, divided by the sum of the squared guide; the caller divides.
 """
 
 import torch

@@ -1,7 +1,7 @@
-"""A picture, its content and its styles -> what the picture is measured by, and the networks for that.
+"""A picture, its content and its styles -> all measures of the picture; owns the networks for that.
 
-Always in float32 and with the embedded weights, whatever the picture was painted with, so that
-values of different backbones, weights and precisions compare.
+It always uses float32 and the embedded weights, so that values of different backbones, weights and
+precisions can be compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ _MAX_STYLES = 64
 class Sources:
     """What a picture is compared with: its content [3,H,W] and its styles [3,h,w], float32 sRGB.
 
-    They are as in their files, before any recolouring, at the size at which they were looked at.
-    The keys name the pixels; `shares` say how much of each style there was to be, and sum to 1.
+    They are as in their files, before any recolouring, at the size at which they were painted from.
+    The keys identify the pixels; `shares` are those of the styles, and sum to 1.
     """
 
     content: Tensor
@@ -41,9 +41,9 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What a picture came out like, as the columns of the metadata tell it.
+    """The measures of a picture, as in the columns of the metadata.
 
-    None is what the picture or one of its styles is too long and thin for.
+    A measure is None if the picture or one of its styles is too elongated for it.
     """
 
     ssim: float
@@ -57,7 +57,7 @@ class Measures:
 
 
 class Rulers:
-    """Measures pictures on one device, and remembers what it found of contents and styles."""
+    """Measures pictures on one device, and caches the features of contents and styles."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -67,7 +67,7 @@ class Rulers:
     def measure(self, picture: Tensor, sources: Sources, painter: str) -> Measures:
         """How a picture [3,H,W] that the backbone `painter` made compares with its sources.
 
-        Several styles count as the mixture of what each is found to be.
+        Several styles count as the mixture of their statistics.
         """
         # Whose Grams the picture was not drawn to.
         judge = "vgg19" if painter == "vgg16" else "vgg16"
@@ -89,7 +89,7 @@ class Rulers:
     def _by_features(
         self, small: Tensor, sources: Sources, style: "_Style", judge: str
     ) -> dict[str, Tensor]:
-        """The measures for which the picture goes through a network, those that there are."""
+        """The measures by a network's features, those that this picture can have."""
         if not _is_wide_enough(small):
             return {}
         content = self._content(sources, judge)
@@ -137,7 +137,7 @@ class Rulers:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """Features of a content: those of LPIPS, in colour and in grey, and that of CFSD."""
+    """Features of a content for LPIPS, in colour and in grey, and for CFSD."""
 
     colored: Features
     grey: Features
@@ -146,7 +146,7 @@ class _Content:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """What a style, or several together, is found to be; no `grams` where one is too thin."""
+    """The statistics of a style, or of several together; no `grams` if one is too elongated."""
 
     histogram: Tensor
     energy: Tensor
@@ -192,13 +192,13 @@ def _vgg16(device: torch.device) -> Backbone:
 
 
 def _vgg19(device: torch.device, judge: str) -> Backbone:
-    """No deeper than it is needed: half of what it takes lies below CFSD's layer."""
+    """VGG-19 down to CFSD's layer: the deeper half of it is not needed."""
     return _network("vgg19", STYLE_LAYERS if judge == "vgg19" else (CFSD_LAYER,), device)
 
 
 @lru_cache(maxsize=3)
 def _network(name: str, layers: tuple[str, ...], device: torch.device) -> Backbone:
-    """The embedded one, whatever the pictures are painted with."""
+    """A network with the embedded weights, whatever weights the pictures were painted with."""
     state = weights.load_state(weights.obtain(name))
     return load_backbone(name, state, layers, device=device, compact=True)
 

@@ -1,6 +1,6 @@
-"""What a batch of images is drawn to: the targets of each item, computed once.
+"""The targets of each item of a batch, computed once.
 
-The Grams, what they are measured in and how they are shared out are said in `nst.painting.objective`.
+`nst.painting.objective` defines the Grams, their scale and their shares.
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -73,7 +73,7 @@ StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class StyleTarget:
-    """What a layer's Grams are drawn to, for B items of K regions each.
+    """The target of a layer's Grams, for B items of K regions each.
 
     `grams` are [B,K,C,C]; `coefficients` [B,K] are each one's part of the loss over its scale;
     `guides` [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are
@@ -99,7 +99,7 @@ class StyleTarget:
 
 @dataclass(frozen=True, slots=True)
 class PixelTargets:
-    """What losses of the pixels themselves are drawn to and measured in, for B items.
+    """The targets and scales of the losses of the pixels themselves, for B items.
 
     `edges` and `shade` are the content's; `contrast_floor` [B] is how much of the latter is kept,
     and `noise_limit` [B] the energy that the highest octave may have.
@@ -115,7 +115,7 @@ class PixelTargets:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the items that go through the network together are drawn to.
+    """The targets of the items that go through the network together.
 
     `contents` are directions of features [B,C,h,w] by layer; `weights` are [B] each, and so is
     `reach`, the content loss up to which a picture is let go from its content.
@@ -135,7 +135,7 @@ class Targets:
 
     @property
     def looks_at_pixels(self) -> bool:
-        """Whether some loss of the pixels themselves weighs anything."""
+        """Whether any loss of the pixels themselves has a weight above 0."""
         weights = self.weights
         of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
         return any(bool(weight.any()) for weight in of_pixels)
@@ -198,7 +198,7 @@ def _weights(params: PictureParams, device: torch.device) -> Losses:
 
 
 def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
-    """Up to which content loss a picture is let go: the profile's, at these weights."""
+    """The content loss that a picture may reach freely: the profile's, at these weights."""
     ratio = DEFAULT_CONTENT_WEIGHT * params.style_weight / max(params.content_weight, 1e-6)
     relative = min(max(ratio, 1e-6), 1e6) ** profile.reach_power
     return float(profile.content_reach * relative)
@@ -261,7 +261,7 @@ def stacked(several: Sequence[Targets]) -> Targets:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is known of a content: the directions of its content layers' features [1,C,h,w], the
+    """What is known about a content: the directions of its content layers' features [1,C,h,w], the
     squared norm of its style layers' Grams [1,1], and the size of every layer's map."""
 
     directions: Mapping[str, Tensor]
@@ -302,7 +302,7 @@ def _joined(pieces: Sequence[tuple[Slices, Tensor]], size: tuple[int, int]) -> T
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """A style picture [1,3,h,w] and what it is called in the memo."""
+    """A style picture [1,3,h,w] and its key in the memo."""
 
     pixels: Tensor
     key: str

@@ -1,7 +1,7 @@
-"""Pictures in tiles that go through a network one after the other and lose nothing by it; pure.
+"""Pictures in tiles that go through a network one after the other, with the same result; pure.
 
-A tile is seen with a margin as wide as the network looks around, so that every feature of its core
-is what it would be in the whole picture. Cores cover the picture without overlap.
+A tile has a margin as wide as the network's receptive field, so that every feature of its core is the
+same as in the whole picture. Cores cover the picture without overlap.
 """
 
 import itertools
@@ -23,7 +23,7 @@ class Tile:
     core_columns: slice
 
     def at(self, stride: int, features: Tensor) -> tuple[Slices, Slices]:
-        """Where the core is in the tile's own features [B,C,h,w], and in those of the whole picture."""
+        """The core's position in the tile's own features [B,C,h,w], and in those of the whole picture."""
         down = _span(self.rows, self.core_rows, stride, features.shape[2])
         across = _span(self.columns, self.core_columns, stride, features.shape[3])
         own = (slice(None), slice(None), down[0], across[0])
@@ -31,7 +31,7 @@ class Tile:
 
 
 def cut(height: int, width: int, tile_px: int | None, margin_px: int | None) -> tuple[Tile, ...]:
-    """Tiles of at most `tile_px` a side without their margins; with None for either, the picture as one.
+    """Tiles of at most `tile_px` a side without margins; one tile if `tile_px` or `margin_px` is None.
 
     `margin_px` and so the cores' edges are multiples of the network's coarsest stride.
     """

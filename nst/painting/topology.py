@@ -1,4 +1,4 @@
-"""Which topology a ResNet-50's weights are of, told by the statistics that training left in them.
+"""Finds the topology of a ResNet-50's weights by the statistics that training has stored in them.
 
 The first filters that look at something else in the other topology are the 3 x 3 of layer2.0: at
 neighbours of half or twice the distance. Channel by channel their outputs then spread more or less,
@@ -61,7 +61,7 @@ class Fit:
 
     @property
     def topology(self) -> Topology | None:
-        """The one that the weights are of; None where that cannot be told."""
+        """The topology of the weights; None if it cannot be determined."""
         # Where all channels are stored as alike, neither figure is a number, and no comparison holds.
         if self.correlation >= _MIN_CORRELATION and self.position <= _MAX_OFF:
             return "torchvision"
@@ -71,9 +71,9 @@ class Fit:
 
 
 def check_topology(file: WeightsFile, state: Mapping[str, Tensor]) -> None:
-    """Raises WeightsError for a file whose statistics clearly tell another topology than its own.
+    """Raises WeightsError for a file whose statistics clearly contradict its topology.
 
-    Where the user has said which it is of, that is done all the same, with a warning.
+    If the user has given the topology, it is used, with a warning.
     """
     if file.topology is None or file.origin != "file":
         return
@@ -87,7 +87,7 @@ def check_topology(file: WeightsFile, state: Mapping[str, Tensor]) -> None:
 
 
 def fit_of(backbone: str, state: Mapping[str, Tensor]) -> Fit | None:
-    """How a state dict's statistics agree with photographs; None where it ends before layer2.0."""
+    """How a state dict's statistics agree with photographs; None if it ends before layer2.0."""
     try:
         stages = loaded_stages(backbone, state, (_BLOCK,))
     except WeightsError:

@@ -1,4 +1,4 @@
-"""The weights of a backbone, known to fit it."""
+"""The weights of a backbone, checked to fit it."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from nst.profiles import PROFILES
 def usable_weights(
     backbone: str, choice: str | None, layers: Sequence[str] = (), *, download: bool
 ) -> WeightsFile:
-    """The weights of `backbone`, known to fit it; see `weights.obtain`.
+    """The weights of `backbone`, checked to fit it; see `weights.obtain`.
 
-    The embedded ones need no look; others have keys, shapes and values checked down to the deepest
-    of `layers`, those of the profile if none are named, and their topology as far as it can be told,
-    so that no row finds out halfway through a run.
-    Raises ConfigError for a file of the user's own that is not to be had or does not fit: it was
-    asked for by name. Raises WeightsError for others.
+    The embedded weights need no check. Of others, the keys, shapes and values are checked down to the
+    deepest of `layers` (the profile's if none are named), and the topology as far as possible, so that
+    no row fails halfway through a run.
+    Raises ConfigError for a file that the user named and that is missing or does not fit, and
+    WeightsError for other weights.
     """
     try:
         file = weights.obtain(backbone, choice, download=download)

@@ -1,4 +1,4 @@
-"""Where each backbone's weights come from, and how to read them without running their code."""
+"""The sources of each backbone's weights; reads them without running any code in them."""
 
 import hashlib
 import io
@@ -52,10 +52,10 @@ _one_download = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A file of weights that is there to be read, and the sha256 of its bytes.
+    """A weights file that can be read, and the sha256 of its bytes.
 
-    `topology` is which of the backbone's it is for, None where there is but one; `topology_said_by`
-    tells who says so, None where it is taken for the usual one.
+    `topology` is one of the backbone's, or None if it has only one. `topology_said_by` is the source
+    of that, or None if the usual topology is assumed.
     """
 
     backbone: str
@@ -69,12 +69,11 @@ class WeightsFile:
 def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -> WeightsFile:
     """The weights of `backbone`: `choice` is a file or URL, `torchvision`, or None for the default.
 
-    A file or URL may have `#sha256=` and 64 digits behind it, and is then refused where it is not
-    that very file; and `#topology=`, which counts for more than what a safetensors file says of
-    itself by that name. The default is the embedded file where there is one, and torchvision's
-    download elsewhere.
-    Raises WeightsError, with what to put where, for weights that cannot be had; without `download`
-    those not in torchvision's cache are.
+    A file or URL may be followed by `#sha256=` and 64 digits; any other file is then refused. It may
+    also be followed by `#topology=`, which overrides the metadata of a safetensors file. The default
+    is the embedded file if there is one, and torchvision's download otherwise.
+    Raises WeightsError, with what to put where, if the weights are missing; without `download`,
+    torchvision's are missing if they are not in its cache.
     """
     if choice is not None and choice != TORCHVISION:
         return _chosen(backbone, choice)
@@ -105,7 +104,7 @@ def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -
 
 
 def _chosen(backbone: str, choice: str) -> WeightsFile:
-    """The file that a user named, held to what they said of it."""
+    """The file that a user named, checked against its `#sha256=` and `#topology=`."""
     uri, said = _parted(backbone, choice)
     expected = said["sha256"].lower() if "sha256" in said else None
     if expected is not None and not _DIGEST.fullmatch(expected):
@@ -119,7 +118,7 @@ def _chosen(backbone: str, choice: str) -> WeightsFile:
     if expected not in (None, digest):
         raise WeightsError(
             f"weights of {backbone}: expected {uri} with the sha256 {expected}, found {digest}; "
-            "get that file again, or give the digest of the one that is meant"
+            "get that file again, or give the digest of the file that you mean"
         )
     said_by: Literal["user", "file"] | None = "user" if topology else None
     if topology is None and uri.endswith(".safetensors"):
@@ -136,7 +135,7 @@ def _chosen(backbone: str, choice: str) -> WeightsFile:
 
 
 def _parted(backbone: str, choice: str) -> tuple[str, dict[str, str]]:
-    """The file or URL, and what stands behind it by its name."""
+    """The file or URL, and the values behind it by their names."""
     parts = _CHOICE.fullmatch(choice)
     if parts is None:
         return choice, {}
@@ -151,7 +150,7 @@ def _parted(backbone: str, choice: str) -> tuple[str, dict[str, str]]:
 
 
 def _topology(backbone: str, text: str | None, where: str) -> Topology | None:
-    """A topology of the backbone by its name, behind which a colon and a remark may stand."""
+    """A topology of the backbone by its name, which a colon and a remark may follow."""
     if text is None:
         return None
     known = PROFILES[backbone].topologies
@@ -166,13 +165,13 @@ def _topology(backbone: str, text: str | None, where: str) -> Topology | None:
         )
     having = [profile.name for profile in PROFILES.values() if profile.topologies]
     raise WeightsError(
-        f"weights of {backbone}: expected no topology, which only {', '.join(having)} has several "
-        f"of, found {text!r} {where}; leave it out"
+        f"weights of {backbone}: expected no topology, since only {', '.join(having)} has more "
+        f"than one, found {text!r} {where}; leave it out"
     )
 
 
 def _topology_entry(data: bytes) -> str | None:
-    """What a safetensors file says of its topology, in the metadata at its head, if it does."""
+    """The topology in the metadata of a safetensors file, if there is one."""
     end = 8 + int.from_bytes(data[:8], "little")
     try:
         text = json.loads(data[8:end])["__metadata__"]["topology"]
@@ -188,7 +187,7 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
     A safetensors file may hold a tensor `NAME` as `NAME.codes`, uint8 of the tensor's shape, and
     `NAME.table`, float32 [256]: each code stands for the table's value at that place. The state dict
     has `NAME` itself, in float32.
-    Raises WeightsError where its bytes are not what was obtained, or hold no state dict.
+    Raises WeightsError if the file has changed since it was obtained, or is not a state dict.
     """
     import torch
 
@@ -218,7 +217,7 @@ def load_state(file: WeightsFile) -> Mapping[str, "Tensor"]:
 
 
 def _decoded(file: WeightsFile, state: Mapping[str, "Tensor"]) -> Mapping[str, "Tensor"]:
-    """`state` with one tensor of values in place of each pair of codes and table."""
+    """`state` with each pair of codes and table replaced by one tensor of values."""
     ends = (_CODES, _TABLE)
     names = dict.fromkeys(key.rpartition(".")[0] for key in state if key.endswith(ends))
     decoded = {key: value for key, value in state.items() if not key.endswith(ends)}
@@ -227,7 +226,7 @@ def _decoded(file: WeightsFile, state: Mapping[str, "Tensor"]) -> Mapping[str, "
         if expected:
             raise WeightsError(
                 f"weights of {file.backbone}: expected {expected}, in {file.uri}; "
-                "get that file again, or save the layer plain"
+                "get that file again, or save the layer without codes"
             )
         codes, table = state[name + _CODES], state[name + _TABLE]
         # The quickest of torch's ways to look many up: 40 ms for VGG-19, table[codes.long()] 370 ms.
@@ -236,7 +235,7 @@ def _decoded(file: WeightsFile, state: Mapping[str, "Tensor"]) -> Mapping[str, "
 
 
 def _pair_objection(name: str, state: Mapping[str, "Tensor"]) -> str | None:
-    """What was expected of the pair of codes and table `name`, and found; None where it is right."""
+    """What was expected of the codes and table `name`, and what was found; None if they are valid."""
     import torch
 
     codes, table = state.get(name + _CODES), state.get(name + _TABLE)
@@ -253,12 +252,12 @@ def _pair_objection(name: str, state: Mapping[str, "Tensor"]) -> str | None:
 
 
 def _kind(tensor: "Tensor") -> str:
-    """Such as `float32 [2, 3]`."""
+    """Type and shape for a message, such as `float32 [2, 3]`."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _parsed(data: bytes, *, is_safetensors: bool) -> Any:
-    """What the file holds, read without running any code of it. Raises anything on other bytes."""
+    """The content of a file, read without running any code in it. May raise any exception."""
     import safetensors.torch
     import torch
 
@@ -270,7 +269,7 @@ def _parsed(data: bytes, *, is_safetensors: bool) -> Any:
 
 
 def _check_zip(data: bytes) -> None:
-    """Raises BadZipFile for what torch.save does not write; PyTorch compares no checksums."""
+    """Raises BadZipFile for a file that torch.save has not written; PyTorch checks no checksums."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         # Before their checksums, which take reading them out: a small one could hold any amount.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
@@ -289,7 +288,7 @@ def load_lpips_heads() -> tuple["Tensor", ...]:
 
 
 def cache_path(backbone: str) -> Path:
-    """Where torchvision keeps the official weights once it has downloaded them."""
+    """The path at which torchvision stores the official weights after its download."""
     import torch
 
     url: str = _official(backbone).url
@@ -297,7 +296,7 @@ def cache_path(backbone: str) -> Path:
 
 
 def how_to_get(backbone: str) -> str:
-    """What a person can do who has no weights for `backbone`, or none of those that they chose."""
+    """Instructions for a user whose weights for `backbone` are missing."""
     official = _official(backbone)
     default = f"A run downloads {official} from {official.url} by itself"
     if backbone in EMBEDDED:
@@ -306,7 +305,7 @@ def how_to_get(backbone: str) -> str:
             f"{backbone}={TORCHVISION} it downloads {official} from {official.url}"
         )
     return (
-        f"{default}; without a network put that file at {cache_path(backbone)}, or give a "
+        f"{default}; without a network, put that file at {cache_path(backbone)}, or name a "
         f"safetensors or state dict file of your own with --weights {backbone}=FILE-OR-URL"
     )
 
@@ -329,7 +328,7 @@ def _download(backbone: str) -> None:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torch's downloader sets none, so a network that swallows packets would hold the run up."""
+    """Set a timeout: torch's downloader has none, and would wait for ever if packets are dropped."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -348,7 +347,7 @@ def _read(backbone: str, uri: str) -> bytes:
 
 
 def _said(error: Exception) -> str:
-    """The first line of an error: PyTorch goes on for paragraphs about how to trust a file."""
+    """The first line of an error; PyTorch adds paragraphs about trusting files."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 

@@ -54,7 +54,7 @@ _MIN_CHANNEL_PRODUCT = 64 * 128
 
 
 def suits(conv: nn.Conv2d) -> bool:
-    """Whether `conv` is 3 x 3 with padding 1 and no stride, and has channels enough to gain."""
+    """Whether `conv` is 3 x 3 with padding 1 and stride 1, and has enough channels to be faster."""
     return (
         conv.kernel_size == (3, 3)
         and conv.padding == (1, 1)
@@ -67,7 +67,7 @@ def suits(conv: nn.Conv2d) -> bool:
 class WinogradConv2d(nn.Module):
     """A frozen convolution that `suits`: [B,C,H,W] -> [B,K,H,W], float32, stored channels last.
 
-    Its backward pass gives the gradient of the input alone.
+    Its backward pass computes only the gradient of the input.
     """
 
     forward_filter: Tensor

@@ -1,8 +1,8 @@
 """Encoded pictures <-> float arrays; the only PIL beside exchange.py.
 
 Arrays are float32 sRGB in [0, 1], [3,H,W]; PIL's (width, height) is turned round in here.
-What is read is the first picture of a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, whole and sound
-or not at all.
+It reads the first picture of a PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file. A damaged or incomplete
+file is refused.
 """
 
 import io
@@ -57,7 +57,7 @@ _TURNS: Mapping[int, Image.Transpose] = {
 class Picture:
     """A decoded picture: `pixels` float32 [3,H,W] in [0, 1] and, where it has one, `alpha` [H,W].
 
-    Where it is transparent, `pixels` shows it on white.
+    If it is transparent, `pixels` shows it on white.
     """
 
     pixels: NDArray[np.float32]
@@ -65,9 +65,9 @@ class Picture:
 
 
 def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
-    """(height, width) in pixels as it is meant to be seen, from the header alone.
+    """(height, width) in pixels, after turning it upright, from the header alone.
 
-    `name` is what an ImageError calls the picture.
+    `name` is the picture's name in errors.
     """
     with _opened(data, name) as image:
         return _size(image, name)
@@ -84,10 +84,10 @@ _SIZE_AT_START = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 
 
 def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
-    """As `probe_size`, by the first bytes of a file that is longer; None where they do not tell.
+    """As `probe_size`, from the first bytes of a longer file; None if they do not contain the size.
 
-    They do not where anything is wrong with them, which all of the file tells better, and in formats
-    that may say behind the pixels, or only in a file that is whole, how a picture lies.
+    That is so if anything is wrong with them, which the whole file shows better, and in formats that
+    may store the orientation behind the pixels, or need the whole file to find it.
     """
     found = formats.format_of(data)
     if found is None or found.reason is not None:
@@ -107,7 +107,7 @@ def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
 
 
 def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
-    """(height, width) with the long edge as asked and the aspect kept, at least one pixel each."""
+    """(height, width) with the given long edge and the same aspect ratio, at least one pixel each."""
     scale = long_edge_px / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -115,7 +115,7 @@ def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
 def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -> Picture:
     """The first frame, upright, in sRGB, resized to `long_edge_px`; raises ImageError.
 
-    Without `upscale` a smaller picture keeps its size. `name` is what errors and warnings call it.
+    Without `upscale` a smaller picture keeps its size. `name` is its name in errors and warnings.
     """
     with _opened(data, name) as image:
         # Before the pixels: what Pillow reads behind them, the header's size knows nothing of.
@@ -140,7 +140,7 @@ def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -
 
 
 def resized(picture: Picture, height: int, width: int) -> Picture:
-    """The picture at another size, its aspect with it."""
+    """The picture at another size and aspect ratio."""
     if picture.pixels.shape[1:] == (height, width):
         return picture
     planes = [*picture.pixels] if picture.alpha is None else [*picture.pixels, picture.alpha]
@@ -154,9 +154,9 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
 
 
 def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str, Any]) -> bytes:
-    """The picture as a file that carries `parameters` as JSON, with nothing that varies by run.
+    """The picture as a file that contains `parameters` as JSON; the same input gives the same bytes.
 
-    PNG and WebP give the alpha back; JPEG has none and shows the picture on white.
+    PNG and WebP keep the alpha; JPEG has none and shows the picture on white.
     """
     image = _as_written(picture, image_format)
     text = json.dumps(parameters, sort_keys=True)
@@ -176,9 +176,9 @@ def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnails:
-    """A picture in small: WebP files by the long edge, in px, that they have at most.
+    """Small copies of a picture: WebP files, by their maximal long edge in px.
 
-    `color` is the picture's mean colour, on white where it is transparent, as `#rrggbb`.
+    `color` is the picture's mean colour as `#rrggbb`, on white if it is transparent.
     """
 
     files: Mapping[int, bytes]
@@ -188,14 +188,14 @@ class Thumbnails:
 def thumbnails(
     picture: Picture, image_format: ImageFormat, long_edges_px: Collection[int]
 ) -> Thumbnails:
-    """Of the very pixels that `encode` puts into a file of that format, and nothing else of it."""
+    """The thumbnails of a picture, made from the pixels that `encode` writes in that format."""
     return _thumbnails(_as_written(picture, image_format), long_edges_px)
 
 
 def thumbnails_of_file(data: bytes, long_edges_px: Collection[int], *, name: str) -> Thumbnails:
-    """As `thumbnails`, of a file that `encode` made; raises ImageError for another that is damaged.
+    """As `thumbnails`, from a file that `encode` made; raises ImageError if it is damaged.
 
-    What a lossy format changed of the pixels is in them too.
+    They show the losses of a lossy format too.
     """
     with _opened(data, name) as image:
         image.load()
@@ -204,13 +204,13 @@ def thumbnails_of_file(data: bytes, long_edges_px: Collection[int], *, name: str
 
 
 def decode_preview(data: bytes, *, long_edge_px: int, name: str) -> Picture:
-    """An input at `long_edge_px` or less, for showing beside what was made of it; on white."""
+    """The preview of an input: at most `long_edge_px`, on white."""
     decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False)
     return Picture(decoded.pixels, None)
 
 
 def _as_written(picture: Picture, image_format: ImageFormat) -> Image.Image:
-    """What a file of that format shows: RGB or, where there is alpha and it has such, RGBA."""
+    """The pixels that a file of that format shows: RGBA if picture and format have alpha, else RGB."""
     colour = picture.pixels.transpose(1, 2, 0)
     if picture.alpha is None:
         return Image.fromarray(_to_8_bit(colour))
@@ -260,7 +260,7 @@ def _to_8_bit(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _orientation(image: Image.Image, name: str) -> int:
-    """How the picture lies, as Exif counts it; 1 is upright, and what cannot be read is taken so."""
+    """The Exif orientation of a picture; 1 is upright, also if the Exif cannot be read."""
     try:
         # Not the PNG reader's own, which would decode the pixels to look for Exif behind them.
         found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -281,7 +281,7 @@ def _has_turned_size(image: Image.Image) -> bool:
 def _split_alpha(
     image: Image.Image, data: bytes, name: str
 ) -> tuple[Image.Image, Image.Image | None]:
-    """The colours, in a mode without alpha, and the alpha channel where something shows through."""
+    """The colours in a mode without alpha, and the alpha channel if any pixel is transparent."""
     if image.mode.startswith(_HIGH_RANGE_MODES):
         return _split_high_range(image, name)
     if not image.has_transparency_data:
@@ -345,7 +345,7 @@ def _is_white_zero(image: Image.Image) -> bool:
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile where there is a usable one."""
+    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile if it is usable."""
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
         return _converted(image, ImageCms.createProfile("LAB"))
@@ -368,7 +368,7 @@ def _converted(image: Image.Image, profile: Any) -> Image.Image:
 
 
 def _warn_of_other_colours(image: Image.Image, data: bytes, name: str) -> None:
-    """Pillow reads colours by their profile alone: HDR and wide gamuts can be coded without one."""
+    """Warn of HDR and wide gamuts that are coded without a profile, which is all that Pillow reads."""
     code = formats.colour_code(data, image.format or "")
     if code is not None and not code.is_like_srgb and not image.info.get("icc_profile"):
         _log.warning(
@@ -382,7 +382,7 @@ def _warn_of_other_colours(image: Image.Image, data: bytes, name: str) -> None:
 
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """The picture, its header read and no pixels yet. Whatever goes wrong within is an ImageError.
+    """The picture with only its header read. Any exception within becomes an ImageError.
 
     Pillow's readers raise nearly anything on bad bytes: SyntaxError for a PNG, RuntimeError for an
     AVIF.
@@ -422,7 +422,7 @@ _PNG_BOMB_WORDS = ("Decompressed data too large", "Too much memory used in text"
 
 
 def _checked_format(data: bytes, name: str) -> str:
-    """The format of what can be read. Raises ImageError for other bytes, and for a damaged PNG."""
+    """The format of readable bytes. Raises ImageError for others, and for a damaged PNG."""
     if len(data) > MAX_BYTES:
         raise _too_large(name, f"{len(data)} bytes")
     found = formats.format_of(data)
@@ -444,7 +444,7 @@ def _checked_format(data: bytes, name: str) -> str:
 
 
 def _check_png(data: bytes, name: str) -> None:
-    """Raises ImageError for a PNG that is not whole and sound; Pillow looks at its header alone."""
+    """Raises ImageError for an incomplete or damaged PNG, of which Pillow checks only the header."""
     kind = b""
     for chunk in formats.png_chunks(data):
         kind = chunk.kind
@@ -463,14 +463,14 @@ def _check_png(data: bytes, name: str) -> None:
 
 
 def _set_pillow_up() -> None:
-    """Pillow's switches belong to the process, where any other package may have set them."""
+    """Set Pillow's global switches, which any other package in the process may have changed."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     # What it warns of is an ImageError here or does no harm.
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _check_pixels(image: Image.Image, name: str) -> None:
-    """Raises ImageError where the header speaks of too many pixels, or of a raw's preview."""
+    """Raises ImageError if the header announces too many pixels, or only the preview of a raw."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{height} x {width} (height x width)")
@@ -485,7 +485,7 @@ def _check_pixels(image: Image.Image, name: str) -> None:
     if _DNG_VERSION in tags or is_preview:
         raise ImageError(
             f"{name}: expected a picture in one of {', '.join(formats.READ)}, found a camera's raw "
-            "(DNG, NEF or ARW), of which only a preview could be read; develop it first",
+            "(DNG, NEF or ARW); convert it to one of these first",
             reason="image_unsupported",
         )
 

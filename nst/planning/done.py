@@ -1,4 +1,4 @@
-"""What an output has of earlier runs: which pictures are done, and which failed before."""
+"""The results of earlier runs in an output: which pictures are done, and which failed."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ _ENTRIES_AT_ONCE = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the records say of a job: the last one of its picture and the last one of its failure."""
+    """The records of a job: the last one of its picture and the last one of a failure."""
 
     made: Brief | None
     failed: Brief | None
@@ -35,7 +35,7 @@ class Known:
 
 
 class EarlierRuns:
-    """What an output has of earlier runs, looked up for many jobs at a time."""
+    """The results of earlier runs in an output, looked up for many jobs at a time."""
 
     def __init__(self, jobs: Sequence[Job], settings: RunSettings) -> None:
         self.num_of_another_precision = 0
@@ -48,7 +48,7 @@ class EarlierRuns:
     def verdicts(
         self, numbers: range, jobs: Sequence[Job], sketches: Sequence[Sketch]
     ) -> list[int]:
-        """What is known of jobs by their numbers among all, before any input is read."""
+        """What is known about jobs before any input is read, by their numbers."""
         known = self._briefs(list(numbers))
         places = self._made_at[numbers.start : numbers.stop].tolist()
         found: list[int | None] = [
@@ -67,7 +67,7 @@ class EarlierRuns:
         return [TO_MAKE if verdict is None else verdict for verdict in found]
 
     def look_up(self, numbers: Sequence[int], planned: Sequence[PlannedJob]) -> list[Known]:
-        """What is known of jobs by their numbers among all."""
+        """What is known about jobs, by their numbers."""
         known = self._briefs(numbers)
         places = self._made_at[list(numbers)].tolist()
         are_done = [
@@ -91,7 +91,7 @@ class EarlierRuns:
         ]
 
     def left_alone(self, planned: PlannedJob, found: Known) -> Outcome | None:
-        """The failure of an earlier run, where this one is not to try again."""
+        """The failure of an earlier run, if this run must not try the job again; else None."""
         failed, settings = records.last_failure(found.failed, found.made), self._settings
         if failed is None or not _is_of(failed, planned):
             return None
@@ -100,7 +100,7 @@ class EarlierRuns:
         return self._ledger.failed[failed.id] if is_left else None
 
     def _briefs(self, numbers: Sequence[int]) -> list[tuple[Brief | None, Brief | None]]:
-        """What is recorded of jobs by their numbers: of what was made, and of what failed."""
+        """The records of jobs, by their numbers: of pictures, and of failures."""
         made, failed = (
             shelf.briefs(at[list(numbers)]) if len(shelf) else [None] * len(numbers)
             for shelf, at in (
@@ -113,7 +113,7 @@ class EarlierRuns:
     def _verdict(
         self, job: Job, sketch: Sketch, made: Brief | None, failed: Brief | None, at: int
     ) -> int | None:
-        """None where only reading the picture tells whether it is done."""
+        """The verdict on a job; None if only reading its picture tells whether it is done."""
         if sketch.recipe is None:
             return HOPELESS
         if made is not None:
@@ -130,7 +130,7 @@ class EarlierRuns:
         return TO_MAKE
 
     def _is_there(self, job: Job, made: Brief, at: int) -> bool | None:
-        """Whether the output holds the picture of a record, undamaged; None where only reading tells.
+        """Whether the output has the picture of a record, undamaged; None if only reading can tell.
 
         The last record of an id is of the picture that lies under its name, which a run with other
         parameters may have written over the one that is asked for. A picture is read only where the
@@ -149,7 +149,7 @@ class EarlierRuns:
         self.num_of_another_precision += sum(map(self._is_of_another_precision, done))
 
     def _is_of_another_precision(self, made: Brief | None) -> bool:
-        """Whether it is known to have been made in another precision than the run is to compute in."""
+        """Whether a picture is known to be of another precision than the run's."""
         chosen = self._settings.precision
         return (
             made is not None
@@ -170,7 +170,7 @@ class EarlierRuns:
 
 
 def _is_same(record: Brief, sketch: Sketch) -> bool | None:
-    """Whether a record is of the very picture that is sketched; None where only digests tell."""
+    """Whether a record is of this same picture; None if only digests can decide that."""
     if record.inputs_key is None:
         # A failure that was met before anything was known of its inputs.
         return None if record.key is not None or record.status == "ok" else True
@@ -183,7 +183,7 @@ def _is_same(record: Brief, sketch: Sketch) -> bool | None:
 
 
 def _is_of(failed: Brief, planned: PlannedJob) -> bool:
-    """Whether a failure is of the very picture that is planned, as far as it can be told."""
+    """Whether a failure is of this same picture, as far as that is known."""
     if failed.inputs_key is not None and failed.inputs_key == planned.inputs_key:
         return True
     # One without either failed before anything was known of its inputs.
@@ -196,7 +196,7 @@ _GONE, _UNSURE, _SAME = range(3)
 
 
 def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
-    """What the store lists of the picture of each record, by its position."""
+    """The store's listing of each record's picture, by the record's position."""
     states = np.full(len(made), _GONE, np.int8)
     if not made:
         return states
@@ -215,7 +215,7 @@ def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
 
 
 def with_history(planned: PlannedJob, found: Known) -> PlannedJob:
-    """The job with what earlier runs had with it."""
+    """The job with its history: how often it hung or crashed, and its earlier records."""
     made, failed = found.made, found.failed
     planned = replace(
         planned,

@@ -1,8 +1,9 @@
-"""How long a plan's groups will take, and how much memory: arithmetic on what a probe measured.
+"""The time and memory that a plan's groups need, computed from a probe's measurements.
 
-An estimate and no promise. It takes every picture to make all of its evaluations, styles to be as
-large as their pictures, and nothing else to run. Compared with runs of three rows of 12 steps on one
-thread of a Xeon, it said 10.5 s for 9.7 s of the processor at 128 px and 22.1 s for 23.9 s at 256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
+An estimate, not a promise. It assumes that every picture makes all of its evaluations, that styles are
+as large as their pictures, and that nothing else runs. Compared with runs of three rows of 12 steps on
+one thread of a Xeon, it said 10.5 s for 9.7 s of the processor at 128 px and 22.1 s for 23.9 s at
+256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
 512 px it has 0.83 and 0.68 of what they took, on a machine whose caches others shared. On GPUs it
 has not been compared.
 """
@@ -28,7 +29,7 @@ _CPU_BASE_BYTES = 1_400_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What a device was found to have, and to take for an evaluation of VGG-16.
+    """A device's memory, and its measured time for an evaluation of VGG-16.
 
     That is `evaluation_s`, however small the pictures, and `pixel_s` for each of their pixels. `name`
     is what people call the device; `together` says whether a batch goes through it at once.
@@ -45,7 +46,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupEstimate:
-    """Of one group: seconds, bytes of the device's memory, and pictures that go through it at once.
+    """For one group: seconds, bytes of the device's memory, and pictures that are painted at once.
 
     `fits` is whether the device had as much free for even one of them.
     """
@@ -59,7 +60,7 @@ class GroupEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Of a whole plan, start included; `memory_bytes` is the most that it takes at a time.
+    """For a whole plan, including the start; `memory_bytes` is the highest of all groups.
 
     `is_upper_bound` is whether some pictures have a tolerance and so may stop early.
     """
@@ -73,7 +74,7 @@ class Estimate:
 
 
 def estimate(groups: Sequence[Group], probe: Probe) -> Estimate:
-    """What the groups of a plan will take on the device that was probed, one after the other."""
+    """The time and memory of a plan's groups on the probed device, one group after the other."""
     each = tuple(_of_group(group, probe) for group in groups)
     return Estimate(
         device=probe.name,
@@ -107,5 +108,5 @@ def _of_group(group: Group, probe: Probe) -> GroupEstimate:
 
 
 def _base_bytes(probe: Probe) -> int:
-    """On a GPU what the libraries take is the driver's to say."""
+    """The memory of the libraries; on a GPU it is not counted, since the driver decides it."""
     return _CPU_BASE_BYTES if probe.device == "cpu" else 0

@@ -1,4 +1,4 @@
-"""What a plan has to know of inputs, told without reading those of pictures that are done.
+"""What a plan needs to know about inputs, without reading those of finished pictures.
 
 A collection of a million pictures is 200 GB, of which a nightly run may find nothing changed. So a
 record holds, beside the digest of its inputs' bytes (`key`), one of their versions (`inputs_key`): what
@@ -33,14 +33,14 @@ START_BYTES = 64 << 10
 
 
 def look_at(uri: str) -> Input:
-    """A whole input, with its digest. Raises ImageError, or StorageError as `storage.read_bytes`."""
+    """An input, read as a whole, with its digest. Raises ImageError, or as `storage.read_bytes`."""
     return _whole(uri, storage.read(uri, max_bytes=images.MAX_BYTES))
 
 
 def look_at_start(uri: str) -> Input:
-    """An input by its first bytes, where they tell its size and the store its version; else whole.
+    """An input by its first bytes, if these have its size and the store tells a version; else as a whole.
 
-    Raises as `look_at`, but not for what is wrong with the bytes behind the first ones.
+    Raises as `look_at`, but does not see damage behind the first bytes.
     """
     try:
         found = storage.read_start(uri, START_BYTES, max_bytes=images.MAX_BYTES)

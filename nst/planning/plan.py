@@ -1,4 +1,4 @@
-"""Which jobs run together and which need not run at all; pure, on values already in memory."""
+"""Which jobs run together, and which need not run; pure functions of values in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +15,8 @@ from nst.painting import WeightsFile
 class Input:
     """A picture that a job reads: where it is, and its size in pixels.
 
-    `digest` is the sha256 of its bytes, None where not all of them have been read yet, and `version`
-    what the store told of those that were, None where it told nothing that can be relied on.
+    `digest` is the sha256 of its bytes, or None if not all have been read yet. `version` is what the
+    store told about the bytes that were read, or None if that cannot be relied on.
     """
 
     uri: str
@@ -30,9 +30,10 @@ class Input:
 class PlannedJob:
     """A job that can run: its inputs are there, and its picture will have `height` x `width`.
 
-    `inputs_key` is None where an input has no version, and `key` where the plan did not need it, or not
-    all bytes of its inputs have been read yet; never both. `attempts` says how often in a row it has
-    killed or hung what painted it. `outdated` and `failed_before` are when the records of it were written that the plan has found.
+    `inputs_key` is None if an input has no version. `key` is None if the plan did not need it, or not
+    all bytes of the inputs have been read yet. At least one of them is there. `attempts` says how
+    often in a row the job crashed or hung its painting process. `outdated` and `failed_before` are
+    the times of the records, of a picture and of a failure, that the plan has found.
     """
 
     job: Job
@@ -55,21 +56,21 @@ class PlannedJob:
         return (self.content, *self.styles, *others)
 
     def is_made_by(self, record: Brief | None) -> bool:
-        """Whether the last record of its picture was written since it was planned."""
+        """Whether `record`, the last one of its picture, was written after the plan."""
         return record is not None and record.finished_at != self.outdated
 
     def is_failed_by(self, record: Brief | None) -> bool:
-        """Whether the last record of its failure was written since it was planned."""
+        """Whether `record`, the last one of its failure, was written after the plan."""
         return record is not None and record.finished_at != self.failed_before
 
 
 def style_digest(styles: Iterable[Input]) -> str | None:
-    """The digests of styles as an outcome has them, of those that are known."""
+    """The known digests of styles, as an outcome stores them."""
     return " ".join(style.digest for style in styles if style.digest is not None) or None
 
 
 def failure_of(planned: PlannedJob, error: NSTError) -> Outcome:
-    """The outcome of a job that `error` stopped once it was planned."""
+    """The outcome of a planned job that `error` stopped."""
     return replace(
         failure(planned.job.id, error, key=planned.key, inputs_key=planned.inputs_key),
         content_digest=planned.content.digest,
@@ -79,7 +80,7 @@ def failure_of(planned: PlannedJob, error: NSTError) -> Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Jobs that one tensor program makes as one batch. `name` says what a person calls it."""
+    """Jobs that one tensor program makes as one batch. `name` is for people."""
 
     name: str
     backbone: str
@@ -94,19 +95,19 @@ class Group:
 
     @property
     def work(self) -> int:
-        """Pixels times evaluations, which its time is proportional to."""
+        """Pixels times evaluations; the time is proportional to it."""
         return self.height * self.width * self.steps * len(self.jobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every row of a manifest accounted for: to run, already done, or failed before it could run.
+    """What happens to every row of a manifest: it will run, is done, or cannot run.
 
-    Rows that say the same are one job of one id, and stand in `groups`, `done` (the ids of what the
-    output has) or `failed` once. `manifest_digest` is the sha256 of the manifest's bytes.
+    Identical rows are one job with one id, which is once in `groups`, `done` (ids) or `failed`.
+    `manifest_digest` is the sha256 of the manifest's bytes.
 
-    `learned` has what the records of some that are done are to say as `inputs_key` from now on: their
-    inputs had to be read to see that they are as they were.
+    `learned` is the new `inputs_key` for the records of some finished jobs: their inputs had new
+    versions and had to be read, which showed that their bytes are the same.
     """
 
     jobs: tuple[Job, ...]
@@ -127,10 +128,10 @@ def make_groups(
     weights: Mapping[str, WeightsFile],
     max_batch_pixels: int,
 ) -> tuple[Group, ...]:
-    """The jobs in groups that each share one tensor program and hold at most `max_batch_pixels`.
+    """Jobs in groups: each shares one tensor program and has at most `max_batch_pixels` pixels.
 
-    Groups come in the order in which the manifest first needs each program. A picture larger than
-    the bound is a group of its own.
+    Groups are in the order in which the manifest first needs each program. A picture larger than the
+    limit is a group of its own.
     """
     programs: dict[tuple[object, ...], list[PlannedJob]] = {}
     for one in planned:
@@ -158,7 +159,7 @@ Portion: TypeAlias = tuple[Group, ...]
 
 
 def in_portions(groups: Sequence[Group], at_most: int) -> list[Portion]:
-    """The groups in order, in portions of about the same work, as many as there may be at most."""
+    """The groups in order, in at most `at_most` portions of about the same work."""
     if len(groups) <= at_most:
         return [(group,) for group in groups]
     portions: dict[int, list[Group]] = {}
@@ -172,7 +173,7 @@ def in_portions(groups: Sequence[Group], at_most: int) -> list[Portion]:
 
 
 def _program(planned: PlannedJob) -> tuple[object, ...]:
-    """What the items of a batch must share; weights, seeds, inits and styles are each item's own."""
+    """The properties that all items of a batch share; weights, seeds, inits and styles may differ."""
     params = planned.job.params
     return (
         planned.job.backbone,

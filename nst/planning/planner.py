@@ -1,4 +1,4 @@
-"""Manifest -> plan: what is done by the versions of inputs, the others looked at, nothing optimised."""
+"""Manifest -> plan: finds what is done by the versions of inputs, and reads only the other inputs."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,14 +31,12 @@ _log = logging.getLogger(__name__)
 def plan_rows(
     rows: Rows, settings: RunSettings, *, download: bool = True, resume: bool = True
 ) -> Plan:
-    """What to run for each row: every backbone's weights looked at, and the inputs as `nst.planning.inputs` says.
+    """The plan for these rows. Checks every backbone's weights, and inputs as `nst.planning.inputs` says.
 
-    Rows whose inputs or weights cannot be had are failed in the plan, those of what is done included
-    where an input is gone; what is wrong with an input behind its first bytes is found out when it is
-    loaded. Without `download`, weights
-    that would have to be downloaded count as such; without `resume` the output is not looked at.
-    Raises ConfigError for a weights file of the user's own that is bad, and StorageError where a
-    store is out of order.
+    Rows whose inputs or weights are missing fail in the plan, also finished ones whose input is gone.
+    Damage behind the first bytes of an input is found only when it is loaded. Without `download`,
+    weights that would have to be downloaded count as missing; without `resume` the output is ignored.
+    Raises ConfigError for a bad weights file of the user's own, and StorageError if a store fails.
     """
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     layers = layers_of(unique)
@@ -68,7 +66,7 @@ def plan_rows(
 
 @dataclass(frozen=True, slots=True)
 class _SortedOut:
-    """What is to become of jobs, each in one of these; and what the records of some learn."""
+    """Jobs sorted by what happens to them, and the new `inputs_key` of some records."""
 
     done: list[str] = field(default_factory=list)
     learned: dict[str, str] = field(default_factory=dict)
@@ -114,8 +112,8 @@ def _sorted_out(
     result.done.extend(jobs[number].id for number in np.nonzero(verdicts == DONE)[0].tolist())
     if before is not None and before.num_of_another_precision:
         _log.warning(
-            "%s: %d finished pictures stay as they are, which were not made in %s as the others; "
-            "--replace makes them anew",
+            "%s: %d finished pictures stay as they are, though they were not made in %s as the "
+            "others; --replace makes them again",
             settings.output,
             before.num_of_another_precision,
             settings.precision,
@@ -141,7 +139,7 @@ def _verdicts(
 
 
 def layers_of(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
-    """The layers that jobs look at, by their backbone, shallow to deep."""
+    """The layers that jobs use, by backbone, from shallow to deep."""
     kinds = dict.fromkeys(
         (job.backbone, job.params.content_layers, job.params.style_layers) for job in jobs
     )

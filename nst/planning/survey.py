@@ -1,4 +1,4 @@
-"""Jobs with what is found of their inputs and weights, read no further than the plan asks for."""
+"""Collects what a plan needs about jobs' inputs and weights, and reads no more than that."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,9 +34,9 @@ DONE, TO_MAKE, DOUBTFUL, HOPELESS = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """What can be told of a job by the versions of its inputs.
+    """What is known about a job from the versions of its inputs alone.
 
-    `inputs_key` is None where one has none, and `recipe` where its weights cannot be had.
+    `inputs_key` is None if an input has no version, and `recipe` is None if the weights are missing.
     """
 
     recipe: str | None
@@ -48,7 +48,7 @@ class Sketch:
 
 
 class Survey:
-    """Jobs with what was found of their inputs and weights; what they share is one object to all."""
+    """What was found about jobs' inputs and weights; a value that jobs share is one object."""
 
     def __init__(self, jobs: Sequence[Job], chosen: Mapping[str, WeightsFile | NSTError]) -> None:
         self._versions = listings.versions(uri for job in jobs for uri in job.inputs)
@@ -62,7 +62,7 @@ class Survey:
         self._recipes: dict[tuple[int, str], tuple[PictureParams, str]] = {}
 
     def sketch(self, job: Job) -> Sketch:
-        """The job by the versions that there are now."""
+        """What is known about the job from the current versions."""
         file = self._chosen[job.backbone]
         if isinstance(file, NSTError):
             return Sketch(None, None)
@@ -70,16 +70,16 @@ class Survey:
         return Sketch(how, inputs_key(job, how, self._versions))
 
     def look_at(self, jobs: Sequence[Job], verdicts: NDArray[np.int8]) -> None:
-        """Read of the inputs of jobs what their verdicts ask for, each of them once."""
+        """Read as much of the jobs' inputs as their verdicts need, each input once."""
         doubtful = _inputs_of(jobs, verdicts == DOUBTFUL)
         others = (each for each in _inputs_of(jobs, verdicts == TO_MAKE) if each not in doubtful)
         self._keep(attempts(inputs.look_at, doubtful))
         self._keep(attempts(inputs.look_at_start, others))
 
     def planned(self, job: Job, *, with_key: bool) -> PlannedJob:
-        """The job with what was found of it, and its key where that is asked for or all there is.
+        """The planned job; it has its key if that is asked for, or if there is no `inputs_key`.
 
-        Raises what was found wrong.
+        Raises the error of its weights or inputs.
         """
         file = _or_raise(self._chosen[job.backbone])
         content = self._input(job.content)
@@ -110,7 +110,7 @@ class Survey:
         return self._with_keys(planned, file, with_key=with_key)
 
     def failed(self, job: Job, error: NSTError) -> Outcome:
-        """The outcome of a job that cannot run, with what is known of its inputs all the same."""
+        """The outcome of a job that cannot run, with what is known about its inputs."""
         content, *styles = (self._inputs.get(uri) for uri in (job.content, *job.styles))
         return replace(
             failure(job.id, error),
@@ -170,10 +170,10 @@ _T = TypeVar("_T")
 
 
 def attempts(function: Callable[[str], _T], names: Iterable[str]) -> dict[str, _T | NSTError]:
-    """`function` of each distinct name, or the error it raised: stores answer many at once.
+    """`function` of each distinct name, or the error that it raised; in parallel.
 
-    An error that may pass is raised: it says nothing of the name that it was met at. So is one of
-    what the whole run was asked to do.
+    Errors that concern the whole run, such as a store that fails or bad settings, are raised: they
+    say nothing about the name.
     """
 
     def attempt(name: str) -> _T | NSTError:
@@ -192,27 +192,27 @@ _K = TypeVar("_K")
 
 
 def _inputs_of(jobs: Sequence[Job], is_meant: NDArray[np.bool_]) -> dict[str, None]:
-    """The distinct inputs of some jobs, in the order in which they are named."""
+    """The distinct inputs of some jobs, in the order of the manifest."""
     numbers = np.nonzero(is_meant)[0].tolist()
     return dict.fromkeys(uri for number in numbers for uri in jobs[number].inputs)
 
 
 def _remember(known: dict[_K, _T], key: _K, value: _T) -> None:
-    """Among as many as it takes for what rows have in common, and not all where they have nothing."""
+    """Cache the value; a full cache is emptied, so that manifests without repetition stay bounded."""
     if len(known) >= _MAX_REMEMBERED:
         known.clear()
     known[key] = value
 
 
 def _check_side(job: Job, uri: str, size: tuple[int, int]) -> None:
-    """Raises ImageError where a deep layer would see less than 2 x 2 positions of a picture."""
+    """Raises ImageError if a deep layer would have fewer than 2 x 2 positions for a picture."""
     least = _min_side_px(job.backbone, job.params.content_layers, job.params.style_layers)
     height, width = size
     if min(height, width) < least:
         raise ImageError(
             f"{uri}: expected a short side of at least {least} px for the layers of "
             f"{job.backbone}, found {height} x {width} (height x width) at size "
-            f"{job.params.size}; use a larger size, or a picture less long and thin",
+            f"{job.params.size}; use a larger size, or a picture that is less elongated",
             reason="image_too_small",
         )
 
@@ -226,7 +226,7 @@ def _min_side_px(
 
 
 def _check_shape(content: Input, other: Input) -> None:
-    """Raises ImageError where a mask or a start lies over another part of the content than meant."""
+    """Raises ImageError if a mask or a start has another aspect ratio than the content."""
     aspect, wanted = other.width / other.height, content.width / content.height
     if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
         raise ImageError(

@@ -1,14 +1,14 @@
-"""One run at a time on an output, told by files alone, since not every store can do more.
+"""One run at a time on an output, by files alone, since not every store can do more.
 
-Who writes to an output puts a file of its own among the locks, and rewrites it every few seconds.
-Who comes first is settled as in Lamport's bakery (1974), which needs nothing but whole writes and
-reads that see them. Whether a holder is still alive is told by its file's changing while one waits,
-so no two machines' clocks are ever compared; on the same machine by its process.
+A run puts a file of its own into the folder of locks, and rewrites it every few seconds. The order
+of runs is decided as in Lamport's bakery (1974), which needs only atomic writes and reads that see
+them. A waiting run sees whether a holder is alive by changes of its file, so clocks of two machines
+are never compared; on the same machine it looks at the process.
 
-A process can be suspended between any two lines of this. So a holder's lock counts for PATIENCE_S
-from before it was last renewed, and a dead one's lock is taken only after that long. Renewing and
-taking both change the file as it was last seen: of the two only one succeeds. A holder that slept
-for longer renews its lock before it goes on, or finds that it was taken.
+A process can be suspended between any two lines of this code. So a holder relies on its lock for
+PATIENCE_S, counted from before its last renewal, and others take a dead holder's lock only after that
+time. Renewing and taking are both changes of the file as it was last seen, so only one of them
+succeeds. A holder that slept for longer renews its lock first, or finds that it was taken.
 """
 
 import json
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
-    """What a lock file says. `number` is None while it is being chosen."""
+    """The content of a lock file. `number` is None while it is being chosen."""
 
     token: str
     number: int | None
@@ -59,9 +59,9 @@ _KINDS = get_type_hints(_Claim)
 
 
 class Lease:
-    """The right to write to an output, which another may take where this one goes silent.
+    """The right to write to an output; another run may take it if this one goes silent.
 
-    `took_over` tells that a run was here before that ended without a word.
+    `took_over`: an earlier run ended without releasing its lock.
     """
 
     def __init__(self, output: str, token: str) -> None:
@@ -76,26 +76,26 @@ class Lease:
 
     @property
     def token(self) -> str:
-        """Names the lease to those who work under it."""
+        """The name of the lease, for the processes that work for the run."""
         return self._token
 
     def check(self) -> None:
-        """Raises RunEndedError where another run has taken over, thinking this one dead.
+        """Raises RunEndedError if another run has taken over, since this one seemed dead.
 
-        Asks the store where this process was suspended, or could not renew its lock for half as long
-        as others wait: the other half is for what is written now. Raises StorageError where the store
-        does not tell.
+        It asks the store if the lock was not renewed for half of PATIENCE_S, because this process was
+        suspended or could not reach the store; the other half is for the write that follows. Raises
+        StorageError if the store does not answer.
         """
         while not self._is_lost and _now() - self._renewed_at > PATIENCE_S / 2:
             self._renew()
         if self._is_lost:
             raise RunEndedError(
-                f"expected to be alone in {self._output}, found that another run took over after "
-                f"this one was silent for {PATIENCE_S:.0f} s; let that one finish"
+                f"expected to be the only run in {self._output}, found that another run took over "
+                f"after this one was silent for {PATIENCE_S:.0f} s; let the other run finish"
             )
 
     def _renew(self, number: int | None = None) -> _Claim | None:
-        """Write the lock anew, with a number where it has none; None where it is no longer there."""
+        """Rewrite the lock, and set its number if it has none; None if the lock is gone."""
         renewed: _Claim | None = None
 
         def change(data: bytes) -> bytes | None:
@@ -135,7 +135,7 @@ class Lease:
 
 
 class Followed:
-    """The lease of another process, as who works under it sees it."""
+    """The lease of a run, as the processes that work for the run see it."""
 
     def __init__(self, output: str, token: str) -> None:
         self._output = output
@@ -144,7 +144,7 @@ class Followed:
         self._silence = Silence(HEARTBEAT_S)
 
     def is_held(self) -> bool:
-        """Whether its holder lives: to be asked every few seconds. Raises StorageError."""
+        """Whether its holder is alive; call this every few seconds. Raises StorageError."""
         claim = _claim_in(_data(self._output, self._token))
         if claim is None:
             return False
@@ -158,7 +158,7 @@ class Followed:
 def held(output: str) -> Iterator[Lease]:
     """Hold the lease of `output` for as long as this lasts.
 
-    Raises ConfigError where another run holds it; of one that died, the lock is removed.
+    Raises ConfigError if another run holds it. The lock of a dead run is removed.
     """
     claim = _Claim(
         token=secrets.token_hex(8),
@@ -187,9 +187,9 @@ def held(output: str) -> Iterator[Lease]:
 
 
 def _is_dead(output: str, token: str, mine: _Claim) -> bool:
-    """Wait until the other is gone or behind us, or known to be dead; then its file is removed.
+    """Wait until the other run is gone, behind us, or dead; if it is dead, remove its lock.
 
-    Raises ConfigError where it lives and is ahead.
+    Raises ConfigError if it is alive and ahead of us.
     """
     pause_s = HEARTBEAT_S / 5
     silence = Silence(pause_s)
@@ -214,7 +214,7 @@ def _is_dead(output: str, token: str, mine: _Claim) -> bool:
         is_silent = is_alive is False or silence.seconds() > PATIENCE_S
         if is_silent and _take(output, token, data):
             _log.warning(
-                "%s: the run of process %d on %s ended without a word; going on from where it was",
+                "%s: the run of process %d on %s ended without releasing its lock; continuing from there",
                 output,
                 other.pid,
                 other.host,
@@ -225,7 +225,7 @@ def _is_dead(output: str, token: str, mine: _Claim) -> bool:
 
 
 def _take(output: str, token: str, data: bytes) -> bool:
-    """Remove the lock of a holder that is dead, unless it has changed since it was `data`."""
+    """Remove the lock of a dead holder, unless it has changed since it was `data`."""
     path = _path(output, token)
 
     def change(found: bytes) -> bytes | None:
@@ -239,7 +239,7 @@ def _take(output: str, token: str, data: bytes) -> bool:
 
 
 def _now() -> float:
-    """Seconds that go on while the machine sleeps, where the system has a clock that does."""
+    """Seconds that also count while the machine sleeps, if the system has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -252,9 +252,9 @@ def _encoded(claim: _Claim) -> bytes:
 
 
 def _claim_in(data: bytes) -> _Claim | None:
-    """What a lock file says, None where it is none.
+    """The claim in a lock file; None if it is not one.
 
-    A later release may say more in it, and is not to be taken for nobody.
+    The lock of a later release may have more fields, and counts too.
     """
     try:
         said = json.loads(data)
@@ -266,7 +266,7 @@ def _claim_in(data: bytes) -> _Claim | None:
 
 
 def _data(output: str, token: str) -> bytes:
-    """The bytes of a lock file, none where there is no file."""
+    """The bytes of a lock file, empty if there is no file."""
     try:
         return storage.read_bytes(_path(output, token))
     except NotFoundError:
@@ -274,7 +274,7 @@ def _data(output: str, token: str) -> bytes:
 
 
 def _others(output: str, own: str) -> Mapping[str, _Claim]:
-    """The claims of all others by their tokens; locks that were taken and not removed go."""
+    """The claims of all others, by token; locks that were taken but not removed are deleted."""
     names = storage.list_sizes(storage.join(output, LOCKS))
     tokens = [name.removesuffix(".json") for name in names if name.endswith(".json")]
     found = {}
@@ -291,14 +291,14 @@ def _others(output: str, own: str) -> Mapping[str, _Claim]:
 
 
 def _is_alive(claim: _Claim) -> bool | None:
-    """Whether its process runs, or None where that cannot be told from here."""
+    """Whether its process is running; None if that cannot be seen from here."""
     if not claim.processes or claim.processes != _processes():
         return None
     return _started(claim.pid) == claim.process_started
 
 
 def _processes() -> str:
-    """Names the set of processes that this one can see, or nothing where the system does not say."""
+    """A name for the process namespace of this boot; "" if the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -307,7 +307,7 @@ def _processes() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process that runs began, in ticks since the boot; a number used again is no match."""
+    """The start of a running process in ticks since the boot, to recognise a reused process number."""
     try:
         # The name, in brackets, may hold anything; the 20th field after it is the start.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""A planned job's files -> what the engine optimises, and what comes of it -> a picture."""
+"""A planned job's files -> an item for the engine, and the engine's result -> a picture."""
 
 import hashlib
 from collections.abc import Container
@@ -21,10 +21,10 @@ _PREVIEW_PX = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A planned job with its pictures decoded; `content` is as it is, before any recolouring.
+    """A planned job with its pictures decoded; `content` is the original, before any recolouring.
 
-    `planned` has what was found of the very bytes that were decoded: digests, versions, and its keys.
-    `sources` are what the picture is measured against.
+    `planned` has the digests, versions and keys of the bytes that were decoded. `sources` are the
+    pictures with which the result is compared.
     """
 
     planned: PlannedJob
@@ -36,7 +36,7 @@ class Loaded:
 class Inputs:
     """The input pictures of a group, each read and checked once, and decoded once per size.
 
-    `weights` are those that the group is painted with.
+    `weights` are those of the group.
     """
 
     def __init__(self, weights: WeightsFile) -> None:
@@ -48,7 +48,7 @@ class Inputs:
         self._shown: set[str] = set()
 
     def load(self, planned: PlannedJob) -> Loaded:
-        """Raises ImageError for a picture that cannot be used, StorageError for one not to be had."""
+        """Load a job's pictures. Raises ImageError for an unusable picture, StorageError if it cannot be read."""
         errors = [self._error_of(source) for source in planned.inputs]
         planned = self.as_read(planned)
         self._to_show |= {each.digest for each in (planned.content, *planned.styles) if each.digest}
@@ -81,7 +81,7 @@ class Inputs:
         )
 
     def as_read(self, planned: PlannedJob) -> PlannedJob:
-        """The job with what was found of those of its inputs that were read, and if all were, its keys."""
+        """The job with the digests of the inputs that were read; if all were read, also with its keys."""
         content, *styles = (
             self._read.get(each.uri, each) for each in (planned.content, *planned.styles)
         )
@@ -106,7 +106,7 @@ class Inputs:
         return replace(found, key=key, inputs_key=inputs_key(job, how, versions))
 
     def write_previews(self, settings: RunSettings) -> None:
-        """The gallery shows inputs that it may not be able to reach where they are."""
+        """Write the previews of inputs, since the gallery may not be able to reach the inputs themselves."""
         # Not those that were read and could not be decoded, whose rows have failed by now.
         decoded = {digest for digest, *_ in self._pictures}
         new = (decoded & self._to_show) - self._shown
@@ -154,7 +154,7 @@ class Inputs:
         return images.resized(small, planned.height, planned.width)
 
     def _shaped(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
-        """A picture that lies over the content, at its size."""
+        """A mask or start at the content's size."""
         if source is None:
             return None
         found = images.resized(self._decoded(source, max(size)), *size)
@@ -170,7 +170,7 @@ class Inputs:
         return self._pictures[key]
 
     def _error_of(self, source: Input) -> NSTError | None:
-        """What keeps an input from being used, once it is read; None where that is nothing."""
+        """The error of an input that was read but cannot be used; None if it can."""
         if source.uri in self._read:
             return None
         try:
@@ -199,7 +199,7 @@ class Inputs:
 def _recolored(
     content: Tensor, styles: tuple[Tensor, ...], params: PictureParams
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """What is optimised and what it is drawn to, for the colours that the picture is to keep."""
+    """The recoloured content and styles, according to `preserve_color`."""
     match params.preserve_color:
         case "luminance":
             matched = tuple(colors.match_luminance(style, content) for style in styles)
@@ -210,7 +210,7 @@ def _recolored(
 
 
 def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tuple[float, ...]:
-    """How much of each style the picture is to have: by its area of the mask, or as blended."""
+    """The share of each style: by its area of the mask, or by `style_blend`."""
     if mask is not None and num_styles > 1:
         weights = regions.guides(mask, num_styles).mean(dim=(1, 2)).tolist()
     else:
@@ -219,7 +219,7 @@ def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tupl
 
 
 def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> dict[str, bytes]:
-    """Those of the two previews of an input that are not there, by name; decoded once for both."""
+    """The missing ones of an input's two previews, by name; the input is decoded once for both."""
     if large in there and small in there:
         return {}
     shown = images.decode_preview(data, long_edge_px=_PREVIEW_PX, name=large)
@@ -233,7 +233,7 @@ def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> 
 
 
 def finished(loaded: Loaded, image: Tensor) -> images.Picture:
-    """The picture that is written: what was painted [3,H,W], in the colours it was to have."""
+    """The picture to write: the painted one [3,H,W] with its final colours."""
     if loaded.planned.job.params.preserve_color == "luminance":
         image = colors.with_colors_of(image, torch.from_numpy(loaded.content.pixels))
     return images.Picture(image.numpy(), loaded.content.alpha)

@@ -1,4 +1,4 @@
-"""Plan and records -> metadata: what became of every row."""
+"""Plan and records -> metadata: the result of every row."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 10_000
 
 @dataclass(slots=True, kw_only=True)
 class Ended:
-    """What is told of the rows, as they are gone through; of the failed ones not all are kept."""
+    """Counts of all rows, and the first of the failed ones."""
 
     num_done_before: int
     failed_by_reason: Counter[str] = field(default_factory=Counter)
@@ -53,10 +53,10 @@ def write_metadata(
     errors: Mapping[str, str],
     check: Callable[[], None],
 ) -> Ended:
-    """Put the metadata into `table` and to its place, and the records together.
+    """Write the metadata, by way of `table`, and merge the records.
 
-    `errors` are what ended groups before all of their pictures were made, by the group's name.
-    `check` is called right before each write and deletion, and what it raises ends this.
+    `errors` are the errors that ended groups early, by the group's name. `check` is called right
+    before each write and deletion; an error that it raises ends this.
     """
     ledger = records.read(settings.output)
     finder = _Finder(plan, ledger, errors)
@@ -83,9 +83,9 @@ def write_metadata(
 
 
 class _Finder:
-    """What became of jobs: by the plan, by the records, or by what ended their groups.
+    """The results of jobs: from the plan, from the records, or from the errors of their groups.
 
-    By positions, since a million ids in a dict take more than all that is known of them.
+    It works with positions, since a dict of a million ids needs more memory than everything else.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger, errors: Mapping[str, str]) -> None:
@@ -104,7 +104,7 @@ class _Finder:
         return int(np.count_nonzero((self._planned_at < 0) & (self._lost_at < 0)))
 
     def outcomes(self, start: int, jobs: Sequence[Job]) -> Held:
-        """Those of the jobs from number `start` on, in their order, read together, as columns."""
+        """The outcomes of the jobs from number `start` on, in order, read together, as columns."""
         part = slice(start, start + len(jobs))
         planned_at, lost_at = self._planned_at[part], self._lost_at[part]
         made_at, failed_at = self._made_at[part], self._failed_at[part]
@@ -137,7 +137,7 @@ class _Finder:
         failed_at: NDArray[np.int64],
         is_wanted: NDArray[np.bool_],
     ) -> Iterator[tuple[int, Outcome | Status]]:
-        """Of each job that was to be made, by its place, its outcome, or which record has it."""
+        """For each job that was to be made: its index, and its outcome or the kind of record that has it."""
         at = np.nonzero(is_wanted & (planned_at >= 0))[0]
         numbers = planned_at[at]
         groups = np.searchsorted(self._group_ends, numbers, side="right")

@@ -1,4 +1,4 @@
-"""How a run gets on, for a person to watch: a live bar, or lines where there is no terminal."""
+"""Shows a run's progress to a person: a live bar, or lines if there is no terminal."""
 
 import sys
 import time
@@ -18,17 +18,16 @@ _LINE_EVERY_S = 10
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How much work was done at a time."""
+    """The work done at a moment."""
 
     time_s: float
     work: int
 
 
 class Tally:
-    """How far a run is, in words, by the pixels and evaluations that are done.
+    """A run's progress in words, by the pixels and evaluations that are done.
 
-    So it moves within a batch too: a picture half of whose evaluations are done counts as half a
-    picture.
+    So it also moves within a batch: a picture with half of its evaluations counts as half a picture.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -65,7 +64,7 @@ class Tally:
 
     @property
     def speed(self) -> str:
-        """Pictures per second, or nothing as long as that cannot be told."""
+        """Pictures per second; "" while it is unknown."""
         work_per_s = self._work_per_s()
         if work_per_s is None:
             return ""
@@ -73,7 +72,7 @@ class Tally:
 
     @property
     def left(self) -> str:
-        """The time left, or nothing as long as that cannot be told."""
+        """The time left; "" while it is unknown."""
         work_per_s = self._work_per_s()
         return f"{_clock((self.total_work - self.work) / work_per_s)} left" if work_per_s else ""
 

@@ -1,4 +1,4 @@
-"""A run as a whole: alone in its output, which takes what it writes, and with an account of itself."""
+"""A run as a whole: it holds its output alone, checks that it can write there, and keeps run.json."""
 
 import importlib.metadata
 import json
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Interrupted(BaseException):
-    """A signal asked this process to stop; no error, so that nothing that fails alone catches it."""
+    """A signal asked this process to stop. It is not an Exception, so no handler of errors catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -48,9 +48,9 @@ class Interrupted(BaseException):
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A run that goes on. Whoever makes its pictures tells it what it planned and how it ended.
+    """A run in progress. The caller sets its plan and its report.
 
-    The precision in its settings is `auto` for only as long as nothing says what it is to be.
+    The precision in its settings stays `auto` until it is decided.
     """
 
     lease: Lease
@@ -60,10 +60,10 @@ class Run:
     report: RunReport | None = None
 
     def settled(self, choose: Callable[[], Precision]) -> RunSettings:
-        """The settings with the one precision that all pictures of the run are made in.
+        """The settings with the one precision of all pictures of this run.
 
-        It is put down in the output before the first of them. `choose` is called where neither the
-        user nor the output's pictures say, and there is any picture to make.
+        It is written into the output before the first picture. `choose` is called if neither the user
+        nor the output's pictures decide it, and there is a picture to make.
         """
         is_idle = self.plan is not None and not self.plan.groups
         if self.settings.precision == "auto" and not is_idle:
@@ -74,10 +74,10 @@ class Run:
 
 @contextmanager
 def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> Iterator[Run]:
-    """Be the only run of an output from here on, and put down in it what was run and how it ended.
+    """Hold an output as its only run, and write into run.json what was run and how it ended.
 
-    Raises ConfigError where another run is there or other settings made its pictures, and
-    StorageError where the output cannot be written.
+    Raises ConfigError if another run is active or the pictures have other settings, and StorageError
+    if the output cannot be written.
     """
     storage.check_writable(settings.output)
     with lease.held(settings.output) as held:
@@ -107,15 +107,15 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
 
 
 def as_before(settings: RunSettings) -> RunSettings:
-    """The settings as a run of them would take them: with the precision of the output's pictures."""
+    """The settings with the precision of the output's pictures, as a run would use them."""
     before = read_account(settings.output) or {}
     return _with_precision(settings, _made_with(settings.output, before))
 
 
 def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
-    """Remove what a process that was killed has left of files that it was writing.
+    """Remove temporary files of killed processes.
 
-    Where one may have been killed at its work that is everywhere, else where runs begin.
+    In the whole output if the last run may have been killed, otherwise only where every run writes first.
     """
     if everywhere:
         paths = list(storage.list_tree(url))
@@ -133,16 +133,14 @@ def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
 
 
 def read_account(output_url: str) -> dict[str, Any] | None:
-    """What the last run of an output wrote of itself, or None where there was none."""
+    """The run.json of an output's last run, or None if there was none."""
     uri = storage.join(output_url, output.RUN)
     try:
         account = json.loads(storage.read_bytes(uri))
     except NotFoundError:
         return None
     except ValueError as exc:
-        _log.warning(
-            "%s: expected what a run wrote of itself, ignoring what was found: %s", uri, exc
-        )
+        _log.warning("%s: expected the account of a run, ignoring what was found: %s", uri, exc)
         return None
     return account if isinstance(account, dict) else None
 
@@ -184,7 +182,7 @@ def _redacted(value: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    """Without importing anything, since some of these take seconds."""
+    """The versions of the packages, without importing them, which can take seconds."""
     found = {"nst": __version__, "engine": str(ENGINE_VERSION), "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -195,9 +193,9 @@ def _versions() -> dict[str, str]:
 
 
 def _check_records_are_listed(url: str, before: Mapping[str, Any]) -> None:
-    """Raises StorageError where a store's list has nothing of what an earlier run recorded.
+    """Raises StorageError if the store lists no records, although an earlier run has written some.
 
-    A list that lags behind must not read as an output in which nothing is done.
+    Otherwise a list that lags behind would look like an output in which nothing is done.
     """
     if before.get("num_ok") and records.is_empty(url):
         raise StorageError(
@@ -208,7 +206,7 @@ def _check_records_are_listed(url: str, before: Mapping[str, Any]) -> None:
 
 
 def _made_with(url: str, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known to have decided the pictures of an output; nothing where it has none."""
+    """The known settings that decided an output's pictures; empty if there are no pictures."""
     if not storage.list_sizes(storage.join(url, output.IMAGES)):
         return {}
     found = {name: before[name] for name in _DECIDING if name in before}
@@ -220,7 +218,7 @@ def _made_with(url: str, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_precision(settings: RunSettings, made_with: Mapping[str, Any]) -> RunSettings:
-    """With `auto` replaced by what the pictures that are there were made in, on any hardware."""
+    """The settings with `auto` replaced by the precision of the existing pictures."""
     if settings.precision != "auto" or "precision" not in made_with:
         return settings
     return replace(settings, precision=made_with["precision"])
@@ -229,7 +227,7 @@ def _with_precision(settings: RunSettings, made_with: Mapping[str, Any]) -> RunS
 def _check_same_settings(
     url: str, account: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Raises ConfigError where this run would repaint what another painted with other settings."""
+    """Raises ConfigError if this run would make pictures again because of other settings."""
     changed = [
         f"{_shown(name, before)} before and {_shown(name, account[name])} now"
         for name, before in made_with.items()
@@ -239,7 +237,7 @@ def _check_same_settings(
     if changed:
         raise ConfigError(
             f"{url}: expected the settings that its pictures were made with, found "
-            f"{'; '.join(changed)}; choose another output, or --replace to paint them anew"
+            f"{'; '.join(changed)}; choose another output, or --replace to make them again"
         )
 
 
@@ -251,7 +249,7 @@ def _shown(setting: str, value: object) -> str:
 
 
 def _write(run: Run, state: State) -> None:
-    """Raises RunEndedError in place of writing over the account of a run that took over."""
+    """Write run.json. Raises RunEndedError if another run took over, whose run.json must stay."""
     ended = {} if state == "running" else {"ended_at": _now()}
     counts: dict[str, Any] = {}
     if run.plan is not None:

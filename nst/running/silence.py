@@ -1,13 +1,13 @@
-"""How long nothing was heard of another process, not counting the time when this one slept."""
+"""The time since another process gave a sign of life, without the time in which this one slept."""
 
 import time
 from collections.abc import Callable
 
 
 class Silence:
-    """Counts the seconds since something was heard in which this process was awake to hear it.
+    """Counts the seconds since the last sign of life in which this process was awake.
 
-    `seconds` is to be asked every `every_s` or so. A longer gap means that this process was suspended
+    Call `seconds` about every `every_s`. A longer gap means that this process was suspended
     (a closed lid, Ctrl-Z, `docker pause`) or got no processor, and the other one may have been as
     well: so no more than twice `every_s` of it counts.
     """
@@ -18,12 +18,12 @@ class Silence:
         self.heard()
 
     def heard(self) -> None:
-        """Count from now on."""
+        """Start counting again from now."""
         self._seconds = 0.0
         self._asked_at = self._clock()
 
     def seconds(self) -> float:
-        """Those counted so far."""
+        """The seconds counted so far."""
         now = self._clock()
         self._seconds += min(now - self._asked_at, 2 * self._every_s)
         self._asked_at = now

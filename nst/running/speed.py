@@ -1,4 +1,4 @@
-"""What a device takes for an evaluation, measured on it within seconds, for `nst.planning.estimates`."""
+"""Measures within seconds how long an evaluation takes on a device, for `nst.planning.estimates`."""
 
 import itertools
 import statistics
@@ -40,9 +40,9 @@ _THREADS_POWER = 0.85
 
 
 def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
-    """What the device that is chosen, of several the first, has and does just now.
+    """The memory and speed of the chosen device, or the first of several, at this moment.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if there is no such device.
     """
     devices = resolve_devices(device_choice)
     device = devices[0]
@@ -70,7 +70,7 @@ def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
 
 
 def line_through(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float]:
-    """Where the line through two points begins and how it rises; neither below 0, for all noise."""
+    """Intercept and slope of the line through two points; never below 0, whatever the noise."""
     begins = min(y2, max(0.0, y1 - max(0.0, y2 - y1) / (x2 - x1) * x1))
     return begins, (y2 - begins) / x2
 
@@ -78,10 +78,10 @@ def line_through(x1: float, y1: float, x2: float, y2: float) -> tuple[float, flo
 def seconds_per_evaluation(
     backbone: Backbone, side_px: int, *, tile_px: int | None = None
 ) -> float:
-    """What one evaluation of a square picture and the step after it take; the median of several.
+    """The time of one evaluation of a square picture and the step after it; the median of several.
 
-    On a CPU that is what they take where nothing else runs: the time of one thread's own clock, and
-    as much faster as several threads are taken to be.
+    On a CPU it is the time on a machine where nothing else runs: the time of one thread's own clock,
+    divided by the assumed speed-up of several threads.
     """
     generator = torch.Generator().manual_seed(0)
     content, style = torch.rand(2, 3, side_px, side_px, generator=generator)
@@ -95,7 +95,7 @@ def seconds_per_evaluation(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """What is computed within runs on this thread alone, whose own clock then tells all of it."""
+    """Within this, PyTorch computes on this thread alone, so that its clock measures everything."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

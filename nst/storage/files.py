@@ -1,4 +1,4 @@
-"""Files of this machine <-> bytes, each appearing under its name whole or not at all."""
+"""Local files <-> bytes; a file appears under its name whole or not at all."""
 
 import errno
 import io
@@ -50,9 +50,9 @@ _ADVICE: Mapping[int, str] = {
 
 
 class ScratchFile(SpooledTemporaryFile[bytes]):
-    """A file of ours, in memory while it is small and else in the temporary folder, without a name.
+    """A temporary file without a name: in memory while it is small, else in the temporary folder.
 
-    Raises StorageError where that folder cannot hold it, which a small one does not need.
+    Raises StorageError if that folder has no room for it.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class ScratchFile(SpooledTemporaryFile[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a store tells of an object that changes whenever its bytes are written; "" where nothing.
+    """A text that changes whenever an object's bytes are written; "" if the store tells none.
 
     Its first two words are the object's own, and any others are of the machine that looked at it.
     `is_settled` is False while bytes can still be written without it changing: a file that was
@@ -91,7 +91,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was read of an object of `size` bytes: its first ones, or all, and of which version."""
+    """The bytes read from an object of `size` bytes (all, or its first ones), and their version."""
 
     data: bytes
     size: int
@@ -103,8 +103,8 @@ class Found:
 
 
 def read_file(path: Path, *, max_bytes: int | None = None) -> Found:
-    """The whole file, of one moment. Raises NotFoundError, ForbiddenError, TooLargeError,
-    CorruptTransferError for one that is never still, and StorageError otherwise.
+    """All bytes of a file, from one moment in time. Raises NotFoundError, ForbiddenError, TooLargeError,
+    CorruptTransferError if the file keeps changing, and StorageError otherwise.
     """
     sink = io.BytesIO()
     version = read_file_into(path, sink, max_bytes=max_bytes)
@@ -113,7 +113,7 @@ def read_file(path: Path, *, max_bytes: int | None = None) -> Found:
 
 
 def read_file_start(path: Path, num_bytes: int, *, max_bytes: int | None = None) -> Found:
-    """The first bytes of a file, `num_bytes` of them or all. Raises as `read_file`."""
+    """The first `num_bytes` of a file, or all if it is shorter. Raises as `read_file`."""
     with _translated("read", path):
         now_ns = time.time_ns()
         with open(path, "rb", opener=_at_once) as file:
@@ -124,7 +124,7 @@ def read_file_start(path: Path, num_bytes: int, *, max_bytes: int | None = None)
 
 
 def version_of(path: Path) -> Version:
-    """The version that a file has now, and none where nothing can be told of one."""
+    """The current version of a file, or an empty one if it cannot be found out."""
     now_ns = time.time_ns()
     try:
         found = os.stat(path)
@@ -145,7 +145,7 @@ def _version(found: os.stat_result, now_ns: int) -> Version:
 
 
 def read_file_into(path: Path, sink: IO[bytes], *, max_bytes: int | None = None) -> Version:
-    """As `read_file`, some at a time into a file of ours, in place of what that held."""
+    """As `read_file`, block by block into an open file, whose content is replaced."""
     with _translated("read", path):
         for _ in range(_MAX_READS):
             now_ns = time.time_ns()
@@ -184,23 +184,23 @@ def check_size(name: str, num_bytes: int, max_bytes: int | None) -> None:
 
 
 def write_file(path: Path, data: bytes) -> str:
-    """Put the whole file under its name at once and for good, over any that is there.
+    """Write a file atomically and durably, over any earlier one.
 
-    Returns the version that a listing will tell of it. Raises StorageError, which ends the run, and
-    leaves what was there.
+    Returns the version that a listing will report. Raises StorageError, which ends the run; then an
+    earlier file stays as it was.
     """
     return write_blocks(path, (data,))
 
 
 def blocks_of(file: IO[bytes], num_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
-    """All that a file of ours holds, from its beginning, so many bytes at a time."""
+    """The content of an open file from its beginning, in blocks."""
     file.seek(0)
     while block := file.read(num_bytes):
         yield block
 
 
 def write_blocks(path: Path, blocks: Iterable[bytes]) -> str:
-    """As `write_file`, of bytes that come some at a time."""
+    """As `write_file`, from blocks of bytes."""
     with _translated("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -220,10 +220,10 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> str:
 
 
 def update_file(path: Path, change: Callable[[bytes], bytes | None]) -> bool:
-    """Put what `change` makes of a file's bytes in its place; whether there was one and it made any.
+    """Replace a file by `change` of its bytes; whether it was replaced.
 
-    Of several processes that do so at a time, each is given what another has made. Where the system
-    or the file system has no locks, that is so unless one of them is suspended between two lines.
+    If several processes update at the same time, each sees the changes of the others. Without file
+    locks of the system this fails if one of them is suspended in between.
     """
     while True:
         with _translated("write", path):
@@ -264,23 +264,23 @@ def delete_file(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a listing tells of an object: its bytes, and what changes whenever they are written."""
+    """What a listing tells about an object: its size in bytes, and its version."""
 
     size: int
     version: str
 
 
 def files_in(folder: Path, *, deep: bool) -> Iterator[tuple[str, Listed]]:
-    """Each file in `folder`, or with `deep` all below it, with its path relative to it.
+    """Path relative to `folder` and file, for each file in it, or with `deep` at any depth.
 
-    None where there is no folder. Raises StorageError for one that cannot be looked into.
+    Nothing if there is no folder. Raises StorageError for a folder that cannot be read.
     """
     with _translated("list", folder):
         yield from _listed(folder, "", deep=deep)
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` where it is not there yet. Raises ConfigError where a file is in its way."""
+    """Create `folder` if it does not exist. Raises ConfigError if a file is in its way."""
     with _translated("write", folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -312,7 +312,7 @@ def _listed(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, List
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open a file. A pipe would otherwise wait for somebody to write into it."""
+    """Open a file without waiting; a pipe would otherwise wait for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -326,7 +326,7 @@ def _check_kind(path: Path, found: os.stat_result) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the folder itself to disk, so that the new name is there after a power cut too."""
+    """Write the folder itself to disk, so that a new name survives a power cut."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -342,7 +342,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _translated(verb: str, path: Path) -> Iterator[None]:
-    """Turn what the system raises into our errors, with the path and what to do."""
+    """Turn the system's exceptions into our errors, with the path and what to do."""
     start = f"cannot {verb} {redacted(str(path))}"
     try:
         yield
@@ -364,5 +364,5 @@ def _translated(verb: str, path: Path) -> Iterator[None]:
 
 
 def _fault(verb: str, message: str) -> StorageError:
-    """Of one path when reading; of the output when writing, where every other would fare alike."""
+    """When reading, only this path is affected; when writing, every other write would fail as well."""
     return NotFoundError(message) if verb == "read" else StorageError(message)

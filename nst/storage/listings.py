@@ -1,11 +1,10 @@
-"""What stores tell of the versions of very many objects, for as few requests as it takes.
+"""The versions of very many objects, by as few requests as possible.
 
-A file of this machine is asked for by itself: that costs no more than its part of a list of its folder,
-in which there may be any number of others. Of a bucket a list tells of 1000 objects for one request.
-The keys that are wanted are gone through in their order, in which a store lists, and each page begins
-right before the next of them, so that what lies in between is jumped over. Where there is so much in
-between that a page tells of few of them, the rest is asked for one by one, which many connections do
-at once while pages of a list come one after the other.
+A local file is asked for by itself, which costs no more than its share of a listing of its folder. In
+a bucket, one request lists 1000 objects. The wanted keys are sorted, as a store lists them, and each
+page begins right before the next wanted key, so that objects in between are skipped. If a page
+contains few wanted keys, the rest are asked for one by one: many connections do that at the same time,
+whereas the pages of a list come one after the other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,10 +26,10 @@ _PATHS_AT_ONCE = 500
 
 
 def versions(uris: Iterable[str]) -> Mapping[str, str]:
-    """The versions that these objects have now, of those that a store tells and that are settled.
+    """The current versions of these objects, if the store tells them and they are settled.
 
-    What is missing may be there all the same: a list may lag behind, and a store may tell nothing.
-    Raises StorageError where a store is out of order.
+    An object without one may still exist: a list may lag behind, and a store may tell nothing.
+    Raises StorageError if a store itself fails.
     """
     found: dict[str, str] = {}
     local: list[tuple[str, Path]] = []
@@ -67,7 +66,7 @@ def _in_bucket(bucket: str, uris: Sequence[str]) -> dict[str, str]:
 
 
 def _slices(keys: Iterable[str]) -> list[list[str]]:
-    """The keys in order, so many to a slice, those of a folder with many of them by themselves."""
+    """The sorted keys in slices of bounded length; a folder with many keys has slices of its own."""
     of_few: list[str] = []
     slices: list[list[str]] = []
     for _, group in groupby(sorted(keys, key=lambda key: (_folder(key), key)), _folder):
@@ -81,14 +80,14 @@ def _slices(keys: Iterable[str]) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The versions that lists told, by key, and the keys that are to be asked for by themselves."""
+    """The versions from lists, by key, and the keys that must be asked for by themselves."""
 
     versions: Mapping[str, str]
     alone: Sequence[str]
 
 
 def _listed(bucket: str, keys: Sequence[str]) -> _Listed:
-    """What a list tells of keys that are in order, for as long as it tells of enough of them."""
+    """What lists tell about sorted keys; it stops when a page contains too few of them."""
     prefix = _common_folder(keys)
     wanted = set(keys)
     found: dict[str, str] = {}
@@ -117,7 +116,7 @@ def _folder(key: str) -> str:
 
 
 def _common_folder(keys: Sequence[str]) -> str:
-    """What a list of all of these keys, which are in order, is to be of, with its slash."""
+    """The deepest folder that contains all of these sorted keys, with its slash."""
     first, last = keys[0], keys[-1]
     length = next(
         (n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),

@@ -1,4 +1,4 @@
-"""How long to go on asking a store that may yet answer."""
+"""How often and how long to retry a request to a store."""
 
 import random
 import time
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often, how long and at what distances one thing is tried."""
+    """The number of tries, their total time, and the pauses between them."""
 
     max_tries: int = 6
     max_seconds: float = 40
@@ -39,7 +39,7 @@ def persistently(
     clock: Callable[[], float] = time.monotonic,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> _T:
-    """What `attempt` returns, tried again while what it raises `may_pass`.
+    """What `attempt` returns, after retries while its error `may_pass`.
 
     Raises the last error once the tries are used up, or once the next one would begin too late. A
     try counts for no more than half of that time: this process may have been suspended in it, and

@@ -1,8 +1,8 @@
-"""Objects in S3 buckets, of stores that fail, lie and forget; the only s3fs.
+"""Objects in S3 buckets, whose stores may fail, lie or lose data; the only s3fs.
 
-Nothing that a store says is taken on trust: what was read has the digest that came with it, or the
-length that another answer tells; what was written is looked for unless the answer has its digest;
-and a list that is none is no empty folder.
+No answer is trusted without a check. What was read is compared with the digest in the answer, or with
+the length that a second answer tells. What was written is looked up, unless the answer has its digest.
+An answer that is not a list is an error, not an empty folder.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of a URL, the key as it stands there: dots, double slashes, ? and all."""
+    """Bucket and key of a URL; the key is not normalised, whatever dots, slashes or ? it has."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     return bucket, key
 
@@ -61,10 +61,10 @@ def split(uri: str) -> tuple[str, str]:
 def read_object(
     uri: str, *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> Found:
-    """The whole object, of one moment and as the store has it.
+    """All bytes of an object, from one moment in time, as the store has it.
 
-    Raises NotFoundError, ForbiddenError, TooLargeError, CorruptTransferError where it arrives
-    damaged at every try, and StorageError.
+    Raises NotFoundError, ForbiddenError, TooLargeError, CorruptTransferError if it arrives damaged
+    at every try, and StorageError.
     """
     sink = io.BytesIO()
     version = read_object_into(uri, sink, max_bytes=max_bytes, patience=patience)
@@ -75,7 +75,7 @@ def read_object(
 def read_object_into(
     uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> Version:
-    """As `read_object`, some at a time into a file of ours, in place of what that held."""
+    """As `read_object`, block by block into an open file, whose content is replaced."""
     fetch = _fetcher(*split(uri))
 
     def attempt() -> Version:
@@ -88,11 +88,11 @@ def read_object_into(
 def update_object(
     uri: str, change: Callable[[bytes], bytes | None], *, patience: Patience | None = None
 ) -> bool:
-    """Put what `change` makes of a small object in its place; whether there was one and it made any.
+    """Replace a small object by `change` of its bytes; whether it was replaced.
 
-    A store that knows If-Match takes it in place of those very bytes alone, and after another's
-    write `change` is asked again. Elsewhere, the last to write wins. Raises StorageError, which ends
-    the run.
+    A store that supports If-Match replaces only those same bytes; if another process has written
+    meanwhile, `change` is called again. In other stores the last write wins. Raises StorageError,
+    which ends the run.
     """
     bucket, key = split(uri)
     fetch = _fetcher(bucket, key)
@@ -118,7 +118,7 @@ def update_object(
         try:
             etag = _put(bucket, key, data, md5, **condition)
             if etag != md5 and not _is_there(bucket, key, len(data), md5, etag):
-                raise Fault("passing", "the store said it took it, and does not have it")
+                raise Fault("passing", "the store accepted it, but does not have it")
         except Fault as fault:
             if fault.kind == "missing":
                 return False
@@ -136,10 +136,10 @@ def update_object(
 def read_object_start(
     uri: str, num_bytes: int, *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> Found:
-    """The first bytes of an object, `num_bytes` of them or all, in one request.
+    """The first `num_bytes` of an object, or all of it if it is shorter, by one request.
 
-    Only where that is all of it are they compared with a digest. Raises as `read_object`, but
-    StorageError for an empty object, of which no part can be asked for.
+    They are compared with a digest only if they are all of it. Raises as `read_object`, and
+    StorageError for an empty object, of which no range can be requested.
     """
     bucket, key = split(uri)
     earlier: set[str] = set()
@@ -169,9 +169,9 @@ def read_object_start(
 
 
 def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
-    """Put the whole object under its name, over any that is there, and see that it has arrived.
+    """Write an object over any earlier one, and check that it has arrived.
 
-    Returns the version that a listing will tell of it, or nothing where that is not known. Raises
+    Returns the version that a listing will report, or "" if that is not known. Raises
     StorageError, which ends the run.
     """
     bucket, key = split(uri)
@@ -195,17 +195,17 @@ def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> 
             raise
         if put_etag != md5 and not is_there():
             is_sent = False
-            raise Fault("passing", "the store said it took it, and does not have it")
+            raise Fault("passing", "the store accepted it, but does not have it")
         return put_etag or ""
 
     return _tried("write", uri, attempt, patience)
 
 
 def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None = None) -> str:
-    """As `write_object`, of all that a file of ours holds, one part after the other.
+    """As `write_object`, with the content of an open file, uploaded part by part.
 
-    What goes wrong with a part is tried again for that part alone. Nothing is under the name before
-    the last of them is there, and of an upload that fails the store is told to keep nothing.
+    A part that fails is retried by itself. The object appears under its name only when all parts are
+    there; if the upload fails, the store is told to delete the parts.
     """
     bucket, key = split(uri)
     begin = partial(_ask, "create_multipart_upload", Bucket=bucket, Key=key)
@@ -225,7 +225,7 @@ def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None =
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part that a store has: its bytes, their MD5, and what the store calls it."""
+    """An uploaded part: its size in bytes, its MD5, and its ETag."""
 
     size: int
     md5: bytes
@@ -233,19 +233,19 @@ class _Part:
 
 
 def _send_part(data: bytes, **params: Any) -> _Part:
-    """Raises Fault, also where the store has something else than was sent."""
+    """Upload one part. Raises Fault, also if the store has something else than was sent."""
     md5 = hashlib.md5(data, usedforsecurity=False)
     digest = base64.b64encode(md5.digest()).decode()
     answer = _ask("upload_part", Body=data, ContentMD5=digest, **params)
     etag = _said(answer, "ETag")
     found = _md5_in(answer)
     if found not in (None, md5.hexdigest()) and _store().has_md5_etags:
-        raise Fault("passing", "the store said it took a part, and has something else")
+        raise Fault("passing", "the store accepted a part, but has something else")
     return _Part(len(data), md5.digest(), etag)
 
 
 def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience | None) -> str:
-    """Make one object of the parts, and see that it is there; its version."""
+    """Join the parts into one object and check that it is there; returns its version."""
     bucket, key = split(uri)
     size = sum(part.size for part in parts)
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
@@ -273,7 +273,7 @@ def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience 
         )
         put_etag = _plain(_said(answer, "ETag"))
         if not is_there():
-            raise Fault("passing", "the store said it took it, and does not have it")
+            raise Fault("passing", "the store accepted it, but does not have it")
         return put_etag or ""
 
     return _tried("write", uri, attempt, patience)
@@ -310,9 +310,9 @@ def delete_object(uri: str, *, patience: Patience | None = None) -> None:
 
 
 def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> Sequence[str]:
-    """Remove at most NUM_DELETED_AT_ONCE objects of one bucket by one request; those that are left.
+    """Remove up to NUM_DELETED_AT_ONCE objects of one bucket by one request; those that are left.
 
-    That is all of them where the store does not take the request. Raises StorageError.
+    These are all of them if the store does not support the request. Raises StorageError.
     """
     bucket = split(uris[0])[0]
     by_key = {split(uri)[1]: uri for uri in uris}
@@ -333,9 +333,9 @@ def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> 
 
 
 def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, Listed]:
-    """Each object right in `folder`, or with `deep` all below it, by path relative to it.
+    """Each object directly in `folder`, or with `deep` at any depth, by path relative to it.
 
-    Raises StorageError, also where what answers is no list.
+    Raises StorageError, also if the answer is not a list.
     """
     bucket, key = split(folder)
     prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
@@ -356,9 +356,9 @@ def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: the versions of the objects in it by key, and the last key that it reaches.
+    """One page of a list: the versions of its objects by key, and the last key that it covers.
 
-    That is None for the part that reaches the list's end.
+    That is None for the last page.
     """
 
     versions: Mapping[str, Version]
@@ -368,8 +368,9 @@ class Page:
 def page_after(
     bucket: str, prefix: str, key: str, *, patience: Patience | None = None
 ) -> Page | None:
-    """The objects of a prefix from the first one after `key` on, as many as the store puts into one
-    answer; None where the store does not let us list them. Raises StorageError.
+    """The objects of a prefix after `key`, as many as the store sends in one answer.
+
+    None if the store does not allow listing them. Raises StorageError.
     """
 
     start = {"StartAfter": key} if key else {}
@@ -396,9 +397,9 @@ def page_after(
 
 
 def version_of(uri: str, *, patience: Patience | None = None) -> Version:
-    """The version that an object has now, and none where the store tells nothing of it.
+    """The current version of an object, or an empty one if the store tells none.
 
-    Raises StorageError where the store is out of order.
+    Raises StorageError if the store itself fails.
     """
     bucket, key = split(uri)
 
@@ -423,7 +424,7 @@ def _version(size: int, etag: str | None) -> Version:
 
 
 def _whole_size(answer: Mapping[str, Any]) -> int | None:
-    """The bytes of an object of which a part was asked for, None where that is not said."""
+    """The size in bytes of an object of which a range was requested; None if the answer lacks it."""
     # A store that knows no parts gives all of it, and says how much that is.
     said = str(answer.get("ContentRange") or answer.get("ContentLength") or "").rpartition("/")[2]
     return int(said) if said.isdigit() else None
@@ -431,9 +432,9 @@ def _whole_size(answer: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the store says of an object. `md5` is of its bytes, where its ETag claims to be that.
+    """What the store says about an object. `md5` is its ETag, if that looks like the MD5 of its bytes.
 
-    `tag` is the ETag as the store writes it, and `etag` as it is compared.
+    `tag` is the ETag as the store writes it, and `etag` the form in which it is compared.
     """
 
     size: int
@@ -443,9 +444,9 @@ class _Seen:
 
 
 class _Body:
-    """What comes of an answer's body, put into a file, past `max_bytes` of it at most.
+    """Writes an answer's body into a file, and stops soon after `max_bytes`.
 
-    With `whole`, nothing of a body that has more than that.
+    With `whole`, it takes nothing of a body that is longer than that.
     """
 
     def __init__(self, sink: IO[bytes], max_bytes: int | None, *, whole: bool = False) -> None:
@@ -473,7 +474,7 @@ class _Body:
 
 @dataclass(slots=True)
 class _Store:
-    """The one connection of a process, and what was learnt of what is at its other end."""
+    """The one connection of a process, and what it has learnt about the store."""
 
     made_for: tuple[object, ...]
     fs: Any
@@ -546,7 +547,7 @@ def _stay_here(model: Any, context: Any, **_: Any) -> None:
 
 
 def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | None) -> _T:
-    """What `attempt` returns, tried again while that makes sense. Raises our errors."""
+    """What `attempt` returns, after retries while the fault may pass. Raises our own errors."""
     started = time.monotonic()
     num_tries = 0
 
@@ -574,7 +575,7 @@ def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | 
 
 
 def _look(bucket: str, key: str) -> _Seen:
-    """What the store says of an object, without its bytes. Raises Fault."""
+    """What the store says about an object, without reading it (HEAD). Raises Fault."""
     if not bucket or not key:
         raise Fault("refused", "expected a URL such as s3://bucket/key")
     try:
@@ -618,7 +619,7 @@ def _fetcher(bucket: str, key: str) -> Callable[[IO[bytes], int | None], _Seen]:
 
 
 def _put(bucket: str, key: str, data: bytes, md5: str, **condition: Any) -> str | None:
-    """The ETag that the store answers: the MD5 itself proves that all of the bytes have arrived.
+    """Write by one PUT; returns the ETag in the answer. If that is the MD5, all bytes have arrived.
 
     Raises Fault.
     """
@@ -634,7 +635,7 @@ def _md5_of(data: bytes) -> str:
 
 
 def _check_bucket(bucket: str) -> None:
-    """Raises Fault where there is no such bucket, which a HEAD calls just as it does a missing key."""
+    """Raises Fault if there is no such bucket; a HEAD answers the same as for a missing key."""
     store = _store()
     at, is_there = store.buckets.get(bucket, (-_BUCKET_KNOWN_S, True))
     if time.monotonic() - at > _BUCKET_KNOWN_S:
@@ -652,7 +653,7 @@ def _check_bucket(bucket: str) -> None:
 
 
 def _check_genuine(md5: str, seen: _Seen, earlier: set[str]) -> None:
-    """Raises Fault for bytes that are not what the store has; `earlier` keeps their MD5 for next time."""
+    """Raises Fault if the bytes are not the store's; `earlier` keeps their MD5 for the next try."""
     if not _is_genuine(md5, seen, is_again=md5 in earlier):
         earlier.clear()
         earlier.add(md5)
@@ -660,7 +661,7 @@ def _check_genuine(md5: str, seen: _Seen, earlier: set[str]) -> None:
 
 
 def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
-    """Whether bytes of this MD5 are what the store has, as far as its ETag tells.
+    """Whether bytes with this MD5 are what the store has, as far as its ETag shows.
 
     An ETag that looks like an MD5 need not be one. It is taken for one unless the same bytes have
     come twice running, `is_again`, from a store none of whose ETags has turned out to be one.
@@ -673,7 +674,7 @@ def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
         return True
     if is_again and not store.has_md5_etags:
         _log.warning(
-            "the ETags of this store are no MD5s: what is read has its length checked, no more"
+            "the ETags of this store are not MD5 digests: only the length of what is read is checked"
         )
         return True
     return False
@@ -702,20 +703,20 @@ def _is_there(bucket: str, key: str, size: int, etag: str, put_etag: str | None)
 
 
 def _page(**params: Any) -> Mapping[str, Any]:
-    """One page of a list. Raises Fault for an answer that is none, which is no empty page."""
+    """One page of a list. Raises Fault for an answer that is not a list; it is not an empty page."""
     page = _ask("list_objects_v2", **params)
     if "KeyCount" not in page and "IsTruncated" not in page:
         raise Fault("passing", "expected a list of objects, found something else")
     token = page.get("NextContinuationToken")
     if page.get("IsTruncated") and token in (None, params.get("ContinuationToken")):
-        raise Fault("passing", "expected the next page of a list, found no way to it")
+        raise Fault("passing", "expected a list that says where its next page begins, found none")
     return page
 
 
 def _seen(answer: Mapping[str, Any]) -> _Seen:
     size, etag = answer.get("ContentLength"), _plain(answer.get("ETag"))
     if size is None or etag is None:
-        raise Fault("passing", "expected an S3 store, whose objects have an ETag, found none")
+        raise Fault("passing", "expected an S3 store that tells an ETag, found none")
     return _Seen(size=size, etag=etag, md5=_md5_in(answer), tag=answer["ETag"])
 
 
@@ -731,7 +732,7 @@ def _md5_in(answer: Mapping[str, Any]) -> str | None:
 
 
 def _said(answer: Mapping[str, Any], name: str) -> str:
-    """What an answer must have. Raises Fault for one that only seems to be an answer."""
+    """A field that every valid answer has. Raises Fault if it is missing."""
     if not answer.get(name):
         raise Fault("passing", f"expected an answer with {name}, found none")
     return str(answer[name])
@@ -742,10 +743,7 @@ def _plain(etag: str | None) -> str | None:
 
 
 def _ask(method: str, *, body: _Body | None = None, **params: Any) -> dict[str, Any]:
-    """What the store answers to one request, whose body, where it has one, goes into `body`.
-
-    Raises Fault.
-    """
+    """The store's answer to one request; its body, if any, goes into `body`. Raises Fault."""
     try:
         store = _store()
     except Exception as exc:

@@ -1,4 +1,4 @@
-"""What an answer of an S3 store means: whose fault it is, and whether it is worth asking again."""
+"""What an S3 store's answer means: what has failed, and whether a retry makes sense."""
 
 import re
 from collections.abc import Mapping
@@ -8,32 +8,33 @@ from nst.errors import CorruptTransferError, ForbiddenError, NotFoundError, Stor
 from nst.redaction import redacted
 
 Kind = Literal[
-    "passing",  # may be gone at the next try
-    "changed",  # it is no longer the object that was to be replaced
-    "damaged",  # what arrived is not what the store has
+    "passing",  # the next try may succeed
+    "changed",  # the object has changed since it was read
+    "damaged",  # what arrived differs from what the store has
     "missing",  # there is no such object
-    "forbidden",  # this is not for us
-    "refused",  # something else is wrong with this very request
+    "forbidden",  # we may not do this
+    "refused",  # something else is wrong with this request
     "no_bucket",  # there is no such bucket
-    "credentials",  # the store does not know us, or no longer
-    "region",  # the bucket is elsewhere
-    "unexplained",  # 400 and no word why
-    "full",  # the store has no room left for us
-    "unusable",  # what we were told about the store makes no sense
+    "credentials",  # the store does not accept the credentials, or no longer
+    "region",  # the bucket is in another region
+    "unexplained",  # 400 without a reason
+    "full",  # the store has no space left
+    "unusable",  # the settings for the store make no sense
 ]
 # Those that say something of one object and nothing of the others.
 _OF_ONE_OBJECT: frozenset[Kind] = frozenset({"missing", "forbidden", "refused", "damaged"})
 
 _ADVICE: Mapping[Kind, str] = {
-    "changed": "others write it at the same time; wait for them, and run it again",
-    "passing": "check the store and the way to it (AWS_ENDPOINT_URL), and run it again",
-    "damaged": "what arrives is not what the store has; run it again, or put it there anew",
+    "changed": "another process writes it at the same time; wait for it, and run it again",
+    "passing": "check the store and the network (AWS_ENDPOINT_URL), and run it again",
+    "damaged": "the data that arrives differs from the data in the store; run it again, or upload "
+    "the object again",
     "missing": "there is no such file or object",
-    "forbidden": "these credentials lack the right to; without that to list a bucket, what is "
-    "missing looks the same",
-    "refused": "correct the URL, or what it leads to",
+    "forbidden": "these credentials do not have the permission; without the permission to list the "
+    "bucket, a missing object looks the same",
+    "refused": "correct the URL, or the object",
     "no_bucket": "create the bucket, or correct the URL or AWS_ENDPOINT_URL",
-    "credentials": "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for passing ones, "
+    "credentials": "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary ones, "
     "AWS_SESSION_TOKEN, or AWS_PROFILE, to credentials that are valid now, and run it again",
     "region": "set AWS_DEFAULT_REGION and AWS_ENDPOINT_URL to where the bucket is",
     "unexplained": "expired credentials look like this, and so does a wrong region: renew the "
@@ -85,7 +86,7 @@ _REDIRECTS = {301, 302, 307, 308}
 
 
 class Fault(Exception):
-    """What became of one request: never seen outside. `is_answer` where the store itself said so."""
+    """Why one request failed; never leaves this package. `is_answer`: the store itself answered so."""
 
     def __init__(self, kind: Kind, said: str, *, is_answer: bool = False) -> None:
         super().__init__(said)
@@ -94,12 +95,12 @@ class Fault(Exception):
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether the same request may fare better."""
+    """Whether the same request may succeed at the next try."""
     return isinstance(error, Fault) and error.kind in ("passing", "changed", "damaged")
 
 
 def storage_error(verb: str, uri: str, fault: Fault, num_tries: int) -> StorageError:
-    """What the caller gets to see of the last fault: what it wanted, what happened, what to do."""
+    """The error for the caller, made from the last fault: what was tried, what happened, what to do."""
     tries = f", at each of {num_tries} tries" if num_tries > 1 else ""
     what = "" if fault.kind == "missing" else f"{fault}{tries}; "
     message = redacted(f"cannot {verb} {uri}: {what}{_ADVICE[fault.kind]}")
@@ -115,9 +116,9 @@ def storage_error(verb: str, uri: str, fault: Fault, num_tries: int) -> StorageE
 
 
 def fault_of(method: str, error: Exception) -> Fault:
-    """What an exception of s3fs or below means, by the answer of the store that is in it.
+    """The meaning of an exception of s3fs or botocore, by the store's answer in it.
 
-    By its class it means little: a store's refusal is an OSError of any kind.
+    Its class says little: a refusal can be any kind of OSError.
     """
     answer = _answer_in(error)
     if answer is None:
@@ -133,7 +134,7 @@ def fault_of(method: str, error: Exception) -> Fault:
 
 
 def words_of(error: BaseException) -> str:
-    """What an exception says, on one line."""
+    """The text of an exception, on one line."""
     lines = (str(error) or type(error).__name__).splitlines()
     return " ".join(line.strip() for line in lines)
 
@@ -171,7 +172,7 @@ def _kind(method: str, status: int, code: str) -> Kind:
 
 
 def _kind_without_answer(error: Exception) -> Kind:
-    """By the names of its classes, botocore's own: importing those takes long."""
+    """By the names of botocore's exception classes, since importing them is slow."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if "ParamValidationError" in names:
         return "refused"

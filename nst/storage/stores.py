@@ -1,4 +1,4 @@
-"""URL <-> bytes on any store, what goes wrong told apart by whom it concerns; the only fsspec.
+"""URL <-> bytes on any store; errors say if they concern one object or the store. The only fsspec.
 
 A URL without a scheme is a local path. Every object appears under its name whole or not at all.
 """
@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
-    """The whole object, of one moment and undamaged.
+    """All bytes of an object, from one moment in time and undamaged.
 
     Raises NotFoundError, ForbiddenError, TooLargeError before anything of more than `max_bytes` is
     read, CorruptTransferError, and StorageError otherwise.
@@ -56,14 +56,14 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
 
 
 def read(uri: str, *, max_bytes: int | None = None) -> Found:
-    """As `read_bytes`, with the version of the bytes that were read, where the store tells one."""
+    """As `read_bytes`, with the version of these bytes if the store tells one."""
     return _read(uri, max_bytes, s3.PATIENCE)
 
 
 def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
-    """The first bytes of an object, `num_bytes` of them or all, and all where the store gives no less.
+    """The first `num_bytes` of an object, or all of it if it is shorter or the store cannot send less.
 
-    Raises as `read_bytes`, which tells more of what is wrong with an object.
+    Raises as `read_bytes`, which checks more, since it sees all bytes.
     """
     path = local_path(uri)
     if path is not None:
@@ -74,16 +74,16 @@ def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Fou
 
 
 def write_bytes(uri: str, data: bytes) -> str:
-    """Put the whole object under its name at once, over any that is there, and see that it is there.
+    """Write an object, atomically, over any earlier one, and check that it has arrived.
 
-    Returns the version that `list_objects` will tell of it, or nothing where that is not known.
+    Returns the version that `list_objects` will report, or "" if that is not known.
     Raises StorageError, which ends the run.
     """
     return _write(uri, data, s3.PATIENCE)
 
 
 def read_into(uri: str, file: IO[bytes]) -> None:
-    """As `read_bytes`, into a file of ours, in place of what that held, and never all in memory."""
+    """As `read_bytes`, into an open file whose content is replaced, without holding all in memory."""
     path = local_path(uri)
     if path is not None:
         files.read_file_into(path, file)
@@ -94,7 +94,7 @@ def read_into(uri: str, file: IO[bytes]) -> None:
 
 
 def write_file(uri: str, file: IO[bytes]) -> str:
-    """As `write_bytes`, of all that a file of ours holds, which is never all in memory if it is large."""
+    """As `write_bytes`, with the content of an open file; a large one is never all in memory."""
     path = local_path(uri)
     if path is not None:
         return files.write_blocks(path, files.blocks_of(file))
@@ -108,11 +108,11 @@ def write_file(uri: str, file: IO[bytes]) -> str:
 
 
 def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
-    """Put what `change` makes of a small object's bytes in its place, if there is one and it makes any.
+    """Replace a small object by `change` of its bytes; whether it was replaced.
 
-    Whether it did. Of several processes that do so at a time each is given what another has made, on
-    local disks and in S3 stores that know If-Match; elsewhere the last of them wins. Raises
-    StorageError, which ends the run.
+    It is not if there is no object or `change` returns None. If several processes update at the same
+    time, each sees the changes of the others, on local disks and in S3 stores that support If-Match;
+    elsewhere the last one wins. Raises StorageError, which ends the run.
     """
     path = local_path(uri)
     if path is not None:
@@ -134,7 +134,7 @@ def delete(uri: str) -> None:
 
 
 def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
-    """Remove these objects of one output, those that are there: many by one request where it is taken.
+    """Remove those of these objects that exist, all in one output; many per request if the store can.
 
     `check` is called right before each request. Raises StorageError.
     """
@@ -150,8 +150,8 @@ def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None)
 def check_writable(folder: str) -> None:
     """Write a small object in `folder`, read it and delete it; a local folder is made first.
 
-    Raises ConfigError where a file is in the way, and StorageError, which ends the run, where any
-    of the three fails. Where no store answers that takes less than 20 seconds.
+    Raises ConfigError if a file is in the way, and StorageError, which ends the run, if any of the
+    three steps fails. If the store does not answer, that takes less than 20 seconds.
     """
     path = local_path(folder)
     if path is not None:
@@ -174,7 +174,7 @@ def check_writable(folder: str) -> None:
 
 
 def is_leftover(path: str) -> bool:
-    """Whether a path is that of a file which a process that was killed was just writing."""
+    """Whether a path is the temporary file of a writer; it stays only if the writer was killed."""
     return bool(_LEFTOVER.fullmatch(path))
 
 
@@ -183,7 +183,7 @@ _ITEMS_AT_ONCE = 10_000
 
 
 def exists(uri: str) -> bool:
-    """Whether there is an object. Raises StorageError where the store does not tell."""
+    """Whether there is an object. Raises StorageError if the store does not answer that."""
     path = local_path(uri)
     if path is not None:
         return path.is_file()
@@ -194,20 +194,20 @@ def exists(uri: str) -> bool:
 
 
 def list_sizes(folder: str) -> dict[str, int]:
-    """The names of the objects right in `folder` and their bytes; none where there is no folder."""
+    """Name -> size in bytes of the objects directly in `folder`; empty if there is no folder."""
     return {name: found.size for name, found in _listed(folder, deep=False)}
 
 
 def list_objects(folder: str) -> Iterable[tuple[str, Listed]]:
-    """The objects right in `folder` with their names; none where there is no folder.
+    """Name and object for all directly in `folder`; none if there is no folder.
 
-    To be gone through once, since of a million of them not all need be held.
+    Iterate over it only once: a million objects need not be in memory together.
     """
     return _listed(folder, deep=False)
 
 
 def list_tree(folder: str) -> dict[str, int]:
-    """All objects below `folder`, however deep, by path relative to it, and their bytes."""
+    """Path relative to `folder` -> size in bytes, of all objects below it at any depth."""
     return {path: found.size for path, found in _listed(folder, deep=True)}
 
 
@@ -241,12 +241,12 @@ def glob(base: str, pattern: str) -> list[str]:
 
 
 def is_absolute(reference: str) -> bool:
-    """Whether a path or URL stands on its own. A file may be called ~x.png too."""
+    """Whether a path or URL is absolute. ~x.png is not: it may be the name of a file."""
     return is_same_anywhere(reference) or os.path.expanduser(reference) != reference
 
 
 def resolve(base: str, reference: str) -> str:
-    """A readable URL of `reference`, which may be relative to the folder `base`."""
+    """The URL or path of `reference`, which may be relative to the folder `base`."""
     if is_absolute(reference):
         return reference
     if "://" not in base:
@@ -273,7 +273,7 @@ def parent(uri: str) -> str:
 def absolute(uri: str) -> str:
     """`uri`, with a local path made absolute, so that it means the same in any working folder.
 
-    Raises ConfigError for what can be neither a path nor a URL.
+    Raises ConfigError for a text that is neither a path nor a URL.
     """
     scheme, separator, rest = uri.rpartition("://")
     if not rest.strip("/") if separator else not uri.strip():
@@ -289,14 +289,14 @@ def is_same_anywhere(uri: str) -> bool:
 
 
 def browsable(uri: str) -> str:
-    """`uri` as a link that a browser can open, where it can at all."""
+    """`uri` as a link that a browser can open, if there is one."""
     return uri if "://" in uri else Path(absolute(uri)).as_uri()
 
 
 def relative_link(folder: str, start: str) -> str:
-    """The URL of `folder` as a page in the folder `start` links it: nothing, or one that ends in /.
+    """The relative URL from a page in the folder `start` to `folder`: "", or a URL that ends in /.
 
-    Raises ConfigError where they are not of one file system or one bucket.
+    Raises ConfigError if they are not on one file system or in one bucket.
     """
     here, there = (absolute(uri) for uri in (start, folder))
     schemes = [uri.partition("://")[0] if "://" in uri else "" for uri in (here, there)]
@@ -364,12 +364,12 @@ def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
 
 
 def is_s3(uri: str) -> bool:
-    """Whether a URL is of an S3 store."""
+    """Whether a URL names an object in an S3 store."""
     return uri.startswith(("s3://", "s3a://"))
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a URL or path on this machine; None of another store's."""
+    """The local path of a path or file URL; None for other stores."""
     if "://" not in uri:
         return Path(os.path.expanduser(uri))
     if uri.startswith(("file://", "local://")):
@@ -378,7 +378,7 @@ def local_path(uri: str) -> Path | None:
 
 
 def _glob_s3(uri: str) -> list[str]:
-    """Of one listing, and not with fsspec, which takes an answer that is no list for an empty one."""
+    """By one listing. fsspec is not used, since it takes an invalid answer for an empty list."""
     plain = re.split(r"[*?[]", uri, maxsplit=1)[0].rpartition("/")[0]
     rest = uri.removeprefix(plain + "/")
     found = s3.objects_in(plain, deep="/" in rest or "**" in rest)
@@ -432,7 +432,7 @@ def _exists_other(uri: str) -> bool:
 
 
 def _write_other(uri: str, file: IO[bytes]) -> None:
-    """Under another name first, since a file object left in the middle would publish what it holds."""
+    """Write under another name first: fsspec publishes even a half-written file when it is closed."""
     fs, path = _filesystem(uri)
     temporary = posixpath.join(posixpath.dirname(path), f".{secrets.token_hex(8)}.tmp")
     file.seek(0)
@@ -461,13 +461,13 @@ def _listed_other(folder: str, *, deep: bool) -> dict[str, Listed]:
 
 
 def _version(entry: Mapping[str, Any]) -> str:
-    """What the store tells of an object that changes with its bytes, whatever it calls that."""
+    """The version of an object, from whichever field this store puts it in."""
     known = ("ETag", "etag", "md5Hash", "mtime", "last_modified", "LastModified", "created")
     return next((str(entry[name]) for name in known if entry.get(name)), "")
 
 
 def _patiently(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience) -> _T:
-    """What `attempt` returns, tried again while what went wrong may pass. Raises our errors."""
+    """What `attempt` returns, after retries while the error may pass. Raises our own errors."""
     with _translated(verb, uri):
         return persistently(attempt, may_pass=_may_pass, patience=patience)
 
@@ -489,7 +489,7 @@ def _origins(error: Exception) -> set[str]:
 
 @contextmanager
 def _translated(verb: str, uri: str) -> Iterator[None]:
-    """Turn what the stores of fsspec raise into our errors, with the URL and whose fault it is."""
+    """Turn fsspec's exceptions into our errors, with the URL; see `StorageError.ends_the_run`."""
     start = redacted(f"cannot {verb} {uri}")
     try:
         yield
@@ -510,5 +510,5 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether `text` has what stands for other characters in a glob."""
+    """Whether `text` contains a wildcard of a glob: *, ? or [."""
     return any(character in text for character in "*?[")

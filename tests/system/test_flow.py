@@ -251,11 +251,11 @@ class TestOnAServer:
         monkeypatch.setattr(progress, "update_progress_artifact", gone)
         manifest = write_project(tmp_path / "in", [row(id="one")])
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 1
-        assert "the progress was not shown" in caplog.text
+        assert "the progress was not updated" in caplog.text
         monkeypatch.setattr(progress, "create_progress_artifact", gone)
         write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 2
-        assert "there is no progress to be seen" in caplog.text
+        assert "the progress cannot be shown" in caplog.text
 
     def test_the_log_has_one_line_for_each_group_and_none_for_a_step(self, tmp_path: Path) -> None:
         rows = [row(id="one"), row("b.png", id="two"), row(id="three", steps=2)]
