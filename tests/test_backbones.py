@@ -73,12 +73,12 @@ def loaded(request: pytest.FixtureRequest) -> Loaded:
     return Loaded(request.param, state, load_backbone(request.param, state, layers, device=CPU))
 
 
-@pytest.mark.parametrize("size", [(64, 64), (49, 75)])
-def test_every_layer_equals_what_torchvisions_own_forward_gives(
-    loaded: Loaded, size: tuple[int, int]
-) -> None:
-    """Normalisation is ours to do; batch norms are folded, and wide convolutions run another way."""
-    images = torch.stack([picture_tensor(*size, seed=seed) for seed in (0, 1)])
+def test_every_layer_equals_what_torchvisions_own_forward_gives(loaded: Loaded) -> None:
+    """Normalisation is ours to do; batch norms are folded, and wide convolutions run another way.
+
+    At sides that no pooling halves evenly.
+    """
+    images = torch.stack([picture_tensor(49, 75, seed=seed) for seed in (0, 1)])
     expected = torchvisions_own(loaded.name, loaded.state, images)
     ours = loaded.backbone(images)
     assert set(ours) == set(PROFILES[loaded.name].layers)
@@ -120,8 +120,9 @@ def resnet() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-@pytest.mark.parametrize("pooling", ["max", "avg"])
-@pytest.mark.parametrize("size", [(64, 96), (49, 75)])
+@pytest.mark.parametrize(
+    ("pooling", "size"), [("max", (64, 96)), ("max", (49, 75)), ("avg", (49, 75))]
+)
 def test_either_topology_gives_the_features_of_a_plain_forward_pass(
     resnet: Mapping[str, Tensor], topology: Topology, pooling: Pooling, size: tuple[int, int]
 ) -> None:

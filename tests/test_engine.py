@@ -150,9 +150,9 @@ def test_the_same_again_is_the_same_to_the_bit(optimizer: str) -> None:
 def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
     backbone = vgg16(precision=precision)
     cases = [
-        helpers.item(size=(96, 128)),
+        helpers.item(size=(96, 128), steps=2),
         replace(
-            helpers.item(size=(96, 128), num_styles=2, detail_weight=2.0, tv_weight=9.0),
+            helpers.item(size=(96, 128), num_styles=2, steps=2, detail_weight=2.0, tv_weight=9.0),
             mask=mask_tensor(96, 128),
         ),
     ]

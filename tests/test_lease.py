@@ -199,10 +199,6 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue('bucket')}/out"
 
 
-def sleep_long() -> None:
-    time.sleep(lease.PATIENCE_S + 0.1)
-
-
 @pytest.mark.usefixtures("silent")
 def test_who_slept_goes_on_where_nobody_took_over(
     output: str, monkeypatch: pytest.MonkeyPatch

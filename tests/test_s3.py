@@ -626,19 +626,11 @@ def test_what_is_no_list_is_no_empty_folder(shop: Shop, fault: Fault) -> None:
         assert caught.value.ends_the_run
 
 
-def test_lists_of_many_pages_are_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s3fs
-
-    real = s3fs.S3FileSystem._call_s3
-
-    async def ask(self: Any, method: str, **params: Any) -> Any:
-        return await real(self, method, **params | {"MaxKeys": 3})
-
+def test_lists_of_many_pages_are_whole(shop: Shop) -> None:
     names = [f"deep/{number // 4}/{number:04}.bin" for number in range(8)]
     for name in (*names, ""):
         shop.direct.put_object(Bucket=shop.bucket, Key=f"many/{name}", Body=b"x")
-    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", ask)
-    shop.proxy.rules.append(first(1, BUSY, "GET"))
+    shop.proxy.rules += [first(1, BUSY, "GET"), lists(Ask(query="max-keys=3"))]
     assert storage.list_tree(shop.url + "/many") == dict.fromkeys(names, 1)
     assert shop.proxy.num_of("GET") == 4
 

@@ -232,7 +232,7 @@ def test_errors_of_a_group_leave_the_process_and_come_as_they_are(
 
 def running_in(folder: Path, *arguments: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     """A run that lasts long enough to be stopped in the middle."""
-    rows = [row(id=f"n{n}", steps=150, seed=n, init="noise") for n in range(30)]
+    rows = [row(id=f"n{n}", steps=50, seed=n, init="noise") for n in range(30)]
     manifest = write_project(folder / "in", rows)
     return started("run", manifest, "--output", folder / "out", *arguments)
 

@@ -1,0 +1,20 @@
+"""Several processes that paint side by side, and a signal."""
+
+from pathlib import Path
+
+from tests.helpers import PATIENCE_S
+from tests.system.test_supervisor import children, is_running, running_in, wait_for_pictures
+
+
+def test_a_signal_ends_all_lanes(tmp_path: Path) -> None:
+    arguments = ["--lanes", "2", "--max-batch-pixels", "1"]
+    with running_in(tmp_path, *arguments) as running:
+        wait_for_pictures(tmp_path, 3)
+        painters = children(running.pid)
+        assert len(painters) == 2
+        running.terminate()
+        _, said = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 128 + 15
+    assert "what is finished is kept" in said
+    assert not any(map(is_running, painters))
+    assert list((tmp_path / "out/locks").iterdir()) == []
