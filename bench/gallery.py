@@ -27,8 +27,8 @@ from PIL import Image
 from bench.process import measured
 from nst.errors import Reason
 from nst.job import PictureParams
-from nst.output import metadata
 from nst.output.metadata import LayerLoss, Outcome, Record
+from tests.tables import metadata_to_parquet
 
 _BACKBONES = ("vgg16", "vgg19", "resnet50")
 _STYLE_WEIGHTS = (0.5, 1.0, 2.0)
@@ -90,7 +90,7 @@ def make(folder: Path, num_rows: int, num_runs: int = 1) -> None:
         output = folder / f"run-{run + 1}" if num_runs > 1 else folder
         output.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(output)
-        data = metadata.metadata_to_parquet(_records(num_rows, run, num_runs), ["series", "note"])
+        data = metadata_to_parquet(_records(num_rows, run, num_runs), ["series", "note"])
         table = with_curves(_with_thumbnails(pq.read_table(io.BytesIO(data))), seed=run)
         pq.write_table(table, output / "metadata.parquet", compression="zstd", row_group_size=1000)
         _link(output, table.select(["picture", "thumbnail", "height", "width"]), pictures)

@@ -41,12 +41,13 @@ from bench.gallery import with_curves
 from bench.process import measured
 from bench.sections import in_place, table
 from nst import gallery, pipeline, storage
-from nst.output import metadata, records
+from nst.output import records
 from nst.output.metadata import LayerLoss, Outcome
 from nst.planning.plan import Plan, PlannedJob
 from nst.settings import RunSettings
 from tests import servers
 from tests.faults import FaultProxy
+from tests.tables import outcomes_to_parquet
 
 SECTION = "Planning"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -344,7 +345,7 @@ def _fill_bucket(client: Any, bucket: str, manifest: Path, num_rows: int) -> Non
     ]
     for number, batch in enumerate(_batches(outcomes, _RECORDS_PER_PART), start=1):
         uri = f"{settings.output}/{records.FOLDER}/part-{number:06}.parquet"
-        storage.write_bytes(uri, metadata.outcomes_to_parquet(batch))
+        storage.write_bytes(uri, outcomes_to_parquet(batch))
 
 
 def _put_pictures(client: Any, bucket: str, keys: Sequence[str]) -> list[tuple[int, str]]:
@@ -460,7 +461,7 @@ def _write_output(folder: Path, plan: Plan) -> None:
     done = [one for group in plan.groups for one in group.jobs][::2]
     for number, batch in enumerate(_batches(done, _RECORDS_PER_PART), start=1):
         outcomes = list(_outcomes(folder, batch, number))
-        data = metadata.outcomes_to_parquet(outcomes)
+        data = outcomes_to_parquet(outcomes)
         records = with_curves(pq.read_table(pa.BufferReader(data)), seed=number)
         path = output / f"records/part-{number:06}.parquet"
         pq.write_table(records, path, compression="zstd", row_group_size=1000)

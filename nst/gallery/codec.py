@@ -101,20 +101,6 @@ def curves(offsets: Array, evaluations: Array, losses: Mapping[str, Array]) -> d
     }
 
 
-def curve_values(differences: Array, counts: Array) -> NDArray[np.float64]:
-    """The losses that `curves` wrote, of all items one after the other; NaN for none."""
-    result = np.empty(len(differences))
-    start = 0
-    for count in counts.tolist():
-        stop = start + count
-        whole = np.cumsum(differences[start:stop], dtype=np.int16)
-        result[start:stop] = np.where(
-            whole == _NO_VALUE, np.nan, np.exp2(whole.astype(np.float64) / _CURVE_SCALE)
-        )
-        start = stop
-    return result
-
-
 def _logarithms(values: Array) -> NDArray[np.int16]:
     with np.errstate(all="ignore"):
         scaled = np.rint(np.log2(values) * _CURVE_SCALE)

@@ -4,7 +4,7 @@ An item is a picture or a failure: rows of one run that share an id are one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from nst import output
 from nst.errors import ConfigError
 from nst.gallery.fields import RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
-from nst.storage import Coded, CodedColumns, TableError
+from nst.storage import Coded, ColumnReader, TableError
 
 # The details of each run begin at a multiple of this, in files of as many rows.
 DETAIL_ITEMS = 250
@@ -124,16 +124,16 @@ def read_items(sources: Sequence[Source]) -> Items:
     if len(sources) > MAX_RUNS:
         raise ConfigError(f"expected at most {MAX_RUNS} runs to compare, found {len(sources)}")
     with _explained():
-        tables = [CodedColumns(source.metadata) for source in sources]
-        lengths = [len(table["id"].codes) for table in tables]
-        return _items(sources, tables, lengths)
+        return _items(sources, [ColumnReader(source.metadata) for source in sources])
 
 
-def _items(
-    sources: Sequence[Source], tables: Sequence[Mapping[str, Coded]], lengths: Sequence[int]
-) -> Items:
+def _items(sources: Sequence[Source], tables: Sequence[ColumnReader]) -> Items:
+    own_ids = [each for table in tables if (each := table.read("id")) is not None]
+    if len(own_ids) < len(tables):
+        raise ConfigError("expected the metadata of a run, found a table without ids")
+    lengths = [len(each.codes) for each in own_ids]
     run = np.repeat(np.arange(len(sources), dtype=np.uint8), lengths)
-    ids = _together([table["id"] for table in tables], lengths).codes
+    ids = _together(own_ids, lengths).codes
     if np.any(ids < 0):
         raise ConfigError("expected an id in every row of the metadata, found a row without")
     rows = _first_of_each(run, ids)
@@ -142,10 +142,10 @@ def _items(
     # One at a time, since the texts of a column are most of what it takes while they are both
     # as written and as shown.
     def column(name: str) -> Coded:
-        found = [table.get(name) for table in tables]
+        found = [table.read(name) for table in tables]
         return _taken(_together(found, lengths), rows)
 
-    names = dict.fromkeys(name for table in tables for name in table)
+    names = dict.fromkeys(name for table in tables for name in table.names)
     facets = {
         field.name: _run_facet(sources, run)
         if field == RUN
@@ -179,7 +179,7 @@ def _items(
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (TableError, KeyError) as exc:
+    except TableError as exc:
         raise ConfigError(f"expected the metadata of a run, found {exc}") from exc
 
 
@@ -201,8 +201,8 @@ def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
 def lacks_thumbnails(table: IO[bytes]) -> bool:
     """Whether the metadata has a picture for which it names no thumbnail. Raises ConfigError."""
     with _explained():
-        columns = CodedColumns(table)
-        pictures, thumbnails = columns.get("picture"), columns.get("thumbnail")
+        columns = ColumnReader(table)
+        pictures, thumbnails = columns.read("picture"), columns.read("thumbnail")
         if pictures is None:
             return False
         is_named = thumbnails.codes >= 0 if thumbnails is not None else np.bool_(False)

@@ -24,18 +24,14 @@ def is_safe_id(text: str) -> bool:
     return bool(_SAFE_ID.fullmatch(text)) and not _RESERVED.fullmatch(text)
 
 
-def made_id(texts: Mapping[str, str], given: Mapping[str, Any]) -> str:
+def id_of(texts: Mapping[str, str], given: str) -> str:
     """A readable id that depends on nothing but what this row says.
 
     Not on other rows, on the parameters' defaults or on --set, so it stays the same across runs; the
     digest tells rows apart whose names look alike. `texts` name the backbone, so that a row which
-    names the default one has the id of a row that names none.
+    names the default one has the id of a row that names none. `given` is what else is given, as its
+    JSON with sorted keys, which many rows have in common.
     """
-    return id_of(texts, json.dumps(given, sort_keys=True))
-
-
-def id_of(texts: Mapping[str, str], given: str) -> str:
-    """As `made_id`, of what is given as its JSON with sorted keys, which many rows have in common."""
     said = ", ".join([f"{_quoted(name)}: {_quoted(texts[name])}" for name in sorted(texts)])
     # 64 bits: with 32, two of some 80,000 settings of one pair would share a picture.
     digest = hashlib.sha256(f"[{{{said}}}, {given}]".encode()).hexdigest()[:16]
