@@ -106,7 +106,7 @@ def test_codes_take_as_few_bytes_as_they_can(largest: int, kind: str) -> None:
 @given(st.lists(st.integers(0, 6), max_size=30))
 def test_a_part_of_a_column_has_its_own_values_alone(codes: list[int]) -> None:
     values = np.array(["a", 1, 2.5, "b", "c", "d"], object)
-    part = codec.part_of_column(values, np.array(codes, np.int32))
+    part = codec.column_of_some(values, np.array(codes, np.int32))
     expected = [values[code] if code < 6 else None for code in codes]
     plain_part = {"values": part["values"], "codes": part["codes"].tolist()}
     assert dictionary(plain_part) == expected

@@ -70,8 +70,8 @@ def column(values: Sequence[Any], codes: Array) -> dict[str, Any]:
     return {"values": values, "codes": smallest(codes, len(values))}
 
 
-def part_of_column(values: Array, codes: Array) -> dict[str, Any]:
-    """A part of a dictionary-coded column, with those of the values, an array, that it has."""
+def column_of_some(values: Array, codes: Array) -> dict[str, Any]:
+    """As `column`, of some items: with only those of the values, an array, that they have."""
     ordered = np.sort(codes)
     used = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
     known = used[: np.searchsorted(used, len(values))]
