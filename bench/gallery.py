@@ -21,7 +21,8 @@ from bench.made_up import digest, link, outcome, picture_files, with_curves
 from bench.measuring import measured
 from nst.errors import Reason
 from nst.job import PictureParams
-from nst.output import Outcome, Record, metadata
+from nst.output import Outcome, Record
+from tests.tables import metadata_to_parquet
 
 _BACKBONES = ("vgg16", "vgg19", "resnet50")
 _STYLE_WEIGHTS = (0.5, 1.0, 2.0)
@@ -60,7 +61,7 @@ def main() -> None:
 def make(output: Path, num_rows: int) -> None:
     """Write an output of `num_rows` rows; the same at every call."""
     output.mkdir(parents=True, exist_ok=True)
-    data = metadata.metadata_to_parquet(_records(num_rows), ["series", "note"])
+    data = metadata_to_parquet(_records(num_rows), ["series", "note"])
     table = with_curves(pq.read_table(io.BytesIO(data)), seed=0)
     pq.write_table(table, output / "metadata.parquet", compression="zstd", row_group_size=1000)
     columns = ["picture", "thumbnail", "height", "width", "content_digest", "style_digest"]

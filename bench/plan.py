@@ -37,9 +37,10 @@ from PIL import Image
 from bench.made_up import link, outcome, with_curves
 from bench.measuring import add_markdown_option, measured, peak_mb, python, table, tell, where
 from nst import gallery, pipeline, storage
-from nst.output import Outcome, metadata, records
+from nst.output import Outcome, records
 from nst.planning import Plan, PlannedJob
 from nst.settings import RunSettings
+from tests.tables import outcomes_to_parquet
 
 SECTION = "Planning"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -246,7 +247,7 @@ def _fill_bucket(client: Any, bucket: str, manifest: Path, num_rows: int) -> Non
             for index, (one, (size, version)) in enumerate(batch)
         ]
         uri = f"{settings.output}/{records.FOLDER}/part-{number:06}.parquet"
-        storage.write_bytes(uri, metadata.outcomes_to_parquet(found))
+        storage.write_bytes(uri, outcomes_to_parquet(found))
 
 
 def _put_pictures(client: Any, bucket: str, keys: Sequence[str]) -> list[tuple[int, str]]:
@@ -321,7 +322,7 @@ def make(folder: Path, num_rows: int) -> Path:
     plan = pipeline.make_plan(str(inputs / "rows.parquet"), settings, download=False, resume=False)
     for number, batch in _parts(_jobs(plan)[::2]):
         found = list(_pictures(folder, batch, number))
-        data = pa.BufferReader(metadata.outcomes_to_parquet(found))
+        data = pa.BufferReader(outcomes_to_parquet(found))
         path = folder / f"out/{records.FOLDER}/part-{number:06}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         part = with_curves(pq.read_table(data), seed=number)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nst import gallery, output, storage
 from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
 from nst.iterables import in_parallel
-from nst.output import Outcome, Record, read_metadata, records
+from nst.output import Brief, Outcome, Record, read_metadata, records
 from nst.running import lease, runs
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
@@ -45,7 +45,8 @@ def verify(url: str) -> Audit:
     ledger = records.read(url)
     tree = storage.list_tree(url)
     outcomes = list(made.values())
-    said = in_parallel(lambda outcome: _look(url, outcome, ledger.made), outcomes)
+    recorded = ledger.made.briefs(ledger.made.find(made))
+    said = in_parallel(lambda one: _look(url, *one), list(zip(outcomes, recorded, strict=True)))
     findings = [
         Finding(path=outcome.picture or outcome.id, said=text)
         for outcome, text in zip(outcomes, said, strict=True)
@@ -127,9 +128,8 @@ def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
     return {row.outcome.id: row for row in rows}
 
 
-def _look(url: str, outcome: Outcome, made: records.Shelf) -> str | None:
+def _look(url: str, outcome: Outcome, recorded: Brief | None) -> str | None:
     """The problem of a picture, or None."""
-    recorded = made.brief(outcome.id)
     if recorded is None or recorded.picture_digest != outcome.picture_digest:
         return "expected a record of it as the metadata has it, found another or none"
     if outcome.picture is None:
@@ -197,7 +197,8 @@ def _unowned(
 ) -> list[str]:
     # A row that failed this time may have a picture of an earlier run, which is its own still.
     outcomes = [row.outcome for row in rows.values()]
-    outcomes += [ledger.made[job_id] for job_id in rows if job_id in ledger.made]
+    recorded = ledger.made.outcomes(ledger.made.find(rows))
+    outcomes += [outcome for outcome in recorded if outcome is not None]
     pictures = {outcome.picture for outcome in outcomes if outcome.picture}
     thumbnails = {path for each in outcomes for path in output.thumbnails_of(each).values()}
     previews = {

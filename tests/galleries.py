@@ -19,6 +19,7 @@ from nst.gallery.facets import Source
 from nst.job import PictureParams, params_dict
 from nst.output import metadata
 from nst.output.metadata import Outcome, Record
+from tests.tables import metadata_to_parquet
 from tests.test_metadata import OK
 
 _CALL = re.compile(r'nstGallery\("([a-z0-9-]+)","([A-Za-z0-9+/]+={0,2})"\);\n')
@@ -50,7 +51,7 @@ def source(
     """A run of these records."""
     rows = list(records)
     labels = list(dict.fromkeys(label for each in rows for label in each.labels))
-    table = metadata.metadata_to_parquet(rows, labels)
+    table = metadata_to_parquet(rows, labels)
     return Source(name=name, base=base, metadata=io.BytesIO(table), previews=previews)
 
 

@@ -126,7 +126,7 @@ def test_seeds_that_javascript_cannot_hold_are_texts() -> None:
 )
 def test_pictures_are_paths_below_the_output(picture: str, expected: str | None) -> None:
     items = read(record(outcome=replace(OK, picture=picture)))
-    assert items.places["picture"].at(0) == expected
+    assert items.paths["picture"].at(0) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_thumbnails_and_colors_are_what_they_should_be(
     name: str, text: str, is_taken: bool
 ) -> None:
     items = read(record(outcome=replace(OK, **{name: text})))  # type: ignore[arg-type]
-    place = items.places["thumb" if name == "thumbnail" else name]
+    place = items.paths["thumb" if name == "thumbnail" else name]
     assert place.at(0) == (text if is_taken else None)
 
 
@@ -154,7 +154,7 @@ def test_thumbnails_that_metadata_does_not_name_are_those_that_are_there() -> No
     assert facets.lacks_thumbnails(run.metadata)
     stem = thumbnail_stem("a" * 64)
     items = read_items([replace(run, thumbnails={f"{stem}-256.webp"})])
-    assert [items.places["thumb"].at(i) for i in range(2)] == [stem, None]
+    assert [items.paths["thumb"].at(i) for i in range(2)] == [stem, None]
     named = replace(OK, picture_digest="b" * 64, thumbnail=thumbnail_stem("b" * 64))
     assert not facets.lacks_thumbnails(source([record(outcome=named)]).metadata)
     assert not facets.lacks_thumbnails(source([record(outcome=FAILED)]).metadata)
@@ -167,13 +167,13 @@ def test_previews_are_told_where_they_are() -> None:
     outcome = replace(OK, **DIGESTS)  # type: ignore[arg-type]
     there = {preview_name(letter * 64) for letter in "ce"}
     items = read(record(outcome=outcome), previews=there)
-    assert items.places["content_preview"].at(0) == f"inputs/{'c' * 16}"
-    assert items.places["style_preview"].at(0) == f"inputs/{'e' * 16}"
+    assert items.paths["content_preview"].at(0) == f"inputs/{'c' * 16}"
+    assert items.paths["style_preview"].at(0) == f"inputs/{'e' * 16}"
     assert not items.has_small_previews
     small = {small_preview_name(letter * 64) for letter in "ce"}
     assert read(record(outcome=outcome), previews=there | small).has_small_previews
     assert not read(record(outcome=outcome), previews=there | {min(small)}).has_small_previews
-    assert read(record(outcome=outcome)).places["content_preview"].at(0) is None
+    assert read(record(outcome=outcome)).paths["content_preview"].at(0) is None
 
 
 def test_an_input_is_shown_by_what_any_row_of_the_run_knows_of_it() -> None:
@@ -186,7 +186,7 @@ def test_an_input_is_shown_by_what_any_row_of_the_run_knows_of_it() -> None:
         source(rows, name="b"),
         source(rows[:1], name="c", previews=previews),
     ]
-    places = read_items(runs).places["content_preview"]
+    places = read_items(runs).paths["content_preview"]
     stem = f"inputs/{'c' * 16}"
     assert [places.at(i) for i in range(5)] == [stem, stem, None, None, None]
 
@@ -204,4 +204,4 @@ def test_the_order_can_be_changed_of_all_at_once() -> None:
     assert [each["id"] for each in told(items)] == ["4", "1", "3", "2"]
     assert items.height.tolist() == [4, 1, 3, 2]
     assert items.source.tolist() == [3, 0, 2, 1]
-    assert items.places["picture"].at(0) == "images/4.png"
+    assert items.paths["picture"].at(0) == "images/4.png"

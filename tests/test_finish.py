@@ -11,7 +11,7 @@ import pytest
 from nst import gallery, pipeline, storage
 from nst.errors import ConfigError, CredentialError, NotFoundError, NSTError, StorageError
 from nst.gallery.publishing import rebuild_gallery
-from nst.output import metadata, records
+from nst.output import records
 from nst.output.metadata import Record, failure
 from nst.output.reading import read_metadata
 from nst.planning.plan import Plan
@@ -20,6 +20,7 @@ from nst.settings import RunSettings
 from nst.storage import stores
 from tests.galleries import files_in, read_gallery, record
 from tests.helpers import Page, job
+from tests.tables import metadata_to_parquet
 from tests.test_estimate import groups
 from tests.test_metadata import OK
 
@@ -27,7 +28,7 @@ from tests.test_metadata import OK
 def write_output(folder: Path | str, run: list[Record]) -> str:
     """An output of a run as far as a gallery needs one."""
     labels = list(dict.fromkeys(label for each in run for label in each.labels))
-    table = metadata.metadata_to_parquet(run, labels)
+    table = metadata_to_parquet(run, labels)
     storage.write_bytes(storage.join(str(folder), "metadata.parquet"), table)
     return str(folder)
 

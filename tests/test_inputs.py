@@ -24,6 +24,7 @@ from tests import servers
 from tests.buckets import Bucket, bucket_behind
 from tests.faults import Fault, FaultProxy, Request, Status, lists
 from tests.helpers import csv_bytes, encoded, picture_bytes, row, write_project
+from tests.tables import outcomes_to_parquet
 
 ROWS = [row(id="one", steps=1), row("b.png", "t.png", id="two", steps=1)]
 
@@ -65,7 +66,7 @@ class Desk:
         for path in (self.folder / "out/records").glob("part-*"):
             path.unlink()
         part = self.folder / "out/records/part-000001.parquet"
-        part.write_bytes(metadata.outcomes_to_parquet(outcomes))
+        part.write_bytes(outcomes_to_parquet(outcomes))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from nst.errors import ManifestError
 from nst.job import Job, PictureParams
 from nst.manifest import rows
 from nst.manifest.access import Access
-from nst.manifest.ids import SAFE_ID_RULE, is_safe_id, made_id
+from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
 from nst.storage import tables
 from tests.helpers import csv_bytes
 
@@ -623,7 +623,7 @@ def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> Non
     packed = parquet(many)
     assert len(packed) < 10_000
     # Its text stands in it once, so that neither the file nor what it says of itself is large.
-    assert tables.parquet_size(packed).num_bytes < 10_000
+    assert tables.parquet_outline(packed).num_bytes < 10_000
     assert "expected at most 10000 characters once unpacked" in refusal("m.parquet", packed)[0]
     monkeypatch.setattr(rows, "MAX_ROWS", 3)
     assert refusal("m.parquet", packed)[0].startswith("expected at most 3 rows")
@@ -743,7 +743,7 @@ def test_made_ids_are_safe_and_unlike_rows_have_unlike_ids(
     rows: list[tuple[str, str, int]],
 ) -> None:
     ids = [
-        made_id({"content": content, "style": style, "backbone": "vgg16"}, {"seed": seed})
+        id_of({"content": content, "style": style, "backbone": "vgg16"}, f'{{"seed": {seed}}}')
         for content, style, seed in rows
     ]
     assert all(map(is_safe_id, ids))

@@ -13,6 +13,7 @@ from nst.output import metadata
 from nst.output.metadata import CurvePoint, Outcome, Record
 from nst.storage import tables
 from tests.helpers import job
+from tests.tables import metadata_to_parquet, outcomes_to_parquet
 
 OK = Outcome(
     id="one",
@@ -51,10 +52,8 @@ FAILED = Outcome(id="two", status="failed", reason="input_not_found", error="no 
 
 
 def test_outcomes_survive_parquet() -> None:
-    assert metadata.outcomes_from_parquet(metadata.outcomes_to_parquet([OK, FAILED])) == [
-        OK,
-        FAILED,
-    ]
+    rows = tables.parquet_rows(outcomes_to_parquet([OK, FAILED]))
+    assert [metadata.outcome_of_row(row) for row in rows] == [OK, FAILED]
 
 
 def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
@@ -67,15 +66,14 @@ def test_records_survive_parquet_with_their_labels_and_parameters() -> None:
     records = [metadata.record_of(each, outcomes[each.id]) for each in jobs]
     assert [record.outcome.id for record in records] == ["one", "two", "one"]
     assert (
-        metadata.metadata_from_parquet(metadata.metadata_to_parquet(records, ["series", "note"]))
-        == records
+        metadata.metadata_from_parquet(metadata_to_parquet(records, ["series", "note"])) == records
     )
 
 
 def test_the_metadata_of_earlier_releases_is_read() -> None:
     """None was told of the columns that came with the fourth schema, or later."""
     made = replace(OK, weights_topology="torchvision")
-    data = metadata.metadata_to_parquet([metadata.record_of(job(), made)], [])
+    data = metadata_to_parquet([metadata.record_of(job(), made)], [])
     new = ["thumbnail", "color", "weights_topology"]
     new += ["lpips_grey", "cfsd", "style_distance", "color_distance", "noise"]
     new += ["contrast_loss", "noise_loss"]
@@ -88,14 +86,14 @@ def test_the_metadata_of_earlier_releases_is_read() -> None:
 
 
 def test_an_empty_table_has_all_its_columns() -> None:
-    data = metadata.metadata_to_parquet([], [])
+    data = metadata_to_parquet([], [])
     assert metadata.metadata_from_parquet(data) == []
-    names = [column.name for column in tables.parquet_columns(data)]
+    names = [column.name for column in tables.parquet_outline(data).columns]
     assert {f.name for f in fields(Outcome)} | set(PARAM_FIELDS) | {"row", "content"} <= set(names)
 
 
 def test_every_column_says_what_it_means_and_the_file_says_which_schema() -> None:
-    schema = pq.read_schema(pa.BufferReader(metadata.metadata_to_parquet([], [])))
+    schema = pq.read_schema(pa.BufferReader(metadata_to_parquet([], [])))
     assert schema.metadata[b"schema_version"] == str(metadata.SCHEMA_VERSION).encode()
     assert all(field.metadata[b"description"] for field in schema)
 
@@ -136,7 +134,7 @@ def test_a_parameter_has_the_column_of_its_type(kind: Any, expected: str) -> Non
 
 def test_other_bytes_are_no_table() -> None:
     with pytest.raises(tables.TableError, match="11 bytes that cannot be read as one"):
-        metadata.outcomes_from_parquet(b"not parquet")
+        metadata.metadata_from_parquet(b"not parquet")
 
 
 def test_a_record_keeps_the_names_as_written() -> None:

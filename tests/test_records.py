@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nst.output import metadata, records
+from nst.output import records
 from nst.output.metadata import LayerLoss, Outcome
+from tests.tables import outcomes_to_parquet
 from tests.test_metadata import FAILED, OK
 
 
@@ -34,16 +35,23 @@ def test_a_picture_stays_proven_when_a_later_try_fails(tmp_path: Path) -> None:
     records.write(str(tmp_path), failed)
     ledger = records.read(str(tmp_path))
     assert ledger.made["one"].key == OK.key
-    assert ledger.last_failure("one") == failed
+    assert ledger.failed["one"] == failed
+    assert last_failure(ledger) is not None
 
 
 def test_a_failure_is_over_once_the_picture_is_made(tmp_path: Path) -> None:
     assert OK.finished_at is not None
     earlier = OK.finished_at - timedelta(hours=1)
     records.write(str(tmp_path), replace(FAILED, id="one", finished_at=earlier))
-    assert records.read(str(tmp_path)).last_failure("one") is not None
+    assert last_failure(records.read(str(tmp_path))) is not None
     records.write(str(tmp_path), OK)
-    assert records.read(str(tmp_path)).last_failure("one") is None
+    assert last_failure(records.read(str(tmp_path))) is None
+
+
+def last_failure(ledger: records.Ledger) -> records.Brief | None:
+    """How the picture `one` failed last, unless it was made after that."""
+    (made,), (failed,) = (each.briefs(each.find(["one"])) for each in (ledger.made, ledger.failed))
+    return records.last_failure(failed, made)
 
 
 def test_no_two_ids_share_a_record(tmp_path: Path) -> None:
@@ -199,7 +207,7 @@ def test_records_of_the_first_release_are_still_read(tmp_path: Path) -> None:
 
     folder = tmp_path / "records"
     folder.mkdir()
-    table = pq.read_table(pa.BufferReader(metadata.outcomes_to_parquet([OK])))
+    table = pq.read_table(pa.BufferReader(outcomes_to_parquet([OK])))
     late = ["attempts", "thumbnail", "color"]
     pq.write_table(table.drop_columns(late), folder / "0123456789abcdef.parquet")
     made = records.read(str(tmp_path)).made
@@ -230,7 +238,7 @@ def test_outcomes_are_read_in_full_whatever_lies_where(tmp_path: Path) -> None:
     assert (len(ledger.parts), len(ledger.singles)) == (3, 3)
     wanted = ["n7", "n0", "n5", "n8", "n0", "n2"]
     at = ledger.made.find(wanted)
-    found = [metadata.outcome_of_row(row) for row in ledger.made.full(at).rows()]
+    found = [one for one in ledger.made.outcomes(at) if one is not None]
     assert [one.evaluations for one in found] == [7, 0, 5, 8, 0, 2]
     assert [one.loss_curve for one in found] == [OK.loss_curve] * 6
     briefs = ledger.made.briefs(ledger.made.find(["n7", "none", "n0"]))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nst.storage import tables
-from nst.storage.tables import CodedColumns, Column, Held
+from nst.storage.tables import Column, ColumnReader, Table
 
 
 def parquet(values: dict[str, Any], **options: Any) -> bytes:
@@ -48,7 +48,8 @@ def told(column: tables.Coded) -> list[Any]:
     ids=str,
 )
 def test_columns_are_told_by_their_distinct_values(column: Any, expected: list[Any]) -> None:
-    found = CodedColumns(io.BytesIO(parquet({"x": column})))["x"]
+    found = ColumnReader(io.BytesIO(parquet({"x": column}))).read("x")
+    assert found is not None
     assert told(found) == expected
     assert len(set(map(repr, found.values))) == len(found.values)
 
@@ -56,12 +57,12 @@ def test_columns_are_told_by_their_distinct_values(column: Any, expected: list[A
 def test_columns_of_several_row_groups_are_one() -> None:
     texts = [f"t{n % 7}" if n % 5 else None for n in range(40)]
     data = parquet({"x": texts, "y": list(range(40))}, row_group_size=3)
-    columns = CodedColumns(io.BytesIO(data))
-    assert told(columns["x"]) == texts
-    assert list(columns) == ["x", "y"]
-    assert "x" in columns
-    assert "z" not in columns
-    assert columns.get("z") is None
+    columns = ColumnReader(io.BytesIO(data))
+    found = columns.read("x")
+    assert found is not None
+    assert told(found) == texts
+    assert columns.names == ("x", "y")
+    assert columns.read("z") is None
 
 
 CURVES: list[list[dict[str, Any]] | None] = [
@@ -100,11 +101,11 @@ def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: i
 def test_damaged_files_are_told_as_such() -> None:
     data = bytearray(parquet({"x": ["a" * 1000] * 50}))
     with pytest.raises(tables.TableError, match="11 bytes"):
-        CodedColumns(io.BytesIO(b"not parquet"))
+        ColumnReader(io.BytesIO(b"not parquet"))
     data[20:40] = bytes(20)
-    columns = CodedColumns(io.BytesIO(data))
+    columns = ColumnReader(io.BytesIO(data))
     with pytest.raises(tables.TableError):
-        columns["x"]
+        columns.read("x")
 
 
 COLUMNS = (
@@ -114,39 +115,44 @@ COLUMNS = (
 )
 
 
-def held(ids: str, sizes: list[int | None]) -> Held:
-    return Held.of({"id": list(ids), "size": sizes, "loss": [0.5] * len(sizes)}, COLUMNS)
+def table(ids: str, sizes: list[int | None]) -> Table:
+    rows = ({"id": name, "size": size, "loss": 0.5} for name, size in zip(ids, sizes, strict=True))
+    return tables.table_of(rows, COLUMNS)
 
 
-def test_rows_that_are_held_are_found_by_their_texts() -> None:
-    rows = Held.joined([held("ab", [1, 2]), held("", []), held("ca", [None, 4])])
-    assert rows.find("id", iter("cxb")).tolist() == [2, -1, 1]
-    assert held("", []).find("id", ["a"]).tolist() == [-1]
-    assert rows.find("id", []).tolist() == []
-    assert rows.values("size", np.array([3, -1, 0])) == [4, None, 1]
-    assert rows.is_equal("size", np.array([0, 1, 2]), [1, 3, None]).tolist() == [True, False, False]
+def test_texts_are_found_where_they_stand_first() -> None:
+    rows = tables.joined([table("ab", [1, 2]), table("", []), table("ca", [None, 4])])
+    assert tables.find(iter("cxb"), rows["id"]).tolist() == [2, -1, 1]
+    assert tables.find(["a"], table("", [])["id"]).tolist() == [-1]
+    assert tables.find([], rows["id"]).tolist() == []
+    assert tables.find("bx", iter("abb")).tolist() == [1, -1]
+    assert tables.find("bx", iter(())).tolist() == [-1, -1]
+
+
+def test_values_are_told_and_compared_by_their_positions() -> None:
+    rows = tables.joined([table("ab", [1, 2]), table("ca", [None, 4])])
+    assert tables.values_at(rows, "size", np.array([3, -1, 0])) == [4, None, 1]
+    same = tables.are_equal(rows, "size", np.array([0, 1, 2]), [1, 3, None])
+    assert same.tolist() == [True, False, False]
+    changed = tables.with_texts(rows, "id", {2: "x", 0: "y"})
+    assert changed["id"].to_pylist() == ["y", "b", "x", "a"]
 
 
 def test_of_rows_with_one_text_the_last_is_kept_where_it_stands() -> None:
-    rows = held("abacb", [1, 2, 3, 4, 5]).last_of_each("id")
-    assert (rows.values("id"), rows.values("size")) == (["a", "c", "b"], [3, 4, 5])
-    assert held("", []).last_of_each("id").values("id") == []
-    assert rows.where("id", "c").values("size") == [4]
-    assert rows.without("id", ["a", "x"]).values("size") == [4, 5]
-    assert rows.without("id", []).values("size") == [3, 4, 5]
+    rows = tables.last_of_each(table("abacb", [1, 2, 3, 4, 5]), "id")
+    assert (rows["id"].to_pylist(), rows["size"].to_pylist()) == (["a", "c", "b"], [3, 4, 5])
+    assert tables.last_of_each(table("", []), "id").num_rows == 0
+    assert tables.rows_with(rows, "id", "c")["size"].to_pylist() == [4]
 
 
-def test_a_file_is_held_as_some_of_its_columns_and_lacks_may_be_empty() -> None:
+def test_some_columns_of_a_file_are_read_and_those_that_it_lacks_are_empty() -> None:
     data = parquet({"id": ["a", "b"], "size": [1, 2], "other": [0, 0]})
-    found = tables.hold(io.BytesIO(data), COLUMNS, ["id", "loss"])
-    assert found.rows() == [
-        {"id": "a", "loss": None, "at": 0},
-        {"id": "b", "loss": None, "at": 1},
-    ]
+    found = tables.read_columns(io.BytesIO(data), COLUMNS, ["id", "loss"])
+    assert found.to_pylist() == [{"id": "a", "loss": None}, {"id": "b", "loss": None}]
     with pytest.raises(tables.TableError, match="no column loss"):
-        tables.hold(io.BytesIO(data), COLUMNS, ["id"], needed=["id", "loss"])
+        tables.read_columns(io.BytesIO(data), COLUMNS, ["id"], needed=["id", "loss"])
     with pytest.raises(tables.TableError, match="other types"):
-        tables.hold(io.BytesIO(parquet({"id": ["a"], "size": [1.5]})), COLUMNS, ["id"])
+        tables.read_columns(io.BytesIO(parquet({"id": ["a"], "size": [1.5]})), COLUMNS, ["id"])
 
 
 def test_a_column_that_is_not_kept_is_looked_at_all_the_same() -> None:
@@ -154,51 +160,29 @@ def test_a_column_that_is_not_kept_is_looked_at_all_the_same() -> None:
     for where in range(4, len(data) - 200):
         data[where] ^= 255
     with pytest.raises(tables.TableError):
-        tables.hold(io.BytesIO(data), COLUMNS, ["size"])
+        tables.read_columns(io.BytesIO(data), COLUMNS, ["size"])
 
 
 @pytest.mark.parametrize("group_size", [1, 3, 100])
 def test_rows_of_a_file_are_read_by_their_numbers(group_size: int) -> None:
     sizes = list(range(20))
     data = parquet({"id": [f"n{n}" for n in sizes], "size": sizes}, row_group_size=group_size)
-    rows = tables.FileRows(io.BytesIO(data), COLUMNS, tables.Recent(200))
+    rows = tables.RowReader(io.BytesIO(data), COLUMNS)
     for numbers in ([], [0], [19], [2, 2, 3, 11, 19], sizes):
         found = rows.take(np.array(numbers, np.int64))
-        assert found.values("size") == numbers
-        assert found.values("id") == [f"n{n}" for n in numbers]
-        assert found.values("loss") == [None] * len(numbers)
-
-
-def test_what_was_read_last_stays_as_far_as_there_is_room() -> None:
-    table = pa.table({"x": np.zeros(10)})
-    read: list[int] = []
-
-    def get(number: int) -> None:
-        def read_it() -> Any:
-            read.append(number)
-            return table
-
-        recent.get(("file", number), read_it)
-
-    recent = tables.Recent(2 * table.nbytes)
-    for number in (1, 2, 1, 3, 1, 2):
-        get(number)
-    assert read == [1, 2, 3, 2]
-    read.clear()
-    recent = tables.Recent(0)
-    for number in (1, 1, 2, 1):
-        get(number)
-    assert read == [1, 2, 1]
+        assert found["size"].to_pylist() == numbers
+        assert found["id"].to_pylist() == [f"n{n}" for n in numbers]
+        assert found["loss"].to_pylist() == [None] * len(numbers)
 
 
 @pytest.mark.parametrize(("group_rows", "lengths"), [(3, [3, 3, 1]), (7, [7]), (100, [7])])
-def test_parts_are_written_in_groups_of_one_length(group_rows: int, lengths: list[int]) -> None:
-    parts = [held("ab", [1, 2]), held("", []), held("cdef", [3, 4, 5, 6]), held("g", [7])]
+def test_tables_are_written_in_groups_of_one_length(group_rows: int, lengths: list[int]) -> None:
+    parts = [table("ab", [1, 2]), table("", []), table("cdef", [3, 4, 5, 6]), table("g", [7])]
     sink = io.BytesIO()
-    tables.write_held(sink, parts, COLUMNS, notes={}, group_rows=group_rows)
+    tables.write_parquet(sink, parts, COLUMNS, notes={}, group_rows=group_rows)
     found = pq.ParquetFile(sink)
     assert [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)] == lengths
     assert found.read()["size"].to_pylist() == [1, 2, 3, 4, 5, 6, 7]
     empty = io.BytesIO()
-    tables.write_held(empty, [], COLUMNS, notes={}, group_rows=group_rows)
+    tables.write_parquet(empty, [], COLUMNS, notes={}, group_rows=group_rows)
     assert pq.ParquetFile(empty).read().num_rows == 0

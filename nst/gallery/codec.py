@@ -70,8 +70,8 @@ def column(values: Sequence[Any], codes: Array) -> dict[str, Any]:
     return {"values": values, "codes": smallest(codes, len(values))}
 
 
-def part_of_column(values: Array, codes: Array) -> dict[str, Any]:
-    """A part of a dictionary-coded column, with those of the values, an array, that it has."""
+def column_of_some(values: Array, codes: Array) -> dict[str, Any]:
+    """As `column`, of some items: with only those of the values, an array, that they have."""
     ordered = np.sort(codes)
     used = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
     known = used[: np.searchsorted(used, len(values))]
@@ -99,20 +99,6 @@ def curves(offsets: Array, evaluations: Array, losses: Mapping[str, Array]) -> d
         "evaluations": evaluations.astype(np.uint32),
         "curves": shown,
     }
-
-
-def curve_values(differences: Array, counts: Array) -> NDArray[np.float64]:
-    """The losses that `curves` wrote, of all items one after the other; NaN for none."""
-    result = np.empty(len(differences))
-    start = 0
-    for count in counts.tolist():
-        stop = start + count
-        whole = np.cumsum(differences[start:stop], dtype=np.int16)
-        result[start:stop] = np.where(
-            whole == _NO_VALUE, np.nan, np.exp2(whole.astype(np.float64) / _CURVE_SCALE)
-        )
-        start = stop
-    return result
 
 
 def _logarithms(values: Array) -> NDArray[np.int16]:

@@ -4,7 +4,7 @@ An item is a picture or a failure: rows of one run that share an id are one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from nst import output
 from nst.errors import ConfigError
 from nst.gallery.fields import RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
-from nst.storage import Coded, CodedColumns, TableError
+from nst.storage import Coded, ColumnReader, TableError
 
 # The details of each run begin at a multiple of this, in files of as many rows.
 DETAIL_ITEMS = 250
@@ -86,12 +86,12 @@ class Facet:
 class Items:
     """All items of all runs: what is known of each, and where its files are.
 
-    `facets` and `places` are by name, and in an order. `run` is the number of an item's run, and
+    `facets` and `paths` are by name, and in an order. `run` is the number of an item's run, and
     `source` its row among those of all runs, each run's first row a multiple of DETAIL_ITEMS.
     """
 
     facets: dict[str, Facet]
-    places: dict[str, Facet]
+    paths: dict[str, Facet]
     run: NDArray[np.uint8]
     source: NDArray[np.uint32]
     height: NDArray[np.uint16]
@@ -111,7 +111,7 @@ class Items:
         return replace(
             self,
             facets=taken(self.facets),
-            places=taken(self.places),
+            paths=taken(self.paths),
             run=self.run[order],
             source=self.source[order],
             height=self.height[order],
@@ -124,16 +124,16 @@ def read_items(sources: Sequence[Source]) -> Items:
     if len(sources) > MAX_RUNS:
         raise ConfigError(f"expected at most {MAX_RUNS} runs to compare, found {len(sources)}")
     with _explained():
-        tables = [CodedColumns(source.metadata) for source in sources]
-        lengths = [len(table["id"].codes) for table in tables]
-        return _items(sources, tables, lengths)
+        return _items(sources, [ColumnReader(source.metadata) for source in sources])
 
 
-def _items(
-    sources: Sequence[Source], tables: Sequence[Mapping[str, Coded]], lengths: Sequence[int]
-) -> Items:
+def _items(sources: Sequence[Source], tables: Sequence[ColumnReader]) -> Items:
+    own_ids = [each for table in tables if (each := table.read("id")) is not None]
+    if len(own_ids) < len(tables):
+        raise ConfigError("expected the metadata of a run, found a table without ids")
+    lengths = [len(each.codes) for each in own_ids]
     run = np.repeat(np.arange(len(sources), dtype=np.uint8), lengths)
-    ids = _together([table["id"] for table in tables], lengths).codes
+    ids = _together(own_ids, lengths).codes
     if np.any(ids < 0):
         raise ConfigError("expected an id in every row of the metadata, found a row without")
     rows = _first_of_each(run, ids)
@@ -142,10 +142,10 @@ def _items(
     # One at a time, since the texts of a column are most of what it takes while they are both
     # as written and as shown.
     def column(name: str) -> Coded:
-        found = [table.get(name) for table in tables]
+        found = [table.read(name) for table in tables]
         return _taken(_together(found, lengths), rows)
 
-    names = dict.fromkeys(name for table in tables for name in table)
+    names = dict.fromkeys(name for table in tables for name in table.names)
     facets = {
         field.name: _run_facet(sources, run)
         if field == RUN
@@ -160,10 +160,10 @@ def _items(
     }
     return Items(
         facets=facets,
-        places={
-            "picture": _place("picture", column("picture"), _picture),
+        paths={
+            "picture": _path_facet("picture", column("picture"), _picture),
             "thumb": _thumbnails(sources, run, column("thumbnail"), column("picture_digest")),
-            "color": _place("color", column("color"), _matching(_COLOR)),
+            "color": _path_facet("color", column("color"), _matching(_COLOR)),
             **{f"{name}_preview": each.facet(f"{name}_preview") for name, each in previews.items()},
         },
         run=run,
@@ -179,17 +179,17 @@ def _items(
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (TableError, KeyError) as exc:
+    except TableError as exc:
         raise ConfigError(f"expected the metadata of a run, found {exc}") from exc
 
 
 def _source_rows(lengths: Sequence[int]) -> NDArray[np.uint32]:
     """The number of each row of all runs, as `first_rows` numbers them."""
-    parts = [
+    numbers = [
         np.arange(first, first + length, dtype=np.uint32)
         for first, length in zip(first_rows(lengths), lengths, strict=True)
     ]
-    return np.concatenate(parts or [np.zeros(0, np.uint32)])
+    return np.concatenate(numbers or [np.zeros(0, np.uint32)])
 
 
 def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
@@ -201,8 +201,8 @@ def _has_small(sources: Sequence[Source], previews: Iterable["_Stems"]) -> bool:
 def lacks_thumbnails(table: IO[bytes]) -> bool:
     """Whether the metadata has a picture for which it names no thumbnail. Raises ConfigError."""
     with _explained():
-        columns = CodedColumns(table)
-        pictures, thumbnails = columns.get("picture"), columns.get("thumbnail")
+        columns = ColumnReader(table)
+        pictures, thumbnails = columns.read("picture"), columns.read("thumbnail")
         if pictures is None:
             return False
         is_named = thumbnails.codes >= 0 if thumbnails is not None else np.bool_(False)
@@ -249,34 +249,34 @@ def _first_of_each(run: NDArray[np.uint8], ids: Codes) -> NDArray[np.int64]:
 
 def _together(columns: Sequence[Coded | None], lengths: Sequence[int]) -> Coded:
     """The columns of several runs as one, whose values are texts where those of any are."""
-    parts = [
+    found = [
         each if each is not None else Coded([], np.full(length, -1, np.int32))
         for each, length in zip(columns, lengths, strict=True)
     ]
-    if len(parts) == 1:
-        return parts[0]
-    filled = [part for part in parts if len(part.values)]
-    has_texts = any(isinstance(part.values, list) for part in filled)
-    place: dict[Any, int] = {}
+    if len(found) == 1:
+        return found[0]
+    filled = [one for one in found if len(one.values)]
+    has_texts = any(isinstance(one.values, list) for one in filled)
+    code_of: dict[Any, int] = {}
     codes = []
-    for part in parts:
-        values = part.values if isinstance(part.values, list) else part.values.tolist()
+    for one in found:
+        values = one.values if isinstance(one.values, list) else one.values.tolist()
         if has_texts:
             values = [str(value) for value in values]
-        table = [place.setdefault(value, len(place)) for value in values]
-        codes.append(np.array([*table, -1], np.int32)[part.codes])
+        table = [code_of.setdefault(value, len(code_of)) for value in values]
+        codes.append(np.array([*table, -1], np.int32)[one.codes])
     joined = np.concatenate(codes) if codes else np.zeros(0, np.int32)
-    return Coded(list(place) if has_texts or not place else np.array(list(place)), joined)
+    return Coded(list(code_of) if has_texts or not code_of else np.array(list(code_of)), joined)
 
 
 def _taken(column: Coded, items: NDArray[np.int64]) -> Coded:
     """The column of these rows alone, with those values that they have."""
-    used, places = np.unique(column.codes[items], return_inverse=True)
+    used, ranks = np.unique(column.codes[items], return_inverse=True)
     if len(used) and used[0] < 0:
-        used, places = used[1:], places - 1
+        used, ranks = used[1:], ranks - 1
     values = column.values
     kept = [values[i] for i in used.tolist()] if isinstance(values, list) else values[used]
-    return Coded(kept, places.astype(np.int32))
+    return Coded(kept, ranks.astype(np.int32))
 
 
 def _facet(field: Field, column: Coded) -> Facet:
@@ -288,11 +288,11 @@ def _facet(field: Field, column: Coded) -> Facet:
     elif np.any(np.abs(numbers) >= _MAX_EXACT):
         texts = [str(each) for each in column.values.tolist()]
         return _text_facet(field, Coded(texts, column.codes))
-    distinct, places = np.unique(numbers, return_inverse=True)
+    distinct, ranks = np.unique(numbers, return_inverse=True)
     num_finite = int(np.count_nonzero(np.isfinite(distinct)))
     # Sorted, with minus infinity before all numbers and infinity and NaN after them.
     first = int(np.count_nonzero(distinct == -np.inf))
-    ranks = places - first
+    ranks -= first
     ranks[(ranks < 0) | (ranks >= num_finite)] = num_finite
     shown = [_plain(each) for each in distinct[first : first + num_finite].tolist()]
     return Facet(field, "number", shown, _recoded(column.codes, ranks, num_finite))
@@ -347,11 +347,11 @@ def _ranked(
         del keys
     distinct: list[str] = []
     ranks = np.zeros(len(order), np.int64)
-    for place, i in enumerate(order):
+    for rank, i in enumerate(order):
         text = texts[i]
         if text is not None and (not distinct or distinct[-1] != text):
             distinct.append(text)
-        ranks[place] = len(distinct) - 1
+        ranks[rank] = len(distinct) - 1
     table = np.full(len(texts), len(distinct), np.int64)
     table[order] = ranks
     return Facet(field, "text", distinct, _recoded(codes, table, len(distinct)))
@@ -374,7 +374,7 @@ def _identities(run: Facet, ids: Facet) -> Facet:
     return _ranked(ids.field, texts, np.arange(len(texts), dtype=np.int32), key=natural_key)
 
 
-def _place(name: str, column: Coded, clean: Callable[[str], str | None]) -> Facet:
+def _path_facet(name: str, column: Coded, clean: Callable[[str], str | None]) -> Facet:
     values = column.values if isinstance(column.values, list) else []
     codes = column.codes if values else np.full(len(column.codes), -1, np.int32)
     field = Field(column=name, name=name, title=name, role="identity")
@@ -383,7 +383,7 @@ def _place(name: str, column: Coded, clean: Callable[[str], str | None]) -> Face
 
 def _picture(path: str) -> str | None:
     """A relative path as a URL; None for what would lead out of the output."""
-    if any(part in ("", ".", "..") for part in path.split("/")):
+    if any(name in ("", ".", "..") for name in path.split("/")):
         return None
     quoted = quote(path)
     # Not twice in memory where it is the same, as it is of most.
@@ -399,7 +399,7 @@ def _thumbnails(
 ) -> Facet:
     """The stems of the thumbnails as the metadata names them, or else those that there are."""
     if not any(source.thumbnails for source in sources):
-        return _place("thumb", named, _matching(_THUMBNAIL))
+        return _path_facet("thumb", named, _matching(_THUMBNAIL))
     texts = [*named.values, None]
     stems = [output.thumbnail_stem(str(digest)) for digest in digests.values]
     found = [
@@ -412,9 +412,9 @@ def _thumbnails(
         )
     ]
     known = [text for text in dict.fromkeys(found) if text is not None]
-    place = {text: number for number, text in enumerate(known)} | {None: -1}
-    codes = np.array([place[text] for text in found], np.int32)
-    return _place("thumb", Coded(list(map(str, known)), codes), _matching(_THUMBNAIL))
+    code_of = {text: code for code, text in enumerate(known)} | {None: -1}
+    codes = np.array([code_of[text] for text in found], np.int32)
+    return _path_facet("thumb", Coded(list(map(str, known)), codes), _matching(_THUMBNAIL))
 
 
 def _present(source: Source, stem: str) -> str | None:

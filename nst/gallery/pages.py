@@ -15,7 +15,7 @@ from nst import output
 from nst.gallery import codec
 from nst.gallery.facets import Facet, Items, Source, Value
 from nst.gallery.fields import Field
-from nst.gallery.pivot import Matrix, cells_of, lines_of
+from nst.gallery.pivot import Grid, cells_of, lines_of
 from nst.gallery.texts import chip_text, number_text, readable, shown_text, told_apart
 
 _CSS = ("gallery.css",)
@@ -101,7 +101,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line of the matrix: the inputs, what else its row is told by, and a cell for each column."""
+    """A line of the grid: the inputs, what else its row is told by, and a cell for each column."""
 
     number: int
     is_first: bool
@@ -170,30 +170,28 @@ class Pages:
         self,
         sources: Sequence[Source],
         items: Items,
-        matrix: Matrix,
+        grid: Grid,
         spine: str,
         assets: Mapping[str, str],
     ) -> None:
         self._sources = sources
         self._items = items
-        self._matrix = matrix
+        self._grid = grid
         self._links = {**assets, "spine": spine}
         self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
-        column = items.facets[matrix.column].field
-        self._columns = [_column_text(column, value) for value in matrix.columns]
+        column = items.facets[grid.column].field
+        self._columns = [_column_text(column, value) for value in grid.columns]
 
     @property
     def num_pages(self) -> int:
-        return -(-self._matrix.num_lines // _PAGE_LINES)
+        return -(-self._grid.num_lines // _PAGE_LINES)
 
     def first(self, *, num_static: int) -> bytes:
         """`index.html`, with as many of its first lines as keep it small."""
-        places = [
-            place for place, _ in zip(lines_of(self._matrix), range(_NUM_FIRST_LINES), strict=False)
-        ]
+        at = [each for each, _ in zip(lines_of(self._grid), range(_NUM_FIRST_LINES), strict=False)]
         lines = [
-            self._line(number, *place, root="", num_columns=_MAX_FIRST_COLUMNS)
-            for number, place in enumerate(places)
+            self._line(number, *each, root="", num_columns=_MAX_FIRST_COLUMNS)
+            for number, each in enumerate(at)
         ]
         while True:
             page = self._rendered(
@@ -209,12 +207,12 @@ class Pages:
 
     def static_pages(self) -> Iterator[tuple[str, bytes]]:
         """`pages/1.html` and so on, with every line and every column."""
-        places = list(lines_of(self._matrix))
+        at = list(lines_of(self._grid))
         for page in range(self.num_pages):
             first = page * _PAGE_LINES
             lines = [
-                self._line(number, *place, root="../", num_columns=len(self._columns))
-                for number, place in enumerate(places[first : first + _PAGE_LINES], first)
+                self._line(number, *each, root="../", num_columns=len(self._columns))
+                for number, each in enumerate(at[first : first + _PAGE_LINES], first)
             ]
             data = self._rendered(
                 "page.html.j2",
@@ -228,9 +226,9 @@ class Pages:
             yield f"pages/{page + 1}.html", data
 
     def _rendered(self, template: str, *, root: str, lines: list[Line], **values: Any) -> bytes:
-        items, matrix = self._items, self._matrix
+        items, grid = self._items, self._grid
         num_failed = int(np.count_nonzero(is_failed(items)))
-        title = items.facets[matrix.column].field.title
+        title = items.facets[grid.column].field.title
         stream = (
             _environment()
             .get_template(template)
@@ -239,15 +237,15 @@ class Pages:
                 num_items=len(items),
                 num_ok=len(items) - num_failed,
                 num_failed=num_failed,
-                num_lines=matrix.num_lines,
-                num_rows=len(matrix.row_patterns),
-                num_unmatched=matrix.num_unmatched,
+                num_lines=grid.num_lines,
+                num_rows=len(grid.row_patterns),
+                num_unmatched=grid.num_unmatched,
                 run_names=self._run_names,
                 run_diff=self._run_diff(),
                 root=root,
                 column_title=title,
                 column_fields=title,
-                row_titles=[items.facets[name].field.title for name in matrix.row],
+                row_titles=[items.facets[name].field.title for name in grid.row],
                 num_columns=len(self._columns),
                 lines=lines,
                 first_line=lines[0].number if lines else 0,
@@ -273,13 +271,13 @@ class Pages:
                     for run, value in zip(self._run_names, values, strict=True)
                 ),
             )
-            for name, values in self._matrix.run_diff.items()
+            for name, values in self._grid.run_diff.items()
         ]
 
     def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
-        matrix, items = self._matrix, self._items
-        first = int(matrix.starts[row])
-        cells = cells_of(matrix, row, within)
+        grid, items = self._grid, self._items
+        first = int(grid.starts[row])
+        cells = cells_of(grid, row, within)
         best = _best(items, [cell for cell in cells if cell is not None])
         apart = self._apart(row)
         return Line(
@@ -289,7 +287,7 @@ class Pages:
             style=self._thumb("style", row, root),
             facts=tuple(
                 (items.facets[name].field.title, _text(items.facets[name].at(first)))
-                for name in matrix.row[2:]
+                for name in grid.row[2:]
             ),
             cells=tuple(
                 self._cell(cell, best, apart, root) if cell is not None else None
@@ -299,13 +297,13 @@ class Pages:
 
     def _thumb(self, kind: str, row: int, root: str) -> Thumb:
         """An input by what any item of its row knows of it."""
-        items, matrix = self._items, self._matrix
-        members = range(int(matrix.starts[row]), int(matrix.starts[row + 1]))
+        items, grid = self._items, self._grid
+        members = range(int(grid.starts[row]), int(grid.starts[row + 1]))
         title = _text(items.facets[kind].at(members[0]))
         found = (
             (item, stem)
             for item in members
-            if (stem := items.places[f"{kind}_preview"].at(item)) is not None
+            if (stem := items.paths[f"{kind}_preview"].at(item)) is not None
         )
         src = None
         for item, stem in found:
@@ -319,15 +317,15 @@ class Pages:
 
     def _apart(self, row: int) -> list[Facet]:
         """The fields in which pictures of a row differ that share a column."""
-        matrix = self._matrix
-        if matrix.heights[matrix.row_patterns[row]] == 1:
+        grid = self._grid
+        if grid.heights[grid.row_patterns[row]] == 1:
             return []
-        members = slice(int(matrix.starts[row]), int(matrix.starts[row + 1]))
+        members = slice(int(grid.starts[row]), int(grid.starts[row + 1]))
         return [
             facet
             for name, facet in self._items.facets.items()
             if facet.field.role in _APART_ROLES
-            and name not in (*matrix.row, matrix.column)
+            and name not in (*grid.row, grid.column)
             and len(set(facet.codes[members].tolist())) > 1
         ]
 
@@ -335,9 +333,9 @@ class Pages:
         self, item: int, best: Mapping[str, Value], apart: Sequence[Facet], root: str
     ) -> Cell:
         items = self._items
-        known = {**items.facets, "picture": items.places["picture"]}
+        known = {**items.facets, "picture": items.paths["picture"]}
         facts = {name: facet.at(item) for name, facet in known.items()}
-        picture, stem = facts["picture"], items.places["thumb"].at(item)
+        picture, stem = facts["picture"], items.paths["thumb"].at(item)
         base = self._base(item, root)
         width, height = int(items.width[item]) or None, int(items.height[item]) or None
         href = f"{base}{picture}" if picture is not None else None
@@ -363,7 +361,7 @@ class Pages:
 
     def _alt(self, facts: Mapping[str, Value | None]) -> str:
         content, style = (readable(_text(facts[name])) for name in ("content", "style"))
-        column = self._items.facets[self._matrix.column].field
+        column = self._items.facets[self._grid.column].field
         alt = f"{content} in the style of {style}, {_text(facts['backbone'])}"
         if column.role == "backbone":
             return alt

@@ -23,7 +23,7 @@ _RUN_ROLES: tuple[Role, ...] = ("input", "backbone", "label", "setting", "proven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
+class Grid:
     """Which items stand where, of n items in m rows.
 
     `order` [n] are the items as they are shown: row by row, within a row by column, then in the
@@ -54,8 +54,8 @@ class Matrix:
         return int(self.heights[self.row_patterns].sum())
 
 
-def arrange(items: Items, *, num_runs: int = 1) -> Matrix:
-    """The matrix of the default axes."""
+def arrange(items: Items, *, num_runs: int = 1) -> Grid:
+    """The grid of the default axes."""
     by_run = _constant_in_runs(items, num_runs) if num_runs > 1 else {}
     column = _default_column(items.facets)
     row = _default_row(items.facets, column, by_run)
@@ -66,7 +66,7 @@ def arrange(items: Items, *, num_runs: int = 1) -> Matrix:
     starts = np.concatenate([[0], np.flatnonzero(np.diff(row_of[order])) + 1, [len(items)]])
     starts = np.unique(starts)
     patterns, row_patterns = _patterns(column_of[order], starts)
-    return Matrix(
+    return Grid(
         row=row,
         column=column,
         columns=columns,
@@ -83,21 +83,21 @@ def arrange(items: Items, *, num_runs: int = 1) -> Matrix:
     )
 
 
-def lines_of(matrix: Matrix) -> Iterator[tuple[int, int]]:
+def lines_of(grid: Grid) -> Iterator[tuple[int, int]]:
     """The row and the number within it of each line."""
-    for row, pattern in enumerate(matrix.row_patterns.tolist()):
-        for number in range(int(matrix.heights[pattern])):
+    for row, pattern in enumerate(grid.row_patterns.tolist()):
+        for number in range(int(grid.heights[pattern])):
             yield row, number
 
 
-def cells_of(matrix: Matrix, row: int, number: int) -> list[int | None]:
-    """For each column, which item stands in line `number` of a row, by its place in the order."""
-    cells: list[int | None] = [None] * len(matrix.columns)
-    seen = [0] * len(matrix.columns)
-    start = int(matrix.starts[row])
-    for place, column in enumerate(matrix.patterns[int(matrix.row_patterns[row])]):
+def cells_of(grid: Grid, row: int, number: int) -> list[int | None]:
+    """For each column, which item stands in line `number` of a row, by its number in the order."""
+    cells: list[int | None] = [None] * len(grid.columns)
+    seen = [0] * len(grid.columns)
+    start = int(grid.starts[row])
+    for number_in_row, column in enumerate(grid.patterns[int(grid.row_patterns[row])]):
         if seen[column] == number:
-            cells[column] = start + place
+            cells[column] = start + number_in_row
         seen[column] += 1
     return cells
 
@@ -148,9 +148,9 @@ def _columns(facet: Facet) -> tuple[tuple[Value | None, ...], Order]:
     if facet.num_missing:
         values.append(None)
         order.append(len(order))
-    place = np.zeros(len(values), np.int64)
-    place[order] = np.arange(len(order))
-    return tuple(values[i] for i in order), place[facet.codes] if values else np.zeros(0, np.int64)
+    rank = np.zeros(len(values), np.int64)
+    rank[order] = np.arange(len(order))
+    return tuple(values[i] for i in order), rank[facet.codes] if values else np.zeros(0, np.int64)
 
 
 def _rows(facets: Sequence[Facet], num_items: int) -> Order:
@@ -169,10 +169,12 @@ def _rows(facets: Sequence[Facet], num_items: int) -> Order:
 
 def _patterns(column_of: Order, starts: Order) -> tuple[tuple[tuple[int, ...], ...], Order]:
     data = column_of.astype(np.uint32).tobytes()
-    place: dict[bytes, int] = {}
+    number_of: dict[bytes, int] = {}
     bounds = (starts * 4).tolist()
-    which = [place.setdefault(data[start:stop], len(place)) for start, stop in pairwise(bounds)]
-    patterns = tuple(tuple(np.frombuffer(each, np.uint32).tolist()) for each in place)
+    which = [
+        number_of.setdefault(data[start:stop], len(number_of)) for start, stop in pairwise(bounds)
+    ]
+    patterns = tuple(tuple(np.frombuffer(each, np.uint32).tolist()) for each in number_of)
     return patterns, np.array(which, np.int64)
 
 

@@ -34,11 +34,11 @@ def rebuild_gallery(
     """
     if len({storage.absolute(url).rstrip("/") for url in urls}) < len(urls):
         raise ConfigError("expected each output once, found one of them again")
-    place = gallery_folder(urls, to)
-    links = [storage.relative_link(url, place) for url in urls]
-    if links != [""] and output.METADATA in storage.list_sizes(place):
+    folder = gallery_folder(urls, to)
+    links = [storage.relative_link(url, folder) for url in urls]
+    if links != [""] and output.METADATA in storage.list_sizes(folder):
         raise ConfigError(
-            f"{place}: expected a folder of the gallery's own, found the output of a run; choose "
+            f"{folder}: expected a folder of the gallery's own, found the output of a run; choose "
             "another with --to"
         )
     with ExitStack() as opened:
@@ -46,7 +46,7 @@ def rebuild_gallery(
             _source(name, url, link, read_table(url, opened.enter_context(ScratchFile())))
             for name, url, link in zip(_run_names(urls), urls, links, strict=True)
         ]
-        return storage.browsable(_write_gallery(place, sources, static_pages=static_pages))
+        return storage.browsable(_write_gallery(folder, sources, static_pages=static_pages))
 
 
 def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
@@ -70,8 +70,8 @@ def _source(name: str, url: str, base: str, table: IO[bytes]) -> Source:
 
 
 def _run_names(urls: Sequence[str]) -> list[str]:
-    places = (storage.absolute(url).replace("\\", "/") for url in urls)
-    return told_apart(place.rstrip("/").rpartition("/")[2] for place in places)
+    paths = (storage.absolute(url).replace("\\", "/") for url in urls)
+    return told_apart(path.rstrip("/").rpartition("/")[2] for path in paths)
 
 
 def publish(url: str, table: IO[bytes], *, check: Callable[[], None] = lambda: None) -> str:

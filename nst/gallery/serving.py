@@ -62,11 +62,11 @@ def site_of(gallery: str, outputs: Sequence[str]) -> Site:
 
     Raises ConfigError where there is none.
     """
-    places = list(dict.fromkeys([gallery, *outputs]))
-    root = _common(places)
-    folders = [storage.relative_link(place, root) for place in places]
+    urls = list(dict.fromkeys([gallery, *outputs]))
+    root = _common(urls)
+    folders = [storage.relative_link(url, root) for url in urls]
     if any(folder.startswith("..") for folder in folders):
-        raise ConfigError(f"expected outputs below one folder, found {', '.join(places)}")
+        raise ConfigError(f"expected outputs below one folder, found {', '.join(urls)}")
     plain = tuple(unquote_to_bytes(folder).decode() for folder in folders)
     return Site(root=root, folders=plain, page=plain[0] + output.GALLERY)
 
@@ -165,17 +165,17 @@ def _path_of(target: str) -> str | None:
     if not raw.startswith("/"):
         return None
     try:
-        parts = [unquote_to_bytes(part).decode() for part in raw[1:].split("/")]
+        names = [unquote_to_bytes(name).decode() for name in raw[1:].split("/")]
     except UnicodeDecodeError:
         return None
-    if parts[-1] == "":
-        parts[-1] = output.GALLERY
+    if names[-1] == "":
+        names[-1] = output.GALLERY
     # Names that begin with a dot are those of half-written files, and of what is nobody's business.
     if any(
-        not part or part.startswith(".") or "/" in part or _UNSAFE.search(part) for part in parts
+        not name or name.startswith(".") or "/" in name or _UNSAFE.search(name) for name in names
     ):
         return None
-    return "/".join(parts)
+    return "/".join(names)
 
 
 def _is_inside(site: Site, path: str) -> bool:
@@ -194,18 +194,18 @@ def _suffix(path: str) -> str:
     return posixpath.splitext(path)[1].lower()
 
 
-def _common(places: Sequence[str]) -> str:
-    """The folder that holds all of the places, or is one of them."""
-    if not any("://" in place for place in places):
+def _common(urls: Sequence[str]) -> str:
+    """The folder that holds all of them, or is one of them."""
+    if not any("://" in url for url in urls):
         try:
-            return os.path.commonpath([storage.absolute(place) for place in places])
+            return os.path.commonpath([storage.absolute(url) for url in urls])
         except ValueError as exc:
             raise ConfigError(f"expected outputs below one folder, found {exc}") from exc
-    parts = [place.rstrip("/").split("/") for place in places]
-    shared = [each[0] for each in zip(*parts, strict=False)]
+    names = [url.rstrip("/").split("/") for url in urls]
+    shared = [each[0] for each in zip(*names, strict=False)]
     length = next(
-        (i for i, each in enumerate(zip(*parts, strict=False)) if len(set(each)) > 1), len(shared)
+        (i for i, each in enumerate(zip(*names, strict=False)) if len(set(each)) > 1), len(shared)
     )
     if length < 3:
-        raise ConfigError(f"expected outputs in one bucket, found {', '.join(places)}")
-    return "/".join(parts[0][:length])
+        raise ConfigError(f"expected outputs in one bucket, found {', '.join(urls)}")
+    return "/".join(names[0][:length])

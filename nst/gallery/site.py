@@ -21,7 +21,7 @@ from nst.gallery import codec
 from nst.gallery.facets import DETAIL_ITEMS, Facet, Items, Source, read_items, rounded
 from nst.gallery.fields import ALWAYS
 from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
-from nst.gallery.pivot import Matrix, arrange
+from nst.gallery.pivot import Grid, arrange
 from nst.gallery.texts import visible
 from nst.redaction import secret_in
 from nst.storage import Coded, Nested, tables
@@ -50,8 +50,8 @@ def build(
     are no metadata and CredentialError for a text that holds a credential.
     """
     found = read_items(sources)
-    matrix = arrange(found, num_runs=len(sources))
-    items = found.in_order(matrix.order)
+    grid = arrange(found, num_runs=len(sources))
+    items = found.in_order(grid.order)
     # Of a million items it is a fifth of a gigabyte.
     del found
     _refuse_secrets(sources, items)
@@ -70,12 +70,10 @@ def build(
     for index, facet in enumerate(shown):
         if facet.varies:
             yield data_file(f"col-{index}", codec.column(facet.values, facet.codes))
-    yield data_file("spine", _spine_content(sources, items, matrix, shown, named))
+    yield data_file("spine", _spine_content(sources, items, grid, shown, named))
     assets = assets_of_pages()
     yield from assets.values()
-    page = Pages(
-        sources, items, matrix, named["spine"], {k: path for k, (path, _) in assets.items()}
-    )
+    page = Pages(sources, items, grid, named["spine"], {k: path for k, (path, _) in assets.items()})
     if static_pages or (static_pages is None and len(items) <= _MAX_STATIC_ITEMS):
         yield from page.static_pages()
         yield output.GALLERY, page.first(num_static=page.num_pages)
@@ -167,24 +165,24 @@ def _chunks(items: Items, shown: Sequence[Facet]) -> Iterator[dict[str, Any]]:
         return {name: (np.array(each.values, object), each.codes) for name, each in facets}
 
     varying = columns((str(i), facet) for i, facet in enumerate(shown) if facet.varies)
-    places = columns(items.places.items())
+    paths = columns(items.paths.items())
     for first in range(0, len(items), codec.CHUNK_ITEMS):
-        part = slice(first, first + codec.CHUNK_ITEMS)
+        some = slice(first, first + codec.CHUNK_ITEMS)
         yield {
             "first": first,
-            "count": len(items.run[part]),
+            "count": len(items.run[some]),
             "fields": {
-                name: codec.part_of_column(values, codes[part])
+                name: codec.column_of_some(values, codes[some])
                 for name, (values, codes) in varying.items()
             },
             **{
-                name: codec.part_of_column(values, codes[part])
-                for name, (values, codes) in places.items()
+                name: codec.column_of_some(values, codes[some])
+                for name, (values, codes) in paths.items()
             },
-            "height": items.height[part],
-            "width": items.width[part],
-            "run": items.run[part],
-            "detail": items.source[part],
+            "height": items.height[some],
+            "width": items.width[some],
+            "run": items.run[some],
+            "detail": items.source[some],
         }
 
 
@@ -237,7 +235,7 @@ def _layers(lists: Nested | None) -> list[list[list[Any]]]:
 def _spine_content(
     sources: Sequence[Source],
     items: Items,
-    matrix: Matrix,
+    grid: Grid,
     shown: Sequence[Facet],
     named: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -260,14 +258,14 @@ def _spine_content(
         ],
         "metadata": [source.base + output.METADATA for source in sources],
         "fields": [_field_content(index, facet, named) for index, facet in enumerate(shown)],
-        "row": matrix.row,
-        "column": matrix.column,
-        "columns": matrix.columns,
-        "patterns": matrix.patterns,
-        "row_patterns": codec.smallest(matrix.row_patterns, max(len(matrix.patterns) - 1, 0)),
-        "num_lines": matrix.num_lines,
-        "run_diff": [{"name": name, "values": values} for name, values in matrix.run_diff.items()],
-        "num_unmatched": matrix.num_unmatched,
+        "row": grid.row,
+        "column": grid.column,
+        "columns": grid.columns,
+        "patterns": grid.patterns,
+        "row_patterns": codec.smallest(grid.row_patterns, max(len(grid.patterns) - 1, 0)),
+        "num_lines": grid.num_lines,
+        "run_diff": [{"name": name, "values": values} for name, values in grid.run_diff.items()],
+        "num_unmatched": grid.num_unmatched,
     }
 
 
@@ -294,7 +292,7 @@ def _field_content(index: int, facet: Facet, named: Mapping[str, str]) -> dict[s
 def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
     """Raises CredentialError where a text that goes into the gallery holds what opens a store."""
     row = items.facets["row"]
-    for facet in (*items.facets.values(), *items.places.values()):
+    for facet in (*items.facets.values(), *items.paths.values()):
         for code in _suspects(facet):
             text = str(facet.values[code])
             kind = secret_in(text) or secret_in(unquote(text))
@@ -303,7 +301,7 @@ def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
                 where = f"row {row.at(item)}"
                 if len(sources) > 1:
                     where += f" of run {int(items.run[item]) + 1}"
-                raise _refusal(f"{where}, {_field_place(items, facet)}", kind)
+                raise _refusal(f"{where}, {_shown_name(items, facet)}", kind)
     others = [
         *(
             (f"the title of label {n}", f.field.title)
@@ -313,10 +311,10 @@ def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
         *((f"the place of run {n}", unquote(each.base)) for n, each in enumerate(sources, 1)),
         *(("style_layer_losses", name) for name in _layer_names(sources)),
     ]
-    for place, text in others:
+    for where, text in others:
         kind = secret_in(text)
         if kind is not None:
-            raise _refusal(place, kind)
+            raise _refusal(where, kind)
 
 
 def _suspects(facet: Facet) -> Iterator[int]:
@@ -331,16 +329,16 @@ def _suspects(facet: Facet) -> Iterator[int]:
             yield from range(first, first + len(texts))
 
 
-def _field_place(items: Items, facet: Facet) -> str:
+def _shown_name(items: Items, facet: Facet) -> str:
     name = facet.field.name
     if secret_in(name) is None:
         return name
     return f"field {list(items.facets).index(name) + 1}"
 
 
-def _refusal(place: str, kind: str) -> CredentialError:
+def _refusal(where: str, kind: str) -> CredentialError:
     return CredentialError(
-        f"{place}: expected no credentials in what a gallery shows, found {kind}; take it out of "
+        f"{where}: expected no credentials in what a gallery shows, found {kind}; take it out of "
         "the manifest, run it again, and change whatever it opens. The gallery is as it was"
     )
 

@@ -53,7 +53,7 @@ def shown_reference(text: str) -> str:
     """As `shown_text`, for the path or URL of a picture, or several of them apart by `|`."""
     if _PLAIN.fullmatch(text):
         return text
-    return " | ".join(_shown_place(part.strip()) for part in text.split("|"))
+    return " | ".join(_shown_url_or_path(each.strip()) for each in text.split("|"))
 
 
 def told_apart(shown: Iterable[str]) -> list[str]:
@@ -77,14 +77,14 @@ def visible(text: str) -> str:
 
 def readable(reference: str) -> str:
     """`pictures/great-wave.jpg | b.png` -> `great wave + b`."""
-    return " + ".join(_readable(part.strip()) for part in reference.split("|"))
+    return " + ".join(_readable(each.strip()) for each in reference.split("|"))
 
 
 def natural_key(text: str) -> str:
     """What texts are sorted by so that `a9` comes before `a10`, whatever their case."""
-    parts = _DIGITS.split(text.casefold())
-    parts[1::2] = [f"0{chr(len(digits))}{digits}" for digits in parts[1::2]]
-    return "".join(parts)
+    pieces = _DIGITS.split(text.casefold())
+    pieces[1::2] = [f"0{chr(len(digits))}{digits}" for digits in pieces[1::2]]
+    return "".join(pieces)
 
 
 def number_text(value: float) -> str:
@@ -104,7 +104,7 @@ def chip_text(value: float) -> str:
     return number_text(float(rounded))
 
 
-def _shown_place(text: str) -> str:
+def _shown_url_or_path(text: str) -> str:
     """A whole path or URL, whatever spaces are in it."""
     if "://" not in text:
         if text.startswith("/"):

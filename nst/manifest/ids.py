@@ -24,18 +24,14 @@ def is_safe_id(text: str) -> bool:
     return bool(_SAFE_ID.fullmatch(text)) and not _RESERVED.fullmatch(text)
 
 
-def made_id(texts: Mapping[str, str], given: Mapping[str, Any]) -> str:
+def id_of(texts: Mapping[str, str], given: str) -> str:
     """A readable id that depends only on this row.
 
     Not on other rows, on the parameters' defaults or on --set, so it stays the same across runs; the
     digest tells rows apart whose names look alike. `texts` name the backbone, so that a row which
-    names the default one has the id of a row that names none.
+    names the default one has the id of a row that names none. `given` is what else is given, as its
+    JSON with sorted keys, which many rows have in common.
     """
-    return id_of(texts, json.dumps(given, sort_keys=True))
-
-
-def id_of(texts: Mapping[str, str], given: str) -> str:
-    """As `made_id`, from the cells as JSON with sorted keys, which many rows share."""
     said = ", ".join([f"{_quoted(name)}: {_quoted(texts[name])}" for name in sorted(texts)])
     # 64 bits: with 32, two of some 80,000 settings of one pair would share a picture.
     digest = hashlib.sha256(f"[{{{said}}}, {given}]".encode()).hexdigest()[:16]
@@ -88,16 +84,16 @@ class Ids:
         folded = _folded(text)
         here = len(self._files) * _MAX_LINES + (number if line is None else line)
         if folded in self._stand_ins:
-            place = f"row {self._stand_ins[folded]}"
+            other = f"row {self._stand_ins[folded]}"
         else:
             first = self._seen.setdefault(folded, -here if is_own else here)
             if abs(first) == here or not (is_own or first < 0):
                 return []
-            place = self._place(abs(first))
-        return [Problem(line, "id", f"an id that {place} does not have", shown(text))]
+            other = self._row_or_line(abs(first))
+        return [Problem(line, "id", f"an id that {other} does not have", shown(text))]
 
-    def _place(self, place: int) -> str:
-        number_of_file, number = divmod(place, _MAX_LINES)
+    def _row_or_line(self, number_of_all: int) -> str:
+        number_of_file, number = divmod(number_of_all, _MAX_LINES)
         unit, file = self._files[number_of_file - 1]
         return f"{unit} {number} of {file}" if file else f"{unit} {number}"
 

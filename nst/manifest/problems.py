@@ -25,12 +25,9 @@ class Problem:
     reason: Reason = "bad_row"
 
     def __str__(self) -> str:
-        places = []
-        if self.line is not None:
-            places.append(f"line {self.line}")
-        if self.column is not None:
-            places.append(f"column {self.column!r}")
-        where = ", ".join(places)
+        line = None if self.line is None else f"line {self.line}"
+        column = None if self.column is None else f"column {self.column!r}"
+        where = ", ".join(filter(None, (line, column)))
         return f"{where + ': ' if where else ''}expected {self.expected}; found {self.found}"
 
 

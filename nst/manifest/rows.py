@@ -199,17 +199,16 @@ def _is_flat(value: object) -> bool:
 
 def _read_parquet(data: bytes, _: Glob) -> Table:
     with _parquet_translated():
-        columns = tables.parquet_columns(data)
-        size = tables.parquet_size(data)
-    if size.num_rows > MAX_ROWS:
-        raise Problems(_too_many_rows(f"{size.num_rows}"))
-    if size.num_bytes > MAX_BYTES:
-        found = f"{size.num_bytes} once unpacked"
+        outline = tables.parquet_outline(data)
+    if outline.num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{outline.num_rows}"))
+    if outline.num_bytes > MAX_BYTES:
+        found = f"{outline.num_bytes} once unpacked"
         raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
-    problems = _column_problems([column.name for column in columns], line=None)
+    problems = _column_problems([column.name for column in outline.columns], line=None)
     problems += [
         Problem(None, column.name, _KIND_TEXTS[kinds], column.type)
-        for column in columns
+        for column in outline.columns
         if column.kind not in (kinds := _kinds(column.name)) and column.kind != "none"
     ]
     return Table(_parquet_rows(data), problems)

@@ -31,5 +31,5 @@ from .reading import read_metadata as read_metadata
 from .reading import read_table as read_table
 from .records import Brief as Brief
 from .records import Ledger as Ledger
-from .records import Shelf as Shelf
+from .records import RecordTable as RecordTable
 from .thumbnails import make_missing as make_missing

@@ -1,13 +1,11 @@
 """What became of each job, and the table that tells it: outcomes, records, their columns."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from io import BytesIO
 from typing import IO, Any, Literal, get_args, get_origin
 
 from nst.errors import NSTError, Reason, WorkerError
-from nst.iterables import in_chunks
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, Job, PictureParams, params_dict
 from nst.storage import (
     BOOL,
@@ -18,13 +16,12 @@ from nst.storage import (
     INT64,
     TEXT,
     Column,
-    Held,
+    Table,
     Type,
     list_of,
     parquet_rows,
-    read_parquet,
     struct_of,
-    write_held,
+    table_of,
     write_parquet,
 )
 
@@ -281,40 +278,15 @@ PARAM_COLUMNS = tuple(
 )
 
 
-def outcomes_to_parquet(outcomes: Iterable[Outcome]) -> bytes:
-    """Outcomes as one Parquet file, the record of a group."""
-    return write_parquet(map(asdict, outcomes), OUTCOME_COLUMNS, notes=_NOTES)
+def outcomes_to_table(outcomes: Iterable[Outcome]) -> Table:
+    """The outcomes as the columns of OUTCOME_COLUMNS."""
+    return table_of(map(asdict, outcomes), OUTCOME_COLUMNS)
 
 
-def outcomes_from_parquet(data: bytes) -> list[Outcome]:
-    """The outcomes that `outcomes_to_parquet` wrote, of earlier releases too.
-
-    Raises TableError for other bytes.
-    """
-    return list(iterate_outcomes(data))
-
-
-def hold_outcomes(outcomes: Iterable[Outcome]) -> Held:
-    """The outcomes as columns."""
-    listed = list(outcomes)
-    values: dict[str, list[Any]] = {
-        column.name: [getattr(outcome, column.name) for outcome in listed]
-        for column in OUTCOME_COLUMNS
-    }
-    for name in ("loss_curve", "style_layer_losses"):
-        values[name] = [[asdict(each) for each in several] for several in values[name]]
-    return Held.of(values, OUTCOME_COLUMNS)
-
-
-def write_held_outcomes(file: IO[bytes], parts: Iterable[Held]) -> None:
-    """As `outcomes_to_parquet`, of outcomes that are held as columns, into an open file."""
+def write_outcomes(file: IO[bytes], tables: Iterable[Table]) -> None:
+    """Write tables of outcomes as one Parquet file into an open file."""
     # Few together, since they are read a few at a time.
-    write_held(file, parts, OUTCOME_COLUMNS, notes=_NOTES, group_rows=1000)
-
-
-def iterate_outcomes(data: bytes) -> Iterator[Outcome]:
-    """As `outcomes_from_parquet`, with only some of them held in memory at a time."""
-    return map(outcome_of_row, parquet_rows(data))
+    write_parquet(file, tables, OUTCOME_COLUMNS, notes=_NOTES, group_rows=1000)
 
 
 def record_of(job: Job, outcome: Outcome) -> Record:
@@ -332,51 +304,31 @@ def record_of(job: Job, outcome: Outcome) -> Record:
     )
 
 
-def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> bytes:
-    """The whole table: row, outcome, parameters, and a column for each of `labels`.
-
-    The records are taken some at a time, so that they need not all be there at once.
-    """
-    parts = (
-        hold_rows(chunk, labels).beside(hold_outcomes(record.outcome for record in chunk))
-        for chunk in in_chunks(records, _RECORDS_AT_ONCE)
-    )
-    sink = BytesIO()
-    write_held_metadata(sink, parts, labels)
-    return sink.getvalue()
-
-
-_RECORDS_AT_ONCE = 1000
-
-
-def hold_rows(rows: Iterable[Record | Job], labels: Sequence[str]) -> Held:
+def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str]) -> Table:
     """All columns of the metadata but those of outcomes."""
     cells = (
         {
-            "row": row.row,
-            **(
-                {"content": row.content, "style": row.style, "mask": row.mask, "start": row.start}
-                if isinstance(row, Record)
-                else {
-                    "content": row.content_name,
-                    "style": row.style_name,
-                    "mask": row.mask_name,
-                    "start": row.start_name,
-                }
-            ),
-            "backbone": row.backbone,
-            **params_dict(row.params),
-            **{LABEL_PREFIX + name: value for name, value in row.labels.items()},
+            "row": job.row,
+            "content": job.content_name,
+            "style": job.style_name,
+            "mask": job.mask_name,
+            "start": job.start_name,
+            "backbone": job.backbone,
+            **params_dict(job.params),
+            **{LABEL_PREFIX + name: value for name, value in job.labels.items()},
         }
-        for row in rows
+        for job in jobs
     )
-    return Held.of_rows(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
+    return table_of(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
 
 
-def write_held_metadata(file: IO[bytes], parts: Iterable[Held], labels: Sequence[str]) -> None:
-    """As `metadata_to_parquet`, of rows that are held as columns, into an open file."""
+def write_metadata(file: IO[bytes], tables: Iterable[Table], labels: Sequence[str]) -> None:
+    """Write the metadata into an open file: tables of jobs and their outcomes side by side.
+
+    They have a column for each of `labels`, and are taken one after the other.
+    """
     columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
-    write_held(file, parts, columns, notes=_NOTES, group_rows=5000)
+    write_parquet(file, tables, columns, notes=_NOTES, group_rows=5000)
 
 
 def _label_columns(labels: Sequence[str]) -> list[Column]:
@@ -384,7 +336,7 @@ def _label_columns(labels: Sequence[str]) -> list[Column]:
 
 
 def metadata_from_parquet(data: bytes) -> list[Record]:
-    """The records that `metadata_to_parquet` wrote. Raises TableError for other bytes."""
+    """The rows of the metadata, of earlier releases too. Raises TableError for other bytes."""
     return [
         Record(
             row=row["row"],
@@ -401,7 +353,7 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
             params=PictureParams(**{name: row[name] for name in PARAM_FIELDS if name in row}),
             outcome=outcome_of_row(row),
         )
-        for row in read_parquet(data)
+        for row in parquet_rows(data)
     ]
 
 

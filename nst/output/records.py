@@ -10,18 +10,14 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import re
-import struct
-import threading
 import weakref
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +34,17 @@ from nst.output.metadata import (
     Status,
 )
 from nst.storage import (
-    INT32,
-    INT64,
-    Column,
-    FileRows,
-    Held,
-    Recent,
+    RowReader,
     ScratchFile,
+    Table,
     TableError,
-    hold,
+    find,
+    joined,
+    last_of_each,
+    read_columns,
+    rows_with,
+    values_at,
+    with_texts,
 )
 
 FOLDER = "records"
@@ -57,10 +55,12 @@ _PART = "part-{:06}.parquet"
 _NUMBERED = re.compile(r"part-(\d+)\.parquet")
 # Beyond this many parts they are written anew as one.
 MAX_PARTS = 32
-# Read and put down so many at a time.
-_SINGLES_AT_ONCE = 10_000
-_ROWS_AT_ONCE = 1000
-_MAX_PARTS_BYTES = 32 << 20
+# So many are objects at a time: with their loss curves they take 40 kB each.
+_OBJECTS_AT_ONCE = 1000
+# As columns they take 2 kB each.
+_ROWS_AT_ONCE = 10_000
+# The number of the file of single records, in place of a part's.
+_SINGLE = -1
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
@@ -96,18 +96,11 @@ class Ledger:
     `unread` are the parts that could not be read; `singles` are the names of the files of the single records among them.
     """
 
-    made: "Shelf"
-    failed: "Shelf"
+    made: "RecordTable"
+    failed: "RecordTable"
     singles: tuple[str, ...]
     parts: tuple[str, ...]
     unread: tuple[str, ...] = ()
-
-    def last_failure(self, job_id: str) -> Outcome | None:
-        """How a picture failed, unless it was made after that."""
-        failed = self.failed.brief(job_id)
-        if failed is None or last_failure(failed, self.made.brief(job_id)) is None:
-            return None
-        return self.failed[job_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,128 +132,84 @@ def last_failure(failed: Brief | None, made: Brief | None) -> Brief | None:
 _BRIEF = tuple(field.name for field in fields(Brief))
 
 
-class Shelf(Mapping[str, Outcome]):
-    """Outcomes by id, in memory only what `Brief` has of each; the others are read again.
+class RecordTable(Mapping[str, Outcome]):
+    """Outcomes by id; in memory is only what `Brief` has of each, the rest is read when asked for.
 
-    For very many ids there is `find`, and then `briefs` and `held`, which go by position.
+    `table` has a row for each id, whose number is called its position. What is asked by id searches
+    all of them each time: for many there is `find`, and then what goes by position.
     """
 
-    def __init__(self, held: Held, sources: "_Sources") -> None:
-        self.held = held
-        self._sources = sources
-        self._positions: dict[str, int] | None = None
-        self._lock = threading.Lock()
+    def __init__(self, table: Table, files: "_Files") -> None:
+        self.table = table
+        self._files = files
 
     def find(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """The position of each id, -1 for one that is not here."""
-        return self.held.find("id", ids) if len(self.held) else np.full(len(list(ids)), -1)
+        return find(ids, self.table["id"])
 
     def briefs(self, at: NDArray[np.int64]) -> list[Brief | None]:
         """What is at these positions, None at -1."""
-        columns = [self.held.values(name, at) for name in _BRIEF]
+        columns = [values_at(self.table, name, at) for name in _BRIEF]
         return [
             None if position < 0 else Brief(*values)
             for position, values in zip(at.tolist(), zip(*columns, strict=True), strict=True)
         ]
 
-    def full(self, at: NDArray[np.int64]) -> Held:
+    def read(self, at: NDArray[np.int64]) -> Table:
         """The whole outcomes at these positions, none of them -1, with the columns of outcomes."""
-        sources, places = (
-            np.array(self.held.values(name, at), np.int64) for name in ("source", "at")
-        )
-        order = np.lexsort((places, sources))
-        found = [metadata.hold_outcomes(())]
-        for source in np.unique(sources).tolist():
-            found.append(self._sources.take(source, places[order][sources[order] == source]))
-        return Held.joined(found).take(np.argsort(order))
+        files, rows = (self.table[name].to_numpy()[at] for name in ("file", "row"))
+        order = np.lexsort((rows, files))
+        found = [metadata.outcomes_to_table(())]
+        for file in np.unique(files).tolist():
+            found.append(self._files.take(file, rows[order][files[order] == file]))
+        return joined(found).take(np.argsort(order))
 
-    def brief(self, job_id: str) -> Brief | None:
-        """As `briefs`, of one id; for many of them it takes memory."""
-        position = self._position(job_id)
-        return None if position is None else self.briefs(np.array([position]))[0]
-
-    def without(self, ids: Iterable[str]) -> "Shelf":
-        """All but these."""
-        return Shelf(self.held.without("id", list(ids)), self._sources)
-
-    def singles(self, *, also: Iterable[str] = ()) -> "Shelf":
-        """Those that have a single record, and those of the ids in `also`."""
-        is_wanted = np.array(self.held.values("source"), np.int64) < 0
-        at = self.find(also)
-        is_wanted[at[at >= 0]] = True
-        return Shelf(self.held.take(np.nonzero(is_wanted)[0]), self._sources)
-
-    def ordered(self, ids: Sequence[str]) -> "Shelf":
-        """All of them, first those with these ids, in their order."""
-        at = self.find(ids)
-        at = at[at >= 0]
-        _, first = np.unique(at, return_index=True)
-        at = at[np.sort(first)]
-        others = np.setdiff1d(np.arange(len(self)), at)
-        return Shelf(self.held.take(np.concatenate([at, others])), self._sources)
+    def outcomes(self, at: NDArray[np.int64]) -> list[Outcome | None]:
+        """As `read`, as objects, None at -1."""
+        rows = iter(self.read(at[at >= 0]).to_pylist())
+        return [
+            metadata.outcome_of_row(next(rows)) if position >= 0 else None
+            for position in at.tolist()
+        ]
 
     def __getitem__(self, job_id: str) -> Outcome:
-        position = self._position(job_id)
-        if position is None:
+        (found,) = self.outcomes(self.find([job_id]))
+        if found is None:
             raise KeyError(job_id)
-        (row,) = self.full(np.array([position])).rows()
-        return metadata.outcome_of_row(row)
-
-    def __contains__(self, job_id: object) -> bool:
-        return self._position(str(job_id)) is not None
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.held.values("id"))
+        return iter(self.table["id"].to_pylist())
 
     def __len__(self) -> int:
-        return len(self.held)
-
-    def _position(self, job_id: str) -> int | None:
-        with self._lock:
-            if self._positions is None:
-                ids = self.held.values("id")
-                self._positions = {name: position for position, name in enumerate(ids)}
-        return self._positions.get(job_id)
+        return len(self.table)
 
 
-class _Sources:
-    """Where outcomes are in full: those of parts in copies of them, single records in one file."""
+class _Files:
+    """The files of all outcomes in full: copies of the parts, and one that has all single records."""
 
     def __init__(self, output: str, parts: Sequence[str]) -> None:
         self._output = output
         self._parts = parts
-        self._files = ExitStack()
-        weakref.finalize(self, self._files.close)
-        self._singles = ScratchFile()
-        self._files.callback(self._singles.close)
-        self._rows: dict[int, FileRows] = {}
-        self._recent = Recent(_MAX_PARTS_BYTES)
-        self._lock = threading.Lock()
+        self._opened = ExitStack()
+        weakref.finalize(self, self._opened.close)
+        self._singles = self._opened.enter_context(ScratchFile())
+        self._readers: dict[int, RowReader] = {}
 
-    def keep(self, outcome: Outcome) -> int:
-        """Put a single record down, and where that is."""
-        data = zlib.compress(_as_json(outcome), 1)
-        at = self._singles.seek(0, os.SEEK_END)
-        self._singles.write(struct.pack("<q", len(data)) + data)
-        return at
+    def keep(self, singles: Iterable[Sequence[Outcome]]) -> Table:
+        """Put single records down, and what is kept in memory of them."""
+        metadata.write_outcomes(self._singles, map(metadata.outcomes_to_table, singles))
+        return _brief_table(self._singles, _SINGLE)
 
-    def take(self, source: int, at: NDArray[np.int64]) -> Held:
-        """The outcomes at the rows of a part, which go up, or with -1 at places of single records."""
-        with self._lock:
-            if source < 0:
-                return metadata.hold_outcomes(map(self._single, at.tolist()))
-            if source not in self._rows:
-                uri = storage.join(self._output, FOLDER, self._parts[source])
-                file = ScratchFile()
-                self._files.callback(file.close)
-                storage.read_into(uri, file)
-                self._rows[source] = FileRows(file, OUTCOME_COLUMNS, self._recent)
-            return self._rows[source].take(at)
-
-    def _single(self, at: int) -> Outcome:
-        self._singles.seek(at)
-        (length,) = struct.unpack("<q", self._singles.read(8))
-        return _outcome(json.loads(zlib.decompress(self._singles.read(length))))
+    def take(self, file: int, rows: NDArray[np.int64]) -> Table:
+        """The outcomes at these rows of a file, which go up."""
+        if file not in self._readers:
+            copy = self._singles
+            if file != _SINGLE:
+                copy = self._opened.enter_context(ScratchFile())
+                storage.read_into(storage.join(self._output, FOLDER, self._parts[file]), copy)
+            self._readers[file] = RowReader(copy, OUTCOME_COLUMNS)
+        return self._readers[file].take(rows)
 
 
 def read(output: str) -> Ledger:
@@ -277,30 +226,33 @@ def read_new(output: str, ids: Collection[str]) -> Ledger:
 
 
 def _read(output: str, names: Collection[str], parts: tuple[str, ...]) -> Ledger:
-    sources = _Sources(output, parts)
-    held = [Held.of({name: [] for name in _HELD_NAMES}, _HELD)]
+    files = _Files(output, parts)
+    tables: list[Table] = []
     unread: list[str] = []
     for number, name in enumerate(parts):
-        found = _read_part(storage.join(output, FOLDER, name))
+        found = _read_part(storage.join(output, FOLDER, name), number)
         if found is not None:
-            held.append(found.with_number("source", number))
+            tables.append(found)
         else:
             unread.append(name)
-    names = sorted(names)
     singles: list[str] = []
-    for start in range(0, len(names), _SINGLES_AT_ONCE):
-        some = names[start : start + _SINGLES_AT_ONCE]
-        outcomes = in_parallel(_read_single, [storage.join(output, SINGLES, name) for name in some])
-        known = [each is not None for each in outcomes]
-        singles.extend(itertools.compress(some, known))
-        held.append(_held([each for each in outcomes if each is not None], sources))
-    everything = Held.joined(held)
-    del held
-    made, failed = (everything.where("status", status) for status in ("ok", "failed"))
+
+    def outcomes() -> Iterator[list[Outcome]]:
+        for some in in_chunks(sorted(names), _OBJECTS_AT_ONCE):
+            uris = [storage.join(output, SINGLES, name) for name in some]
+            read = in_parallel(_read_single, uris)
+            singles.extend(name for name, each in zip(some, read, strict=True) if each is not None)
+            yield [each for each in read if each is not None]
+
+    # A single record stands over those of all parts, and so comes last.
+    tables.append(files.keep(outcomes()))
+    everything = joined(tables)
+    del tables
+    made, failed = (rows_with(everything, "status", status) for status in ("ok", "failed"))
     del everything
     return Ledger(
-        Shelf(made.last_of_each("id"), sources),
-        Shelf(failed.last_of_each("id"), sources),
+        RecordTable(last_of_each(made, "id"), files),
+        RecordTable(last_of_each(failed, "id"), files),
         tuple(singles),
         parts,
         tuple(unread),
@@ -312,7 +264,7 @@ def precision(output: str) -> str | None:
 
     All of them, but in an output of a release that chose it anew for each process that painted.
     """
-    counts = Counter(filter(None, read(output).made.held.values("precision")))
+    counts = Counter(filter(None, read(output).made.table["precision"].to_pylist()))
     return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
@@ -340,22 +292,23 @@ def compact(
     news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
     if not ledger.singles and not news and not learned:
         return
+    made, failed = np.ones(len(ledger.made), bool), ~_have(ledger.failed, news)
     if len(ledger.parts) >= MAX_PARTS:
-        _rewrite(output, ledger, news, learned, check)
+        _rewrite(output, ledger, made, failed, news, learned, check)
         return
+    made = _are_single(ledger.made) | _have(ledger.made, learned)
+    failed &= _are_single(ledger.failed)
     ids = list(order)
-    made = ledger.made.singles(also=learned).ordered(ids)
-    failed = ledger.failed.without(news).singles().ordered(ids)
-    _write_part(output, ledger, made, failed, news, learned, check)
+    rows = (_in_order(ledger.made, made, ids), _in_order(ledger.failed, failed, ids))
+    _write_part(output, ledger, *rows, news, learned, check)
     _remove(output, SINGLES, ledger.singles, check)
 
 
-def with_learned(made: Held, learned: Mapping[str, str]) -> Held:
+def with_learned(made: Table, learned: Mapping[str, str]) -> Table:
     """Outcomes of pictures with what was learned as `inputs_key` of some of them, by their ids."""
-    found = {at: learned[name] for at, name in enumerate(made.values("id")) if name in learned}
-    if not found:
-        return made
-    return made.with_texts("inputs_key", np.array(list(found), np.int64), list(found.values()))
+    ids = made["id"].to_pylist()
+    texts = {row: learned[name] for row, name in enumerate(ids) if name in learned}
+    return with_texts(made, "inputs_key", texts) if texts else made
 
 
 def forget(
@@ -363,19 +316,46 @@ def forget(
 ) -> None:
     """Write the records anew without those of `ids`; `check` is called as by `compact`."""
     if ids:
-        made, failed = (shelf.without(ids) for shelf in (ledger.made, ledger.failed))
-        _rewrite(output, replace(ledger, made=made, failed=failed), {}, {}, check)
+        made, failed = (~_have(records, ids) for records in (ledger.made, ledger.failed))
+        _rewrite(output, ledger, made, failed, {}, {}, check)
+
+
+def _have(records: RecordTable, ids: Iterable[str]) -> NDArray[np.bool_]:
+    """Which of the records have one of these ids."""
+    mask = np.zeros(len(records), bool)
+    at = records.find(ids)
+    mask[at[at >= 0]] = True
+    return mask
+
+
+def _are_single(records: RecordTable) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = records.table["file"].to_numpy() == _SINGLE
+    return found
+
+
+def _in_order(
+    records: RecordTable, is_wanted: NDArray[np.bool_], ids: Sequence[str]
+) -> NDArray[np.int64]:
+    """The positions of those that are wanted, first those with these ids, in their order."""
+    at = records.find(ids)
+    at = at[at >= 0]
+    at = at[is_wanted[at]]
+    at = at[np.sort(np.unique(at, return_index=True)[1])]
+    return np.concatenate([at, np.setdiff1d(np.nonzero(is_wanted)[0], at)])
 
 
 def _rewrite(
     output: str,
     ledger: Ledger,
+    made: NDArray[np.bool_],
+    failed: NDArray[np.bool_],
     news: Mapping[str, Outcome],
     learned: Mapping[str, str],
     check: Callable[[], None],
 ) -> None:
-    """All of a ledger as one part, in place of all that there was."""
-    _write_part(output, ledger, ledger.made, ledger.failed.without(news), news, learned, check)
+    """These records of a ledger, and the news, as one part in place of all that there was."""
+    rows = (np.nonzero(made)[0], np.nonzero(failed)[0])
+    _write_part(output, ledger, *rows, news, learned, check)
     _remove(output, SINGLES, ledger.singles, check)
     # What could not be read may be of a later release, or be readable tomorrow.
     parts = [name for name in ledger.parts if name not in ledger.unread]
@@ -385,60 +365,48 @@ def _rewrite(
 def _write_part(
     output: str,
     ledger: Ledger,
-    made: "Shelf",
-    failed: "Shelf",
+    made_at: NDArray[np.int64],
+    failed_at: NDArray[np.int64],
     news: Mapping[str, Outcome],
     learned: Mapping[str, str],
     check: Callable[[], None],
 ) -> None:
     numbers = [int(found[1]) for name in ledger.parts if (found := _NUMBERED.fullmatch(name))]
     name = _PART.format(max(numbers, default=0) + 1)
-    taught = (with_learned(portion, learned) for portion in _portions(made))
+    made = (with_learned(some, learned) for some in _read_at(ledger.made, made_at))
+    failed = _read_at(ledger.failed, failed_at)
+    others = map(metadata.outcomes_to_table, in_chunks(news.values(), _OBJECTS_AT_ONCE))
     with ScratchFile() as file:
-        others = map(metadata.hold_outcomes, in_chunks(news.values(), _ROWS_AT_ONCE))
-        metadata.write_held_outcomes(file, itertools.chain(taught, _portions(failed), others))
+        metadata.write_outcomes(file, itertools.chain(made, failed, others))
         check()
         storage.write_file(storage.join(output, FOLDER, name), file)
 
 
-def _portions(shelf: "Shelf") -> Iterator[Held]:
-    for start in range(0, len(shelf), _ROWS_AT_ONCE):
-        yield shelf.full(np.arange(start, min(start + _ROWS_AT_ONCE, len(shelf))))
+def _read_at(records: RecordTable, at: NDArray[np.int64]) -> Iterator[Table]:
+    for start in range(0, len(at), _ROWS_AT_ONCE):
+        yield records.read(at[start : start + _ROWS_AT_ONCE])
 
 
 def _remove(output: str, folder: str, names: Iterable[str], check: Callable[[], None]) -> None:
     storage.delete_all([storage.join(output, folder, name) for name in names], check=check)
 
 
-_BRIEF_COLUMNS = tuple(column for column in OUTCOME_COLUMNS if column.name in _BRIEF)
+def _brief_table(file: IO[bytes], number: int) -> Table:
+    """What is kept in memory of the outcomes in a file: a `Brief`, the file's number and the row."""
+    table = read_columns(file, OUTCOME_COLUMNS, _BRIEF, needed=_NEEDED)
+    numbers = np.full(len(table), number, np.int32)
+    return table.append_column("file", [numbers]).append_column("row", [np.arange(len(table))])
+
+
 _NEEDED = ("id", "status", "loss_curve", "style_layer_losses")
-_HELD = (
-    *_BRIEF_COLUMNS,
-    Column("at", INT64, "Row of a part, or place of a single record."),
-    Column("source", INT32, "Number of a part; -1 for a single record."),
-)
-_HELD_NAMES = tuple(column.name for column in _HELD)
 
 
-def _held(outcomes: Sequence[Outcome], sources: _Sources) -> Held:
-    values: dict[str, list[Any]] = {
-        column.name: [getattr(outcome, column.name) for outcome in outcomes]
-        for column in _BRIEF_COLUMNS
-    }
-    values["at"] = [sources.keep(outcome) for outcome in outcomes]
-    values["source"] = [-1] * len(outcomes)
-    return Held.of(values, _HELD)
-
-
-def _news(known: Shelf, failed: Sequence[Outcome]) -> Iterator[Outcome]:
+def _news(known: RecordTable, failed: Sequence[Outcome]) -> Iterator[Outcome]:
     """Those of the failures that the records do not know."""
     at = known.find(outcome.id for outcome in failed)
-    for start in range(0, len(failed), _ROWS_AT_ONCE):
-        part = at[start : start + _ROWS_AT_ONCE]
-        rows = iter(known.full(part[part >= 0]).rows())
-        some = failed[start : start + _ROWS_AT_ONCE]
-        for outcome, position in zip(some, part.tolist(), strict=True):
-            last = metadata.outcome_of_row(next(rows)) if position >= 0 else None
+    for start in range(0, len(failed), _OBJECTS_AT_ONCE):
+        some = slice(start, start + _OBJECTS_AT_ONCE)
+        for outcome, last in zip(failed[some], known.outcomes(at[some]), strict=True):
             if _is_news(outcome, last):
                 yield outcome
 
@@ -460,12 +428,11 @@ def _names(output: str, folder: str, suffix: str) -> list[str]:
     return [name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
-def _read_part(uri: str) -> Held | None:
+def _read_part(uri: str, number: int) -> Table | None:
     try:
-        names = [column.name for column in _BRIEF_COLUMNS]
         with ScratchFile() as file:
             storage.read_into(uri, file)
-            return hold(file, OUTCOME_COLUMNS, names, needed=_NEEDED)
+            return _brief_table(file, number)
     # Whatever a damaged table turns out to hold, it is not a reason to stop a run.
     except TableError as exc:
         _log.warning("%s: expected records, ignoring what was found: %s", uri, exc)

@@ -17,21 +17,26 @@ from nst.job import (
     Job,
     is_other_recipe,
 )
-from nst.output import MAX_ATTEMPTS, Brief, Outcome, Shelf, records
+from nst.output import MAX_ATTEMPTS, Brief, Outcome, RecordTable, records
 from nst.planning.plan import PlannedJob
 from nst.planning.survey import DONE, DOUBTFUL, HOPELESS, TO_MAKE, Sketch
 from nst.settings import RunSettings
+from nst.storage import are_equal, find
 
 _ENTRIES_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The records of a job: the last one of its picture and the last one of a failure."""
+    """The records of a job: the last one of its picture and the last one of a failure.
+
+    `left_alone` is that failure in full, if this run must not try the job again.
+    """
 
     made: Brief | None
     failed: Brief | None
     is_done: bool
+    left_alone: Outcome | None
 
 
 class EarlierRuns:
@@ -85,25 +90,31 @@ class EarlierRuns:
         self._count_precisions(
             made for (made, _), is_done in zip(known, are_done, strict=True) if is_done
         )
+        are_left = [
+            not is_done and self._is_left_alone(one, made, failed)
+            for one, (made, failed), is_done in zip(planned, known, are_done, strict=True)
+        ]
+        left = self._ledger.failed.outcomes(
+            np.where(are_left, self._failed_at[list(numbers)], -1).astype(np.int64)
+        )
         return [
-            Known(made, failed, bool(is_done))
-            for (made, failed), is_done in zip(known, are_done, strict=True)
+            Known(made, failed, bool(is_done), outcome)
+            for (made, failed), is_done, outcome in zip(known, are_done, left, strict=True)
         ]
 
-    def left_alone(self, planned: PlannedJob, found: Known) -> Outcome | None:
+    def _is_left_alone(self, planned: PlannedJob, made: Brief | None, failed: Brief | None) -> bool:
         """The failure of an earlier run, if this run must not try the job again; else None."""
-        failed, settings = records.last_failure(found.failed, found.made), self._settings
-        if failed is None or not _is_of(failed, planned):
-            return None
-        is_quarantined = (failed.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
-        is_left = settings.skip_failed or is_quarantined
-        return self._ledger.failed[failed.id] if is_left else None
+        last, settings = records.last_failure(failed, made), self._settings
+        if last is None or not _is_of(last, planned):
+            return False
+        is_quarantined = (last.attempts or 0) >= MAX_ATTEMPTS and not settings.retry_quarantined
+        return settings.skip_failed or is_quarantined
 
     def _briefs(self, numbers: Sequence[int]) -> list[tuple[Brief | None, Brief | None]]:
         """The records of jobs, by their numbers: of pictures, and of failures."""
         made, failed = (
-            shelf.briefs(at[list(numbers)]) if len(shelf) else [None] * len(numbers)
-            for shelf, at in (
+            table.briefs(at[list(numbers)]) if len(table) else [None] * len(numbers)
+            for table, at in (
                 (self._ledger.made, self._made_at),
                 (self._ledger.failed, self._failed_at),
             )
@@ -195,20 +206,20 @@ def _is_of(failed: Brief, planned: PlannedJob) -> bool:
 _GONE, _UNSURE, _SAME = range(3)
 
 
-def _listed_pictures(made: Shelf, url: str) -> NDArray[np.int8]:
+def _listed_pictures(made: RecordTable, url: str) -> NDArray[np.int8]:
     """The store's listing of each record's picture, by the record's position."""
     states = np.full(len(made), _GONE, np.int8)
     if not made:
         return states
     entries = storage.list_objects(storage.join(url, output.IMAGES))
     for some in in_chunks(entries, _ENTRIES_AT_ONCE):
-        at = made.held.find("picture", (f"{output.IMAGES}/{name}" for name, _ in some))
+        at = find((f"{output.IMAGES}/{name}" for name, _ in some), made.table["picture"])
         listed = [each for (_, each), place in zip(some, at.tolist(), strict=True) if place >= 0]
         at = at[at >= 0]
-        is_size = made.held.is_equal("picture_bytes", at, [each.size for each in listed])
+        is_size = are_equal(made.table, "picture_bytes", at, [each.size for each in listed])
         # A store that tells of no version tells nothing by it.
         versions = [each.version or None for each in listed]
-        is_version = made.held.is_equal("picture_version", at, versions)
+        is_version = are_equal(made.table, "picture_version", at, versions)
         states[at[is_size]] = _UNSURE
         states[at[is_size & is_version]] = _SAME
     return states

@@ -105,8 +105,8 @@ def _sorted_out(
                 verdicts[number] = DONE
                 if one.inputs_key is not None:
                     result.learned[one.job.id] = one.inputs_key
-            elif (left := before.left_alone(one, found)) is not None:
-                result.left_alone.append(left)
+            elif found.left_alone is not None:
+                result.left_alone.append(found.left_alone)
             else:
                 result.to_make.append(with_history(one, found))
     result.done.extend(jobs[number].id for number in np.nonzero(verdicts == DONE)[0].tolist())

@@ -15,7 +15,7 @@ from nst.output import Brief, Ledger, Outcome, Record, Status, failure, metadata
 from nst.planning import Group, Plan, PlannedJob
 from nst.running.reports import MAX_EXAMPLES, MAX_FAILED
 from nst.settings import RunSettings
-from nst.storage import Held, places, release_memory
+from nst.storage import Table, find, joined, release_memory, side_by_side
 
 # As many as the memory for their curves allows: where the manifest has another order than the
 # records, each portion reads most parts of them anew.
@@ -31,18 +31,20 @@ class Ended:
     failed: list[Record] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, jobs: Sequence[Job], outcomes: Held) -> None:
-        status = np.array(outcomes.values("status"))
+    def add(self, jobs: Sequence[Job], outcomes: Table) -> None:
+        status = np.array(outcomes["status"].to_pylist())
         shown = np.nonzero(status == "ok")[0][: MAX_EXAMPLES - len(self.examples)]
-        for row in outcomes.take(shown).rows():
+        for row in outcomes.take(shown).to_pylist():
             paths = output.thumbnails_of(metadata.outcome_of_row(row))
             self.examples += [paths[edge] for edge in sorted(paths)[-1:]]
         at = np.nonzero(status == "failed")[0]
-        self.failed_by_reason.update(reason or "" for reason in outcomes.values("reason", at))
+        self.failed_by_reason.update(
+            reason or "" for reason in outcomes["reason"].take(at).to_pylist()
+        )
         kept = at[: MAX_FAILED - len(self.failed)]
         self.failed.extend(
-            metadata.record_of(jobs[place], replace(metadata.outcome_of_row(row), loss_curve=()))
-            for place, row in zip(kept.tolist(), outcomes.take(kept).rows(), strict=True)
+            metadata.record_of(jobs[number], replace(metadata.outcome_of_row(row), loss_curve=()))
+            for number, row in zip(kept.tolist(), outcomes.take(kept).to_pylist(), strict=True)
         )
 
 
@@ -65,14 +67,14 @@ def write_metadata(
     # What it took to read the records and to find the jobs among them.
     release_memory()
 
-    def parts() -> Iterator[Held]:
+    def tables() -> Iterator[Table]:
         for start in range(0, len(plan.jobs), ROWS_AT_ONCE):
             jobs = plan.jobs[start : start + ROWS_AT_ONCE]
             outcomes = finder.outcomes(start, jobs)
             ended.add(jobs, outcomes)
-            yield metadata.hold_rows(jobs, labels).beside(outcomes)
+            yield side_by_side(metadata.jobs_to_table(jobs, labels), outcomes)
 
-    metadata.write_held_metadata(table, parts(), labels)
+    metadata.write_metadata(table, tables(), labels)
     check()
     storage.write_file(storage.join(settings.output, output.METADATA), table)
     ids = (job.id for job in plan.jobs)
@@ -95,40 +97,40 @@ class _Finder:
         self._planned = [one for group in plan.groups for one in group.jobs]
         self._group_ends = np.cumsum([len(group.jobs) for group in plan.groups])
         ids = [job.id for job in plan.jobs]
-        self._planned_at = places(ids, (one.job.id for one in self._planned))
-        self._lost_at = places(ids, (outcome.id for outcome in plan.failed))
+        self._planned_at = find(ids, (one.job.id for one in self._planned))
+        self._lost_at = find(ids, (outcome.id for outcome in plan.failed))
         self._made_at, self._failed_at = ledger.made.find(ids), ledger.failed.find(ids)
 
     @property
     def num_done_before(self) -> int:
         return int(np.count_nonzero((self._planned_at < 0) & (self._lost_at < 0)))
 
-    def outcomes(self, start: int, jobs: Sequence[Job]) -> Held:
+    def outcomes(self, start: int, jobs: Sequence[Job]) -> Table:
         """The outcomes of the jobs from number `start` on, in order, read together, as columns."""
-        part = slice(start, start + len(jobs))
-        planned_at, lost_at = self._planned_at[part], self._lost_at[part]
-        made_at, failed_at = self._made_at[part], self._failed_at[part]
+        some = slice(start, start + len(jobs))
+        planned_at, lost_at = self._planned_at[some], self._lost_at[some]
+        made_at, failed_at = self._made_at[some], self._failed_at[some]
         others = {
-            place: self._plan.failed[lost_at[place]]
-            for place in np.nonzero(lost_at >= 0)[0].tolist()
+            number: self._plan.failed[lost_at[number]]
+            for number in np.nonzero(lost_at >= 0)[0].tolist()
         }
         are_failed = np.zeros(len(jobs), bool)
-        for place, found in self._of_planned(planned_at, made_at, failed_at, lost_at < 0):
+        for number, found in self._of_planned(planned_at, made_at, failed_at, lost_at < 0):
             if isinstance(found, Outcome):
-                others[place] = found
+                others[number] = found
             else:
-                are_failed[place] = found == "failed"
+                are_failed[number] = found == "failed"
         is_other = np.isin(np.arange(len(jobs)), list(others))
         is_made = ~is_other & ~are_failed
-        held = Held.joined(
+        table = joined(
             [
-                records.with_learned(self._ledger.made.full(made_at[is_made]), self._plan.learned),
-                self._ledger.failed.full(failed_at[are_failed]),
-                metadata.hold_outcomes(others[place] for place in sorted(others)),
+                records.with_learned(self._ledger.made.read(made_at[is_made]), self._plan.learned),
+                self._ledger.failed.read(failed_at[are_failed]),
+                metadata.outcomes_to_table(others[number] for number in sorted(others)),
             ]
         )
         order = np.concatenate([np.nonzero(each)[0] for each in (is_made, are_failed, is_other)])
-        return held.take(np.argsort(order))
+        return table.take(np.argsort(order))
 
     def _of_planned(
         self,
@@ -138,19 +140,19 @@ class _Finder:
         is_wanted: NDArray[np.bool_],
     ) -> Iterator[tuple[int, Outcome | Status]]:
         """For each job that was to be made: its index, and its outcome or the kind of record that has it."""
-        at = np.nonzero(is_wanted & (planned_at >= 0))[0]
-        numbers = planned_at[at]
-        groups = np.searchsorted(self._group_ends, numbers, side="right")
+        numbers = np.nonzero(is_wanted & (planned_at >= 0))[0]
+        at = planned_at[numbers]
+        groups = np.searchsorted(self._group_ends, at, side="right")
         briefs = zip(
-            self._ledger.made.briefs(made_at[at]),
-            self._ledger.failed.briefs(failed_at[at]),
+            self._ledger.made.briefs(made_at[numbers]),
+            self._ledger.failed.briefs(failed_at[numbers]),
             strict=True,
         )
-        for place, number, group, (made, failed) in zip(
-            at.tolist(), numbers.tolist(), groups.tolist(), briefs, strict=True
+        for number, position, group, (made, failed) in zip(
+            numbers.tolist(), at.tolist(), groups.tolist(), briefs, strict=True
         ):
-            planned, last = self._planned[number], records.last_failure(failed, made)
-            yield place, self._by_records(planned, self._plan.groups[group], made, last)
+            planned, last = self._planned[position], records.last_failure(failed, made)
+            yield number, self._by_records(planned, self._plan.groups[group], made, last)
 
     def _by_records(
         self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None

@@ -102,13 +102,18 @@ class _Recorded:
 
     def __init__(self, groups: Sequence[Group], settings: RunSettings) -> None:
         self.planned = [one for group in groups for one in group.jobs]
-        self._found = records.read_new(settings.output, [one.job.id for one in self.planned])
+        ids = [one.job.id for one in self.planned]
+        found = records.read_new(settings.output, ids)
+        self._made, self._failed = (
+            dict(zip(ids, table.briefs(table.find(ids)), strict=True))
+            for table in (found.made, found.failed)
+        )
 
     def is_made(self, one: PlannedJob) -> bool:
-        return one.is_made_by(self._found.made.brief(one.job.id))
+        return one.is_made_by(self._made[one.job.id])
 
     def is_failed(self, one: PlannedJob) -> bool:
-        return one.is_failed_by(self._found.failed.brief(one.job.id)) and not self.is_made(one)
+        return one.is_failed_by(self._failed[one.job.id]) and not self.is_made(one)
 
 
 def _of_all_attempts(

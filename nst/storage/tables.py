@@ -3,13 +3,11 @@
 A file that may be large is one of ours that is open, of which only what is asked for is in memory.
 """
 
-import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import IO, Any, Literal, TypeAlias, TypeVar
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +28,9 @@ FLOAT32: Type = pa.float32()
 FLOAT64: Type = pa.float64()
 INSTANT: Type = pa.timestamp("ms", "UTC")
 
+Table: TypeAlias = pa.Table
+TableColumn: TypeAlias = pa.ChunkedArray
+
 
 def list_of(item: Type) -> Type:
     """The type of a list."""
@@ -44,8 +45,6 @@ def struct_of(**items: Type) -> Type:
 
 
 _ROWS_AT_ONCE = 1000
-
-_T = TypeVar("_T")
 
 
 class TableError(NSTError):
@@ -77,59 +76,74 @@ class ParquetColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetSize:
-    """How many rows a file says that it has, and how many bytes they are once unpacked."""
+class ParquetOutline:
+    """What a file says of itself: its columns, its rows, and how many bytes they are once unpacked."""
 
+    columns: tuple[ParquetColumn, ...]
     num_rows: int
     num_bytes: int
 
 
+def parquet_outline(data: bytes) -> ParquetOutline:
+    """What the file says of itself. Raises TableError where it is no Parquet file."""
+    with _translated(len(data)):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+        return ParquetOutline(
+            tuple(ParquetColumn(f.name, _kind(f.type), str(f.type)) for f in file.schema_arrow),
+            file.metadata.num_rows,
+            sum(group.total_byte_size for group in groups),
+        )
+
+
+def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
+    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there."""
+    with _translated(len(data)):
+        file = _parquet(pa.BufferReader(data))
+        for batch in file.iter_batches(batch_size=_ROWS_AS_OBJECTS, use_threads=False):
+            yield from batch.to_pylist()
+
+
+_ROWS_AS_OBJECTS = 256
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
+    """A table of these cells; one that is not given is empty."""
+    return pa.Table.from_pylist(list(rows), schema=_schema(columns))
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """All rows one after the other, of tables that have the same columns."""
+    # In one piece, since taking rows out of many is slow.
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def side_by_side(one: Table, other: Table) -> Table:
+    """The columns of both, which have as many rows."""
+    return pa.table([*one.columns, *other.columns], [*one.column_names, *other.column_names])
+
+
 def write_parquet(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, notes: Mapping[str, str]
-) -> bytes:
-    """The rows as one Parquet file, each column with its description, `notes` beside the schema.
-
-    Only some of the rows are held in memory at a time.
-    """
-    sink = io.BytesIO()
-    parts = (Held.of_rows(chunk, columns) for chunk in in_chunks(rows, _ROWS_AT_ONCE))
-    write_held(sink, parts, columns, notes=notes, group_rows=_ROWS_AT_ONCE)
-    return sink.getvalue()
-
-
-def write_held(
     file: IO[bytes],
-    parts: Iterable["Held"],
+    tables: Iterable[Table],
     columns: Sequence[Column],
     *,
     notes: Mapping[str, str],
     group_rows: int,
 ) -> None:
-    """As `write_parquet`, of rows that are held in parts with just these columns in any order.
+    """Write the rows of tables, which have just these columns in any order, into an open file.
 
-    They go into an open file as soon as there are `group_rows` of them, which lie in it together:
-    few make rows quick to find, many make it short what says where they are, 60 kB for each group
-    to whoever opens the file.
+    Each column gets its description, and the schema gets `notes`. Rows are written as soon as there
+    are `group_rows` of them, as one group: small groups make rows quick to find, large ones make the
+    file's directory short, which takes whoever opens it 60 kB a group.
     """
     schema = pa.schema(
         [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns],
         metadata=dict(notes),
     )
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
-        tables = (part._table.select(schema.names).cast(schema) for part in parts)
-        for group in _of_length(tables, group_rows):
+        for group in _of_length((t.select(schema.names).cast(schema) for t in tables), group_rows):
             writer.write_table(group)
-
-
-def read_parquet(data: bytes) -> list[dict[str, Any]]:
-    """The rows of a Parquet file. Raises TableError where it is none."""
-    with _translated(len(data)):
-        # One thread: a small file read whole is all there is to gain from.
-        table = pq.read_table(
-            pa.BufferReader(data), use_threads=False, page_checksum_verification=True
-        )
-        rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
 
 
 def arrow_table(data: bytes) -> Any:
@@ -144,190 +158,40 @@ def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def parquet_columns(data: bytes) -> list[ParquetColumn]:
-    """The columns, those of an empty table too. Raises TableError where it is no Parquet file."""
-    with _translated(len(data)):
-        schema = pq.read_schema(pa.BufferReader(data))
-        return [ParquetColumn(each.name, _kind(each.type), str(each.type)) for each in schema]
-
-
-def parquet_size(data: bytes) -> ParquetSize:
-    """What the file says of its size. Raises TableError where it is no Parquet file."""
-    with _translated(len(data)):
-        found = pq.read_metadata(pa.BufferReader(data))
-        groups = (found.row_group(i) for i in range(found.num_row_groups))
-        return ParquetSize(found.num_rows, sum(group.total_byte_size for group in groups))
-
-
-def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
-    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there."""
-    with _translated(len(data)):
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-            yield from batch.to_pylist()
-
-
-_BATCH_ROWS = 256
-
-
-class Held:
-    """Rows in memory as columns, where a value takes no more than in a file and none is an object.
-
-    Columns are found and compared as wholes; a row is told by its position.
-    """
-
-    def __init__(self, table: Any) -> None:
-        self._table = table.combine_chunks()
-
-    @staticmethod
-    def of(values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> "Held":
-        """Rows of these values, by the name of the column."""
-        schema = _schema(columns)
-        return Held(pa.table({name: values[name] for name in schema.names}, schema))
-
-    @staticmethod
-    def joined(parts: Sequence["Held"]) -> "Held":
-        """All rows one after the other, of parts that have the same columns."""
-        return Held(pa.concat_tables([part._table for part in parts]))
-
-    @staticmethod
-    def of_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> "Held":
-        """Rows of these cells."""
-        return Held(pa.Table.from_pylist(list(rows), schema=_schema(columns)))
-
-    def __len__(self) -> int:
-        length: int = self._table.num_rows
-        return length
-
-    def take(self, at: NDArray[np.int64]) -> "Held":
-        """The rows at these positions."""
-        return Held(self._table.take(pa.array(at)))
-
-    def beside(self, other: "Held") -> "Held":
-        """With the columns of `other`, which has as many rows, behind its own."""
-        columns = [*self._table.columns, *other._table.columns]
-        return Held(pa.table(columns, [*self._table.column_names, *other._table.column_names]))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Every row as its cells by column."""
-        listed: list[dict[str, Any]] = self._table.to_pylist()
-        return listed
-
-    def with_number(self, name: str, value: int) -> "Held":
-        """With one more column, which has this number everywhere."""
-        column = pa.array(np.full(len(self), value, np.int32))
-        return Held(self._table.append_column(name, column))
-
-    def with_texts(self, column: str, at: NDArray[np.int64], texts: Sequence[str]) -> "Held":
-        """With these texts at these positions of a column."""
-        mask = np.zeros(len(self), bool)
-        mask[at] = True
-        order = np.argsort(at)
-        found = pc.replace_with_mask(
-            self._table[column].combine_chunks(),
-            pa.array(mask),
-            pa.array([texts[place] for place in order.tolist()], TEXT),
-        )
-        index = self._table.column_names.index(column)
-        return Held(self._table.set_column(index, self._table.schema.field(column), found))
-
-    def where(self, column: str, text: str) -> "Held":
-        """The rows with this text."""
-        is_one = pc.equal(self._table[column], text).fill_null(False)
-        # A copy of all of them would be the most that is in memory at once.
-        return self if pc.all(is_one).as_py() else Held(self._table.filter(is_one))
-
-    def without(self, column: str, texts: Sequence[str]) -> "Held":
-        """The rows with none of these texts."""
-        is_one = pc.is_in(self._table[column], pa.array(texts, TEXT))
-        return Held(self._table.filter(pc.invert(is_one)))
-
-    def last_of_each(self, column: str) -> "Held":
-        """Of the rows with the same text the last, in order."""
-        last = len(self) - 1
-        backwards = self._table[column].take(pa.array(np.arange(last, -1, -1))).combine_chunks()
-        first = pc.index_in(backwards, backwards).to_numpy(zero_copy_only=False)
-        kept = (last - np.nonzero(first == np.arange(len(self)))[0])[::-1]
-        del backwards
-        found = self if len(kept) == len(self) else Held(self._table.take(pa.array(kept)))
-        pa.default_memory_pool().release_unused()
-        return found
-
-    def find(self, column: str, texts: Iterable[str]) -> NDArray[np.int64]:
-        """Where each of the texts stands first; -1 for one that does not."""
-        return _places(texts, self._table[column].combine_chunks())
-
-    def values(self, column: str, at: NDArray[np.int64] | None = None) -> list[Any]:
-        """The values at these positions, None at -1; of all rows without positions."""
-        values = self._table[column]
-        if at is not None:
-            values = values.take(pa.array(at, mask=at < 0))
-        listed: list[Any] = values.to_pylist()
-        return listed
-
-    def is_equal(self, column: str, at: NDArray[np.int64], values: Any) -> NDArray[np.bool_]:
-        """Whether the values at these positions, none of them -1, are those that are given."""
-        found = self._table[column].combine_chunks().take(pa.array(at))
-        same = pc.equal(found, pa.array(values, found.type)).fill_null(False)
-        is_same: NDArray[np.bool_] = same.to_numpy(zero_copy_only=False)
-        return is_same
-
-
-def hold(
+def read_columns(
     file: IO[bytes], columns: Sequence[Column], names: Sequence[str], *, needed: Sequence[str] = ()
-) -> Held:
-    """The columns `names` of a file that has some of `columns`; `at` is the number of a row, from 0.
+) -> Table:
+    """The columns `names` of a file that has some of `columns`; those that it lacks are empty.
 
-    The others are looked at as well. Raises TableError for a file that is damaged wherever, one whose
-    columns have other types, and one that lacks what is `needed`.
+    All others are read too, to see that they are whole, but not kept. Raises TableError for a file
+    that is damaged anywhere, one whose columns have other types, and one that lacks what is `needed`.
     """
     schema = _schema(columns)
-    held = pa.schema([schema.field(name) for name in names])
-    parts = [held.empty_table()]
+    wanted = pa.schema([schema.field(name) for name in names])
+    found = [wanted.empty_table()]
     with _translated(_size(file)):
-        found = _parquet(file)
-        known = [name for name in schema.names if name in found.schema_arrow.names]
+        parquet = _parquet(file)
+        known = [name for name in schema.names if name in parquet.schema_arrow.names]
         if missing := [name for name in needed if name not in known]:
             raise ValueError(f"no column {', '.join(missing)}")
         expected = pa.schema([schema.field(name) for name in known])
-        for batch in _batches(found, _ROWS_AT_ONCE, known):
+        for batch in _batches(parquet, _ROWS_AT_ONCE, known):
             batch.validate(full=True)
             table = pa.Table.from_batches([batch]).select(known)
             if not table.schema.equals(expected):
                 raise ValueError(f"columns of other types: {table.schema}")
-            parts.append(_completed(table, held))
-    rows = pa.concat_tables(parts)
-    return Held(rows.append_column("at", pa.array(np.arange(rows.num_rows, dtype="i8"))))
+            found.append(_completed(table, wanted))
+    return joined(found)
 
 
-class Recent:
-    """What was read last of several files, up to so many bytes of memory, and at least one of it."""
+class RowReader:
+    """Rows of a file by their numbers, for which only the row groups that they lie in are read.
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._tables: dict[tuple[object, int], Any] = {}
-        self._num_bytes = 0
-
-    def get(self, key: tuple[object, int], read: Callable[[], Any]) -> Any:
-        """What `read` returned, or returns now."""
-        table = self._tables.pop(key, None)
-        if table is None:
-            table = read()
-            self._num_bytes += table.nbytes
-        self._tables[key] = table
-        while self._num_bytes > self._max_bytes and len(self._tables) > 1:
-            oldest = next(iter(self._tables))
-            self._num_bytes -= self._tables.pop(oldest).nbytes
-        return table
-
-
-class FileRows:
-    """Rows of a file in a file of ours, read in the groups that they lie in, some of which stay.
-
-    Raises TableError for one that is damaged, also when rows are read.
+    A pyarrow.dataset takes rows by their numbers too, but reads all that come before them. Raises
+    TableError for a file that is damaged, also when rows are read.
     """
 
-    def __init__(self, file: IO[bytes], columns: Sequence[Column], recent: Recent) -> None:
+    def __init__(self, file: IO[bytes], columns: Sequence[Column]) -> None:
         self._size = _size(file)
         with _translated(self._size):
             self._file = _parquet(file)
@@ -335,24 +199,22 @@ class FileRows:
             sizes = [self._file.metadata.row_group(group).num_rows for group in groups]
         self._ends = np.cumsum(sizes)
         self._schema = _schema(columns)
-        self._recent = recent
 
-    def take(self, numbers: NDArray[np.int64]) -> Held:
+    def take(self, numbers: NDArray[np.int64]) -> Table:
         """The rows of these numbers, which go up, from 0; columns that the file lacks are empty."""
         groups = np.searchsorted(self._ends, numbers, side="right")
         found = [self._schema.empty_table()]
         with _translated(self._size):
             for group in np.unique(groups).tolist():
-                table = self._recent.get((self, group), partial(self._read, group))
+                table = _completed(
+                    self._file.read_row_group(group, use_threads=False), self._schema
+                )
                 start = int(self._ends[group]) - table.num_rows
-                found.append(table.take(pa.array(numbers[groups == group] - start)))
-            return Held(pa.concat_tables(found))
-
-    def _read(self, group: int) -> Any:
-        return _completed(self._file.read_row_group(group, use_threads=False), self._schema)
+                found.append(table.take(numbers[groups == group] - start))
+            return joined(found)
 
 
-def _completed(table: Any, schema: Any) -> Any:
+def _completed(table: Table, schema: Any) -> Table:
     empty = pa.nulls(table.num_rows)
     columns = [
         table[field.name] if field.name in table.column_names else empty.cast(field.type)
@@ -365,13 +227,58 @@ def _schema(columns: Sequence[Column]) -> Any:
     return pa.schema([(column.name, column.type) for column in columns])
 
 
-def places(texts: Iterable[str], among: Iterable[str]) -> NDArray[np.int64]:
+def values_at(table: Table, column: str, at: NDArray[np.int64]) -> list[Any]:
+    """The values of a column at these positions, None at -1."""
+    values: list[Any] = table[column].take(pa.array(at, mask=at < 0)).to_pylist()
+    return values
+
+
+def are_equal(
+    table: Table, column: str, at: NDArray[np.int64], values: Sequence[Any]
+) -> NDArray[np.bool_]:
+    """Whether the values at these positions, none of them -1, are those that are given."""
+    found = table[column].take(pa.array(at)).combine_chunks()
+    same: NDArray[np.bool_] = (
+        pc.equal(found, pa.array(values, found.type))
+        .fill_null(False)
+        .to_numpy(zero_copy_only=False)
+    )
+    return same
+
+
+def with_texts(table: Table, column: str, texts: Mapping[int, str]) -> Table:
+    """With these texts in a column, by their positions."""
+    mask = np.zeros(len(table), bool)
+    mask[list(texts)] = True
+    new = pa.array([texts[position] for position in sorted(texts)], TEXT)
+    changed = pc.replace_with_mask(table[column].combine_chunks(), pa.array(mask), new)
+    index = table.column_names.index(column)
+    return table.set_column(index, table.schema.field(column), changed)
+
+
+def rows_with(table: Table, column: str, text: str) -> Table:
+    """The rows with this text."""
+    is_one = pc.equal(table[column], text).fill_null(False)
+    # A copy of all of them would be the most that is in memory at once.
+    return table if pc.all(is_one).as_py() else table.filter(is_one).combine_chunks()
+
+
+def last_of_each(table: Table, column: str) -> Table:
+    """Of the rows with the same text the last, in order."""
+    last = len(table) - 1
+    backwards = table[column].take(pa.array(np.arange(last, -1, -1))).combine_chunks()
+    first = pc.index_in(backwards, backwards).to_numpy(zero_copy_only=False)
+    kept = (last - np.nonzero(first == np.arange(len(table)))[0])[::-1]
+    del backwards
+    found = table if len(kept) == len(table) else table.take(pa.array(kept)).combine_chunks()
+    pa.default_memory_pool().release_unused()
+    return found
+
+
+def find(texts: Iterable[str], among: Iterable[str] | TableColumn) -> NDArray[np.int64]:
     """Where each of the texts stands first among others; -1 for one that does not."""
-    return _places(texts, _texts(among))
-
-
-def _places(texts: Iterable[str], among: Any) -> NDArray[np.int64]:
-    found = pc.index_in(_texts(texts), among)
+    others = among if isinstance(among, pa.ChunkedArray) else _texts(among)
+    found = pc.index_in(_texts(texts), others)
     at: NDArray[np.int64] = found.cast(pa.int64()).fill_null(-1).to_numpy()
     # A table of a million texts was made for it, which would stay with the process.
     pa.default_memory_pool().release_unused()
@@ -416,8 +323,8 @@ class Nested:
     items: Mapping[str, Coded | NDArray[Any]]
 
 
-class CodedColumns(Mapping[str, Coded]):
-    """The columns of a file by name, each read when it is asked for, and then not held.
+class ColumnReader:
+    """The columns of a file, each read when it is asked for, and then not held.
 
     Raises TableError for a file that is damaged, also when a column is read.
     """
@@ -426,25 +333,17 @@ class CodedColumns(Mapping[str, Coded]):
         self._size = _size(file)
         with _translated(self._size):
             self._file = _parquet(file)
-            self._names = dict.fromkeys(self._file.schema_arrow.names)
+            self.names: tuple[str, ...] = tuple(dict.fromkeys(self._file.schema_arrow.names))
 
-    def __getitem__(self, name: str) -> Coded:
-        if name not in self._names:
-            raise KeyError(name)
+    def read(self, name: str) -> Coded | None:
+        """A column, or None where there is no such."""
+        if name not in self.names:
+            return None
         with _translated(self._size):
             coded = _coded(self._file.read([name], use_threads=False).column(0).combine_chunks())
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
         return coded
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def nested_texts(file: IO[bytes], name: str, item: str) -> list[str]:
@@ -565,17 +464,13 @@ def _kind(found: Type) -> Kind:
     if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found):
         return "text"
     if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
-        match _kind(found.value_type):
-            case "text":
-                return "texts"
-            case "value":
-                return "values"
-            case _:
-                return "other"
+        return _KINDS_OF_LISTS.get(_kind(found.value_type), "other")
     if types.is_null(found):
         return "none"
-    is_value = types.is_primitive(found) or types.is_decimal(found)
-    return "value" if is_value else "other"
+    return "value" if types.is_primitive(found) or types.is_decimal(found) else "other"
+
+
+_KINDS_OF_LISTS: Mapping[Kind, Kind] = {"text": "texts", "value": "values"}
 
 
 def _parquet(file: IO[bytes]) -> Any:

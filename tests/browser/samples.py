@@ -16,9 +16,9 @@ from PIL import Image
 
 from nst import output, pipeline
 from nst.job import PictureParams
-from nst.output import metadata
 from nst.output.metadata import CurvePoint, LayerLoss, Outcome, Record
 from tests.helpers import encoded, picture
+from tests.tables import metadata_to_parquet
 
 BACKBONES = ("vgg16", "vgg19", "resnet50")
 CONTENTS = ("great-hall.jpg", "old_harbour.jpg", "sub/portrait 2.png", "portrait 10.png")
@@ -232,7 +232,7 @@ def write_metadata(folder: Path, records: Sequence[Record]) -> None:
     """The table that a gallery is made from."""
     labels = list(dict.fromkeys(name for record in records for name in record.labels))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / output.METADATA).write_bytes(metadata.metadata_to_parquet(records, labels))
+    (folder / output.METADATA).write_bytes(metadata_to_parquet(records, labels))
 
 
 def _link(path: Path, data: bytes, pooled: Path) -> None:

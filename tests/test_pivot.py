@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nst.gallery.facets import Items, read_items
-from nst.gallery.pivot import Matrix, arrange, cells_of, lines_of
+from nst.gallery.pivot import Grid, arrange, cells_of, lines_of
 from nst.job import PictureParams
 from nst.output.metadata import Record
 from tests.galleries import RECORDS, record, source
 from tests.test_metadata import OK
 
 
-def arranged(*runs: list[Record]) -> tuple[Items, Matrix]:
+def arranged(*runs: list[Record]) -> tuple[Items, Grid]:
     sources = [source(rows, name=f"r{n}") for n, rows in enumerate(runs)]
     items = read_items(sources)
     return items, arrange(items, num_runs=len(runs))
@@ -30,45 +30,43 @@ def made(**values: Any) -> Record:
 
 @settings(deadline=None, database=None, max_examples=20)
 @given(st.lists(RECORDS, min_size=1, max_size=3))
-def test_the_matrix_is_that_of_a_slow_one(runs: list[list[Record]]) -> None:
-    items, matrix = arranged(*runs)
-    column = [items.facets[matrix.column].at(i) for i in range(len(items))]
-    assert {repr(value) for value in column} == {repr(value) for value in matrix.columns}
+def test_the_grid_is_that_of_a_slow_one(runs: list[list[Record]]) -> None:
+    items, grid = arranged(*runs)
+    column = [items.facets[grid.column].at(i) for i in range(len(items))]
+    assert {repr(value) for value in column} == {repr(value) for value in grid.columns}
     rows: dict[tuple[Any, ...], list[int]] = {}
     for i in range(len(items)):
-        rows.setdefault(tuple(items.facets[name].at(i) for name in matrix.row), []).append(i)
+        rows.setdefault(tuple(items.facets[name].at(i) for name in grid.row), []).append(i)
     members = [
-        sorted(each, key=lambda i: (matrix.columns.index(column[i]), i)) for each in rows.values()
+        sorted(each, key=lambda i: (grid.columns.index(column[i]), i)) for each in rows.values()
     ]
-    assert matrix.order.tolist() == [i for row in members for i in row]
-    assert matrix.column_of.tolist() == [
-        matrix.columns.index(column[i]) for i in matrix.order.tolist()
-    ]
-    assert matrix.num_rows == len(rows)
-    starts = matrix.starts.tolist()
+    assert grid.order.tolist() == [i for row in members for i in row]
+    assert grid.column_of.tolist() == [grid.columns.index(column[i]) for i in grid.order.tolist()]
+    assert grid.num_rows == len(rows)
+    starts = grid.starts.tolist()
     assert [b - a for a, b in pairwise(starts)] == [*map(len, members)]
-    heights = [max(Counter(matrix.columns.index(column[i]) for i in row).values())
+    heights = [max(Counter(grid.columns.index(column[i]) for i in row).values())
                for row in members]  # fmt: skip
-    assert matrix.num_lines == sum(heights)
+    assert grid.num_lines == sum(heights)
     # Every item stands in exactly one cell, and in its own column.
     places = [
         (cell, number)
-        for row, within in lines_of(matrix)
-        for number, cell in enumerate(cells_of(matrix, row, within))
+        for row, within in lines_of(grid)
+        for number, cell in enumerate(cells_of(grid, row, within))
         if cell is not None
     ]
     assert sorted(cell for cell, _ in places) == list(range(len(items)))
-    assert all(matrix.column_of[cell] == number for cell, number in places)
-    assert len(list(lines_of(matrix))) == matrix.num_lines
+    assert all(grid.column_of[cell] == number for cell, number in places)
+    assert len(list(lines_of(grid))) == grid.num_lines
 
 
 def test_columns_are_backbones_in_the_order_of_the_profiles() -> None:
     backbones = ["resnet50", "vgg19", "unknown", "vgg16"]
-    _, matrix = arranged([made(backbone=name) for name in backbones])
-    assert (matrix.row, matrix.column) == (("content", "style"), "backbone")
-    assert matrix.columns == ("vgg16", "vgg19", "resnet50", "unknown")
-    assert matrix.patterns == ((0, 1, 2, 3),)
-    assert matrix.order.tolist() == [3, 1, 0, 2]
+    _, grid = arranged([made(backbone=name) for name in backbones])
+    assert (grid.row, grid.column) == (("content", "style"), "backbone")
+    assert grid.columns == ("vgg16", "vgg19", "resnet50", "unknown")
+    assert grid.patterns == ((0, 1, 2, 3),)
+    assert grid.order.tolist() == [3, 1, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +97,13 @@ def test_columns_are_backbones_in_the_order_of_the_profiles() -> None:
 def test_the_axes_are_what_varies(
     rows: list[dict[str, Any]], row: tuple[str, ...], column: str, columns: tuple[Any, ...]
 ) -> None:
-    _, matrix = arranged([made(**values) for values in rows])
-    assert matrix.row == ("content", "style", *row)
-    assert (matrix.column, matrix.columns) == (column, columns)
+    _, grid = arranged([made(**values) for values in rows])
+    assert grid.row == ("content", "style", *row)
+    assert (grid.column, grid.columns) == (column, columns)
 
 
 def test_rows_come_as_the_manifest_first_names_them() -> None:
-    _, matrix = arranged(
+    _, grid = arranged(
         [
             made(content="b"),
             made(content="a"),
@@ -113,18 +111,18 @@ def test_rows_come_as_the_manifest_first_names_them() -> None:
             made(content="b", mask="m", labels={"x": "1"}),
         ]
     )
-    assert matrix.row == ("content", "style", "mask")
-    assert matrix.order.tolist() == [0, 2, 1, 3]
-    assert matrix.patterns == ((0, 1), (0,))
-    assert matrix.row_patterns.tolist() == [0, 1, 1]
+    assert grid.row == ("content", "style", "mask")
+    assert grid.order.tolist() == [0, 2, 1, 3]
+    assert grid.patterns == ((0, 1), (0,))
+    assert grid.row_patterns.tolist() == [0, 1, 1]
 
 
 def test_pictures_of_one_cell_take_lines_of_their_own() -> None:
     rows = [record(id=name) for name in "abc"] + [record(id="d", backbone="vgg19")]
-    _, matrix = arranged(rows)
-    assert matrix.patterns == ((0, 0, 0, 1),)
-    assert matrix.num_lines == 3
-    assert [cells_of(matrix, 0, line) for line in range(3)] == [[0, 3], [1, None], [2, None]]
+    _, grid = arranged(rows)
+    assert grid.patterns == ((0, 0, 0, 1),)
+    assert grid.num_lines == 3
+    assert [cells_of(grid, 0, line) for line in range(3)] == [[0, 3], [1, None], [2, None]]
 
 
 @pytest.mark.parametrize("num_runs", [2, 5])
@@ -139,39 +137,39 @@ def test_runs_are_columns_matched_by_what_their_rows_say(num_runs: int) -> None:
         ]
         for run in range(num_runs)
     ]
-    items, matrix = arranged(*runs)
+    items, grid = arranged(*runs)
     names = tuple(f"r{n}" for n in range(num_runs))
-    assert (matrix.column, matrix.columns) == ("run", names)
-    assert matrix.row == ("content", "style", "style_weight")
-    assert matrix.run_diff == {"tv_weight": tuple(range(num_runs))}
-    assert matrix.num_rows == 4
-    assert matrix.num_unmatched == 1
-    whole, lacking = matrix.patterns
+    assert (grid.column, grid.columns) == ("run", names)
+    assert grid.row == ("content", "style", "style_weight")
+    assert grid.run_diff == {"tv_weight": tuple(range(num_runs))}
+    assert grid.num_rows == 4
+    assert grid.num_unmatched == 1
+    whole, lacking = grid.patterns
     assert whole == tuple(range(num_runs))
     assert lacking == tuple(n for n in range(num_runs) if n != 1)
-    assert matrix.row_patterns.tolist() == [0, 0, 0, 1]
-    for start, stop in pairwise(matrix.starts.tolist()):
-        members = matrix.order[start:stop].tolist()
+    assert grid.row_patterns.tolist() == [0, 0, 0, 1]
+    for start, stop in pairwise(grid.starts.tolist()):
+        members = grid.order[start:stop].tolist()
         for name in ("content", "style_weight"):
             assert len({items.facets[name].at(i) for i in members}) == 1
 
 
 def test_a_backbone_for_each_run_is_told_of_the_run() -> None:
-    _, matrix = arranged([made(backbone="vgg16")], [made(backbone="vgg19")])
-    assert matrix.run_diff == {"backbone": ("vgg16", "vgg19")}
-    assert matrix.num_rows == 1
-    assert matrix.num_unmatched == 0
+    _, grid = arranged([made(backbone="vgg16")], [made(backbone="vgg19")])
+    assert grid.run_diff == {"backbone": ("vgg16", "vgg19")}
+    assert grid.num_rows == 1
+    assert grid.num_unmatched == 0
 
 
 def test_a_run_of_nothing_matches_nothing() -> None:
-    _, matrix = arranged([made(content="a"), made(content="b")], [])
-    assert matrix.num_unmatched == 2
-    assert matrix.num_rows == 2
+    _, grid = arranged([made(content="a"), made(content="b")], [])
+    assert grid.num_unmatched == 2
+    assert grid.num_rows == 2
 
 
 def test_nothing_at_all_is_a_matrix_too() -> None:
-    items, matrix = arranged([])
+    items, grid = arranged([])
     assert len(items) == 0
-    assert (matrix.num_rows, matrix.num_lines, matrix.columns, matrix.patterns) == (0, 0, (), ())
-    assert matrix.column == "backbone"
-    assert list(lines_of(matrix)) == []
+    assert (grid.num_rows, grid.num_lines, grid.columns, grid.patterns) == (0, 0, (), ())
+    assert grid.column == "backbone"
+    assert list(lines_of(grid)) == []
