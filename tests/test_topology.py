@@ -78,7 +78,7 @@ def test_over_the_same_pictures_the_statistics_are_those_of_a_plain_network(name
     assert fit is not None
     assert fit.errors[name] < (1e-5 if name == "torchvision" else 0.05)
     assert fit.errors[OTHER[name]] > 0.15
-    assert fit.place == pytest.approx(TOPOLOGIES.index(name), abs=0.01)
+    assert fit.position == pytest.approx(TOPOLOGIES.index(name), abs=0.01)
     assert fit.correlation > 0.98
 
 
@@ -191,7 +191,7 @@ def test_the_real_file_is_told_to_be_of_caffe(real: Mapping[str, Tensor]) -> Non
     fit = fit_of("resnet50", real)
     assert fit is not None
     assert fit.topology == "caffe"
-    assert fit.place > 0.8
+    assert fit.position > 0.8
     assert fit.correlation > 0.9
     assert fit.errors["caffe"] < 0.08 < 0.13 < fit.errors["torchvision"]
 

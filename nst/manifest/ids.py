@@ -88,16 +88,16 @@ class Ids:
         folded = _folded(text)
         here = len(self._files) * _MAX_LINES + (number if line is None else line)
         if folded in self._stand_ins:
-            place = f"row {self._stand_ins[folded]}"
+            other = f"row {self._stand_ins[folded]}"
         else:
             first = self._seen.setdefault(folded, -here if is_own else here)
             if abs(first) == here or not (is_own or first < 0):
                 return []
-            place = self._place(abs(first))
-        return [Problem(line, "id", f"an id that {place} does not have", shown(text))]
+            other = self._row_at(abs(first))
+        return [Problem(line, "id", f"an id that {other} does not have", shown(text))]
 
-    def _place(self, place: int) -> str:
-        number_of_file, number = divmod(place, _MAX_LINES)
+    def _row_at(self, position: int) -> str:
+        number_of_file, number = divmod(position, _MAX_LINES)
         unit, file = self._files[number_of_file - 1]
         return f"{unit} {number} of {file}" if file else f"{unit} {number}"
 

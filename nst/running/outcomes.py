@@ -41,8 +41,8 @@ class Ended:
         self.failed_by_reason.update(reason or "" for reason in outcomes.values("reason", at))
         kept = at[: MAX_FAILED - len(self.failed)]
         self.failed.extend(
-            metadata.record_of(jobs[place], replace(metadata.outcome_of_row(row), loss_curve=()))
-            for place, row in zip(kept.tolist(), outcomes.take(kept).rows(), strict=True)
+            metadata.record_of(jobs[index], replace(metadata.outcome_of_row(row), loss_curve=()))
+            for index, row in zip(kept.tolist(), outcomes.take(kept).rows(), strict=True)
         )
 
 
@@ -109,22 +109,22 @@ class _Finder:
         planned_at, lost_at = self._planned_at[part], self._lost_at[part]
         made_at, failed_at = self._made_at[part], self._failed_at[part]
         others = {
-            place: self._plan.failed[lost_at[place]]
-            for place in np.nonzero(lost_at >= 0)[0].tolist()
+            index: self._plan.failed[lost_at[index]]
+            for index in np.nonzero(lost_at >= 0)[0].tolist()
         }
         are_failed = np.zeros(len(jobs), bool)
-        for place, found in self._of_planned(planned_at, made_at, failed_at, lost_at < 0):
+        for index, found in self._of_planned(planned_at, made_at, failed_at, lost_at < 0):
             if isinstance(found, Outcome):
-                others[place] = found
+                others[index] = found
             else:
-                are_failed[place] = found == "failed"
+                are_failed[index] = found == "failed"
         is_other = np.isin(np.arange(len(jobs)), list(others))
         is_made = ~is_other & ~are_failed
         held = Held.joined(
             [
                 records.with_learned(self._ledger.made.full(made_at[is_made]), self._plan.learned),
                 self._ledger.failed.full(failed_at[are_failed]),
-                metadata.hold_outcomes(others[place] for place in sorted(others)),
+                metadata.hold_outcomes(others[index] for index in sorted(others)),
             ]
         )
         order = np.concatenate([np.nonzero(each)[0] for each in (is_made, are_failed, is_other)])
@@ -146,11 +146,11 @@ class _Finder:
             self._ledger.failed.briefs(failed_at[at]),
             strict=True,
         )
-        for place, number, group, (made, failed) in zip(
+        for index, number, group, (made, failed) in zip(
             at.tolist(), numbers.tolist(), groups.tolist(), briefs, strict=True
         ):
             planned, last = self._planned[number], records.last_failure(failed, made)
-            yield place, self._by_records(planned, self._plan.groups[group], made, last)
+            yield index, self._by_records(planned, self._plan.groups[group], made, last)
 
     def _by_records(
         self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None
