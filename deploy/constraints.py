@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def needed(root: str, extras: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """The name and version of an installed package, and of all that it needs, some more than once."""
+    """The name and version of an installed package and of all its dependencies, some repeatedly."""
     left, seen = [(root, extras)], set()
     while left:
         name, extras = left.pop()
@@ -43,7 +43,7 @@ def needed(root: str, extras: frozenset[str]) -> Iterator[tuple[str, str]]:
 
 
 def public(version: str) -> str:
-    """Without what tells builds of one version apart, such as +cpu of PyTorch's."""
+    """A version without its build, such as +cpu of PyTorch."""
     return version.partition("+")[0]
 
 

@@ -1,4 +1,4 @@
-"""Make the release in whose clone this file lies importable in the folder where a run goes on.
+"""Make the release in this file's clone importable in the working folder of a run.
 
 A pull step of prefect.yaml calls it, with that folder as the current one. It copies the packages there,
 so that runs of several releases do not meet, and installs into the worker's environment what of the
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def not_satisfied(requirements: Iterable[str]) -> Iterable[str]:
-    """Those that this environment does not meet."""
+    """The requirements that this environment does not meet."""
     for text in requirements:
         requirement = Requirement(text)
         try:
@@ -54,7 +54,7 @@ def install(requirements: list[str]) -> None:
 
 
 def write_metadata(project: dict[str, Any]) -> None:
-    """What tells the package its version, as an installer leaves it."""
+    """Write the package's metadata, from which it reads its version, as an installer does."""
     folder = Path(f"{project['name']}-{project['version']}.dist-info")
     folder.mkdir()
     (folder / "METADATA").write_text(

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Set up a Prefect server for nst: work pool and queues, variables, automations, deployments.
 
-Run it again after any change: what is lacking is made, what differs is brought up to date, and a
-variable that is not given keeps its value. The only copy of these steps: deploy/README.md, compose.yaml
-and kubernetes/set-up.yaml call it.
+Run it again after any change: it creates what is missing and updates what differs; a variable that is
+not given keeps its value. These steps are only here: deploy/README.md, compose.yaml and
+kubernetes/set-up.yaml call this script.
 """
 
 import argparse
@@ -36,8 +36,7 @@ from prefect.workers.process import ProcessWorker
 
 HERE = Path(__file__).resolve().parent
 POOL = "nst"
-# A worker takes what waits in the first before what waits in the second: an ad hoc run goes before the
-# night's.
+# A worker takes runs from the first queue before those in the second: ad hoc runs before nightly runs.
 QUEUES = {"adhoc": 1, "nightly": 2}
 POOL_TYPES = ("process", "kubernetes")
 # By their names in prefect.yaml.
@@ -46,7 +45,7 @@ NOTIFICATION_BLOCK = "nst-failed-rows"
 
 
 class SetUpError(Exception):
-    """What is expected, what was found, and what to do."""
+    """The message says what was expected, what was found, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +60,15 @@ class Option:
 OPTIONS = {
     "manifest": Option(
         variable="NST_MANIFEST",
-        help="what the nightly run reads, an absolute path or a URL; kept as a Prefect Variable",
+        help="manifest of the nightly run, an absolute path or a URL; stored as a Prefect Variable",
     ),
     "output": Option(
         variable="NST_OUTPUT",
-        help="what it writes to, an absolute path or a URL; kept as a Prefect Variable",
+        help="output of the nightly run, an absolute path or a URL; stored as a Prefect Variable",
     ),
     "pool_type": Option(
         variable="NST_POOL_TYPE",
-        help="what workers make of a run: process, which is the default, or kubernetes",
+        help="how workers execute a run: process, which is the default, or kubernetes",
         choices=POOL_TYPES,
     ),
     "code": Option(
@@ -80,11 +79,11 @@ OPTIONS = {
     ),
     "repository": Option(
         variable="NST_REPOSITORY",
-        help="with git: what to clone; kept as a Prefect Variable",
+        help="with git: the repository to clone; stored as a Prefect Variable",
     ),
     "release": Option(
         variable="NST_RELEASE",
-        help="with git: its tag or branch; kept as a Prefect Variable",
+        help="with git: its tag or branch; stored as a Prefect Variable",
     ),
     "image": Option(
         variable="NST_IMAGE",
@@ -99,7 +98,7 @@ OPTIONS = {
         variable="NST_PULL_SECRET",
         help="with kubernetes: the Secret with which the image is pulled, if it needs one",
     ),
-    "bucket": Option(variable="NST_BUCKET", help="an S3 bucket to make where it is not there"),
+    "bucket": Option(variable="NST_BUCKET", help="an S3 bucket to create if it does not exist"),
 }
 # Prefect Variables by the options that they keep.
 VARIABLES = {name: f"nst_{name}" for name in ("manifest", "output", "repository", "release")}
@@ -128,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings(arguments: Sequence[str] | None) -> Mapping[str, str]:
-    """What is given, by the names of OPTIONS: on the command line, or else in the environment."""
+    """The given settings by the names of OPTIONS: from the command line, or else the environment."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name, option in OPTIONS.items():
         parser.add_argument(
@@ -148,7 +147,7 @@ def settings(arguments: Sequence[str] | None) -> Mapping[str, str]:
 
 
 def check(given: Mapping[str, str]) -> None:
-    """Raise SetUpError where what is given cannot be, before anything is changed."""
+    """Raise SetUpError for invalid settings, before anything is changed."""
     for name in ("manifest", "output"):
         value = given.get(name, "/")
         if "://" not in value and not value.startswith("/"):
@@ -176,7 +175,7 @@ def check(given: Mapping[str, str]) -> None:
 
 
 async def prepare(given: Mapping[str, str]) -> None:
-    """All that deployments refer to."""
+    """Create everything that deployments refer to."""
     if bucket := given.get("bucket"):
         make_bucket(bucket)
     async with get_client() as client:
@@ -210,7 +209,7 @@ def make_bucket(name: str) -> None:
 
 
 async def set_variables(client: PrefectClient, given: Mapping[str, str]) -> None:
-    """Raises SetUpError where a variable has no value, here or there."""
+    """Raises SetUpError if a variable has a value neither in the settings nor on the server."""
     names = ["manifest", "output"]
     if given["code"] == "git":
         names += ["repository", "release"]
@@ -252,7 +251,7 @@ async def make_pool(client: PrefectClient, given: Mapping[str, str]) -> None:
 
 
 def job_template(given: Mapping[str, str]) -> dict[str, Any]:
-    """What a worker of the pool makes of a run, in Prefect's terms."""
+    """The template of the pool's jobs, in Prefect's terms."""
     if given["pool_type"] == "process":
         return dict(ProcessWorker.get_default_base_job_template())
     template: dict[str, Any] = loaded("kubernetes/job-template.json")
@@ -290,7 +289,7 @@ async def make_automation(client: PrefectClient, automation: Mapping[str, Any]) 
 
 
 async def webhook_block(address: str) -> str:
-    """The id of the block that keeps an address to which failed rows are told."""
+    """The id of the block with the address for notifications of failed rows."""
     block = CustomWebhookNotificationBlock.model_validate(
         {"name": "nst", "url": address, "json_data": {"text": "{{subject}}: {{body}}"}}
     )
@@ -298,7 +297,7 @@ async def webhook_block(address: str) -> str:
 
 
 def deploy(given: Mapping[str, str]) -> None:
-    """Make the deployments of prefect.yaml, with the steps that bring the code to a run."""
+    """Create the deployments of prefect.yaml, with the steps by which a run gets the code."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(json.dumps(with_steps(loaded("prefect.yaml"), given["code"])))
@@ -317,7 +316,7 @@ def deploy(given: Mapping[str, str]) -> None:
 
 
 def with_steps(file: Mapping[str, Any], code: str) -> dict[str, Any]:
-    """prefect.yaml with what `definitions` has for `code` in place of its own steps."""
+    """prefect.yaml with its own steps replaced by those of `code` in its `definitions`."""
     made = copy.deepcopy(dict(file))
     steps: dict[str, Any] = made.pop("definitions")["code"][code]
     return made | steps

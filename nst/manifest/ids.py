@@ -89,11 +89,11 @@ class Ids:
             first = self._seen.setdefault(folded, -here if is_own else here)
             if abs(first) == here or not (is_own or first < 0):
                 return []
-            other = self._row_or_line(abs(first))
+            other = self._row_at(abs(first))
         return [Problem(line, "id", f"an id that {other} does not have", shown(text))]
 
-    def _row_or_line(self, number_of_all: int) -> str:
-        number_of_file, number = divmod(number_of_all, _MAX_LINES)
+    def _row_at(self, position: int) -> str:
+        number_of_file, number = divmod(position, _MAX_LINES)
         unit, file = self._files[number_of_file - 1]
         return f"{unit} {number} of {file}" if file else f"{unit} {number}"
 

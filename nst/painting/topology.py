@@ -1,13 +1,13 @@
 """Finds the topology of a ResNet-50's weights by the statistics that training has stored in them.
 
-The first filters that look at something else in the other topology are the 3 x 3 of layer2.0: at
-neighbours of half or twice the distance. Channel by channel their outputs then spread more or less,
-by some 13 %, and how far they spread in training is stored in the batch normalisation after them.
-It is compared with how far they spread over photographs. On the way there each normalisation goes by
-the photographs' own statistics, as in training: otherwise what these few have more or less of than a
-million others would add up from layer to layer.
+The first filters whose inputs differ between the topologies are the 3 x 3 of layer2.0: their neighbours
+are at half or twice the distance. So the spread of their outputs differs, channel by channel, by some
+13 %, and the batch normalisation after them has stored the spread of the training. It is compared with
+the spread over photographs. In the layers before, each normalisation uses the photographs' own
+statistics, as in training; otherwise the differences between these few photographs and a million others
+would add up from layer to layer.
 
-How the first pooling begins leaves no trace: features that are shifted spread as far.
+The position of the first pooling leaves no trace: shifted features have the same spread.
 """
 
 import logging
@@ -36,9 +36,9 @@ _NUM_PHOTOS = 3
 
 # He et al.'s weights have 0.95, seeded random ones about 0. Their filters with statistics measured
 # anew have 0.87 to 0.97 over other photographs and paintings, and less than this over one texture,
-# a page of text or noise, where the place is often that of the wrong topology.
+# a page of text or noise, where the position is often that of the wrong topology.
 _MIN_CORRELATION = 0.85
-# The middle third of the way between the topologies is told to be of neither.
+# Positions in the middle third between the topologies count as neither.
 _MAX_OFF = 1 / 3
 # Of the median. Of channels that next to nothing comes out of, the spread is chance.
 _MIN_SPREAD = 1e-3
@@ -51,8 +51,8 @@ class Fit:
     """How the stored spreads of the outputs of layer2.0's 3 x 3 agree with those over photographs.
 
     All in logarithms, channel by channel, and up to a factor that all channels share. `errors` are
-    root mean squares for each topology, 0.06 for some 6 %. `position` is where the stored spreads lie
-    on the line from torchvision's (0) to Caffe's (1). `correlation` is with the nearer of them.
+    root mean squares for each topology, 0.06 for some 6 %. `position` is that of the stored
+    spreads on the line from torchvision's (0) to Caffe's (1). `correlation` is with the nearer of them.
     """
 
     errors: Mapping[Topology, float]
@@ -101,8 +101,8 @@ def fit_of(backbone: str, state: Mapping[str, Tensor]) -> Fit | None:
         _centred(each[is_alive].log())
         for each in (stored, measured["torchvision"], measured["caffe"])
     )
-    way = caffe - torchvision
-    position = ((file - torchvision) @ way / (way @ way)).item()
+    direction = caffe - torchvision
+    position = ((file - torchvision) @ direction / (direction @ direction)).item()
     nearer = caffe if position > 0.5 else torchvision
     return Fit(
         errors={

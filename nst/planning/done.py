@@ -55,11 +55,11 @@ class EarlierRuns:
     ) -> list[int]:
         """What is known about jobs before any input is read, by their numbers."""
         known = self._briefs(list(numbers))
-        places = self._made_at[numbers.start : numbers.stop].tolist()
+        made_at = self._made_at[numbers.start : numbers.stop].tolist()
         found: list[int | None] = [
             self._verdict(jobs[number], sketch, made, failed, at)
             for number, sketch, (made, failed), at in zip(
-                numbers, sketches, known, places, strict=True
+                numbers, sketches, known, made_at, strict=True
             )
         ]
         unsure = [n for n, verdict in enumerate(found) if verdict is None]
@@ -74,14 +74,14 @@ class EarlierRuns:
     def look_up(self, numbers: Sequence[int], planned: Sequence[PlannedJob]) -> list[Known]:
         """What is known about jobs, by their numbers."""
         known = self._briefs(numbers)
-        places = self._made_at[list(numbers)].tolist()
+        made_at = self._made_at[list(numbers)].tolist()
         are_done = [
             # Without a key it was to be made by the versions already.
             one.key is not None
             and made is not None
             and made.key == one.key
             and self._is_there(one.job, made, at)
-            for one, (made, _), at in zip(planned, known, places, strict=True)
+            for one, (made, _), at in zip(planned, known, made_at, strict=True)
         ]
         unsure = [n for n, is_done in enumerate(are_done) if is_done is None]
         are_whole = in_parallel(self._is_whole, [known[n][0] for n in unsure])
@@ -214,7 +214,7 @@ def _listed_pictures(made: RecordTable, url: str) -> NDArray[np.int8]:
     entries = storage.list_objects(storage.join(url, output.IMAGES))
     for some in in_chunks(entries, _ENTRIES_AT_ONCE):
         at = find((f"{output.IMAGES}/{name}" for name, _ in some), made.table["picture"])
-        listed = [each for (_, each), place in zip(some, at.tolist(), strict=True) if place >= 0]
+        listed = [each for (_, each), index in zip(some, at.tolist(), strict=True) if index >= 0]
         at = at[at >= 0]
         is_size = are_equal(made.table, "picture_bytes", at, [each.size for each in listed])
         # A store that tells of no version tells nothing by it.
