@@ -75,7 +75,7 @@ for (const body of ALLOWED) {
 
 test("names that a script gives to every other are reported", async () => {
   const results = await linter.lintText('function f() {\n"use strict";\n}\nf();\n', {
-    filePath: `${ROOT}/nst/assets/sample.js`,
+    filePath: `${ROOT}/nst/gallery/assets/sample.js`,
   });
   assert.equal(results[0].messages.length, 1);
 });
