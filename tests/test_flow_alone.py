@@ -30,20 +30,7 @@ from nst_flows.summary import (
     planned_line,
     summary_markdown,
 )
-from tests.flows import run_flow
 from tests.helpers import job, row, write_project
-
-
-@pytest.mark.usefixtures("prefect_server")
-def test_the_flow_gives_what_a_plain_run_gives(tmp_path: Path) -> None:
-    manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", "t.png", id="two")])
-    run_flow(manifest, tmp_path / "flow", overrides={"steps": 4})
-    settings = RunSettings(output=str(tmp_path / "plain"))
-    pipeline.run(pipeline.make_plan(str(manifest), settings, {"steps": "4"}), settings)
-    for name in ("images/one.png", "images/two.png", "index.html"):
-        if name != "index.html":  # the page shows the seconds
-            flow, plain = ((tmp_path / f / name).read_bytes() for f in ("flow", "plain"))
-            assert flow == plain
 
 
 def test_tasks_are_plain_calls(tmp_path: Path) -> None:

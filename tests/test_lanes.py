@@ -124,15 +124,6 @@ def test_all_lanes_compute_in_what_the_first_process_takes(
     assert {each.precision for each in made} == {"bfloat16"}
 
 
-def test_a_picture_that_kills_its_process_costs_the_other_lanes_nothing(tmp_path: Path) -> None:
-    plan, settings = planned(tmp_path, [0, poison.KILLS, 1, 2, 3], lanes=2)
-    report = run(plan, settings)
-    assert report.num_ok == 4
-    (failed,) = report.failed
-    assert (failed.outcome.id, failed.outcome.reason) == ("n1", "worker_died")
-    assert failed.outcome.attempts == 2
-
-
 def test_a_store_out_of_order_ends_the_groups_of_all_lanes(tmp_path: Path) -> None:
     plan, settings = planned(tmp_path, [0, 1, 2, 3])
     begun: list[str] = []

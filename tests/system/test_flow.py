@@ -23,6 +23,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.types import StrictVariableValue
 from prefect.variables import Variable
 
+from nst import pipeline
 from nst.errors import ConfigError, ManifestError, StorageError
 from nst.output.metadata import Outcome
 from nst.planning.plan import Group, Plan
@@ -431,3 +432,15 @@ class TestOnAServer:
             run_flow(write_project(tmp_path / "in", [row(id="one")]), tmp_path / "out")
         assert (seen.num_groups, seen.evaluations) == (1, [1, 2, 3, 3])
         assert current_listener() is not seen
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_flow_gives_what_a_plain_run_gives(tmp_path: Path) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", "t.png", id="two")])
+    run_flow(manifest, tmp_path / "flow", overrides={"steps": 4})
+    settings = RunSettings(output=str(tmp_path / "plain"))
+    pipeline.run(pipeline.make_plan(str(manifest), settings, {"steps": "4"}), settings)
+    for name in ("images/one.png", "images/two.png", "index.html"):
+        if name != "index.html":  # the page shows the seconds
+            flow, plain = ((tmp_path / f / name).read_bytes() for f in ("flow", "plain"))
+            assert flow == plain
