@@ -30,7 +30,7 @@ from tests.helpers import (
     started,
     write_project,
 )
-from tests.test_finish import write_output
+from tests.test_publishing import write_output
 
 
 # A process that paints takes seconds to start, and only the first test is about it.
