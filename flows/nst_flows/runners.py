@@ -8,7 +8,7 @@ import importlib
 import math
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +57,7 @@ def elsewhere(name: RunnerName, address: str | None, lanes: int) -> Iterator[Run
     installed, and RunnerError within 20 s where nobody answers.
     """
     module = check(name, address)
-    make = _ray if name == "ray" else _dask
-    with make(module, address, lanes) as runner:
+    with _STARTED[name](module, address, lanes) as runner:
         yield runner
 
 
@@ -258,3 +257,9 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
         needs=lambda: remote_options(**options()),
         ask=ask,
     )
+
+
+_STARTED: Mapping[str, Callable[[Any, str | None, int], AbstractContextManager[Runner]]] = {
+    "ray": _ray,
+    "dask": _dask,
+}
