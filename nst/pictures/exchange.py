@@ -1,14 +1,18 @@
 """Pictures that Python code hands over or gets: PIL images and arrays <-> encoded bytes."""
 
 import io
+from typing import get_args
 
 import numpy as np
 from PIL import Image
 
 from nst.errors import ImageError
+from nst.settings import ImageFormat
 
 # What a PNG holds as it is; other modes are made RGB first.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+# What runs write, by Pillow's names.
+_WRITTEN = tuple(name.upper() for name in get_args(ImageFormat))
 
 
 def png_of(given: object, *, name: str) -> bytes | None:
@@ -41,7 +45,7 @@ def png_of(given: object, *, name: str) -> bytes | None:
 def image_of(data: bytes, *, name: str) -> Image.Image:
     """A picture that a run has written, as a PIL image. Raises ImageError where it is damaged."""
     try:
-        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
+        image = Image.open(io.BytesIO(data), formats=_WRITTEN)
         image.load()
     except (OSError, SyntaxError, ValueError) as exc:
         raise ImageError(f"{name}: expected a picture as a run wrote it, found {exc}") from exc
