@@ -20,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from nst.errors import ConfigError, RunnerError
 from nst.settings import RunnerName
 
-# Where nobody answers by then, nobody will.
+# A cluster that has not answered by then will not answer.
 _CONNECT_S = 10
 _DEFAULT_PORTS = {"ray": 6379, "dask": 8786}
 
@@ -102,7 +102,7 @@ def _given() -> Any:
 
 
 def _is_a(tasks: Any, module: str, name: str) -> bool:
-    """Whether it is of a class; whoever has an object of one has imported the class's module."""
+    """Whether it is an instance of a class, without importing the class's module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(tasks, getattr(loaded, name))
 
@@ -235,7 +235,7 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
         return sum(int(node["Resources"][resource] // number) for node in nodes)
 
     def ask(function: Callable[[], Any]) -> Sequence[Any]:
-        # Ray takes functions alone, and not whatever can be called.
+        # Ray takes only functions, no other callables.
         remote = ray.remote(**options() | {"max_calls": 1})(lambda: function())
         return list(
             ray.get(

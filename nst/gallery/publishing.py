@@ -13,7 +13,7 @@ from nst.iterables import in_parallel
 from nst.output import read_table
 from nst.storage import ScratchFile
 
-# Of a gallery's files so many are written at a time, and as few as hold so many bytes.
+# The most files of a gallery, and the most bytes, that are written at a time.
 _FILES_AT_ONCE = 64
 
 

@@ -35,7 +35,7 @@ from nst.settings import ImageFormat
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # Above it Pillow itself warns of a file that is small and a picture that is not.
 MAX_PIXELS = 89_478_485
-# What so many pixels take at most in 8 bits and no compression.
+# The bytes that the most pixels take at 8 bits and without compression.
 MAX_BYTES = 4 * MAX_PIXELS
 
 _log = logging.getLogger(__name__)
@@ -477,7 +477,7 @@ def _check_pixels(image: Image.Image, name: str) -> None:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
     tags = image.tag_v2
-    # Decoded whole, whatever little of it the picture needs.
+    # Decoded whole, even if the picture needs little of it.
     tile = (tags.get(TiffImagePlugin.TILEWIDTH, 1), tags.get(TiffImagePlugin.TILELENGTH, 1))
     if tile[0] * tile[1] > MAX_PIXELS:
         raise _too_large(name, f"tiles of {tile[1]} x {tile[0]} (height x width)")
