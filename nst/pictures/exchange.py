@@ -6,13 +6,11 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
+from nst import settings
 from nst.errors import ImageError
-from nst.settings import ImageFormat
 
 # What a PNG holds as it is; other modes are made RGB first.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
-# What runs write, by Pillow's names.
-_WRITTEN = tuple(name.upper() for name in get_args(ImageFormat))
 
 
 def png_of(given: object, *, name: str) -> bytes | None:
@@ -40,6 +38,10 @@ def png_of(given: object, *, name: str) -> bytes | None:
         icc_profile=given.info.get("icc_profile") if image is given else None,
     )
     return sink.getvalue()
+
+
+# What runs write, by Pillow's names.
+_WRITTEN = tuple(name.upper() for name in get_args(settings.ImageFormat))
 
 
 def image_of(data: bytes, *, name: str) -> Image.Image:
