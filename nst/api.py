@@ -165,15 +165,13 @@ def run(
     """
     chosen = _settings(output, settings)
     uri = _manifest_of(manifest)
-    if uri is None:
-        data = _json_lines(_rows(manifest))
-        # One that is refused takes the place of none that is there.
-        with _in_a_file(data) as file:
-            pipeline.read_manifest(file, chosen, overrides)
-        uri = storage.join(chosen.output, MANIFEST)
-        storage.write_bytes(uri, data)
-    pipeline.check(uri, chosen)
-    return pipeline.run_manifest(uri, chosen, overrides, listener)
+    if uri is not None:
+        pipeline.check(uri, chosen)
+        return pipeline.run_manifest(uri, chosen, overrides, listener)
+    kept = storage.join(chosen.output, MANIFEST)
+    with _in_a_file(_json_lines(_rows(manifest))) as file:
+        pipeline.check(kept, chosen)
+        return pipeline.run_manifest(file, chosen, overrides, listener, kept_as=kept)
 
 
 @_with_settings

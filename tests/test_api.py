@@ -19,6 +19,7 @@ from nst import pipeline
 from nst.api import _error_of, _rows, _settings
 from nst.errors import REASONS
 from nst.output.metadata import Outcome
+from nst.running import lease
 from nst.settings import SETTING_FIELDS, RunSettings
 from tests.helpers import ROOT, picture, picture_bytes, write_project
 from tests.helpers import row as row_of
@@ -151,12 +152,20 @@ def test_a_run_of_rows_can_be_repeated_from_its_output_anywhere(
 
 
 def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None:
+    rows = [row_of("in/a.png", "in/s.png", id="one")]
+    nst.run(rows, "out", overrides=STEPS, isolate=False)
     kept = inputs / "out/manifest.jsonl"
-    kept.parent.mkdir()
-    kept.write_text("kept")
+    before = kept.read_bytes()
+    others = [row_of("in/a.png", "in/s.png", id="two")]
     with pytest.raises(nst.ManifestError, match="column 'size': expected greater than"):
-        nst.run([{"content": "in/a.png", "style": "in/s.png", "size": 1}], "out")
-    assert kept.read_text() == "kept"
+        nst.run([{**others[0], "size": 1}], "out")
+    with pytest.raises(nst.ConfigError, match="expected the settings that its pictures were made"):
+        nst.run(others, "out", overrides=STEPS, isolate=False, image_format="webp")
+    with lease.held(f"{inputs}/out"), pytest.raises(nst.ConfigError, match="the only run here"):
+        nst.run(others, "out", overrides=STEPS, isolate=False)
+    assert kept.read_bytes() == before
+    nst.run(others, "out", overrides=STEPS, isolate=False)
+    assert json.loads(kept.read_text())["id"] == "two"
 
 
 def test_a_plan_makes_nothing_and_says_what_would_be_made(inputs: Path) -> None:
