@@ -28,6 +28,7 @@ STEPS: dict[str, Any] = {"size": 48, "steps": 2}
 # What a type checker would not let pass.
 FIVE: Any = 5
 NOTHING: Any = None
+ONE_TEXT: Any = "in"
 FLOATS: Any = np.zeros((4, 4, 3))
 
 
@@ -184,12 +185,26 @@ def test_every_setting_is_a_keyword_and_means_the_same(inputs: Path) -> None:
     assert _settings("out", given) == RunSettings(
         output=f"{inputs}/out", roots=(f"{inputs}/in",), weights={"vgg16": "torchvision"}
     )
+    # As numbers and several texts come out of other code.
+    more: dict[str, Any] = {
+        "roots": {"in"},
+        "lanes": np.int64(2),
+        "schemes": (each for each in ["s3"]),
+    }
+    assert _settings("out", more) == RunSettings(
+        output=f"{inputs}/out", roots=(f"{inputs}/in",), lanes=2, schemes=("s3",)
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
         (lambda: nst.plan([], lanes=65), nst.ConfigError, "lanes: expected less than or equal to"),
+        (
+            lambda: nst.plan([], roots=ONE_TEXT),
+            nst.ConfigError,
+            "^roots: expected a list of texts; found 'in'$",
+        ),
         (lambda: nst.plan([], device="gpu"), nst.ConfigError, "device: expected auto, cpu, mps"),
         (
             lambda: nst.plan([], lane=1),
