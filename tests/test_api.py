@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,23 @@ def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None
     assert json.loads(kept.read_text())["id"] == "two"
 
 
+def test_metadata_that_is_none_is_told_by_its_file(inputs: Path) -> None:
+    (inputs / "out").mkdir()
+    file = inputs / "out/metadata.parquet"
+    pq.write_table(pa.table({"id": ["one"]}), file)
+    with pytest.raises(nst.ConfigError, match=f"{file}: expected .*, found no column 'picture'"):
+        nst.open("out").picture("one")
+    file.write_bytes(b"PAR1")
+    with pytest.raises(nst.ConfigError, match=f"{file}: expected the metadata of a run, found 4"):
+        _ = nst.open("out").metadata
+
+
+def test_a_date_of_numpy_is_the_text_that_one_of_python_is() -> None:
+    row = {"content": "/a.png", "style": "/s.png"}
+    for day in (np.datetime64("2020-02-01"), date(2020, 2, 1)):
+        assert _rows([{**row, "label_day": day}])[0]["label_day"] == "2020-02-01"
+
+
 def test_a_plan_makes_nothing_and_says_what_would_be_made(inputs: Path) -> None:
     rows = [row_of("in/a.png", "in/s.png", id="one"), row_of("in/no.png", "in/s.png", id="two")]
     plan = nst.plan(rows, overrides=STEPS)
@@ -229,6 +247,21 @@ def test_every_setting_is_a_keyword_and_means_the_same(inputs: Path) -> None:
             lambda: nst.open("in"),
             nst.ConfigError,
             "expected the output of a run, found no metadata",
+        ),
+        (lambda: nst.stylize(NOTHING, "s"), nst.ConfigError, "content: expected .*NoneType"),
+        (lambda: nst.run([], NOTHING), nst.ConfigError, "^output: expected a path .*NoneType"),
+        (
+            lambda: nst.plan([], FIVE),
+            nst.ConfigError,
+            "^output: expected a path or a URL; found int",
+        ),
+        (lambda: nst.open(NOTHING), nst.ConfigError, "^output: expected a path or a URL"),
+        (lambda: nst.plan([], overrides=FIVE), nst.ConfigError, "^overrides: .*; found int$"),
+        (lambda: nst.plan([], overrides={FIVE: 1}), nst.ConfigError, "^overrides: .*; found 5$"),
+        (
+            lambda: nst.run([], "out", listener=FIVE),
+            nst.ConfigError,
+            "^listener: .*; found int without planned, advanced, begun, recorded$",
         ),
         (lambda: nst.stylize(FIVE, "s"), nst.ConfigError, "content: expected a path, a URL, a PIL"),
         (
