@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from nst import pipeline
 from nst.api import _error_of, _rows, _settings
 from nst.errors import REASONS
 from nst.output.metadata import Outcome
+from nst.pictures.exchange import png_of
+from nst.pictures.images import decode
 from nst.running import lease
 from nst.settings import SETTING_FIELDS, RunSettings
 from tests.helpers import ROOT, picture, picture_bytes, write_project
@@ -89,6 +92,36 @@ def test_a_picture_in_memory_lies_as_its_file_would(inputs: Path) -> None:
     )
     assert made.image.height > made.image.width
     assert made.outcome.evaluations == 2
+
+
+@pytest.mark.usefixtures("inputs")
+@pytest.mark.parametrize(
+    ("mode", "white"), [("F", 1), ("F", 255), ("I", 65535), ("I;16", 65535), ("I", 255)]
+)
+def test_a_picture_in_memory_of_more_than_8_bits_lies_as_its_tiff_would(
+    mode: str, white: int
+) -> None:
+    grey = picture(48, 64)[..., 0] / 255 * white
+    dtype = {"F": np.float32, "I": np.int32, "I;16": np.uint16}[mode]
+    image = Image.fromarray(grey.astype(dtype))
+    assert image.mode == mode
+    image.save("deep.tiff")
+    data = png_of(image, name="a")
+    assert data is not None
+    found = decode(data, long_edge_px=64, name="a").pixels
+    tiff = Path("deep.tiff").read_bytes()
+    assert np.array_equal(found, decode(tiff, long_edge_px=64, name="a").pixels)
+    assert np.ptp(found) > 0.5
+
+
+@pytest.mark.parametrize(("mode", "of"), [("La", "LA"), ("PA", "RGBA"), ("RGBa", "RGBA")])
+def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> None:
+    clear = Image.fromarray(np.zeros((4, 4, 4), np.uint8)).convert(of)
+    data = png_of(
+        clear.convert("P").convert("PA") if mode == "PA" else clear.convert(mode), name="a"
+    )
+    assert data is not None
+    assert Image.open(BytesIO(data)).convert("RGBA").getextrema()[3] == (0, 0)
 
 
 class Polars:

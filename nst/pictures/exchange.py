@@ -6,9 +6,11 @@ import numpy as np
 from PIL import Image
 
 from nst.errors import ImageError
+from nst.pictures.images import HIGH_RANGE_MODES, split_high_range
 
-# What a PNG holds as it is; other modes are made RGB first.
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+# What a PNG holds as it is; other modes become one of them first, RGB if nothing else is said here.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_WITH_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
 
 
 def png_of(given: object, *, name: str) -> bytes | None:
@@ -25,7 +27,7 @@ def png_of(given: object, *, name: str) -> bytes | None:
         given = Image.fromarray(given)
     if not isinstance(given, Image.Image):
         return None
-    image = given if given.mode in _MODES else given.convert("RGB")
+    image = _as_a_png_can(given, name)
     sink = io.BytesIO()
     # With how it lies and what its colours mean, as the file that it may be of.
     image.save(
@@ -36,6 +38,20 @@ def png_of(given: object, *, name: str) -> bytes | None:
         icc_profile=given.info.get("icc_profile") if image is given else None,
     )
     return sink.getvalue()
+
+
+def _as_a_png_can(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in _MODES:
+        return image
+    if image.mode.startswith(HIGH_RANGE_MODES):
+        grey, alpha = split_high_range(image, name)
+        if alpha is not None:
+            grey.putalpha(alpha)
+        return grey
+    found = image.convert(_WITH_ALPHA.get(image.mode, "RGB"))
+    # Its profile is one of the other colours.
+    found.info.pop("icc_profile", None)
+    return found
 
 
 def image_of(data: bytes, *, name: str) -> Image.Image:

@@ -41,7 +41,7 @@ MAX_BYTES = 4 * MAX_PIXELS
 _log = logging.getLogger(__name__)
 _WHITE = 1.0
 # 16 and 32 bit integers and floats, one channel each.
-_HIGH_RANGE_MODES = ("I", "F")
+HIGH_RANGE_MODES = ("I", "F")
 _TURNS: Mapping[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -282,8 +282,8 @@ def _split_alpha(
     image: Image.Image, data: bytes, name: str
 ) -> tuple[Image.Image, Image.Image | None]:
     """The colours in a mode without alpha, and the alpha channel if any pixel is transparent."""
-    if image.mode.startswith(_HIGH_RANGE_MODES):
-        return _split_high_range(image, name)
+    if image.mode.startswith(HIGH_RANGE_MODES):
+        return split_high_range(image, name)
     if not image.has_transparency_data:
         return image, None
     is_grey = image.mode in ("LA", "La")
@@ -314,7 +314,7 @@ def _in_8_bits(key: Any, depth: int) -> Any:
     return key >> 8 if depth == 16 else (key & (1 << depth) - 1) * 255 // ((1 << depth) - 1)
 
 
-def _split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+def split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """16 and 32 bit integers and floats -> L by their range, which `convert` would clip to white."""
     values = np.asarray(image, dtype=np.float32)
     if not np.isfinite(values).all():
