@@ -110,6 +110,12 @@ def stylize(
     ImageError, StorageError, WeightsError or another NSTError for what keeps it from being made.
     """
     styles = style if isinstance(style, list | tuple) else [style]
+    for each in styles:
+        if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
+            raise ConfigError(
+                "style: expected a path or a URL without '|', which stands between styles in a "
+                f"manifest; found {os.fspath(each)!r}; give several styles as a list"
+            )
     given = {"content": content}
     if mask is not None:
         given["mask"] = mask
@@ -451,10 +457,15 @@ def _with_absolute_paths(cells: Mapping[str, Any]) -> dict[str, Any]:
             found[column] = storage.absolute(found[column].strip())
     style = found.get("style")
     if isinstance(style, str | list):
-        styles = style.split("|") if isinstance(style, str) else style
+        # As a manifest has it: of a list, too, each may be several.
+        parts = [
+            part
+            for each in ([style] if isinstance(style, str) else style)
+            for part in (each.split("|") if isinstance(each, str) else [each])
+        ]
         found["style"] = [
             storage.absolute(each.strip()) if isinstance(each, str) and each.strip() else each
-            for each in styles
+            for each in parts
         ]
     init = found.get("init")
     # As a manifest has it: a path has a folder or a suffix.

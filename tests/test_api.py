@@ -121,7 +121,7 @@ def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> No
         clear.convert("P").convert("PA") if mode == "PA" else clear.convert(mode), name="a"
     )
     assert data is not None
-    assert Image.open(BytesIO(data)).convert("RGBA").getextrema()[3] == (0, 0)
+    assert Image.open(BytesIO(data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
 class Polars:
@@ -166,6 +166,11 @@ def test_rows_are_taken_from_whatever_table_they_are_in(inputs: Path, kind: Any)
         **more,
     }
     assert json.loads(json.dumps(found)) == found
+
+
+def test_several_styles_in_a_text_of_a_list_are_in_the_working_folder_too(inputs: Path) -> None:
+    (found,) = _rows([{"content": "a.png", "style": ["s.png|t.png", "u.png"]}])
+    assert found["style"] == [f"{inputs}/{name}.png" for name in "stu"]
 
 
 def test_a_run_of_rows_can_be_repeated_from_its_output_anywhere(
@@ -280,6 +285,11 @@ def test_every_setting_is_a_keyword_and_means_the_same(inputs: Path) -> None:
             lambda: nst.open("in"),
             nst.ConfigError,
             "expected the output of a run, found no metadata",
+        ),
+        (
+            lambda: nst.stylize("a", "s|t"),
+            nst.ConfigError,
+            r"^style: .*without '\|'.*; found 's\|t'",
         ),
         (lambda: nst.stylize(NOTHING, "s"), nst.ConfigError, "content: expected .*NoneType"),
         (lambda: nst.run([], NOTHING), nst.ConfigError, "^output: expected a path .*NoneType"),
