@@ -250,7 +250,7 @@ What that comes to once for a run, for a group and for a row:
 
 {table(["command", "a run s", "a group ms", "a row ms"], cost_rows)}
 
-Not measured, but arithmetic on the above: the share of the overhead where the pictures of a run, or of a shard, are so many minutes of work.
+Not measured, but arithmetic on the above: the share of the overhead where the pictures of a run are so many minutes of work.
 overhead = a run + groups x a group + rows x a row, share = overhead / (overhead + work).
 One group, or as many as `--max-batch-pixels` makes of 512 x 384 px. Target: at most {_TARGET:.0%}.
 

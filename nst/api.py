@@ -35,6 +35,7 @@ from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
 from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
+from nst.storage import TableError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,17 +110,22 @@ def stylize(
     ImageError, StorageError, WeightsError or another NSTError for what keeps it from being made.
     """
     styles = style if isinstance(style, list | tuple) else [style]
-    given = {"content": content, "mask": mask}
-    if not isinstance(picture_parameters.get("init", ""), str):
+    for each in styles:
+        if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
+            raise ConfigError(
+                "style: expected a path or a URL without '|', which stands between styles in a "
+                f"manifest; found {os.fspath(each)!r}; give several styles as a list"
+            )
+    given = {"content": content}
+    if mask is not None:
+        given["mask"] = mask
+    # None says nothing, as for every other parameter.
+    if not isinstance(picture_parameters.get("init"), str | None):
         given["init"] = picture_parameters.pop("init")
     parameters = {"backbone": backbone, "size": size, **picture_parameters}
     row = _with_absolute_paths(_cells(parameters))
     with TemporaryDirectory(prefix="nst-") as folder:
-        row |= {
-            name: _picture_uri(each, f"{folder}/{name}.png")
-            for name, each in given.items()
-            if each is not None
-        }
+        row |= {name: _picture_uri(each, f"{folder}/{name}.png") for name, each in given.items()}
         row["style"] = [
             _picture_uri(each, f"{folder}/style-{number}.png")
             for number, each in enumerate(styles, start=1)
@@ -164,16 +170,16 @@ def run(
     Raises ManifestError and ConfigError before anything is made. Rows that fail are in the report.
     """
     chosen = _settings(output, settings)
+    _check_overrides(overrides)
+    _check_listener(listener)
     uri = _manifest_of(manifest)
-    if uri is None:
-        data = _json_lines(_rows(manifest))
-        # One that is refused takes the place of none that is there.
-        with _in_a_file(data) as file:
-            pipeline.read_manifest(file, chosen, overrides)
-        uri = storage.join(chosen.output, MANIFEST)
-        storage.write_bytes(uri, data)
-    pipeline.check(uri, chosen)
-    return pipeline.run_manifest(uri, chosen, overrides, listener)
+    if uri is not None:
+        pipeline.check(uri, chosen)
+        return pipeline.run_manifest(uri, chosen, overrides, listener)
+    kept = storage.join(chosen.output, MANIFEST)
+    with _in_a_file(_json_lines(_rows(manifest))) as file:
+        pipeline.check(kept, chosen)
+        return pipeline.run_manifest(file, chosen, overrides, listener, kept_as=kept)
 
 
 @_with_settings
@@ -189,7 +195,8 @@ def plan(
     Without an output it plans for an empty one. Raises what `run` raises before it begins.
     """
     # Where nothing is looked for.
-    chosen = _settings(output or "-", settings)
+    chosen = _settings("-" if output is None else output, settings)
+    _check_overrides(overrides)
     made = partial(
         pipeline.make_plan,
         settings=chosen,
@@ -213,7 +220,14 @@ class Output:
     @cached_property
     def metadata(self) -> "pa.Table":
         """A row for each of the manifest's, with the columns of docs/OUTPUT.md, as a pyarrow table."""
-        return storage.arrow_table(outputs.read_table(self.url, BytesIO()).getvalue())
+        data = outputs.read_table(self.url, BytesIO()).getvalue()
+        try:
+            return storage.arrow_table(data)
+        except TableError as exc:
+            raise ConfigError(
+                f"{storage.join(self.url, outputs.METADATA)}: expected the metadata of a run, found "
+                f"{exc}"
+            ) from exc
 
     @cached_property
     def records(self) -> Sequence[Record]:
@@ -227,7 +241,7 @@ class Output:
 
     def picture(self, id: str) -> "PIL.Image.Image":
         """The picture of a row. Raises ConfigError where there is no such row or it has none."""
-        if id not in self._pictures:
+        if not isinstance(id, str) or id not in self._pictures:
             raise ConfigError(f"{self.url}: expected the id of a row of its run; found {id!r}")
         path = self._pictures[id]
         if path is None:
@@ -238,13 +252,20 @@ class Output:
 
     @cached_property
     def _pictures(self) -> Mapping[str, str | None]:
-        rows = self.metadata.select(["id", "picture"]).to_pylist()
+        columns = ["id", "picture"]
+        missing = [name for name in columns if name not in self.metadata.column_names]
+        if missing:
+            raise ConfigError(
+                f"{storage.join(self.url, outputs.METADATA)}: expected the metadata of a run, found "
+                f"no column {missing[0]!r}"
+            )
+        rows = self.metadata.select(columns).to_pylist()
         return {row["id"]: row["picture"] for row in rows}
 
 
 def open(output: "_Text") -> Output:
     """The output of a run. Raises ConfigError where there is none."""
-    found = Output(storage.absolute(os.fspath(output)))
+    found = Output(_output_url(output))
     if not storage.exists(storage.join(found.url, outputs.METADATA)):
         raise ConfigError(
             f"{found.url}: expected the output of a run, found no {outputs.METADATA} in it"
@@ -259,7 +280,39 @@ def manifest_uri(text: str) -> str:
 
 
 def _settings(output: "_Text", given: Mapping[str, Any]) -> RunSettings:
-    return settings_of(storage.absolute(os.fspath(output)), given, absolute=storage.absolute)
+    return settings_of(_output_url(output), given, absolute=storage.absolute)
+
+
+def _output_url(output: Any) -> str:
+    """An output in any working folder. Raises ConfigError for what is neither path nor URL."""
+    path = os.fspath(output) if isinstance(output, os.PathLike) else output
+    if not isinstance(path, str):
+        raise ConfigError(f"output: expected a path or a URL; found {type(output).__name__}")
+    return storage.absolute(path)
+
+
+def _check_overrides(overrides: Any) -> None:
+    if overrides is None:
+        return
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(
+            "overrides: expected a mapping from picture parameters to values; found "
+            f"{type(overrides).__name__}"
+        )
+    for name in overrides:
+        if not isinstance(name, str):
+            raise ConfigError(f"overrides: expected names of picture parameters; found {name!r}")
+
+
+def _check_listener(listener: Any) -> None:
+    """Raises ConfigError for what lacks a method, before a run of hours asks for it."""
+    methods = [name for name in vars(NoListener) if not name.startswith("_")]
+    missing = [name for name in methods if not callable(getattr(listener, name, None))]
+    if listener is not None and missing:
+        raise ConfigError(
+            "listener: expected the methods of nst.Listener, which nst.NoListener has; found "
+            f"{type(listener).__name__} without {', '.join(missing)}"
+        )
 
 
 def _image(uri: str) -> "PIL.Image.Image":
@@ -382,7 +435,7 @@ def _cell(column: str, value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "tolist"):
         # A number of NumPy, or an array of them.
-        value = value.tolist()
+        return _cell(column, value.tolist())
     if isinstance(value, list | tuple):
         return [_cell(column, each) for each in value]
     # Only what says of itself that it is no number.
@@ -404,10 +457,15 @@ def _with_absolute_paths(cells: Mapping[str, Any]) -> dict[str, Any]:
             found[column] = storage.absolute(found[column].strip())
     style = found.get("style")
     if isinstance(style, str | list):
-        styles = style.split("|") if isinstance(style, str) else style
+        # As a manifest has it: of a list, too, each may be several.
+        parts = [
+            part
+            for each in ([style] if isinstance(style, str) else style)
+            for part in (each.split("|") if isinstance(each, str) else [each])
+        ]
         found["style"] = [
             storage.absolute(each.strip()) if isinstance(each, str) and each.strip() else each
-            for each in styles
+            for each in parts
         ]
     init = found.get("init")
     # As a manifest has it: a path has a folder or a suffix.

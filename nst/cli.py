@@ -30,7 +30,7 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import ConfigError, ManifestError, NSTError
-from nst.gallery import serving as serving
+from nst.gallery import serving
 from nst.options import pairs, typed_settings
 from nst.output import Record
 from nst.painting import WeightsFile
@@ -131,7 +131,7 @@ def run(
     runner: Annotated[
         str,
         typer.Option(
-            metavar="threads|ray|dask",
+            metavar="|".join(_RUNNERS),
             help="With --prefect: paint on a cluster of Ray or Dask in place of this machine.",
         ),
     ] = "threads",

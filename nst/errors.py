@@ -3,12 +3,15 @@
 NSTError
 ├── ManifestError      the manifest or a --set value is invalid; nothing has run
 ├── ConfigError        the run's settings cannot work: device, weights, output
+├── RunnerError        the cluster for the groups does not answer, or has no node that paints
+├── RunEndedError      the run must end at once
+│   └── TooManyFailedError   more rows have failed than `--fail-over` allows
 ├── AccessError        this run may not read a URL, by its scheme or its folder
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture alone does not fit the device
 ├── WorkerError        a picture crashed or hung its painting process
 ├── CredentialError    a gallery would expose a credential; everything else is written
-├── TableError         bytes that are not a Parquet table; lives in tables.py
+├── TableError         bytes that are not a Parquet table; lives in storage/tables.py
 ├── WeightsError       a backbone's weights are missing or do not fit
 └── StorageError       a store refused or did not answer; see `ends_the_run`
     ├── NotFoundError        the store answered that there is no such object

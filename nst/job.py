@@ -43,6 +43,7 @@ def _no_truth_value(value: object) -> object:
 
 
 Pooling = Literal["max", "avg"]
+PreserveColor = Literal["none", "luminance", "match"]
 Init = Literal["recolored", "content", "noise", "picture"]
 LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split)]
 # Last in an annotation: before a bound, it would hide the bound from the schema.
@@ -132,7 +133,7 @@ class PictureParams:
         Number,
     ] = None
     preserve_color: Annotated[
-        Literal["none", "luminance", "match"],
+        PreserveColor,
         Field(
             description="Keep the content's colours: paint its luminance alone, or match the "
             "style's colours to it first."

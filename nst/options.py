@@ -77,6 +77,9 @@ def _parameter(name: str) -> inspect.Parameter:
     if get_origin(kind) is Literal:
         metavar = metavar or "|".join(get_args(kind))
         kind = str
+    if kind in (int, float):
+        # What is no number is refused as every other value is, with what was found.
+        kind, default = str, str(default)
     if kind is bool and default:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     if _is_repeatable(name):

@@ -124,8 +124,12 @@ def run_manifest(
     settings: RunSettings,
     overrides: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
+    *,
+    kept_as: str | None = None,
 ) -> RunReport:
     """The whole of a run, without Prefect: manifest in; pictures, metadata and gallery out.
+
+    With `kept_as` the manifest is copied there, and run.json names the copy.
 
     Raises ManifestError or ConfigError before anything is made, and StorageError where a store is
     out of order; what is finished by then is kept, and another run goes on from there.
@@ -133,7 +137,11 @@ def run_manifest(
     overrides = overrides or {}
     with open_painter(settings) as painter:
         rows = read_manifest(manifest, settings, overrides)
-        with runs.opened(manifest, settings, overrides) as this:
+        with runs.opened(kept_as or manifest, settings, overrides) as this:
+            if kept_as is not None:
+                # Not before the output is this run's: a refused one leaves that of the last run.
+                this.lease.check()
+                storage.write_bytes(kept_as, storage.read_bytes(manifest))
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
             this.report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)

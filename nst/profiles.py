@@ -58,7 +58,7 @@ class BackboneProfile:
 
     @property
     def usual_topology(self) -> Topology | None:
-        """What weights are for of which nobody says it."""
+        """The topology of weights that do not name theirs."""
         return next(iter(self.topologies), None)
 
     def shares(

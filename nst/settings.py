@@ -1,7 +1,7 @@
 """How a run goes: where to, on what, in which batches. Never part of a picture's identity."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -214,32 +214,58 @@ def settings_of(
         meant = f" (did you mean {near[0]!r}?)" if near else f": {', '.join(SETTING_FIELDS)}"
         raise ConfigError(f"expected a setting of a run{meant}; found {unknown[0]!r}")
     values = {
-        name: _with_paths(name, value, absolute)
+        name: _with_paths(name, value, absolute, called(name))
         for name, value in given.items()
-        if value is not None and value not in ([], (), {})
+        if not _is_nothing(value)
     }
     try:
         return RunSettings(output=output, **values)
     except ValidationError as exc:
         problems = [
             f"{called(name)}: expected "
-            f"{option_of(name).form or error['msg'].removeprefix('Input should be ')}"
+            f"{option_of(name).form or _expected(error['msg'])}"
             f"; found {error['input']!r}"
             for error in exc.errors()
             for name in [str(error["loc"][0])]
         ]
         raise ConfigError("\n".join(problems)) from exc
+    except ConfigError as exc:
+        # Of several settings together it names each as it is typed, of one by its field.
+        name, colon, said = str(exc).partition(": ")
+        raise ConfigError(f"{called(name) if name in _ALL else name}{colon}{said}") from exc
 
 
-def _with_paths(name: str, value: Any, absolute: Callable[[str], str]) -> Any:
+# What pydantic calls by its type.
+_IN_WORDS = {"a valid tuple": "a list of texts", "a valid dictionary": "names with a text each"}
+
+
+def _expected(message: str) -> str:
+    expected = message.removeprefix("Input should be ")
+    return _IN_WORDS.get(expected, expected)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple | Mapping) and not value)
+
+
+def _with_paths(name: str, value: Any, absolute: Callable[[str], str], shown: str) -> Any:
+    """The value with its paths made absolute. Raises ConfigError for one that is empty."""
     is_path = option_of(name).is_path
     if is_path is None:
         return value
 
     def changed(text: Any) -> Any:
         path = os.fspath(text) if isinstance(text, os.PathLike) else text
-        return absolute(path) if isinstance(path, str) and is_path(path) else path
+        if not (isinstance(path, str) and is_path(path)):
+            return path
+        try:
+            return absolute(path)
+        except ConfigError as exc:
+            raise ConfigError(f"{shown}: {exc}") from exc
 
     if isinstance(value, Mapping):
         return {key: changed(text) for key, text in value.items()}
-    return tuple(map(changed, value)) if isinstance(value, list | tuple) else changed(value)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike):
+        return tuple(map(changed, value))
+    # One text is none of several, and is told as it was given.
+    return value

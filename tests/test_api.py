@@ -5,6 +5,8 @@ import inspect
 import json
 import subprocess
 import sys
+from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from nst import pipeline
 from nst.api import _error_of, _rows, _settings
 from nst.errors import REASONS
 from nst.output.metadata import Outcome
+from nst.pictures.exchange import png_of
+from nst.pictures.images import decode
+from nst.running import lease
 from nst.settings import SETTING_FIELDS, RunSettings
 from tests.helpers import ROOT, picture, picture_bytes, write_project
 from tests.helpers import row as row_of
@@ -27,6 +32,7 @@ STEPS: dict[str, Any] = {"size": 48, "steps": 2}
 # What a type checker would not let pass.
 FIVE: Any = 5
 NOTHING: Any = None
+ONE_TEXT: Any = "in"
 FLOATS: Any = np.zeros((4, 4, 3))
 
 
@@ -88,6 +94,36 @@ def test_a_picture_in_memory_lies_as_its_file_would(inputs: Path) -> None:
     assert made.outcome.evaluations == 2
 
 
+@pytest.mark.usefixtures("inputs")
+@pytest.mark.parametrize(
+    ("mode", "white"), [("F", 1), ("F", 255), ("I", 65535), ("I;16", 65535), ("I", 255)]
+)
+def test_a_picture_in_memory_of_more_than_8_bits_lies_as_its_tiff_would(
+    mode: str, white: int
+) -> None:
+    grey = picture(48, 64)[..., 0] / 255 * white
+    dtype = {"F": np.float32, "I": np.int32, "I;16": np.uint16}[mode]
+    image = Image.fromarray(grey.astype(dtype))
+    assert image.mode == mode
+    image.save("deep.tiff")
+    data = png_of(image, name="a")
+    assert data is not None
+    found = decode(data, long_edge_px=64, name="a").pixels
+    tiff = Path("deep.tiff").read_bytes()
+    assert np.array_equal(found, decode(tiff, long_edge_px=64, name="a").pixels)
+    assert np.ptp(found) > 0.5
+
+
+@pytest.mark.parametrize(("mode", "of"), [("La", "LA"), ("PA", "RGBA"), ("RGBa", "RGBA")])
+def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> None:
+    clear = Image.fromarray(np.zeros((4, 4, 4), np.uint8)).convert(of)
+    data = png_of(
+        clear.convert("P").convert("PA") if mode == "PA" else clear.convert(mode), name="a"
+    )
+    assert data is not None
+    assert Image.open(BytesIO(data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
+
+
 class Polars:
     """As much of one as is asked for."""
 
@@ -132,6 +168,11 @@ def test_rows_are_taken_from_whatever_table_they_are_in(inputs: Path, kind: Any)
     assert json.loads(json.dumps(found)) == found
 
 
+def test_several_styles_in_a_text_of_a_list_are_in_the_working_folder_too(inputs: Path) -> None:
+    (found,) = _rows([{"content": "a.png", "style": ["s.png|t.png", "u.png"]}])
+    assert found["style"] == [f"{inputs}/{name}.png" for name in "stu"]
+
+
 def test_a_run_of_rows_can_be_repeated_from_its_output_anywhere(
     inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,12 +192,37 @@ def test_a_run_of_rows_can_be_repeated_from_its_output_anywhere(
 
 
 def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None:
+    rows = [row_of("in/a.png", "in/s.png", id="one")]
+    nst.run(rows, "out", overrides=STEPS, isolate=False)
     kept = inputs / "out/manifest.jsonl"
-    kept.parent.mkdir()
-    kept.write_text("kept")
+    before = kept.read_bytes()
+    others = [row_of("in/a.png", "in/s.png", id="two")]
     with pytest.raises(nst.ManifestError, match="column 'size': expected greater than"):
-        nst.run([{"content": "in/a.png", "style": "in/s.png", "size": 1}], "out")
-    assert kept.read_text() == "kept"
+        nst.run([{**others[0], "size": 1}], "out")
+    with pytest.raises(nst.ConfigError, match="expected the settings that its pictures were made"):
+        nst.run(others, "out", overrides=STEPS, isolate=False, image_format="webp")
+    with lease.held(f"{inputs}/out"), pytest.raises(nst.ConfigError, match="the only run here"):
+        nst.run(others, "out", overrides=STEPS, isolate=False)
+    assert kept.read_bytes() == before
+    nst.run(others, "out", overrides=STEPS, isolate=False)
+    assert json.loads(kept.read_text())["id"] == "two"
+
+
+def test_metadata_that_is_none_is_told_by_its_file(inputs: Path) -> None:
+    (inputs / "out").mkdir()
+    file = inputs / "out/metadata.parquet"
+    pq.write_table(pa.table({"id": ["one"]}), file)
+    with pytest.raises(nst.ConfigError, match=f"{file}: expected .*, found no column 'picture'"):
+        nst.open("out").picture("one")
+    file.write_bytes(b"PAR1")
+    with pytest.raises(nst.ConfigError, match=f"{file}: expected the metadata of a run, found 4"):
+        _ = nst.open("out").metadata
+
+
+def test_a_date_of_numpy_is_the_text_that_one_of_python_is() -> None:
+    row = {"content": "/a.png", "style": "/s.png"}
+    for day in (np.datetime64("2020-02-01"), date(2020, 2, 1)):
+        assert _rows([{**row, "label_day": day}])[0]["label_day"] == "2020-02-01"
 
 
 def test_a_plan_makes_nothing_and_says_what_would_be_made(inputs: Path) -> None:
@@ -175,12 +241,26 @@ def test_every_setting_is_a_keyword_and_means_the_same(inputs: Path) -> None:
     assert _settings("out", given) == RunSettings(
         output=f"{inputs}/out", roots=(f"{inputs}/in",), weights={"vgg16": "torchvision"}
     )
+    # As numbers and several texts come out of other code.
+    more: dict[str, Any] = {
+        "roots": {"in"},
+        "lanes": np.int64(2),
+        "schemes": (each for each in ["s3"]),
+    }
+    assert _settings("out", more) == RunSettings(
+        output=f"{inputs}/out", roots=(f"{inputs}/in",), lanes=2, schemes=("s3",)
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
         (lambda: nst.plan([], lanes=65), nst.ConfigError, "lanes: expected less than or equal to"),
+        (
+            lambda: nst.plan([], roots=ONE_TEXT),
+            nst.ConfigError,
+            "^roots: expected a list of texts; found 'in'$",
+        ),
         (lambda: nst.plan([], device="gpu"), nst.ConfigError, "device: expected auto, cpu, mps"),
         (
             lambda: nst.plan([], lane=1),
@@ -205,6 +285,26 @@ def test_every_setting_is_a_keyword_and_means_the_same(inputs: Path) -> None:
             lambda: nst.open("in"),
             nst.ConfigError,
             "expected the output of a run, found no metadata",
+        ),
+        (
+            lambda: nst.stylize("a", "s|t"),
+            nst.ConfigError,
+            r"^style: .*without '\|'.*; found 's\|t'",
+        ),
+        (lambda: nst.stylize(NOTHING, "s"), nst.ConfigError, "content: expected .*NoneType"),
+        (lambda: nst.run([], NOTHING), nst.ConfigError, "^output: expected a path .*NoneType"),
+        (
+            lambda: nst.plan([], FIVE),
+            nst.ConfigError,
+            "^output: expected a path or a URL; found int",
+        ),
+        (lambda: nst.open(NOTHING), nst.ConfigError, "^output: expected a path or a URL"),
+        (lambda: nst.plan([], overrides=FIVE), nst.ConfigError, "^overrides: .*; found int$"),
+        (lambda: nst.plan([], overrides={FIVE: 1}), nst.ConfigError, "^overrides: .*; found 5$"),
+        (
+            lambda: nst.run([], "out", listener=FIVE),
+            nst.ConfigError,
+            "^listener: .*; found int without planned, advanced, begun, recorded$",
         ),
         (lambda: nst.stylize(FIVE, "s"), nst.ConfigError, "content: expected a path, a URL, a PIL"),
         (

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nst import errors
 from tests.helpers import ROOT
 
 NST = sorted((ROOT / "nst").rglob("*.py"))
@@ -23,6 +25,23 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def used_of(room: str, path: Path) -> Iterator[str]:
+    """The names of a room that a file imports, or uses by the name that it gives the room."""
+    yield from (name for module, name in imports(path) if module == f"nst.{room}")
+    tree = ast.parse(path.read_text())
+    called = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "nst"
+        for alias in node.names
+        if alias.name == room
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in called:
+                yield attribute
 
 
 def test_imports_keep_the_contracts() -> None:
@@ -60,13 +79,30 @@ def test_a_room_exports_what_is_there(room: str) -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_exports_what_is_used_elsewhere(room: str) -> None:
-    """Or it would grow into a list of all that is there."""
-    texts = [
-        path.read_text()
-        for folder in ("nst", "flows", "bench", "docs", "tests")
+    """Or it would grow into a list of all that is there. A test imports from the module itself."""
+    used = {
+        name
+        for folder in ("nst", "flows", "bench", "docs")
         for path in (ROOT / folder).rglob("*.py")
         if path.parent.name != room
-    ]
-    package = importlib.import_module(f"nst.{room}")
-    unused = [name for name in package.__all__ if not any(name in text for text in texts)]
-    assert not unused
+        for name in used_of(room, path)
+    }
+    assert not set(importlib.import_module(f"nst.{room}").__all__) - used
+
+
+def test_the_tree_of_errors_has_each_of_them() -> None:
+    """Each below the one that it is a kind of."""
+    path: list[str] = []
+    told = {}
+    for line in str(errors.__doc__).splitlines():
+        if found := re.fullmatch(r"((?:[│├└─]| )*)(\w+Error)\b.*", line):
+            depth = len(found[1]) // 4
+            path[depth:] = [found[2]]
+            told[found[2]] = path[depth - 1] if depth else "Exception"
+    # Defined where it is raised.
+    assert told.pop("TableError") == "NSTError"
+    assert told == {
+        name: kind.__mro__[1].__name__
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.NSTError)
+    }

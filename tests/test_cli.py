@@ -30,7 +30,7 @@ from tests.helpers import (
     started,
     write_project,
 )
-from tests.test_finish import write_output
+from tests.test_publishing import write_output
 
 
 # A process that paints takes seconds to start, and only the first test is about it.
@@ -103,7 +103,7 @@ def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path
         ),
         (("--device", "cuda:256"), "--device cuda:256: found"),
         (("--device", "gpu"), "--device: expected auto, cpu, mps, cuda, or GPUs by their numbers"),
-        (("--timeout", "0"), "--timeout: expected greater than 0; found 0.0"),
+        (("--timeout", "0"), "--timeout: expected greater than 0; found '0'"),
         (("--fail-over", "many"), "--fail-over: expected a number of rows, as 20, or a share"),
         (("--device", "cuda:99"), "--device cuda:99: found"),
         (("--format", "gif"), "--format: expected 'png', 'jpeg' or 'webp'; found 'gif'"),

@@ -82,6 +82,22 @@ def test_modules_scripts_and_goals_that_are_to_be_run_are_there(name: str) -> No
             assert made in goals, line
 
 
+def recipes() -> dict[str, str]:
+    """What is to be done to add something, by what it is."""
+    text = read("CONTRIBUTING.md").partition("## To add")[2].partition("### A store")[0]
+    return dict(re.findall(r"^- \*\*(.+?)\*\*(.+)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_what_a_recipe_names_is_in_the_files_that_it_names(recipe: str) -> None:
+    quoted = re.findall(r"`([^`]+)`", recipes()[recipe])
+    paths = [ROOT / each for each in quoted if "/" in each and " " not in each]
+    assert all(path.exists() for path in paths)
+    texts = "".join(path.read_text() for path in paths if path.is_file())
+    names = [each for each in quoted if re.fullmatch(r"_?[A-Z]\w+", each)]
+    assert not [name for name in names if not re.search(rf"\b{name}\b", texts)]
+
+
 def options(command: str) -> set[str]:
     found = typer.main.get_group(cli.app).commands[command]
     named = (name for each in found.params for name in (*each.opts, *each.secondary_opts))

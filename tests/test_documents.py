@@ -20,7 +20,7 @@ from nst.planning.estimates import estimate
 from nst.planning.plan import Plan
 from nst.running.reports import RunReport
 from tests.helpers import job
-from tests.test_estimate import CPU, groups
+from tests.test_estimates import CPU, groups
 from tests.test_plan import WEIGHTS
 
 

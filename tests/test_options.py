@@ -87,6 +87,23 @@ def test_what_cannot_be_is_told_by_its_option() -> None:
     assert len({option_name(name) for name in SETTING_FIELDS}) == len(SETTING_FIELDS)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--lanes", "x"], "--lanes: expected a valid integer, .*; found 'x'"),
+        (["--timeout", "x"], "--timeout: expected a valid number, .*; found 'x'"),
+        (["--root", ""], "--root: expected a path or a URL .*, found ''"),
+        (["--weights", "vgg16="], "--weights: expected a path or a URL .*, found ''"),
+        (["--weights", "vgg61=w"], "--weights: expected one of vgg16, .*; found vgg61"),
+    ],
+)
+def test_what_is_typed_amiss_is_told_by_its_option_with_what_was_found(
+    arguments: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{said}$"):
+        typed(*arguments)
+
+
 @pytest.mark.parametrize("texts", [["a"], ["=b"], ["a=1", "a=2"]])
 def test_pairs_are_named_once(texts: list[str]) -> None:
     with pytest.raises(ConfigError, match="--set: expected "):

@@ -55,15 +55,15 @@ from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
 from nst_flows.watching import current_listener, painting
 
 # However many rows there are: each task costs 0.1 s between two groups, 20 KB of the server's database
-# and 40 KB of this process, and more than a hundred nobody looks at. A cluster has more to share out.
+# and 40 KB of this process, and nobody looks at more than a hundred. A cluster gets more of them.
 MAX_TASKS = 100
 _TASKS_PER_SLOT = 4
-# Beside those that run so many are submitted, so that no node waits for this process.
+# The number of tasks submitted beyond those that run, so that no node waits for this process.
 _WAITING = 2
 _POLL_S = 1.0
-# What tasks are given to come to their end once they are called off.
+# How long tasks may take to end once they are called off.
 _GRACE_S = 20.0
-# What a cluster that grows with its load is given to have a first node.
+# How long a cluster that grows with its load may take to get its first node.
 _NODES_S = 15.0
 
 
@@ -273,7 +273,7 @@ class _Tasks:
                 attempts.forget(self.settings, self.identity.token)
 
     def _show_waiting(self, future: PrefectFuture[Any], portion: Portion) -> None:
-        """Let the server know of a task that nobody runs yet, as its engine does where it begins."""
+        """Tell the server of a task that waits; its engine tells it only when the task begins."""
         state: State[Any] = Pending()
         waiting = TaskRun(
             id=future.task_run_id,

@@ -12,7 +12,7 @@ from nst.output import Outcome
 from nst.planning import Group, Plan
 from nst.running import NoListener, Tally
 
-# Of a run of hours nobody looks every few seconds.
+# Nobody looks at a run of hours every few seconds.
 EVERY_S = 5.0
 _EVERY_SHARE = 0.01
 

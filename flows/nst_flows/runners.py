@@ -8,7 +8,7 @@ import importlib
 import math
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from nst.errors import ConfigError, RunnerError
 from nst.settings import RunnerName
 
-# Where nobody answers by then, nobody will.
+# A cluster that has not answered by then will not answer.
 _CONNECT_S = 10
 _DEFAULT_PORTS = {"ray": 6379, "dask": 8786}
 
@@ -57,8 +57,7 @@ def elsewhere(name: RunnerName, address: str | None, lanes: int) -> Iterator[Run
     installed, and RunnerError within 20 s where nobody answers.
     """
     module = check(name, address)
-    make = _ray if name == "ray" else _dask
-    with make(module, address, lanes) as runner:
+    with _STARTED[name](module, address, lanes) as runner:
         yield runner
 
 
@@ -103,7 +102,7 @@ def _given() -> Any:
 
 
 def _is_a(tasks: Any, module: str, name: str) -> bool:
-    """Whether it is of a class; whoever has an object of one has imported the class's module."""
+    """Whether it is an instance of a class, without importing the class's module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(tasks, getattr(loaded, name))
 
@@ -236,7 +235,7 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
         return sum(int(node["Resources"][resource] // number) for node in nodes)
 
     def ask(function: Callable[[], Any]) -> Sequence[Any]:
-        # Ray takes functions alone, and not whatever can be called.
+        # Ray takes only functions, no other callables.
         remote = ray.remote(**options() | {"max_calls": 1})(lambda: function())
         return list(
             ray.get(
@@ -258,3 +257,9 @@ def _ray_runner(tasks: Any, lanes: int) -> Runner:
         needs=lambda: remote_options(**options()),
         ask=ask,
     )
+
+
+_STARTED: Mapping[str, Callable[[Any, str | None, int], AbstractContextManager[Runner]]] = {
+    "ray": _ray,
+    "dask": _dask,
+}

@@ -13,7 +13,7 @@ from nst.iterables import in_parallel
 from nst.output import read_table
 from nst.storage import ScratchFile
 
-# Of a gallery's files so many are written at a time, and as few as hold so many bytes.
+# The most files of a gallery, and the most bytes, that are written at a time.
 _FILES_AT_ONCE = 64
 
 
@@ -98,15 +98,15 @@ def _write_gallery(
     if _is_built(url, there, digest):
         return page
     sizes: dict[str, int] = {}
-    for portion in _portions(site.build(sources, static_pages=static_pages)):
+    for bundle in _bundles(site.build(sources, static_pages=static_pages)):
         if not sizes and site.RECEIPT in there:
             # From here on it would speak of files some of which are others.
             check()
             storage.delete(storage.join(url, site.RECEIPT))
-        sizes |= {path: len(data) for path, data in portion}
+        sizes |= {path: len(data) for path, data in bundle}
         missing = [
             (storage.join(url, path), data)
-            for path, data in portion
+            for path, data in bundle
             if not (site.is_hashed(path) and there.get(path) == len(data))
         ]
         in_parallel(lambda file: storage.write_bytes(*file), missing, check=check)
@@ -137,18 +137,18 @@ def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
     return built_from == digest and sizes.items() <= there.items()
 
 
-def _portions(
+def _bundles(
     files: Iterator[tuple[str, bytes]],
 ) -> Iterator[list[tuple[str, bytes]]]:
     """The files a few at a time, the page alone, after all others."""
-    portion: list[tuple[str, bytes]] = []
+    bundle: list[tuple[str, bytes]] = []
     for path, data in files:
         is_full = (
-            len(portion) == _FILES_AT_ONCE
-            or sum(len(other) for _, other in portion) + len(data) > _BYTES_AT_ONCE
+            len(bundle) == _FILES_AT_ONCE
+            or sum(len(other) for _, other in bundle) + len(data) > _BYTES_AT_ONCE
         )
-        if portion and (is_full or path == output.GALLERY):
-            yield portion
-            portion = []
-        portion.append((path, data))
-    yield portion
+        if bundle and (is_full or path == output.GALLERY):
+            yield bundle
+            bundle = []
+        bundle.append((path, data))
+    yield bundle

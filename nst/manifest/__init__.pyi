@@ -1,6 +1,4 @@
-from .parsing import Parsed as Parsed
 from .parsing import Refusal as Refusal
-from .parsing import parse as parse
 from .parsing import parse_overrides as parse_overrides
 from .reading import Rows as Rows
 from .reading import check_urls as check_urls

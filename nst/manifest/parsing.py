@@ -31,7 +31,7 @@ _REQUIRED_TEXT = {
     "style": "the path or URL of a picture, or several with | between them",
 }
 
-# Of each thing that rows may have in common, so many are remembered.
+# The number of remembered values of each kind that rows may have in common.
 _MAX_REMEMBERED = 20_000
 _MAX_LISTED = 1000
 _MAX_KEPT = 1000

@@ -29,7 +29,7 @@ from nst.storage import is_pattern
 _log = logging.getLogger(__name__)
 
 
-# Of a manifest of several files so many are in memory at a time.
+# The number of a manifest's files that are in memory at a time.
 _FILES_AT_ONCE = 16
 
 

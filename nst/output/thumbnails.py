@@ -13,7 +13,7 @@ from nst.output import paths
 from nst.output.metadata import Record
 from nst.pictures import images
 
-# Stores answer many at once; of pictures that are decoded so many are held, whatever their size.
+# Stores answer many requests at once; this many decoded pictures are held, of any size.
 MAX_DECODED = 4
 
 _log = logging.getLogger(__name__)

@@ -6,12 +6,32 @@ Pictures are float32 sRGB in [0, 1], [3,H,W]; the functions are pure.
 import torch
 from torch import Tensor
 
+from nst.job import PreserveColor
 from nst.painting import reductions
 
 # What both covariances get on their diagonals, a standard deviation of about a grey level: a
 # direction in which a picture has no colours is not stretched without bound to the target's. On
 # both and not on the divisor alone, so that a picture whose target is itself stays as it is.
 EPS = 1e-5
+
+
+def prepared(
+    content: Tensor, styles: tuple[Tensor, ...], mode: PreserveColor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Content and styles as they are painted in this mode of keeping the content's colours."""
+    match mode:
+        case "none":
+            return content, styles
+        case "luminance":
+            matched = tuple(match_luminance(style, content) for style in styles)
+            return as_grey(content), matched
+        case "match":
+            return content, tuple(match_colors(style, content) for style in styles)
+
+
+def finished(painted: Tensor, content: Tensor, mode: PreserveColor) -> Tensor:
+    """The picture [3,H,W] that is written of a painted one; `content` has its own colours."""
+    return with_colors_of(painted, content) if mode == "luminance" else painted
 
 
 def luminance(picture: Tensor) -> Tensor:

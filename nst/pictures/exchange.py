@@ -1,14 +1,18 @@
 """Pictures that Python code hands over or gets: PIL images and arrays <-> encoded bytes."""
 
 import io
+from typing import get_args
 
 import numpy as np
 from PIL import Image
 
+from nst import settings
 from nst.errors import ImageError
+from nst.pictures.images import HIGH_RANGE_MODES, split_high_range
 
-# What a PNG holds as it is; other modes are made RGB first.
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+# What a PNG holds as it is; other modes become one of them first, RGB if nothing else is said here.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_WITH_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
 
 
 def png_of(given: object, *, name: str) -> bytes | None:
@@ -25,7 +29,7 @@ def png_of(given: object, *, name: str) -> bytes | None:
         given = Image.fromarray(given)
     if not isinstance(given, Image.Image):
         return None
-    image = given if given.mode in _MODES else given.convert("RGB")
+    image = _as_a_png_can(given, name)
     sink = io.BytesIO()
     # With how it lies and what its colours mean, as the file that it may be of.
     image.save(
@@ -38,10 +42,28 @@ def png_of(given: object, *, name: str) -> bytes | None:
     return sink.getvalue()
 
 
+def _as_a_png_can(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in _MODES:
+        return image
+    if image.mode.startswith(HIGH_RANGE_MODES):
+        grey, alpha = split_high_range(image, name)
+        if alpha is not None:
+            grey.putalpha(alpha)
+        return grey
+    found = image.convert(_WITH_ALPHA.get(image.mode, "RGB"))
+    # Its profile is one of the other colours.
+    found.info.pop("icc_profile", None)
+    return found
+
+
+# What runs write, by Pillow's names.
+_WRITTEN = tuple(name.upper() for name in get_args(settings.ImageFormat))
+
+
 def image_of(data: bytes, *, name: str) -> Image.Image:
     """A picture that a run has written, as a PIL image. Raises ImageError where it is damaged."""
     try:
-        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
+        image = Image.open(io.BytesIO(data), formats=_WRITTEN)
         image.load()
     except (OSError, SyntaxError, ValueError) as exc:
         raise ImageError(f"{name}: expected a picture as a run wrote it, found {exc}") from exc

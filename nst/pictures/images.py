@@ -35,13 +35,13 @@ from nst.settings import ImageFormat
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # Above it Pillow itself warns of a file that is small and a picture that is not.
 MAX_PIXELS = 89_478_485
-# What so many pixels take at most in 8 bits and no compression.
+# The bytes that the most pixels take at 8 bits and without compression.
 MAX_BYTES = 4 * MAX_PIXELS
 
 _log = logging.getLogger(__name__)
 _WHITE = 1.0
 # 16 and 32 bit integers and floats, one channel each.
-_HIGH_RANGE_MODES = ("I", "F")
+HIGH_RANGE_MODES = ("I", "F")
 _TURNS: Mapping[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -282,8 +282,8 @@ def _split_alpha(
     image: Image.Image, data: bytes, name: str
 ) -> tuple[Image.Image, Image.Image | None]:
     """The colours in a mode without alpha, and the alpha channel if any pixel is transparent."""
-    if image.mode.startswith(_HIGH_RANGE_MODES):
-        return _split_high_range(image, name)
+    if image.mode.startswith(HIGH_RANGE_MODES):
+        return split_high_range(image, name)
     if not image.has_transparency_data:
         return image, None
     is_grey = image.mode in ("LA", "La")
@@ -314,7 +314,7 @@ def _in_8_bits(key: Any, depth: int) -> Any:
     return key >> 8 if depth == 16 else (key & (1 << depth) - 1) * 255 // ((1 << depth) - 1)
 
 
-def _split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+def split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """16 and 32 bit integers and floats -> L by their range, which `convert` would clip to white."""
     values = np.asarray(image, dtype=np.float32)
     if not np.isfinite(values).all():
@@ -477,7 +477,7 @@ def _check_pixels(image: Image.Image, name: str) -> None:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
     tags = image.tag_v2
-    # Decoded whole, whatever little of it the picture needs.
+    # Decoded whole, even if the picture needs little of it.
     tile = (tags.get(TiffImagePlugin.TILEWIDTH, 1), tags.get(TiffImagePlugin.TILELENGTH, 1))
     if tile[0] * tile[1] > MAX_PIXELS:
         raise _too_large(name, f"tiles of {tile[1]} x {tile[0]} (height x width)")

@@ -22,7 +22,7 @@ from nst.planning.survey import DONE, DOUBTFUL, TO_MAKE, Survey, attempts
 from nst.profiles import PROFILES
 from nst.settings import RunSettings
 
-# What is done with many of them at once is done with so many.
+# The number of jobs that are handled at once.
 _JOBS_AT_ONCE = 10_000
 
 _log = logging.getLogger(__name__)

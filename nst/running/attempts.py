@@ -1,4 +1,4 @@
-"""How often each portion of a run was begun, and what came of it, put down in the output.
+"""How often each portion of a run was begun, and its result, kept in the output.
 
 An engine that loses a node, or a result, has a portion made again; these files tell it what is left.
 They are removed when the run ends.
@@ -71,7 +71,7 @@ def write(url: str, attempts: Attempts) -> None:
 
 
 def call_off(settings: RunSettings, token: str) -> None:
-    """Have whoever makes portions of a run end that, within some seconds."""
+    """Have all processes that make portions of a run stop within some seconds."""
     storage.write_bytes(_over_url(settings, token), b"")
 
 

@@ -62,7 +62,7 @@ class Inputs:
         mask = self._shaped(planned.mask, size)
         luma = None if mask is None else colors.luminance(mask)
         sources = self._sources(planned, content, luma)
-        pixels, styles = _recolored(sources.content, sources.styles, params)
+        pixels, styles = colors.prepared(sources.content, sources.styles, params.preserve_color)
         keys = sources.style_keys
         if params.preserve_color != "none":
             keys = tuple(f"{key} {params.preserve_color} {sources.content_key}" for key in keys)
@@ -196,19 +196,6 @@ class Inputs:
         return None
 
 
-def _recolored(
-    content: Tensor, styles: tuple[Tensor, ...], params: PictureParams
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The recoloured content and styles, according to `preserve_color`."""
-    match params.preserve_color:
-        case "luminance":
-            matched = tuple(colors.match_luminance(style, content) for style in styles)
-            return colors.as_grey(content), matched
-        case "match":
-            return content, tuple(colors.match_colors(style, content) for style in styles)
-    return content, styles
-
-
 def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tuple[float, ...]:
     """The share of each style: by its area of the mask, or by `style_blend`."""
     if mask is not None and num_styles > 1:
@@ -234,6 +221,6 @@ def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> 
 
 def finished(loaded: Loaded, image: Tensor) -> images.Picture:
     """The picture to write: the painted one [3,H,W] with its final colours."""
-    if loaded.planned.job.params.preserve_color == "luminance":
-        image = colors.with_colors_of(image, torch.from_numpy(loaded.content.pixels))
+    content = torch.from_numpy(loaded.content.pixels)
+    image = colors.finished(image, content, loaded.planned.job.params.preserve_color)
     return images.Picture(image.numpy(), loaded.content.alpha)

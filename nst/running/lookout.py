@@ -1,4 +1,4 @@
-"""How far portions are that are made elsewhere, told by looking at the output."""
+"""The progress of portions that other machines make, found by looking at the output."""
 
 import time
 
@@ -9,7 +9,7 @@ from nst.running.attempts import PortionResult
 from nst.running.reports import Listener
 from nst.settings import RunSettings
 
-# The wait for the next look at the records is so many times as long as a look takes.
+# The wait before the next look at the records, in multiples of the time that a look takes.
 _WAIT_FOR_A_LOOK = 20
 
 
@@ -31,7 +31,7 @@ class Lookout:
         self._before = self._names()
 
     def begun(self, portion: Portion) -> None:
-        """A portion has been given to somebody."""
+        """A portion has been submitted."""
         self._groups |= {one.job.id: group for group in portion for one in group.jobs}
 
     def look(self) -> None:
@@ -45,7 +45,7 @@ class Lookout:
         self._wait_s = max(self._every_s, _WAIT_FOR_A_LOOK * (self._looked_at - started))
 
     def ended(self, portion: Portion, made: PortionResult) -> None:
-        """Tell of what has not been told of a portion, and of no more of it from now on."""
+        """Report the rest of a portion; nothing of it is reported after this."""
         failed = set(made.failed)
         for group in portion:
             for one in group.jobs:

@@ -1,4 +1,4 @@
-"""What a process that an engine started is told of its run, and what it says of itself."""
+"""What a cluster's process gets to know of its run, and what it tells about its machine."""
 
 import importlib.metadata
 import socket

@@ -1,4 +1,4 @@
-"""A group as it is to be made: with which settings, and who hears of it."""
+"""A group that is to be made, with its settings and its listener."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from nst.settings import RunSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is made, how, and for whom to hear."""
+    """A group, the settings to make it with, and the listener that is told."""
 
     group: Group
     settings: RunSettings

@@ -1,4 +1,4 @@
-"""Portions of groups, made in whatever process an engine gives them, told nothing but plain data.
+"""Portions of groups, made in any process of a cluster from plain data alone.
 
 A process keeps what paints for as long as the run's lease is held, so that weights are loaded once
 in it, and ends it with the lease, whatever it is at.

@@ -57,7 +57,7 @@ def result_of(
         weights_origin=group.weights.origin,
         weights_topology=group.weights.topology,
         nst_version=__version__,
-        # A plain text: its own kind of one would have whoever is told of it import PyTorch.
+        # A plain str: PyTorch's own subclass would make every receiver import PyTorch.
         torch_version=str(torch.__version__),
         device=device_name(order.settings.device),
         precision=precision,

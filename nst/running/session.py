@@ -1,4 +1,4 @@
-"""The groups of a run, one after the other or side by side, by whatever paints them."""
+"""The groups of a run, painted one after the other or side by side, in this process or others."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence

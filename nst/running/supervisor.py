@@ -26,7 +26,7 @@ from nst.settings import Precision, RunSettings
 # How often in a row a process may end before it has begun with any picture.
 _MAX_DEATHS = 2
 _KILL_WAIT_S = 10
-# What a process is given to load its modules, whatever a picture is given.
+# How long a process may take to load its modules, independent of a picture's time.
 _START_S = 300
 _POLL_S = 1.0
 

@@ -1,4 +1,4 @@
-"""The process that paints: told of one group after the other, it tells how it gets on.
+"""The process that paints: it gets one group after the other and reports its progress.
 
 It ends with whoever started it, and takes nothing with it when it dies: what it made is in the
 output, and what it was at is known from what it told.
@@ -26,14 +26,14 @@ ADVANCED_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that it needs is loaded, and so many GPUs are here."""
+    """The process has loaded its modules; `num_gpus` are here."""
 
     num_gpus: int
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be computed in on these devices, as a choice of settings, where nobody says?"""
+    """Asks which precision a choice means on these devices."""
 
     device: str
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from nst.iterables import in_chunks, in_parallel
 from nst.storage import files, s3, stores
 
-# A page takes a store, and us, about as long as so many objects asked for by themselves.
+# A page of a list takes about as long as requests for this many single objects.
 _MIN_PER_PAGE = 8
-# So many keys of one folder have a list of that alone, which whoever is allowed no other may have.
+# From this many keys on, a folder gets a list of its own; some users may list no other folder.
 _MIN_PER_FOLDER = 64
-# Pages come one after the other, and so many keys are what one connection goes through.
+# Pages come one after the other; one connection lists this many keys.
 _KEYS_AT_ONCE = 4000
 _PATHS_AT_ONCE = 500
 

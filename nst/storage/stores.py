@@ -178,10 +178,6 @@ def is_leftover(path: str) -> bool:
     return bool(_LEFTOVER.fullmatch(path))
 
 
-# What is under way for each item takes more memory than most results.
-_ITEMS_AT_ONCE = 10_000
-
-
 def exists(uri: str) -> bool:
     """Whether there is an object. Raises StorageError if the store does not answer that."""
     path = local_path(uri)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 from typer.testing import CliRunner
 
-from nst import manifest, pipeline
+from nst import pipeline
 from nst.cli import app
-from nst.manifest import reading, rows
+from nst.manifest import parsing, reading, rows
 from nst.manifest.access import Access
 from nst.settings import RunSettings
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
@@ -235,7 +235,7 @@ def very_many_rows(bench: Bench) -> Letter:
     data = ("content,style,backbone,seed\n" + "".join(lines)).encode()
     tracemalloc.start()
     try:
-        parsed = manifest.parse(
+        parsed = parsing.parse(
             "m.csv",
             data,
             resolve=lambda reference: f"{bench.inputs}/{reference}",
@@ -257,9 +257,9 @@ def changed_during_the_run(bench: Bench) -> Letter:
     """Another manifest is put under the name as soon as the first was read."""
     first, other = HEADER + LINE % b"good" + LINE % b"second", HEADER + LINE % b"other"
     path = bench.inputs / "m.csv"
-    parse = manifest.parse
+    parse = parsing.parse
 
-    def parse_late(*arguments: Any, **options: Any) -> manifest.Parsed:
+    def parse_late(*arguments: Any, **options: Any) -> parsing.Parsed:
         path.write_bytes(other)
         return parse(*arguments, **options)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nst import gallery
 from nst.errors import CredentialError
+from nst.gallery import site
 from nst.gallery.facets import Source
 from nst.job import PictureParams
 from nst.output.metadata import CurvePoint, LayerLoss, Outcome, Record
@@ -25,7 +25,7 @@ PREVIEWS = {
 
 
 def built(*sources: Source, static_pages: bool | None = None) -> dict[str, bytes]:
-    files = list(gallery.build(sources, static_pages=static_pages))
+    files = list(site.build(sources, static_pages=static_pages))
     assert files[-1][0] == "index.html"
     assert len({path for path, _ in files}) == len(files)
     return dict(files)
@@ -141,32 +141,32 @@ def test_every_row_stands_in_one_item_and_every_item_in_one_line() -> None:
 def test_the_same_runs_give_the_same_files_and_others_another_digest() -> None:
     runs = [source([made(n) for n in range(300)], name=name, base=f"../{name}/") for name in "ab"]
     assert built(*runs) == built(*runs)
-    digest = gallery.digest_of(runs)
-    assert gallery.digest_of(runs) == digest
+    digest = site.digest_of(runs)
+    assert site.digest_of(runs) == digest
     others = [
-        gallery.digest_of(runs[::-1]),
-        gallery.digest_of(runs, static_pages=True),
-        gallery.digest_of([runs[0], replace(runs[1], previews={"x.jpg"})]),
-        gallery.digest_of([runs[0], replace(runs[1], base="b/")]),
-        gallery.digest_of([runs[0], source([made(1)], name="b", base="../b/")]),
+        site.digest_of(runs[::-1]),
+        site.digest_of(runs, static_pages=True),
+        site.digest_of([runs[0], replace(runs[1], previews={"x.jpg"})]),
+        site.digest_of([runs[0], replace(runs[1], base="b/")]),
+        site.digest_of([runs[0], source([made(1)], name="b", base="../b/")]),
     ]
     assert len({digest, *others}) == 6
 
 
 def test_a_receipt_says_what_a_gallery_is_of() -> None:
-    written = gallery.receipt("abc", {"index.html": 3, "data/spine.0.js": 2})
-    assert gallery.read_receipt(written) == ("abc", {"index.html": 3, "data/spine.0.js": 2})
+    written = site.receipt("abc", {"index.html": 3, "data/spine.0.js": 2})
+    assert site.read_receipt(written) == ("abc", {"index.html": 3, "data/spine.0.js": 2})
     for other in (b"", b"[]", b"{}", b'{"digest": 1, "files": [2]}', b"\xff"):
-        assert gallery.read_receipt(other) == ("", {})
+        assert site.read_receipt(other) == ("", {})
 
 
 def test_a_gallerys_own_files_are_known_by_their_names() -> None:
     files = built(source([made(n) for n in range(3)]))
-    own = {path for path in files if gallery.is_own(path)}
+    own = {path for path in files if site.is_own(path)}
     assert own == set(files) - {"index.html"}
-    assert gallery.is_own(gallery.RECEIPT)
+    assert site.is_own(site.RECEIPT)
     for path in ("data/mine.csv", "data/spine.js", "pages/x.html", "images/a.png", "index.html"):
-        assert not gallery.is_own(path)
+        assert not site.is_own(path)
 
 
 def test_the_page_is_small_and_asks_for_nothing_from_elsewhere() -> None:
@@ -496,7 +496,7 @@ def test_credentials_are_refused_before_anything_is_made(
 ) -> None:
     rows = [record(id="a", row=3), replace(record(row=7), **filled(values, secret))]
     with pytest.raises(CredentialError) as caught:
-        next(gallery.build([source(rows)]))
+        next(site.build([source(rows)]))
     said = str(caught.value)
     assert said.startswith(place)
     assert secret not in said
@@ -528,15 +528,15 @@ def test_the_environments_credentials_are_refused(
 ) -> None:
     monkeypatch.setenv(name, "canary secret")
     with pytest.raises(CredentialError, match=r"row 1, label_a: .* a credential of the env"):
-        next(gallery.build([source([record(labels={"a": "the canary secret of it"})])]))
+        next(site.build([source([record(labels={"a": "the canary secret of it"})])]))
 
 
 def test_of_several_runs_it_is_said_which() -> None:
     runs = [source([record()], name="a"), source([record(labels={"x": SECRETS[0]})], name="b")]
     with pytest.raises(CredentialError, match="row 1 of run 2, label_x"):
-        next(gallery.build(runs))
+        next(site.build(runs))
     with pytest.raises(CredentialError, match="the place of run 2"):
-        next(gallery.build([runs[0], replace(runs[0], base=f"../{SECRETS[0]}/")]))
+        next(site.build([runs[0], replace(runs[0], base=f"../{SECRETS[0]}/")]))
 
 
 def test_signed_urls_and_folders_of_this_machine_are_told_without_what_is_secret() -> None:
@@ -593,11 +593,11 @@ def test_metadata_of_earlier_releases_is_shown_too() -> None:
 def test_pictures_and_chunks_are_found_by_the_data_alone() -> None:
     files = built(source([made(n) for n in range(260)]))
     spine = next(data for path, data in files.items() if "spine" in path)
-    paths = gallery.chunk_paths(spine)
+    paths = site.chunk_paths(spine)
     assert [path in files for path in paths] == [True, True]
-    shown = {picture for path in paths for picture in gallery.shown_pictures(files[path])}
+    shown = {picture for path in paths for picture in site.shown_pictures(files[path])}
     read = read_gallery(files)
     assert shown == {item["@picture"] for item in read.items if item["@picture"]}
-    for function in (gallery.chunk_paths, gallery.shown_pictures):
+    for function in (site.chunk_paths, site.shown_pictures):
         with pytest.raises(ValueError, match="expected"):
             function(next(data for path, data in files.items() if "col-" in path))

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst import manifest, storage
+from nst import storage
 from nst.errors import ManifestError
 from nst.job import Job, PictureParams
-from nst.manifest import rows
+from nst.manifest import parsing, rows
 from nst.manifest.access import Access
 from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
 from nst.storage import tables
@@ -43,8 +43,8 @@ def parsed(
     access: Access = ANYWHERE,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
-) -> manifest.Parsed:
-    return manifest.parse(
+) -> parsing.Parsed:
+    return parsing.parse(
         name,
         data if isinstance(data, bytes) else data.encode(),
         resolve=lambda reference: storage.resolve("/base", reference),
@@ -489,7 +489,7 @@ def test_an_init_that_says_picture_without_one_is_refused() -> None:
 # Rows that are wrong beside others that are not
 
 
-def said(result: manifest.Parsed) -> list[tuple[str, str, str]]:
+def said(result: parsing.Parsed) -> list[tuple[str, str, str]]:
     """Id, reason and message of each refused row, in the order of the rows."""
     return [
         (job.id, result.refused[job.id].reason, result.refused[job.id].message)

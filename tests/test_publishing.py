@@ -1,28 +1,20 @@
-"""What a run's end, and a rebuilding, leave of a gallery in an output."""
+"""Galleries as they are written to an output, by a run and by a rebuilding."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nst import gallery, pipeline, storage
-from nst.errors import ConfigError, CredentialError, NotFoundError, NSTError, StorageError
+from nst import gallery, storage
+from nst.errors import ConfigError, CredentialError, StorageError
 from nst.gallery.publishing import rebuild_gallery
-from nst.output import records
-from nst.output.metadata import Record, failure
-from nst.output.reading import read_metadata
-from nst.planning.plan import Plan
-from nst.running import outcomes
-from nst.settings import RunSettings
+from nst.output.metadata import Record
 from nst.storage import stores
 from tests.galleries import files_in, read_gallery, record
-from tests.helpers import Page, job
+from tests.helpers import Page
 from tests.tables import metadata_to_parquet
-from tests.test_estimate import groups
-from tests.test_metadata import OK
 
 
 def write_output(folder: Path | str, run: list[Record]) -> str:
@@ -56,40 +48,6 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         for owner in (storage, stores):
             patch.setattr(owner, "delete", deleted)
         yield seen
-
-
-def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outcomes, "MAX_FAILED", 3)
-    monkeypatch.setattr(outcomes, "ROWS_AT_ONCE", 2)
-    jobs = tuple(job(id=f"p{n}", row=n) for n in range(1, 8))
-    (group,) = groups((8, 8), (8, 8))
-    planned = [replace(each, job=jobs[n]) for n, each in zip((1, 4), group.jobs, strict=True)]
-    lost = tuple(
-        failure(jobs[n].id, error)
-        for n, error in ((5, NotFoundError("gone")), (0, StorageError("late")), (3, NSTError("no")))
-    )
-    plan = Plan(
-        jobs=(*jobs, replace(jobs[1], row=8)),
-        groups=(replace(group, name="g", jobs=tuple(planned)),),
-        done=("p3", "p7"),
-        failed=lost,
-    )
-    for each in (jobs[2], jobs[6]):
-        records.write(str(tmp_path), replace(OK, id=each.id))
-    records.write(str(tmp_path), replace(OK, id="p5", key=planned[1].key))
-    report = pipeline.finish(plan, RunSettings(output=str(tmp_path)), {"g": "it fell off"})
-    assert (report.num_rows, report.num_ok, report.num_failed) == (8, 3, 5)
-    assert report.num_done_before == 2
-    assert report.failed_by_reason == {"storage": 1, "group_failed": 3, "input_not_found": 1}
-    assert [row.row for row in report.failed] == [1, 2, 4]
-    told = {row.row: row.outcome for row in read_metadata(str(tmp_path))}
-    assert [n for n, outcome in told.items() if outcome.status == "failed"] == [1, 2, 4, 6, 8]
-    assert [outcome.id for outcome in told.values()] == [*(f"p{n}" for n in range(1, 8)), "p2"]
-    assert "it fell off" in str(told[2].error)
-    assert told[8].error == told[2].error
-    assert set(records.read(str(tmp_path)).failed) == {"p1", "p4", "p6"}
 
 
 def test_a_gallery_is_built_in_its_output(tmp_path: Path) -> None:

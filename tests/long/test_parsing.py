@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from tests.test_manifest import HEAD, LINES, MANY, SUFFIXES, check_any_bytes
+from tests.test_parsing import HEAD, LINES, MANY, SUFFIXES, check_any_bytes
 
 
 @settings(MANY, max_examples=20_000)

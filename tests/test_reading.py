@@ -1,4 +1,4 @@
-"""What a run may open, and rows that are refused by themselves, up to the plan."""
+"""Manifests as they are read: what a run may open, several files, and rows that are refused alone."""
 
 import hashlib
 import json
