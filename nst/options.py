@@ -79,7 +79,7 @@ def _parameter(name: str) -> inspect.Parameter:
         kind = str
     if kind in (int, float):
         # What is no number is refused as every other value is, with what was found.
-        kind, default = str, str(default)
+        kind, default, metavar = str, str(default), metavar or "N"
     if kind is bool and default:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     if _is_repeatable(name):

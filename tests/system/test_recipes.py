@@ -97,7 +97,7 @@ def test_a_setting_of_a_run_arrives_wherever_settings_are(tree: Path, tmp_path: 
     add_field(tree / "nst/settings.py", "    def __post_init__(self) -> None:\n", SETTING)
     manifest = write_project(tmp_path / "in", [row_of(id="one", size=48, steps=1)])
     found = answer(tree, ASK_OF_A_SETTING, manifest, tmp_path / "out")
-    assert "--night-shift <int> Hours of the night to paint in. [default: 8]" in found["help"]
+    assert "--night-shift N Hours of the night to paint in. [default: 8]" in found["help"]
     assert found["flow"] == found["flow"] | {
         "type": "integer",
         "default": 8,
