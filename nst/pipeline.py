@@ -21,15 +21,14 @@ from nst.planning import (
     plan_rows,
 )
 from nst.running import (
-    FailedRows,
     InThisProcess,
     Listener,
-    Listeners,
     NoListener,
     Painter,
     RunReport,
     Session,
     as_before,
+    counting_failures,
     max_failed,
     open_painter,
     run_in_lanes,
@@ -163,13 +162,7 @@ def run(
     write at the end.
     More failed rows than the settings allow end all groups, and those not made fail as well.
     """
-    failed = FailedRows(plan, settings)
-    told = Listeners(failed, listener or NoListener())
-
-    def check_both() -> None:
-        check()
-        failed.check()
-
+    told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
     try:
         session = Session(

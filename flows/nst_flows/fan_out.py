@@ -35,16 +35,16 @@ from nst.errors import (
 )
 from nst.planning import Plan, Portion, in_portions
 from nst.running import (
-    FailedRows,
     Lease,
-    Listeners,
     Lookout,
     Painter,
     PortionResult,
     RunIdentity,
     Session,
     attempts,
+    counting_failures,
     nodes,
+    num_lanes_for,
     open_painter,
     why_it_ended,
 )
@@ -156,22 +156,15 @@ def fan_out(
     Returns what ended groups, by their names, and what a task waits for that comes after all of them.
     Raises StorageError where a store is out of order. Whatever ends this ends all of its tasks.
     """
-    failed = FailedRows(plan, settings)
-    told = Listeners(failed, current_listener())
-
-    def check() -> None:
-        lease.check()
-        failed.check()
-
+    told, check = counting_failures(plan, settings, current_listener(), lease.check)
     with ExitStack() as stack:
         runner = backend.runner
         if backend.painter is not None:
-            num = min(backend.painter.num_lanes(), len(plan.groups)) if len(plan.groups) > 1 else 1
             session = Session(
                 painter=backend.painter, settings=settings, listener=told, check=check
             )
             stack.enter_context(painting(session))
-            runner = stack.enter_context(threads(num))
+            runner = stack.enter_context(threads(num_lanes_for(plan.groups, backend.painter)))
         assert runner is not None
         max_tasks = MAX_TASKS
         if backend.painter is None:

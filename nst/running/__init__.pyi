@@ -18,12 +18,14 @@ from .reports import Listeners as Listeners
 from .reports import NoListener as NoListener
 from .reports import PortionReport as PortionReport
 from .reports import RunReport as RunReport
+from .reports import counting_failures as counting_failures
 from .reports import max_failed as max_failed
 from .runs import Interrupted as Interrupted
 from .runs import as_before as as_before
 from .session import InThisProcess as InThisProcess
 from .session import Painter as Painter
 from .session import Session as Session
+from .session import num_lanes_for as num_lanes_for
 from .session import open_painter as open_painter
 from .session import run_in_lanes as run_in_lanes
 from .session import run_in_order as run_in_order

@@ -1,6 +1,6 @@
 """What the steps of a run tell their caller; small, so that they travel between processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -124,6 +124,22 @@ class RunReport:
     @property
     def num_failed(self) -> int:
         return self.num_rows - self.num_ok
+
+
+def counting_failures(
+    plan: Plan, settings: RunSettings, listener: Listener, check: Callable[[], None]
+) -> tuple[Listener, Callable[[], None]]:
+    """The listener and the check of a run that ends once more rows failed than the settings allow.
+
+    The check then raises TooManyFailedError.
+    """
+    failed = FailedRows(plan, settings)
+
+    def check_both() -> None:
+        check()
+        failed.check()
+
+    return Listeners(failed, listener), check_both
 
 
 class FailedRows(NoListener):

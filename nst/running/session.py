@@ -103,8 +103,7 @@ def run_in_order(groups: Sequence[Group], session: Session) -> PortionReport:
 
 def run_in_lanes(groups: Sequence[Group], session: Session) -> PortionReport:
     """As `run_in_order`, as many at a time as the painter has lanes. An error ends all lanes."""
-    # How many lanes there are is known once a process is ready, which one group need not wait for.
-    num_lanes = min(session.painter.num_lanes(), len(groups)) if len(groups) > 1 else 1
+    num_lanes = num_lanes_for(groups, session.painter)
     if num_lanes == 1:
         return run_in_order(groups, session)
     with ThreadPoolExecutor(num_lanes, "lane") as pool:
@@ -117,6 +116,12 @@ def run_in_lanes(groups: Sequence[Group], session: Session) -> PortionReport:
             session.painter.close()
             raise
     return reduce(PortionReport.__add__, reports)
+
+
+def num_lanes_for(groups: Sequence[Group], painter: Painter) -> int:
+    """How many groups to run at a time."""
+    # A painter knows its lanes once a process is ready, which one group need not wait for.
+    return min(painter.num_lanes(), len(groups)) if len(groups) > 1 else 1
 
 
 def why_it_ended(group: Group, error: Exception) -> str:
