@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from nst.errors import NSTError, Reason, RunEndedError, WorkerError
 from nst.output import MAX_ATTEMPTS, records
 from nst.planning import Group, PlannedJob, failure_of
+from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.silence import Silence
 from nst.running.worker import Advanced, Answered, Asked, Begun, Ended, Logged, Ready, Recorded
@@ -117,10 +118,12 @@ class Supervisor:
         Raises what it raises, and NSTError where no process gets as far as a picture.
         """
         with self._lock:
-            return self._run_group(_Progress(group, settings, listener))
+            return self._run_group(
+                _Progress(Order(group=group, settings=settings, listener=listener))
+            )
 
     def _run_group(self, progress: "_Progress") -> GroupReport:
-        group = progress.group
+        group = progress.order.group
         # Those under suspicion from an earlier run alone, so that no other falls under it.
         fresh = [one for one in group.jobs if not one.attempts]
         todo = [fresh] if fresh else []
@@ -147,7 +150,7 @@ class Supervisor:
 
     def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
-        settings, listener = progress.settings, progress.listener
+        settings, listener = progress.order.settings, progress.order.listener
         self.start()
         worker = self._worker
         assert worker is not None
@@ -218,10 +221,11 @@ def _judged(
     _log.warning("%s: %s", one.job.id, error)
     if is_last or one.attempts:
         outcome = failure_of(one, error)
-        records.write(progress.settings.output, outcome)
         if is_last:
+            progress.order.record(outcome)
             progress.put(one.job.id, "failed")
-            progress.listener.recorded(progress.group, outcome)
+        else:
+            records.write(progress.order.settings.output, outcome)
     return [] if is_last else [[one]]
 
 
@@ -233,9 +237,7 @@ def _closed() -> RunEndedError:
 class _Progress:
     """A group that is run: which pictures are under way, and what became of those that are through."""
 
-    group: Group
-    settings: RunSettings
-    listener: Listener
+    order: Order
     begun: set[str] = field(default_factory=set)
     recorded: set[str] = field(default_factory=set)
     num_made: int = 0
@@ -248,7 +250,9 @@ class _Progress:
         self.num_failed += status == "failed"
 
     def report(self) -> GroupReport:
-        return GroupReport(name=self.group.name, num_made=self.num_made, num_failed=self.num_failed)
+        return GroupReport(
+            name=self.order.group.name, num_made=self.num_made, num_failed=self.num_failed
+        )
 
 
 @dataclass(frozen=True, slots=True)
