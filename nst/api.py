@@ -18,17 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from nst import output as outputs
 from nst import pipeline, storage
 from nst.errors import (
-    AccessError,
     ConfigError,
-    CorruptTransferError,
-    ForbiddenError,
-    ImageError,
     ManifestError,
-    MemoryLimitError,
-    NotFoundError,
-    NSTError,
-    StorageError,
-    WeightsError,
+    error_of,
 )
 from nst.output import Outcome, Record
 from nst.planning import Plan
@@ -355,39 +347,8 @@ def _painted(plan: Plan, settings: RunSettings) -> Outcome:
     outcome = plan.failed[0] if plan.failed else last.outcome
     assert outcome is not None
     if outcome.status == "failed":
-        raise _error_of(outcome)
+        raise error_of(outcome.reason or "group_failed", outcome.error or "it was not made")
     return outcome
-
-
-_ERRORS: Mapping[str, Callable[[str], NSTError]] = {
-    "path_not_allowed": AccessError,
-    "input_not_found": NotFoundError,
-    "input_forbidden": ForbiddenError,
-    "corrupt_transfer": CorruptTransferError,
-    "storage": StorageError,
-    "weights_unavailable": WeightsError,
-    "out_of_memory": MemoryLimitError,
-    **dict.fromkeys(
-        (
-            "input_changed",
-            "not_an_image",
-            "image_unsupported",
-            "image_truncated",
-            "image_unreadable",
-            "image_too_small",
-            "image_too_large",
-        ),
-        ImageError,
-    ),
-}
-
-
-def _error_of(outcome: Outcome) -> NSTError:
-    """What to raise for a picture that was not made, with the reason that its outcome has."""
-    reason = outcome.reason or "group_failed"
-    error = _ERRORS.get(reason, NSTError)(outcome.error or "it was not made")
-    error.reason = reason
-    return error
 
 
 def _manifest_of(manifest: Any) -> str | None:

@@ -20,7 +20,7 @@ NSTError
     └── CorruptTransferError what arrived differs from what the store says it has
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 Reason = Literal[
@@ -188,3 +188,38 @@ class CorruptTransferError(StorageError):
 def ends_the_run(error: BaseException) -> bool:
     """Whether a store itself has failed, so that continuing would only fail the other rows."""
     return isinstance(error, StorageError) and error.ends_the_run
+
+
+_CLASSES: Mapping[Reason, Callable[[str], NSTError]] = {
+    **{
+        each.reason: each
+        for each in (
+            AccessError,
+            CorruptTransferError,
+            ForbiddenError,
+            MemoryLimitError,
+            NotFoundError,
+            StorageError,
+            WeightsError,
+        )
+    },
+    **dict.fromkeys(
+        (
+            "input_changed",
+            "not_an_image",
+            "image_unsupported",
+            "image_truncated",
+            "image_unreadable",
+            "image_too_small",
+            "image_too_large",
+        ),
+        ImageError,
+    ),
+}
+
+
+def error_of(reason: Reason, message: str) -> NSTError:
+    """An error with this reason, of its class; an NSTError if no class is the reason's own."""
+    error = _CLASSES.get(reason, NSTError)(message)
+    error.reason = reason
+    return error

@@ -18,9 +18,8 @@ from PIL import Image
 
 import nst
 from nst import pipeline
-from nst.api import _error_of, _rows, _settings
-from nst.errors import REASONS
-from nst.output.metadata import Outcome
+from nst.api import _rows, _settings
+from nst.errors import REASONS, error_of
 from nst.pictures.exchange import png_of
 from nst.pictures.images import decode
 from nst.running import lease
@@ -334,7 +333,7 @@ def test_what_cannot_be_is_said_in_full(call: Any, error: type[Exception], said:
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_picture_that_was_not_made_raises_what_its_reason_means(reason: Any) -> None:
-    error = _error_of(Outcome(id="one", status="failed", reason=reason, error="said"))
+    error = error_of(reason, "said")
     assert str(error) == "said"
     if reason not in (
         "bad_row",
