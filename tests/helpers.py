@@ -32,6 +32,15 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "manifests/samples"
 
 
+def modules_of(*folders: str) -> Iterator[Path]:
+    """The Python files below folders of the project, but not what a program fetched into a hidden one."""
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            if not any(part.startswith(".") for part in path.relative_to(ROOT).parts):
+                yield path
+
+
+
 # What is started ends, or has got somewhere, by then on a machine that has other work to do.
 PATIENCE_S = 300
 # A picture that is painted gives a sign of life by then, on such a machine too.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nst import errors
-from tests.helpers import ROOT
+from tests.helpers import ROOT, modules_of
 
 NST = sorted((ROOT / "nst").rglob("*.py"))
 ROOMS = sorted(path.parent.name for path in (ROOT / "nst").glob("*/__init__.py"))
@@ -82,8 +82,7 @@ def test_a_room_exports_what_is_used_elsewhere(room: str) -> None:
     """Or it would grow into a list of all that is there. A test imports from the module itself."""
     used = {
         name
-        for folder in ("nst", "flows", "bench", "docs")
-        for path in (ROOT / folder).rglob("*.py")
+        for path in modules_of("nst", "flows", "bench", "docs")
         if path.parent.name != room
         for name in used_of(room, path)
     }
