@@ -40,7 +40,6 @@ def modules_of(*folders: str) -> Iterator[Path]:
                 yield path
 
 
-
 # What is started ends, or has got somewhere, by then on a machine that has other work to do.
 PATIENCE_S = 300
 # A picture that is painted gives a sign of life by then, on such a machine too.

@@ -12,7 +12,6 @@ from .portions import remaining as remaining
 from .progress import RunProgress as RunProgress
 from .progress import Tally as Tally
 from .reports import MAX_FAILED as MAX_FAILED
-from .reports import FailedRows as FailedRows
 from .reports import Listener as Listener
 from .reports import Listeners as Listeners
 from .reports import NoListener as NoListener
