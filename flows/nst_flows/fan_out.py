@@ -54,9 +54,11 @@ from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
 from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
 from nst_flows.watching import current_listener, painting
 
-# However many rows there are: each task costs 0.1 s between two groups, 20 KB of the server's database
-# and 40 KB of this process, and nobody looks at more than a hundred. A cluster gets more of them.
-MAX_TASKS = 100
+# However many rows there are: each task costs 20 KB of the server's database, 40 KB of this process and
+# 0.4 s between two groups. The time is spent by waiting for a slot of the tag: a server with SQLite
+# answers one of seven such requests with 503, "database is locked", and Prefect's client then waits 2 s.
+# A cluster gets more tasks.
+MAX_TASKS = 40
 _TASKS_PER_SLOT = 4
 # The number of tasks submitted beyond those that run, so that no node waits for this process.
 _WAITING = 2
