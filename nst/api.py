@@ -25,6 +25,7 @@ from nst.errors import (
 from nst.output import Outcome, Record
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
+from nst.redaction import redacted, secret_in_url
 from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
 from nst.storage import TableError
@@ -106,7 +107,7 @@ def stylize(
         if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
             raise ConfigError(
                 "style: expected a path or a URL without '|', which stands between styles in a "
-                f"manifest; found {os.fspath(each)!r}; give several styles as a list"
+                f"manifest; found {redacted(os.fspath(each))!r}; give several styles as a list"
             )
     given = {"content": content}
     if mask is not None:
@@ -257,7 +258,7 @@ class Output:
 
 def open(output: "_Text") -> Output:
     """The output of a run. Raises ConfigError where there is none."""
-    found = Output(_output_url(output))
+    found = Output(output_url(output))
     if not storage.exists(storage.join(found.url, outputs.METADATA)):
         raise ConfigError(
             f"{found.url}: expected the output of a run, found no {outputs.METADATA} in it"
@@ -272,14 +273,22 @@ def manifest_uri(text: str) -> str:
 
 
 def _settings(output: "_Text", given: Mapping[str, Any]) -> RunSettings:
-    return settings_of(_output_url(output), given, absolute=storage.absolute)
+    return settings_of(output_url(output), given, absolute=storage.absolute)
 
 
-def _output_url(output: Any) -> str:
-    """An output in any working folder. Raises ConfigError for what is neither path nor URL."""
+def output_url(output: Any) -> str:
+    """An output in any working folder.
+
+    Raises ConfigError for what is neither path nor URL, and for a URL with credentials.
+    """
     path = os.fspath(output) if isinstance(output, os.PathLike) else output
     if not isinstance(path, str):
         raise ConfigError(f"output: expected a path or a URL; found {type(output).__name__}")
+    if secret_in_url(path):
+        raise ConfigError(
+            "output: expected a URL without credentials, which come from the environment; found "
+            f"{redacted(path)!r}"
+        )
     return storage.absolute(path)
 
 

@@ -616,6 +616,70 @@ def test_secrets_in_a_manifest_are_not_repeated() -> None:
     assert "cret" not in repr(parsed("m.jsonl", data, keep_going=True))
 
 
+SIGNED = [
+    "https://host/a.jpg?token=cret",
+    "https://host/a.jpg?X-Amz-Signature=cret",
+    "https://host/a.jpg?GoogleAccessId=me&Expires=1&Signature=cret",
+    "https://host/a.jpg?sv=2020&sig=cret",
+    "https://host/a.jpg?Policy=p&Signature=cret&Key-Pair-Id=k",
+    "https://me:cret@host/a.jpg",
+    "https://host/AKIAIOSFODNN7SECRET/a.jpg",
+]
+
+
+@pytest.mark.parametrize("signed", SIGNED)
+@pytest.mark.parametrize(
+    "column", ["content", "style", "mask", "init", "label_x", "id", "backbone"]
+)
+def test_a_credential_fails_its_row_alone_and_is_not_told(column: str, signed: str) -> None:
+    row = {"content": "a", "style": "s"}
+    access = Access(("file", "s3", "https"))
+    value = ["t", signed] if column == "style" else signed
+    data = jsonl([row, row | {column: value}])
+    result = parsed("m.jsonl", data, access=access, keep_going=True)
+    (refused,) = result.refused.values()
+    assert [job.id in result.refused for job in result.jobs] == [False, True]
+    for told in (repr(result), refused.message):
+        assert "cret" not in told.replace("secret", "")
+        assert "SECRET" not in told
+    if column != "backbone":
+        assert "without credentials" in refused.message
+    assert f"line 2, column '{column}': expected" in refusal("m.jsonl", data)[0]
+
+
+@pytest.mark.parametrize("text", ["signature=Monet", "sig=0.5", "token=3", "Q&A;key=Cm", "a@b.org"])
+def test_a_label_that_only_looks_like_a_credential_is_one(text: str) -> None:
+    (job,) = parse("m.csv", f"content,style,label_x\na,s,{text}\n")
+    assert job.labels == {"x": text}
+
+
+def test_the_id_of_a_key_is_no_id_of_a_row() -> None:
+    rows = [{"content": "a", "style": "s", "id": "AKIAIOSFODNN7EXAMPLE"}]
+    result = parsed("m.jsonl", jsonl(rows), keep_going=True)
+    (job_id,) = result.refused
+    assert job_id.startswith("row-1-")
+
+
+def test_a_credential_in_the_name_of_a_column_is_not_told() -> None:
+    name = "label_AKIAIOSFODNN7EXAMPLE"
+    row = {"content": "a", "style": "s", name: "x"}
+    (said,) = refusal("m.csv", csv_bytes([row]))
+    assert "a column without credentials in its name" in said
+    result = parsed("m.jsonl", jsonl([row]), keep_going=True)
+    for told in (said, repr(result)):
+        assert "EXAMPLE" not in told
+
+
+def test_a_value_of_the_environment_may_name_a_folder_and_no_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "minioadmin")
+    (job,) = parse("m.csv", "content,style\n/home/minioadmin/a.png,s\n")
+    assert job.content == "/home/minioadmin/a.png"
+    (said,) = refusal("m.csv", "content,style,label_x\na,s,of minioadmin\n")
+    assert "found a credential of the environment in 'of ***'" in said
+
+
 def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [{"content": "a" * 500, "style": "s", "backbone": "vgg16"}] * 40
     monkeypatch.setattr(rows, "MAX_BYTES", 10_000)

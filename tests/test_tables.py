@@ -94,8 +94,6 @@ def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: i
     assert sum(lengths) == 20
     expected = [[(p["n"], p["loss"], p["layer"]) for p in curve or ()] for curve in CURVES]
     assert [[(n, None if math.isnan(x) else x, t) for n, x, t in row] for row in seen] == expected
-    assert set(tables.nested_texts(data, "curve", "layer")) == {"a", "b"}
-    assert tables.nested_texts(data, "other", "layer") == []
 
 
 def test_damaged_files_are_told_as_such() -> None:

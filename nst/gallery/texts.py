@@ -1,4 +1,5 @@
-"""What a person wrote -> what a page may show of it: no folder of this machine, nothing invisible."""
+"""What a person wrote -> what a page may show of it: no credential, no folder of this machine, nothing
+invisible."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +7,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
-from nst.redaction import HIDDEN, without_user
+from nst.redaction import HIDDEN, redacted, without_user
 
 # Most texts are of these alone, and are told as they stand.
 _PLAIN = re.compile(r"[\w .,:+()-]*")
@@ -31,16 +32,14 @@ _HOMES = {"home", "users"}
 
 
 def shown_text(text: str) -> str:
-    """A text without folders of local paths, users and queries of URLs, and anything invisible.
-
-    What else in it may be a credential stays, to be found and refused.
+    """A text without credentials, folders of local paths, users and queries of URLs, and anything
+    invisible.
     """
     if _PLAIN.fullmatch(text):
-        return text
-    text = _URL.sub(_shown_url, without_user(text))
+        return redacted(text)
+    text = redacted(_URL.sub(_shown_url, without_user(text)))
     text = _POSIX_PATH.sub(lambda found: _shortened(found[0], "/"), text)
     text = _WINDOWS_PATH.sub(lambda found: _shortened(found[0], "\\"), text)
-    # The name alone of what was hidden is what a search for credentials would find.
     return visible(_NAMED_HIDDEN.sub(HIDDEN, text))
 
 
@@ -51,6 +50,7 @@ def shown_sentence(text: str) -> str:
 
 def shown_reference(text: str) -> str:
     """As `shown_text`, for the path or URL of a picture, or several of them apart by `|`."""
+    text = redacted(text)
     if _PLAIN.fullmatch(text):
         return text
     return " | ".join(_shown_url_or_path(each.strip()) for each in text.split("|"))
@@ -68,6 +68,11 @@ def told_apart(shown: Iterable[str]) -> list[str]:
         taken.add(made)
         result.append(made)
     return result
+
+
+def shown_name(text: str) -> str:
+    """As `shown_text`, for one word: the name of a layer or a file, without credentials."""
+    return visible(redacted(text))
 
 
 def visible(text: str) -> str:

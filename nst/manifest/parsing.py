@@ -19,7 +19,7 @@ from nst.manifest.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.manifest.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
-from nst.redaction import redacted
+from nst.redaction import redacted, secret_in
 
 Resolve = Callable[[str], str]
 
@@ -141,7 +141,7 @@ def parse(
             if job and not clash:
                 jobs.append(job)
             elif keep_going:
-                if job_id is None or clash or not is_safe_id(job_id):
+                if job_id is None or clash or not is_safe_id(job_id) or secret_in(job_id):
                     job_id = ids.stand_in(number, row.cells)
                 jobs.append(_stand_in(number, row, job_id))
                 refused[job_id] = _row_refusal([*found, *clash], file)
@@ -259,6 +259,7 @@ class _Reader:
                 for column, value in cells.items()
                 if not all(map(is_plain, _texts(value)))
             ]
+        problems += _secret_problems(cells, line)
         if own_id is not None and not is_safe_id(own_id):
             problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
         content = located("content", texts["content"]) if "content" in texts else ""
@@ -335,6 +336,30 @@ def _are_plain(cells: Cells) -> bool:
     return is_plain("".join(texts))
 
 
+# Their URLs are looked at one by one, by what may be read.
+_REFERENCES = ("content", "style", "mask", "init")
+
+
+def _secret_problems(cells: Cells, line: int | None) -> list[Problem]:
+    """One for each cell that would bring a credential into the metadata, and into what shows it."""
+    texts = {
+        column: "\n".join(_texts(value))
+        for column, value in cells.items()
+        if column not in _REFERENCES
+    }
+    # All in one look, as above.
+    if secret_in("\n".join(texts.values())) is None:
+        return []
+    return [
+        Problem(line, column, _NO_SECRETS, f"{kind} in {shown(text)}")
+        for column, text in texts.items()
+        if (kind := secret_in(text)) is not None
+    ]
+
+
+_NO_SECRETS = "a text without credentials, since it would be written to the metadata; remove it"
+
+
 def _label_items(cells: Cells) -> tuple[str, ...]:
     """Names and texts alternating."""
     items: list[str] = []
@@ -366,7 +391,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         style_name=said("style"),
         backbone=said("backbone") or DEFAULT_BACKBONE,
         params=PictureParams(),
-        labels={name: _kept(text) for name, text in labels.items() if is_plain(name)},
+        labels={redacted(name): _kept(text) for name, text in labels.items() if is_plain(name)},
         mask_name=said("mask") or None,
         start_name=start if _is_picture(start) else None,
     )

@@ -19,6 +19,7 @@ from nst.job import LABEL_PREFIX, PARAM_FIELDS
 from nst.manifest.access import is_plain
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
+from nst.redaction import secret_in
 from nst.storage import is_pattern, tables
 
 if TYPE_CHECKING:
@@ -394,14 +395,18 @@ _KNOWN_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS)
 
 
 def _is_column(name: str) -> bool:
-    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX and is_plain(name)
-    return is_label or name in _KNOWN_COLUMNS
+    if name in _KNOWN_COLUMNS:
+        return True
+    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX
+    return is_label and is_plain(name) and secret_in(name) is None
 
 
 @lru_cache(maxsize=1000)
 def _expected_instead(name: str) -> str:
     if not is_plain(name):
         return "a column whose name UTF-8 can hold, without NUL"
+    if secret_in(name) is not None:
+        return "a column without credentials in its name"
     return "a known column" + nearest(name, _KNOWN_COLUMNS, LABEL_PREFIX + name)
 
 

@@ -346,19 +346,6 @@ class ColumnReader:
         return coded
 
 
-def nested_texts(file: IO[bytes], name: str, item: str) -> list[str]:
-    """The distinct texts that `item` of the records in a column has, in no order."""
-    with _translated(_size(file)):
-        table = _parquet(file)
-        if name not in table.schema_arrow.names:
-            return []
-        found: set[str] = set()
-        for batch in _batches(table, _NESTED_ROWS, [name]):
-            lists = batch.column(0)
-            found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
-        return [text for text in found if text is not None]
-
-
 def nested_columns(
     file: IO[bytes], names: Sequence[str], num_rows: int
 ) -> Iterator[dict[str, Nested]]:
