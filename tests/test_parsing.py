@@ -680,6 +680,83 @@ def test_a_value_of_the_environment_may_name_a_folder_and_no_label(
     assert "found a credential of the environment in 'of ***'" in said
 
 
+LONG = [
+    ("content", "s3://b/" + "?&" * 10_000, "at most 10,000 characters; found 20,007"),
+    ("content", "s3://b/" + "?&" * 3000, "at most 4,096 characters, not 6,007; found 's3://b/?"),
+    ("style", "|".join(["s"] * 6000), "at most 10,000 characters; found 11,999"),
+    ("style", ["s", "t" * 5000], "at most 4,096 characters, not 5,000; found 'ttt"),
+    ("style", ["s"] * 6000, "at most 10,000 characters; found 12,000"),
+    ("mask", "m" * 5000, "at most 4,096 characters, not 5,000; found 'mmm"),
+    ("init", "./" + "p" * 5000, "at most 4,096 characters, not 5,002; found './ppp"),
+    ("backbone", "v" * 120_000, "at most 10,000 characters; found 120,000"),
+    ("label_x", "a." * 100_000, "at most 10,000 characters; found 200,000"),
+    ("label_x", ["a"] * 6000, "at most 10,000 characters; found 12,000"),
+    ("style_layers", "x " * 6000, "at most 10,000 characters; found 12,000"),
+    ("id", "i" * 10_001, "at most 10,000 characters; found 10,001"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "expected"), LONG, ids=lambda v: str(v)[:20])
+def test_a_text_that_is_too_long_fails_its_row_and_is_told_by_its_start(
+    column: str, value: Any, expected: str
+) -> None:
+    row = {"content": "a", "style": "s"}
+    data = jsonl([row, row | {column: value}])
+    (said,) = refusal("m.jsonl", data)
+    assert said.startswith(f"line 2, column '{column}': expected")
+    assert expected in said
+    assert len(said) < 300
+    result = parsed("m.jsonl", data, keep_going=True)
+    assert [job.id in result.refused for job in result.jobs] == [False, True]
+    assert len(repr(result)) < 10_000
+
+
+def test_texts_of_the_longest_are_read() -> None:
+    row = {"content": "c" * 4090, "style": "s", "label_x": "a" * 10_000, "label_" + "n" * 194: "b"}
+    (job,) = parsed("m.jsonl", jsonl([row])).jobs
+    assert job.content == "/base/" + "c" * 4090
+    assert len(job.labels["x"]) == 10_000
+
+
+@pytest.mark.parametrize("name", ["label_" + "n" * 195, "x" * 120_000])
+def test_the_name_of_a_column_has_a_limit(name: str) -> None:
+    row = {"content": "a", "style": "s", name: "x"}
+    for file, data in (("m.jsonl", jsonl([row])), ("m.csv", csv_bytes([row]))):
+        (said,) = refusal(file, data)
+        assert f"a column whose name has at most 200 characters, not {len(name):,}" in said
+        assert len(said) < 400
+
+
+def test_a_pattern_has_the_limit_of_a_path() -> None:
+    (said,) = refusal("m.yaml", "{content: '" + "*?" * 2100 + "', style: s}")
+    assert "a path or a URL of at most 4,096 characters, not 4,200" in said
+
+
+def test_of_a_row_with_very_many_problems_some_are_told() -> None:
+    row = {"content": "a", "style": "s"}
+    layers = " ".join(f"l{n}" for n in range(1000))
+    result = parsed("m.jsonl", jsonl([row | {"style_layers": layers}]), keep_going=True)
+    (refused,) = result.refused.values()
+    assert refused.message.count("expected layers of vgg19") == 20
+    styles = [f"http://h/{n}" for n in range(30)]
+    result = parsed("m.jsonl", jsonl([row | {"style": styles}]), keep_going=True)
+    (refused,) = result.refused.values()
+    assert refused.message.count("expected") == 20
+    assert refused.message.endswith(". And 10 more problems")
+
+
+def test_rows_may_have_a_thousand_labels_between_them() -> None:
+    row = {"content": "a", "style": "s"}
+    many = [{f"label_{n}": "x" for n in range(first, first + 400)} for first in (0, 400, 800)]
+    data = jsonl([row | labels for labels in [*many, many[0]]])
+    (said,) = refusal("m.jsonl", data)
+    assert said == (
+        "line 3: expected at most 1,000 columns of labels in all rows; found 400 more in this one"
+    )
+    result = parsed("m.jsonl", data, keep_going=True)
+    assert [len(job.labels) for job in result.jobs] == [400, 400, 0, 400]
+
+
 def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [{"content": "a" * 500, "style": "s", "backbone": "vgg16"}] * 40
     monkeypatch.setattr(rows, "MAX_BYTES", 10_000)

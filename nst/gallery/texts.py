@@ -2,6 +2,7 @@
 invisible."""
 
 import re
+import sys
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ _UNSEEN = re.compile(
     "\U000e0000-\U000e007f]"
 )
 _SPACES = re.compile(r"[\t\n\r]+")
-_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s\"'<>]*)")
+_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]{0,30})://(?P<rest>[^\s\"'<>]*)")
 # Folders may have spaces in their names, but none begins or ends with one.
 _FOLDER = r"[^/\s:\"'<>|](?:[^/:\"'<>|\n]*[^/\s:\"'<>|])?/"
 _POSIX_PATH = re.compile(rf"(?<![^\s\"'(\[=,;<>|])/(?:{_FOLDER})+[^/\s:\"'<>|]*")
@@ -88,7 +89,7 @@ def readable(reference: str) -> str:
 def natural_key(text: str) -> str:
     """What texts are sorted by so that `a9` comes before `a10`, whatever their case."""
     pieces = _DIGITS.split(text.casefold())
-    pieces[1::2] = [f"0{chr(len(digits))}{digits}" for digits in pieces[1::2]]
+    pieces[1::2] = [f"0{chr(min(len(digits), sys.maxunicode))}{digits}" for digits in pieces[1::2]]
     return "".join(pieces)
 
 

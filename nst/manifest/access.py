@@ -9,14 +9,13 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from urllib.parse import unquote, urlsplit
 
 from nst.errors import AccessError, ConfigError
+from nst.manifest.limits import MAX_REFERENCE
 from nst.redaction import redacted, secret_in_url
-from nst.storage import is_pattern
+from nst.storage import is_pattern, matches
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -84,6 +83,10 @@ class Access:
         """As `objection`, but only by the form of the text, so also for a relative path."""
         if not is_plain(reference):
             return "a path or a URL of characters that UTF-8 has, without NUL"
+        if len(reference) > MAX_REFERENCE:
+            return (
+                f"a path or a URL of at most {MAX_REFERENCE:,} characters, not {len(reference):,}"
+            )
         if secret_in_url(reference) is not None:
             return _NO_SECRETS
         scheme = _scheme(reference)
@@ -126,7 +129,7 @@ class Access:
             expected = _objection_to_host(uri)
         if not expected:
             folders = [*place.split("/"), *(pattern if pattern[-1] == "**" else pattern[:-1])]
-            if any(_reaches(folders, closed.split("/")) for closed in self._closed_places):
+            if any(matches(folders, closed.split("/")) for closed in self._closed_places):
                 expected = "a pattern that does not reach into the folders that this run writes"
         return expected
 
@@ -206,17 +209,6 @@ def _place(uri: str) -> str:
 
 def _is_below(place: str, folder: str) -> bool:
     return place == folder or place.startswith(folder.rstrip("/") + "/")
-
-
-def _reaches(pattern: Sequence[str], folder: Sequence[str]) -> bool:
-    """Whether the segments of a pattern can match those of a folder; `**` is any number of segments."""
-    matched = {0}
-    for part in pattern:
-        if part == "**":
-            matched = set(range(min(matched), len(folder) + 1)) if matched else set()
-        else:
-            matched = {i + 1 for i in matched if i < len(folder) and fnmatchcase(folder[i], part)}
-    return len(folder) in matched
 
 
 def _objection_to_host(url: str) -> str | None:

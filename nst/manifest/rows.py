@@ -17,6 +17,7 @@ import yaml
 
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
 from nst.manifest.access import is_plain
+from nst.manifest.limits import MAX_NAME
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
 from nst.redaction import secret_in
@@ -398,11 +399,14 @@ def _is_column(name: str) -> bool:
     if name in _KNOWN_COLUMNS:
         return True
     is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX
-    return is_label and is_plain(name) and secret_in(name) is None
+    is_short = len(name) <= MAX_NAME
+    return is_label and is_short and is_plain(name) and secret_in(name) is None
 
 
 @lru_cache(maxsize=1000)
 def _expected_instead(name: str) -> str:
+    if len(name) > MAX_NAME:
+        return f"a column whose name has at most {MAX_NAME} characters, not {len(name):,}"
     if not is_plain(name):
         return "a column whose name UTF-8 can hold, without NUL"
     if secret_in(name) is not None:
