@@ -367,14 +367,16 @@ def _manifest_of(manifest: Any) -> str | None:
 
 def _rows(manifest: Any) -> list[Mapping[str, Any]]:
     """The rows of a manifest in memory. Raises ManifestError for what has none."""
-    if hasattr(manifest, "to_pylist"):  # pyarrow
+    if hasattr(manifest, "to_batches"):  # pyarrow
+        found = _of_arrow(storage.rows_of_table, manifest)
+    elif hasattr(manifest, "to_pylist"):
         found = manifest.to_pylist()
     elif hasattr(manifest, "to_arrow"):  # Polars
-        found = manifest.to_arrow().to_pylist()
+        found = _of_arrow(storage.rows_of_table, manifest.to_arrow())
     elif hasattr(manifest, "to_dict"):  # pandas
         found = manifest.to_dict(orient="records")
     elif hasattr(manifest, "__dataframe__"):
-        found = storage.rows_of_frame(manifest)
+        found = _of_arrow(storage.rows_of_frame, manifest)
     elif isinstance(manifest, Iterable) and not isinstance(manifest, Mapping | bytes):
         found = manifest
     else:
@@ -384,6 +386,13 @@ def _rows(manifest: Any) -> list[Mapping[str, Any]]:
         if not isinstance(row, Mapping):
             raise ManifestError(f"{_EXPECTED_ROWS}; found {type(row).__name__} as row {number}")
     return [_with_absolute_paths(_cells(row)) for row in rows]
+
+
+def _of_arrow(rows_of: Callable[[Any], list[dict[str, Any]]], table: Any) -> Any:
+    try:
+        return rows_of(table)
+    except TableError as exc:
+        raise ManifestError(f"manifest: {exc}") from exc
 
 
 _EXPECTED_ROWS = (

@@ -167,6 +167,16 @@ def test_rows_are_taken_from_whatever_table_they_are_in(inputs: Path, kind: Any)
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_table_that_is_too_large_once_unpacked_is_refused(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst.storage.tables._MAX_BYTES", 100)
+    rows = [{"content": "c" * 60, "style": "s" * 60}]
+    for kind in (pa.Table.from_pylist, Polars, Interchange):
+        with pytest.raises(nst.ManifestError, match="manifest: expected a table of at most 100 by"):
+            _rows(kind(rows))
+
+
 def test_several_styles_in_a_text_of_a_list_are_in_the_working_folder_too(inputs: Path) -> None:
     (found,) = _rows([{"content": "a.png", "style": ["s.png|t.png", "u.png"]}])
     assert found["style"] == [f"{inputs}/{name}.png" for name in "stu"]

@@ -778,6 +778,38 @@ def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> Non
         assert refusal(name, data)[0].startswith("expected at most 3 rows; split the manifest")
 
 
+def test_a_table_of_very_many_cells_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"content": "a", "style": ["s"] * 10}
+    monkeypatch.setattr(rows, "_MAX_PARQUET_CELLS", 24)
+    assert len(parsed("m.parquet", parquet([row] * 2)).jobs) == 2
+    (said,) = refusal("m.parquet", parquet([row] * 3))
+    assert said == "expected at most 24 cells and items of lists; found 36"
+
+
+def test_a_text_that_is_in_every_row_of_a_table_is_refused_before_it_is_unpacked() -> None:
+    table = pa.Table.from_pylist([{"content": "a", "style": "s", "label_x": "x" * 200_000}] * 300)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="brotli")
+    data = sink.getvalue().to_pybytes()
+    assert len(data) < 3000
+    for keep_going in (False, True):
+        with pytest.raises(ManifestError) as caught:
+            parsed("m.parquet", data, keep_going=keep_going)
+        said = "row 1 has 200,000 bytes in the column 'label_x', and may have 131,072"
+        assert said in str(caught.value)
+
+
+def test_a_table_that_memory_does_not_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise pa.ArrowMemoryError("malloc of size 17179869184 failed")
+
+    for name in ("parquet_outline", "parquet_rows"):
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, name, full)
+            (said,) = refusal("m.parquet", parquet([{"content": "a", "style": "s"}]))
+        assert said.endswith("found malloc of size 17179869184 failed")
+
+
 def test_of_very_many_problems_some_are_listed() -> None:
     with pytest.raises(ManifestError) as caught:
         parse("m.csv", "content,style,backbone\n" + "a,s,vgg61\n" * 1200)

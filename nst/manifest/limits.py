@@ -20,6 +20,11 @@ def too_long(cells: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
+def num_characters(cells: Mapping[str, Any]) -> int:
+    """The characters of all cells, counted likewise."""
+    return sum(_length(value) for value in cells.values() if isinstance(value, str | list))
+
+
 def _length(value: str | list[Any]) -> int:
     if isinstance(value, str):
         return len(value)

@@ -17,7 +17,7 @@ import yaml
 
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
 from nst.manifest.access import is_plain
-from nst.manifest.limits import MAX_NAME
+from nst.manifest.limits import MAX_NAME, num_characters
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
 from nst.redaction import secret_in
@@ -89,6 +89,9 @@ MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 5_000_000
 _MAX_MATRIX_BYTES = 8 * 1024**2
 _MAX_COLUMNS = 1000
+# Some bytes of a Parquet file can be as many empty cells as one likes, and one text in all of them.
+_MAX_PARQUET_CELLS = 200_000_000
+_MAX_CELL_BYTES = 131_072
 
 
 def _counted(rows: Iterable[Row]) -> Iterator[Row]:
@@ -207,6 +210,10 @@ def _read_parquet(data: bytes, _: Glob) -> Table:
     if outline.num_bytes > MAX_BYTES:
         found = f"{outline.num_bytes} once unpacked"
         raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
+    num_cells = outline.num_rows * len(outline.columns) + outline.num_items
+    if num_cells > _MAX_PARQUET_CELLS:
+        expected = f"at most {_MAX_PARQUET_CELLS:,} cells and items of lists"
+        raise Problems(Problem(None, None, expected, f"{num_cells:,}"))
     problems = _column_problems([column.name for column in outline.columns], line=None)
     problems += [
         Problem(None, column.name, _KIND_TEXTS[kinds], column.type)
@@ -218,11 +225,12 @@ def _read_parquet(data: bytes, _: Glob) -> Table:
 
 def _parquet_rows(data: bytes) -> Iterator[Row]:
     with _parquet_translated():
-        num_characters = 0
-        for number, cells in enumerate(tables.parquet_rows(data), start=1):
+        total = 0
+        found = tables.parquet_rows(data, max_cell_bytes=_MAX_CELL_BYTES)
+        for number, cells in enumerate(found, start=1):
             # A text that stands in every row is in the file once, which says nothing of the sum.
-            num_characters += sum(len(v) for v in cells.values() if isinstance(v, str))
-            if num_characters > MAX_BYTES:
+            total += num_characters(cells)
+            if total > MAX_BYTES:
                 expected = f"at most {MAX_BYTES} characters once unpacked"
                 raise Problems(Problem(number, None, expected, "more"))
             yield Row(number, cells)
@@ -258,6 +266,9 @@ def _parquet_translated() -> Iterator[None]:
         yield
     except tables.TableError as exc:
         raise Problems(Problem(None, None, "a Parquet file", str(exc))) from exc
+    except MemoryError as exc:
+        expected = "a Parquet file that the memory holds, group of rows by group"
+        raise Problems(Problem(None, None, expected, str(exc) or "a larger one")) from exc
 
 
 def _read_matrix(data: bytes, glob: Glob) -> Table:
