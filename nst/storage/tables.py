@@ -18,6 +18,7 @@ from pyarrow.interchange import from_dataframe
 
 from nst.errors import NSTError
 from nst.iterables import in_chunks
+from nst.storage.footers import Chunk, chunks_of
 
 Type: TypeAlias = "pa.DataType"
 TEXT: Type = pa.string()
@@ -93,12 +94,11 @@ def parquet_outline(data: bytes) -> ParquetOutline:
     with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data))
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        leaves = [i for i in range(len(file.schema)) if file.schema.column(i).max_repetition_level]
         return ParquetOutline(
             tuple(ParquetColumn(f.name, _kind(f.type), str(f.type)) for f in file.schema_arrow),
             file.metadata.num_rows,
             sum(group.total_byte_size for group in groups),
-            sum(group.column(i).num_values for group in groups for i in leaves),
+            sum(chunk.num_values for chunk in _chunks_of_lists(file.schema, data)),
         )
 
 
@@ -109,19 +109,21 @@ def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[
     file can be one long text in many rows.
     """
     with _translated(len(data)):
-        plain = pq.ParquetFile(pa.BufferReader(data))
-        _check_widths(plain.schema, max_cell_bytes)
-        chunks = [_chunks(plain, group) for group in range(plain.num_row_groups)]
-        coded = {c.path for each in chunks for c in each} - {
-            c.path for each in chunks for c in each if not c.may_be_coded
-        }
+        schema = pq.ParquetFile(pa.BufferReader(data)).schema
+        leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
+        _check_widths(leaves.values(), max_cell_bytes)
+        chunks = chunks_of(data)
+        texts = {path for path, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"}
+        coded = texts - {c.path for each in chunks for c in each if not c.is_plain_or_coded}
         # Of each text in these columns Arrow has one, in however many rows it stands.
         file = pq.ParquetFile(
             pa.BufferReader(data), page_checksum_verification=True, read_dictionary=sorted(coded)
         )
+        widest = max((leaf.length for leaf in leaves.values()), default=0)
         number = 0
         for group, each in enumerate(chunks):
-            most = max((c.max_value_bytes for c in each if c.path not in coded), default=0)
+            # One text can be as long as all that its column has, and stand in each row.
+            most = max([widest, *(c.num_bytes for c in each if c.path in texts - coded)])
             rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
             for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
                 for part in _small_parts(batch, number, max_cell_bytes):
@@ -136,46 +138,19 @@ _ROWS_AS_OBJECTS = 256
 _BYTES_AS_OBJECTS = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """What a column takes in one group of rows: how many bytes one value may have.
-
-    `may_be_coded` is true for texts that Arrow can read as numbers of a list of distinct ones.
-    """
-
-    path: str
-    may_be_coded: bool
-    max_value_bytes: int
+def _chunks_of_lists(schema: Any, data: bytes) -> list[Chunk]:
+    leaves = map(schema.column, range(len(schema)))
+    lists = {leaf.path for leaf in leaves if leaf.max_repetition_level}
+    return [chunk for group in chunks_of(data) for chunk in group if chunk.path in lists]
 
 
-_CODABLE = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
-
-
-def _check_widths(schema: Any, max_cell_bytes: int | None) -> None:
-    for leaf in map(schema.column, range(len(schema))):
+def _check_widths(leaves: Iterable[Any], max_cell_bytes: int | None) -> None:
+    for leaf in leaves:
         if max_cell_bytes is not None and leaf.length > max_cell_bytes:
             raise ValueError(
                 f"row 1 has {leaf.length:,} bytes in the column {leaf.path[:80]!r}, and may have "
                 f"{max_cell_bytes:,}"
             )
-
-
-def _chunks(file: Any, group: int) -> list[_Chunk]:
-    found = []
-    for i in range(len(file.schema)):
-        leaf, chunk = file.schema.column(i), file.metadata.row_group(group).column(i)
-        is_text = leaf.physical_type == "BYTE_ARRAY"
-        of_text = chunk.total_uncompressed_size if is_text else 8
-        found.append(
-            _Chunk(
-                path=leaf.path,
-                may_be_coded=is_text and _CODABLE.issuperset(chunk.encodings),
-                max_value_bytes=leaf.length
-                if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY"
-                else of_text,
-            )
-        )
-    return found
 
 
 def _small_parts(batch: Any, first: int, max_cell_bytes: int | None) -> Iterator[Any]:
