@@ -169,6 +169,13 @@ def test_glob_gives_references_as_they_would_be_written(folder: str) -> None:
     ]
 
 
+def test_a_pattern_of_many_wildcards_finds_its_files(folder: str) -> None:
+    storage.write_bytes(storage.join(folder, "in/" + "a" * 60), b"x")
+    storage.write_bytes(storage.join(folder, "in/a"), b"x")
+    assert storage.glob(folder, "in/" + "*?" * 20) == ["in/" + "a" * 60]
+    assert storage.glob(folder, "in/" + "*?" * 20 + "b") == []
+
+
 @pytest.mark.parametrize(
     ("base", "reference", "expected"),
     [

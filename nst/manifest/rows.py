@@ -17,8 +17,10 @@ import yaml
 
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
 from nst.manifest.access import is_plain
+from nst.manifest.limits import MAX_NAME, num_characters
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
+from nst.redaction import secret_in
 from nst.storage import is_pattern, tables
 
 if TYPE_CHECKING:
@@ -86,7 +88,13 @@ def read_rows(name: str, data: bytes, glob: Glob) -> Table:
 MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 5_000_000
 _MAX_MATRIX_BYTES = 8 * 1024**2
+_MAX_MATRIX_VALUES = 500_000
+# For each a folder is listed, or a whole tree.
+_MAX_PATTERNS = 100
 _MAX_COLUMNS = 1000
+# Some bytes of a Parquet file can be as many empty cells as one likes, and one text in all of them.
+_MAX_PARQUET_CELLS = 200_000_000
+_MAX_CELL_BYTES = 131_072
 
 
 def _counted(rows: Iterable[Row]) -> Iterator[Row]:
@@ -205,6 +213,10 @@ def _read_parquet(data: bytes, _: Glob) -> Table:
     if outline.num_bytes > MAX_BYTES:
         found = f"{outline.num_bytes} once unpacked"
         raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
+    num_cells = outline.num_rows * len(outline.columns) + outline.num_items
+    if num_cells > _MAX_PARQUET_CELLS:
+        expected = f"at most {_MAX_PARQUET_CELLS:,} cells and items of lists"
+        raise Problems(Problem(None, None, expected, f"{num_cells:,}"))
     problems = _column_problems([column.name for column in outline.columns], line=None)
     problems += [
         Problem(None, column.name, _KIND_TEXTS[kinds], column.type)
@@ -216,11 +228,12 @@ def _read_parquet(data: bytes, _: Glob) -> Table:
 
 def _parquet_rows(data: bytes) -> Iterator[Row]:
     with _parquet_translated():
-        num_characters = 0
-        for number, cells in enumerate(tables.parquet_rows(data), start=1):
+        total = 0
+        found = tables.parquet_rows(data, max_cell_bytes=_MAX_CELL_BYTES)
+        for number, cells in enumerate(found, start=1):
             # A text that stands in every row is in the file once, which says nothing of the sum.
-            num_characters += sum(len(v) for v in cells.values() if isinstance(v, str))
-            if num_characters > MAX_BYTES:
+            total += num_characters(cells)
+            if total > MAX_BYTES:
                 expected = f"at most {MAX_BYTES} characters once unpacked"
                 raise Problems(Problem(number, None, expected, "more"))
             yield Row(number, cells)
@@ -256,6 +269,9 @@ def _parquet_translated() -> Iterator[None]:
         yield
     except tables.TableError as exc:
         raise Problems(Problem(None, None, "a Parquet file", str(exc))) from exc
+    except MemoryError as exc:
+        expected = "a Parquet file that the memory holds, group of rows by group"
+        raise Problems(Problem(None, None, expected, str(exc) or "a larger one")) from exc
 
 
 def _read_matrix(data: bytes, glob: Glob) -> Table:
@@ -268,7 +284,7 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
         raise Problems(Problem(None, None, expected, f"{len(data)}"))
     try:
         with _utf_8_translated(data):
-            root = yaml.compose(_text(data).read(), Loader=_PlainLoader)
+            root = _composed(_text(data).read())
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
     is_empty = isinstance(root, yaml.MappingNode) and not root.value
@@ -285,11 +301,8 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
             problems.append(Problem(_yaml_line(key), column, expected, "some"))
             continue
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        values = [_yaml_value(item) for item in items]
-        axes[column] = [found for item in values for found in _expanded(column, *item, glob=glob)]
-    num_rows = math.prod(map(len, axes.values()))
-    if num_rows > MAX_ROWS:
-        raise Problems(_too_many_rows(f"{num_rows}"))
+        axes[column] = [_yaml_value(item) for item in items]
+    axes = _all_expanded(axes, glob)
     rows = (
         Row(max(line for line, _ in combination), _cells(axes, combination))
         for combination in itertools.product(*axes.values())
@@ -297,20 +310,36 @@ def _read_matrix(data: bytes, glob: Glob) -> Table:
     return Table(rows, problems)
 
 
-class _PlainLoader(yaml.BaseLoader):
-    """Refuses tags, which create objects, and anchors and aliases, which can expand enormously."""
+# That of libyaml takes time in proportion to a text, PyYAML's own the square of it.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "anchor", None) is not None:
-            raise yaml.composer.ComposerError(
-                None, None, "anchors and aliases are not read", event.start_mark
-            )
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            line = event.start_mark.line + 1
-            raise Problems(Problem(line, None, "YAML without tags", repr(tag)))
-        return super().compose_node(parent, index)
+
+def _composed(text: str) -> yaml.Node | None:
+    """The YAML document.
+
+    Refuses tags, which create objects, anchors and aliases, which can expand enormously, and more
+    values than memory should hold, before there is an object for any.
+    """
+    num_values = 0
+    # Typed loosely, as each loader has events and marks of its own.
+    events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
+    for event in events:
+        _check_plain(event)
+        num_values += isinstance(event, yaml.ScalarEvent)
+        if num_values > _MAX_MATRIX_VALUES:
+            expected = f"a matrix of at most {_MAX_MATRIX_VALUES:,} values"
+            raise Problems(Problem(event.start_mark.line + 1, None, expected, "more"))
+    return yaml.compose(text, Loader=_Loader)
+
+
+def _check_plain(event: Any) -> None:
+    if getattr(event, "anchor", None) is not None:
+        raise yaml.composer.ComposerError(
+            None, None, "anchors and aliases are not read", event.start_mark
+        )
+    tag = getattr(event, "tag", None)
+    if tag is not None:
+        raise Problems(Problem(event.start_mark.line + 1, None, "YAML without tags", shown(tag)))
 
 
 def _yaml_kind(node: yaml.Node) -> str:
@@ -347,10 +376,45 @@ def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> C
     return dict(zip(axes, (value for _, value in combination), strict=True))
 
 
-def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tuple[int, Any]]:
-    if column not in ("content", "style") or not isinstance(value, str) or not is_pattern(value):
-        yield line, value
-        return
+def _all_expanded(
+    axes: Mapping[str, list[tuple[int, Any]]], glob: Glob
+) -> dict[str, list[tuple[int, Any]]]:
+    """The values of each column, with its patterns replaced by what they match.
+
+    The number of rows is checked before the first pattern and after each, since what a few of them
+    match can be more than memory holds.
+    """
+    found = dict(axes)
+    _check_num_rows(found)
+    patterns = [
+        value for column, values in axes.items() for _, value in values if _is_glob(column, value)
+    ]
+    if len(patterns) > _MAX_PATTERNS:
+        expected = f"at most {_MAX_PATTERNS} patterns"
+        raise Problems(Problem(None, None, expected, f"{len(patterns)}"))
+    for column, values in axes.items():
+        found[column] = []
+        for item in values:
+            found[column] += _expanded(column, *item, glob=glob)
+            _check_num_rows(found)
+    return found
+
+
+def _check_num_rows(axes: Mapping[str, Sequence[object]]) -> None:
+    lengths = [*map(len, axes.values())]
+    # Where one column has no values yet, or none at all, the others may still be too many.
+    num_rows = max(math.prod(lengths), *lengths, 0)
+    if num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{num_rows}"))
+
+
+def _is_glob(column: str, value: object) -> bool:
+    return column in ("content", "style") and isinstance(value, str) and is_pattern(value)
+
+
+def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> list[tuple[int, Any]]:
+    if not _is_glob(column, value):
+        return [(line, value)]
     try:
         matches = glob(value)
     except Problems as exc:
@@ -358,7 +422,7 @@ def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tup
         raise Problems(*found) from exc
     if not matches:
         raise Problems(Problem(line, column, "a pattern that some file matches", shown(value)))
-    yield from ((line, match) for match in matches)
+    return [(line, match) for match in matches]
 
 
 def _column_problems(
@@ -394,14 +458,21 @@ _KNOWN_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS)
 
 
 def _is_column(name: str) -> bool:
-    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX and is_plain(name)
-    return is_label or name in _KNOWN_COLUMNS
+    if name in _KNOWN_COLUMNS:
+        return True
+    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX
+    is_short = len(name) <= MAX_NAME
+    return is_label and is_short and is_plain(name) and secret_in(name) is None
 
 
 @lru_cache(maxsize=1000)
 def _expected_instead(name: str) -> str:
+    if len(name) > MAX_NAME:
+        return f"a column whose name has at most {MAX_NAME} characters, not {len(name):,}"
     if not is_plain(name):
         return "a column whose name UTF-8 can hold, without NUL"
+    if secret_in(name) is not None:
+        return "a column without credentials in its name"
     return "a known column" + nearest(name, _KNOWN_COLUMNS, LABEL_PREFIX + name)
 
 

@@ -51,6 +51,7 @@ from .tables import parquet_rows as parquet_rows
 from .tables import read_columns as read_columns
 from .tables import release_memory as release_memory
 from .tables import rows_of_frame as rows_of_frame
+from .tables import rows_of_table as rows_of_table
 from .tables import rows_with as rows_with
 from .tables import side_by_side as side_by_side
 from .tables import struct_of as struct_of
@@ -58,3 +59,4 @@ from .tables import table_of as table_of
 from .tables import values_at as values_at
 from .tables import with_texts as with_texts
 from .tables import write_parquet as write_parquet
+from .wildcards import matches as matches

@@ -18,7 +18,6 @@ from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
 
 from nst.errors import (
     ConfigError,
@@ -32,6 +31,7 @@ from nst.redaction import redacted
 from nst.storage import files, s3
 from nst.storage.files import Found, Listed, Version
 from nst.storage.retries import Patience, persistently
+from nst.storage.wildcards import matcher
 
 _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -225,7 +225,7 @@ def glob(base: str, pattern: str) -> list[str]:
         fs, path = _filesystem(uri)
         if fs.isfile(path):
             return [pattern]
-        matches = sorted(m for m in fs.glob(path) if not fs.isdir(m))
+        matches = _glob_other(fs, path)
         if is_absolute(pattern):
             return (
                 matches
@@ -380,8 +380,19 @@ def _glob_s3(uri: str) -> list[str]:
     found = s3.objects_in(plain, deep="/" in rest or "**" in rest)
     if rest in found:
         return [uri]
-    is_match = re.compile(glob_translate(rest)).match
+    is_match = matcher(rest)
     return [join(plain, name) for name in sorted(found) if is_match(name)]
+
+
+def _glob_other(fs: Any, path: str) -> list[str]:
+    """The files that a pattern matches, as `fs.glob` finds them, but see `wildcards`."""
+    plain = re.split(r"[*?[]", path, maxsplit=1)[0].rpartition("/")[0]
+    names = path[len(plain) :].removeprefix("/")
+    depth = None if "**" in path else names.count("/") + 1
+    start = plain or path[: len(path) - len(names)]
+    found = filter(matcher(path), fs.find(start, maxdepth=depth))
+    # A link to a folder is listed as a file.
+    return sorted(each for each in found if not fs.isdir(each))
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
