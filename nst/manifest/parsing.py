@@ -15,9 +15,12 @@ from pydantic import ValidationError
 from nst.errors import ManifestError, Reason
 from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
 from nst.manifest.access import Access, is_plain
+from nst.manifest.cells import label_of
 from nst.manifest.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
+from nst.manifest.names import REQUIRED_COLUMNS, Reading, choice_of
 from nst.manifest.problems import Problem, Problems, nearest, shown
-from nst.manifest.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
+from nst.manifest.rows import Glob, is_given, read_rows, text_of
+from nst.manifest.table import Cells, Row
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from nst.redaction import redacted
 
@@ -55,6 +58,8 @@ class Parsed:
 
     jobs: tuple[Job, ...]
     refused: Mapping[str, Refusal]
+    # What was left out of the file, or may be meant otherwise than it was read.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,6 +91,7 @@ def parse(
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
     after: "Earlier | None" = None,
+    reading: Reading | None = None,
 ) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
 
@@ -93,7 +99,7 @@ def parse(
 
     `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
     neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
-    stand over those of every row.
+    stand over those of every row. `reading` says what else there is of columns.
     Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
     where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
@@ -116,6 +122,7 @@ def parse(
             raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
         return glob(pattern)
 
+    reading = reading or Reading()
     jobs: list[Job] = []
     refused: dict[str, Refusal] = {}
     problems: list[Problem] = []
@@ -124,7 +131,7 @@ def parse(
     number = after.num_rows if after else 0
     try:
         forced = parse_overrides(overrides or {})
-        table = read_rows(name, data, matches)
+        table = read_rows(name, data, matches, reading)
         problems += table.problems
         reader = _Reader(locate, forced)
         for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
@@ -153,7 +160,7 @@ def parse(
         raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
     if after:
         after.num_rows = number
-    return Parsed(tuple(jobs), refused)
+    return Parsed(tuple(jobs), refused, tuple(reading.notes))
 
 
 def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +244,7 @@ class _Reader:
             else:
                 problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
         value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
-        backbone = value.strip() if isinstance(value, str) else ""
+        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
         if backbone in PROFILES:
             texts["backbone"] = self._shared(backbone)
         else:
@@ -339,8 +346,9 @@ def _label_items(cells: Cells) -> tuple[str, ...]:
     """Names and texts alternating."""
     items: list[str] = []
     for column, value in cells.items():
-        if column.startswith(LABEL_PREFIX) and is_given(cells, column):
-            items += (column.removeprefix(LABEL_PREFIX), str(value))
+        text = label_of(value) if column.startswith(LABEL_PREFIX) else None
+        if text is not None and text.strip():
+            items += (column.removeprefix(LABEL_PREFIX), text)
     return tuple(items)
 
 

@@ -69,6 +69,8 @@ def read_manifest(
             except ManifestError as exc:
                 errors.append(str(exc))
                 continue
+            for note in parsed.notes:
+                _log.warning("%s: %s", redacted(files[file]), redacted(note))
             jobs += parsed.jobs
             refused |= parsed.refused
     if errors:

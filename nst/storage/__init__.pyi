@@ -51,6 +51,7 @@ from .tables import parquet_rows as parquet_rows
 from .tables import read_columns as read_columns
 from .tables import release_memory as release_memory
 from .tables import rows_of_frame as rows_of_frame
+from .tables import rows_of_table as rows_of_table
 from .tables import rows_with as rows_with
 from .tables import side_by_side as side_by_side
 from .tables import struct_of as struct_of

@@ -4,10 +4,12 @@ A file that may be large is one of ours that is open, of which only what is aske
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -101,10 +103,63 @@ def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
     with _translated(len(data)):
         file = _parquet(pa.BufferReader(data))
         for batch in file.iter_batches(batch_size=_ROWS_AS_OBJECTS, use_threads=False):
-            yield from batch.to_pylist()
+            yield from rows_of(batch)
 
 
 _ROWS_AS_OBJECTS = 256
+
+
+def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch as values of Python, of which every type has some.
+
+    A time that Python cannot hold is its text, binary text is text, and 16 bytes are a UUID.
+    """
+    names = batch.schema.names
+    for values in zip(*map(_python_values, batch.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _python_values(array: Any) -> list[Any]:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    try:
+        values = array.to_pylist()
+    except (ValueError, OverflowError):
+        return [_without_zeros(value) for value in array.cast(_timeless(array.type)).to_pylist()]
+    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == _UUID_BYTES:
+        return [value if value is None else UUID(bytes=value) for value in values]
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        return [value if value is None else _text_if_any(value) for value in values]
+    return list(values)
+
+
+_UUID_BYTES = 16
+
+
+def _timeless(found: Type) -> Type:
+    """The type with texts in place of times, of which Python cannot hold all."""
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        return list_of(_timeless(found.value_type))
+    if pa.types.is_struct(found):
+        return pa.struct([field.with_type(_timeless(field.type)) for field in found])
+    if pa.types.is_duration(found):
+        return INT64
+    return TEXT if pa.types.is_temporal(found) else found
+
+
+def _without_zeros(value: Any) -> Any:
+    """The text of a time without a fraction that says nothing."""
+    if isinstance(value, list):
+        return [_without_zeros(each) for each in value]
+    return re.sub(r"\.0+(?!\d)", "", value) if isinstance(value, str) else value
+
+
+def _text_if_any(value: bytes) -> str | bytes:
+    """Text that was written without saying so, as Spark and Impala can; else the bytes."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
@@ -154,8 +209,12 @@ def arrow_table(data: bytes) -> Any:
 
 def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
     """The rows of a table of any library that knows the DataFrame interchange protocol."""
-    rows: list[dict[str, Any]] = from_dataframe(frame).to_pylist()
-    return rows
+    return rows_of_table(from_dataframe(frame))
+
+
+def rows_of_table(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table of pyarrow; see `rows_of`."""
+    return [row for batch in table.to_batches(_ROWS_AT_ONCE) for row in rows_of(batch)]
 
 
 def read_columns(
@@ -462,6 +521,8 @@ def _kind(found: Type) -> Kind:
     if types.is_dictionary(found):
         return _kind(found.value_type)
     if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found):
+        return "text"
+    if types.is_binary(found) or types.is_large_binary(found) or types.is_binary_view(found):
         return "text"
     if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
         return _KINDS_OF_LISTS.get(_kind(found.value_type), "other")
