@@ -5,6 +5,7 @@ host name that points to a private address, a redirect of a web server, or a lin
 changes during the run.
 """
 
+import glob
 import ipaddress
 import os
 import re
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from nst.errors import AccessError, ConfigError
 from nst.redaction import redacted
-from nst.storage import is_pattern
+from nst.storage import split_pattern
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -114,9 +115,8 @@ class Access:
         expected = self.objection_to_kind(uri) or _objection_to_form(uri)
         if expected:
             return expected
-        parts = uri.split("/")
-        first = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts) - 1)
-        place, pattern = _place("/".join(parts[:first]) or "/"), parts[first:]
+        folder, rest = split_pattern(uri)
+        place, pattern = _place(folder), rest.split("/")
         if self.roots:
             expected = self._objection_to_place(place)
             if not expected and ".." in pattern:
@@ -124,7 +124,8 @@ class Access:
         elif _scheme(uri) in _WEB:
             expected = _objection_to_host(uri)
         if not expected:
-            folders = [*place.split("/"), *(pattern if pattern[-1] == "**" else pattern[:-1])]
+            plain = map(glob.escape, place.split("/"))
+            folders = [*plain, *(pattern if pattern[-1] == "**" else pattern[:-1])]
             if any(_reaches(folders, closed.split("/")) for closed in self._closed_places):
                 expected = "a pattern that does not reach into the folders that this run writes"
         return expected

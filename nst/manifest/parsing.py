@@ -92,13 +92,14 @@ def parse(
     keep_going: bool = False,
     after: "Earlier | None" = None,
     reading: Reading | None = None,
+    resolve_pattern: Resolve | None = None,
 ) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
 
     Where it is one of several files, `after` is what came before it, and goes on with it.
 
-    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
-    neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
+    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written, and
+    `resolve_pattern`, if it is another than `resolve`, into an absolute pattern; neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
     stand over those of every row. `reading` says what else there is of columns.
     Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
     where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
@@ -117,7 +118,7 @@ def parse(
 
     def matches(pattern: str) -> Sequence[str]:
         expected = access.objection_to_kind(pattern)
-        expected = expected or access.objection_to_pattern(resolve(pattern))
+        expected = expected or access.objection_to_pattern((resolve_pattern or resolve)(pattern))
         if expected:
             raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
         return glob(pattern)

@@ -8,7 +8,7 @@ import posixpath
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -210,30 +210,96 @@ def list_tree(folder: str) -> dict[str, int]:
 def glob(base: str, pattern: str) -> list[str]:
     """The files that `pattern` matches, sorted, each written as the pattern is: relative or not.
 
-    A file whose name is the pattern itself, brackets and all, is the only match.
+    A file whose name is the pattern itself, brackets and all, is the only match. Wildcards match no
+    hidden files and folders, which begin with a dot, unless the pattern names some.
     """
-    uri = resolve(base, pattern)
-    if is_s3(uri):
-        matches = _glob_s3(uri)
-        if matches == [uri]:
-            return [pattern]
-        if is_absolute(pattern):
-            return matches
-        folder = posixpath.join(*s3.split(base))
-        return [posixpath.relpath(posixpath.join(*s3.split(m)), folder) for m in matches]
-    with _translated("list", uri):
-        fs, path = _filesystem(uri)
-        if fs.isfile(path):
-            return [pattern]
-        matches = sorted(m for m in fs.glob(path) if not fs.isdir(m))
-        if is_absolute(pattern):
-            return (
-                matches
-                if isinstance(fs, LocalFileSystem)
-                else [fs.unstrip_protocol(m) for m in matches]
-            )
-        base_path = _filesystem(base)[1]
-        return [posixpath.relpath(m, base_path) for m in matches]
+    uri = full_pattern(base, pattern)
+    matches = _matches(uri)
+    if not matches and local_path(uri) is None:
+        # In a store it costs a request to find out which folders there are.
+        literal = _with_literal_folders(uri, lambda _: True)
+        matches = _matches(literal) if literal != uri else []
+    if is_absolute(pattern):
+        return matches
+    start = _path_within(base)
+    return [posixpath.relpath(_path_within(match), start) for match in matches]
+
+
+def _path_within(uri: str) -> str:
+    """The path of an object among those of its store."""
+    path = local_path(uri)
+    return str(path) if path is not None else f"/{uri.partition('://')[2]}"
+
+
+def _matches(uri: str) -> list[str]:
+    """The files that an absolute pattern matches, sorted; those of a disk as paths."""
+    folder, rest = split_pattern(uri)
+    path = local_path(folder)
+    names = _names_below(folder, rest)
+    found = [rest] if rest in names else sorted(_matching(names, rest))
+    return [join(folder if path is None else str(path), name) for name in found]
+
+
+def full_pattern(base: str, pattern: str) -> str:
+    """An absolute pattern, of which what is no pattern is escaped as `[[]` is.
+
+    That is the folder `base`, and a folder of a disk that has the very name of a part of the pattern.
+    """
+    uri = pattern
+    if not is_absolute(pattern):
+        uri = resolve(_MAGIC.sub(r"[\1]", base), pattern)
+    return uri if local_path(uri) is None else _with_literal_folders(uri, _is_local_folder)
+
+
+def _is_local_folder(path: str) -> bool:
+    return os.path.isdir(str(local_path(path)))
+
+
+def split_pattern(uri: str) -> tuple[str, str]:
+    """The folder in which all matches of an absolute pattern are, and the pattern within it."""
+    parts = uri.split("/")
+    plain = len(parts) - 1
+    first = next((i for i, part in enumerate(parts) if is_pattern(_ESCAPED.sub("", part))), plain)
+    return _ESCAPED.sub(r"\1", "/".join(parts[:first])) or "/", "/".join(parts[first:])
+
+
+_MAGIC = re.compile(r"([*?[])")
+_ESCAPED = re.compile(r"\[([*?[])\]")
+
+
+def _with_literal_folders(uri: str, is_folder: Callable[[str], bool]) -> str:
+    """The pattern with those leading folders escaped that have only brackets, and are folders."""
+    *folders, name = uri.split("/")
+    for number, part in enumerate(folders):
+        plain = _ESCAPED.sub("", part)
+        found = _ESCAPED.sub(r"\1", "/".join(folders[: number + 1]))
+        if is_pattern(plain):
+            if "*" in plain or "?" in plain or not is_folder(found):
+                break
+            folders[number] = _MAGIC.sub(r"[\1]", part)
+    return "/".join([*folders, name])
+
+
+def _names_below(folder: str, rest: str) -> Collection[str]:
+    """The files that a pattern in a folder may match, by their paths in the folder."""
+    is_deep = "**" in rest
+    if is_s3(folder):
+        return s3.objects_in(folder, deep="/" in rest or is_deep)
+    depth = None if is_deep else rest.count("/") + 1
+    with _translated("list", folder):
+        fs, start = _filesystem(folder)
+        return {posixpath.relpath(each, start) for each in fs.find(start, maxdepth=depth)}
+
+
+def _matching(names: Iterable[str], pattern: str) -> Iterator[str]:
+    is_match = re.compile(glob_translate(pattern)).match
+    is_hidden = _HIDDEN.search
+    if is_hidden(pattern):
+        return (name for name in names if is_match(name))
+    return (name for name in names if is_match(name) and not is_hidden(name))
+
+
+_HIDDEN = re.compile(r"(^|/)\.[^./]")
 
 
 def is_absolute(reference: str) -> bool:
@@ -371,17 +437,6 @@ def local_path(uri: str) -> Path | None:
     if uri.startswith(("file://", "local://")):
         return Path(LocalFileSystem._strip_protocol(uri))
     return None
-
-
-def _glob_s3(uri: str) -> list[str]:
-    """By one listing. fsspec is not used, since it takes an invalid answer for an empty list."""
-    plain = re.split(r"[*?[]", uri, maxsplit=1)[0].rpartition("/")[0]
-    rest = uri.removeprefix(plain + "/")
-    found = s3.objects_in(plain, deep="/" in rest or "**" in rest)
-    if rest in found:
-        return [uri]
-    is_match = re.compile(glob_translate(rest)).match
-    return [join(plain, name) for name in sorted(found) if is_match(name)]
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
