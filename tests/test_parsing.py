@@ -325,7 +325,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("m.txt", "", "ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .yaml, .yml, "),
+        ("m.txt", "", "ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .yaml, .yml, .xlsx, "),
         ("m.csv", "content,backbone\na,vgg16\n", "column 'style': expected this column"),
         ("m.csv", "content,style,backbone,size,size\n", "column 'size': expected each column once"),
         ("m.csv", "content,style,backbone\na,b\n", "line 2: expected 3 cells as in the header; found 2"),

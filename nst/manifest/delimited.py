@@ -34,8 +34,21 @@ def read_delimited(lines: TextIO, reading: Reading) -> Table:
     separator = declared or _separator(first)
     # strict: a quote that is never closed would otherwise swallow the rest of the file.
     reader = csv.reader(chain([first], lines), delimiter=separator, strict=True)
-    with _translated(reader, num_lines):
-        header = next(reader, [])
+    return read_cells(_numbered(reader, num_lines), reading, separator=separator)
+
+
+def read_cells(
+    rows: Iterator[tuple[int, list[str]]],
+    reading: Reading,
+    *,
+    separator: str = ",",
+    are_ragged: bool = False,
+) -> Table:
+    """The rows below a header, of lines with their numbers and cells. Raises Problems.
+
+    Of rows that are ragged, what is missing at the end is empty.
+    """
+    line, header = next((row for row in rows if not _is_blank(row[1])), (1, []))
     while header and not header[-1].strip():
         header.pop()
     # What pandas writes above an index; above another column a name is forgotten.
@@ -43,9 +56,15 @@ def read_delimited(lines: TextIO, reading: Reading) -> Table:
         LEFT_OUT if position and not name.strip() else reading.columns([name])[0]
         for position, name in enumerate(header)
     ]
-    line = num_lines + reader.line_num
     problems = column_problems(columns, line=line, given=reading.given)
-    return Table(_rows(reader, header, columns, separator, num_lines), problems)
+
+    def made() -> Iterator[Row]:
+        for number, cells in rows:
+            if not _is_blank(cells):
+                missing = len(header) - len(cells) if are_ragged else 0
+                yield _row(number, header, columns, cells + [""] * missing, separator)
+
+    return Table(made(), problems)
 
 
 def _header_line(lines: TextIO) -> tuple[int, str, str | None]:
@@ -77,18 +96,12 @@ def _split(line: str, separator: str) -> list[str]:
         return []
 
 
-def _rows(
-    reader: "_Reader",
-    header: Sequence[str],
-    columns: Sequence[str],
-    separator: str,
-    num_lines: int,
-) -> Iterator[Row]:
-    line = num_lines + reader.line_num + 1
+def _numbered(reader: "_Reader", num_lines: int) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the line in which it begins; `num_lines` were read before."""
+    line = num_lines + 1
     with _translated(reader, num_lines):
         for cells in reader:
-            if not _is_blank(cells):
-                yield _row(line, header, columns, cells, separator)
+            yield line, cells
             line = num_lines + reader.line_num + 1
 
 

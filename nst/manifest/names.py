@@ -28,7 +28,7 @@ KNOWN_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS)
 # The name of a column that is left out, and of one that has none.
 LEFT_OUT = ""
 
-_MAX_COLUMNS = 1000
+MAX_COLUMNS = 1000
 _SEPARATORS = "a comma, a semicolon or a tab"
 _LABEL = re.compile(r"label[\s_-]+(.+)", re.IGNORECASE | re.DOTALL)
 # What pandas calls an index that has no name, and a column that had none where it was read.
@@ -49,7 +49,7 @@ class Reading:
 
     def note(self, text: str) -> None:
         """Say something that does not stop the file; once, however many rows say it."""
-        if len(self.notes) < _MAX_COLUMNS:
+        if len(self.notes) < MAX_COLUMNS:
             self.notes[text] = None
 
     def columns(self, names: Sequence[str]) -> list[str]:
@@ -113,8 +113,8 @@ def column_problems(
 
     Raises Problems if a required column is missing, since otherwise every row would report it.
     """
-    if len(names) > _MAX_COLUMNS:
-        raise Problems(Problem(line, None, f"at most {_MAX_COLUMNS} columns", f"{len(names)}"))
+    if len(names) > MAX_COLUMNS:
+        raise Problems(Problem(line, None, f"at most {MAX_COLUMNS} columns", f"{len(names)}"))
     read = [name for name in names if name != LEFT_OUT]
     problems = [
         Problem(line, name, _expected_instead(name), shown(name))

@@ -18,6 +18,7 @@ from nst.manifest.names import KNOWN_COLUMNS, LEFT_OUT, Reading, column_problems
 from nst.manifest.packing import as_utf_8, unpacked
 from nst.manifest.problems import Problem, Problems, shown
 from nst.manifest.table import Cells, Row, Table
+from nst.manifest.workbooks import read_workbook
 from nst.storage import is_pattern, tables
 
 Glob = Callable[[str], Sequence[str]]
@@ -83,6 +84,10 @@ def _read_csv(data: bytes, _: Glob, reading: Reading) -> Table:
 def _decoded(rows: Iterable[Row], data: bytes) -> Iterator[Row]:
     with _utf_8_translated(data):
         yield from rows
+
+
+def _read_workbook(data: bytes, _: Glob, reading: Reading) -> Table:
+    return read_workbook(data, reading)
 
 
 def _read_jsonl(data: bytes, _: Glob, reading: Reading) -> Table:
@@ -321,7 +326,7 @@ def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tup
 _OTHER_FILES = {
     b"PAR1": "a Parquet file; let its name end in .parquet",
     b"\x1f\x8b": "a gzip file; let its name end in .gz, as .csv.gz",
-    b"PK\x03\x04": "a ZIP file, as Excel writes them; save it as CSV",
+    b"PK\x03\x04": "a ZIP file, as Excel writes them; let its name end in .xlsx, or save it as CSV",
 }
 
 
@@ -371,9 +376,11 @@ _READERS: dict[str, Callable[[bytes, Glob, Reading], Table]] = {
     ".parquet": _read_parquet,
     ".yaml": _read_matrix,
     ".yml": _read_matrix,
+    ".xlsx": _read_workbook,
 }
 _PACKED = ".gz"
 _ALL_SUFFIXES = (*_READERS, *(f"{each}{_PACKED}" for each in (".csv", ".tsv", ".jsonl", ".ndjson")))
 
-# Those of the files that a folder of manifests consists of.
-SUFFIXES = _ALL_SUFFIXES
+# Those of the files that a folder of manifests consists of. A workbook is often what a file of CSV
+# beside it was saved from.
+SUFFIXES = tuple(each for each in _ALL_SUFFIXES if each != ".xlsx")
