@@ -9,6 +9,7 @@ import pytest
 
 from nst.errors import ManifestError
 from nst.manifest import packing
+from nst.manifest.names import Reading
 from tests.test_parsing import parse, parsed, refusal
 
 ONE = ("a.png", "s.png", "vgg16")
@@ -173,3 +174,19 @@ def test_notes_are_told_with_the_file(tmp_path: Any, caplog: pytest.LogCaptureFi
 def test_a_stranger_in_the_text_is_found_in_any_line() -> None:
     with pytest.raises(ManifestError, match="line 2: expected text in UTF-8; found the byte 0x00"):
         parse("m.csv", b"content,style\na.png,s\0.png\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("m.csv", "content,style,Photographer,size,steps \na.png,s.png,me,64,1\n"),
+        ("m.jsonl", '{"content": "a.png", "style": "s.png", "Photographer": 1, "size": 64}\n'),
+        ("m.yaml", "content: a.png\nstyle: s.png\nPhotographer: [a, b]\nsize: 64\n"),
+    ],
+)
+def test_unknown_columns_are_left_out_on_demand(name: str, data: str) -> None:
+    with pytest.raises(ManifestError, match="column 'Photographer': expected a known column"):
+        parse(name, data)
+    found = parsed(name, data, reading=Reading(ignores_unknown=True))
+    assert [job.params.size for job in found.jobs] == [64]
+    assert found.notes == ("the column 'Photographer' is left out, since it is not known",)

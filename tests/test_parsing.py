@@ -17,6 +17,7 @@ from nst.job import Job, PictureParams
 from nst.manifest import parsing, rows
 from nst.manifest.access import Access
 from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
+from nst.manifest.names import Reading
 from nst.storage import tables
 from tests.helpers import csv_bytes
 
@@ -43,6 +44,7 @@ def parsed(
     access: Access = ANYWHERE,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
+    reading: Reading | None = None,
 ) -> parsing.Parsed:
     return parsing.parse(
         name,
@@ -52,6 +54,7 @@ def parsed(
         access=access,
         overrides=overrides,
         keep_going=keep_going,
+        reading=reading,
     )
 
 
@@ -440,6 +443,13 @@ def test_a_row_may_name_several_styles_and_their_blend(style: object) -> None:
     assert job.styles == ("/base/s.png", "/base/t.png")
     assert job.params.style_blend == (2.0, 1.0)
     assert job.id.startswith("a-")
+
+
+def test_a_style_of_a_list_that_is_several_is_noted() -> None:
+    row = {"content": "a.png", "style": ["s|t.png", "u.png"], "backbone": "vgg16"}
+    found = parsed("m.jsonl", jsonl([row, row]))
+    assert found.jobs[0].styles == ("/base/s", "/base/t.png", "/base/u.png")
+    assert found.notes == ("'s|t.png' is several styles, in a list too: | is between them",)
 
 
 def test_a_blend_is_of_as_many_weights_as_styles_and_not_beside_a_mask() -> None:

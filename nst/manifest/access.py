@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from nst.errors import AccessError, ConfigError
 from nst.redaction import redacted
-from nst.storage import split_pattern
+from nst.storage import split_pattern, url_meant_by
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -84,6 +84,9 @@ class Access:
         """As `objection`, but only by the form of the text, so also for a relative path."""
         if not is_plain(reference):
             return "a path or a URL of characters that UTF-8 has, without NUL"
+        meant = url_meant_by(reference)
+        if meant is not None:
+            return f"{meant!r}, with :// behind the scheme"
         scheme = _scheme(reference)
         is_of_home = os.path.expanduser(reference) != reference
         is_absolute = is_of_home or reference.startswith(("/", "file://"))
@@ -195,8 +198,8 @@ def _place(uri: str) -> str:
     """A path with its links resolved, or a URL with its host normalised; without a last slash."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
-        # fsspec does expand a tilde, and does not unquote the path of a URL.
-        return os.path.realpath(os.path.expanduser(rest if separator else uri))
+        # As what reads it does: a tilde is expanded, and the path of a URL is percent-encoded.
+        return os.path.realpath(os.path.expanduser(unquote(rest) if separator else uri))
     if scheme in _WEB:
         authority, slash, path = rest.partition("/")
         host = authority.lower().removesuffix(f":{_WEB_PORTS[scheme]}").removesuffix(":")

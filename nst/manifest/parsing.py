@@ -134,7 +134,7 @@ def parse(
         forced = parse_overrides(overrides or {})
         table = read_rows(name, data, matches, reading)
         problems += table.problems
-        reader = _Reader(locate, forced)
+        reader = _Reader(locate, forced, reading)
         for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
             own_id = text_of(row.cells, "id")
             job = None
@@ -211,7 +211,8 @@ class _Written:
 class _Reader:
     """Rows -> jobs. A value that rows share is read once, and is one object for all of them."""
 
-    def __init__(self, locate: _Locate, forced: Mapping[str, Any]) -> None:
+    def __init__(self, locate: _Locate, forced: Mapping[str, Any], reading: Reading) -> None:
+        self._note = reading.note
         self._locate = locate
         self._forced = forced
         remembered = lru_cache(maxsize=_MAX_REMEMBERED)
@@ -238,6 +239,11 @@ class _Reader:
         for column in REQUIRED_COLUMNS:
             value = cells.get(column)
             if column == "style":
+                for each in value if isinstance(value, list) else ():
+                    if isinstance(each, str) and "|" in each:
+                        self._note(
+                            f"{shown(each)} is several styles, in a list too: | is between them"
+                        )
                 value = _joined(value)
             text = value.strip() if isinstance(value, str) else ""
             if text:

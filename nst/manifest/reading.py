@@ -216,7 +216,8 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
 
 def _read_manifest(uri: str) -> bytes:
     try:
-        return storage.read_bytes(uri, max_bytes=MAX_BYTES)
+        with storage.hinting(uri):
+            return storage.read_bytes(uri, max_bytes=MAX_BYTES)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
@@ -250,5 +251,5 @@ def _parse_manifest(
         overrides=overrides,
         keep_going=settings.keep_going,
         after=earlier,
-        reading=Reading(given=named.given),
+        reading=Reading(given=named.given, ignores_unknown=settings.ignore_unknown_columns),
     )

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from urllib.request import url2pathname
 
 import fsspec
@@ -29,7 +29,7 @@ from nst.errors import (
 )
 from nst.iterables import in_parallel
 from nst.redaction import redacted
-from nst.storage import files, s3
+from nst.storage import files, lookalikes, s3
 from nst.storage.files import Found, Listed, Version
 from nst.storage.retries import Patience, persistently
 
@@ -71,6 +71,16 @@ def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Fou
     if is_s3(uri):
         return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes, patience=s3.PATIENCE)
     return read(uri, max_bytes=max_bytes)
+
+
+@contextmanager
+def hinting(uri: str) -> Iterator[None]:
+    """Let a NotFoundError of an input say what may have been meant."""
+    try:
+        yield
+    except NotFoundError as exc:
+        hint = redacted(lookalikes.hint(uri, local_path(uri)))
+        raise (NotFoundError(f"{exc}{hint}") if hint else exc) from exc
 
 
 def write_bytes(uri: str, data: bytes) -> str:
@@ -248,11 +258,8 @@ def full_pattern(base: str, pattern: str) -> str:
     uri = pattern
     if not is_absolute(pattern):
         uri = resolve(_MAGIC.sub(r"[\1]", base), pattern)
-    return uri if local_path(uri) is None else _with_literal_folders(uri, _is_local_folder)
-
-
-def _is_local_folder(path: str) -> bool:
-    return os.path.isdir(str(local_path(path)))
+    path = local_path(uri)
+    return uri if path is None else _with_literal_folders(str(path), os.path.isdir)
 
 
 def split_pattern(uri: str) -> tuple[str, str]:
@@ -337,12 +344,31 @@ def absolute(uri: str) -> str:
 
     Raises ConfigError for a text that is neither a path nor a URL.
     """
+    if (meant := url_meant_by(uri)) is not None:
+        raise ConfigError(
+            f"expected {redacted(meant)!r}, with :// behind the scheme, found {redacted(uri)!r}"
+        )
     scheme, separator, rest = uri.rpartition("://")
     if not rest.strip("/") if separator else not uri.strip():
         raise ConfigError(f"expected a path or a URL such as s3://bucket/folder, found {uri!r}")
     if scheme == "file":
         return url2pathname(rest)
     return uri if separator else os.path.abspath(os.path.expanduser(uri))
+
+
+def url_meant_by(text: str) -> str | None:
+    """The URL that a text such as s3:/bucket/key must mean, which would otherwise be a relative path."""
+    found = _ONE_SLASH.fullmatch(text)
+    if not found:
+        return None
+    scheme = found[1].lower()
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{found[2]}"
+
+
+_ONE_SLASH = re.compile(
+    r"(s3a?|gs|gcs|https?|az|abfss?|adl|ftp|sftp|hdfs|memory|file):(?!//)[/\\]*([^/\\].*)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def is_same_anywhere(uri: str) -> bool:
@@ -435,7 +461,7 @@ def local_path(uri: str) -> Path | None:
     if "://" not in uri:
         return Path(os.path.expanduser(uri))
     if uri.startswith(("file://", "local://")):
-        return Path(LocalFileSystem._strip_protocol(uri))
+        return Path(unquote(LocalFileSystem._strip_protocol(uri)))
     return None
 
 
