@@ -26,6 +26,7 @@ from nst.manifest import LEFT_OUT, Reading, cell_of
 from nst.output import Outcome, Record
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
+from nst.redaction import redacted, secret_in_url
 from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
 from nst.storage import TableError
@@ -109,7 +110,7 @@ def stylize(
         if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
             raise ConfigError(
                 "style: expected a path or a URL without '|', which stands between styles in a "
-                f"manifest; found {os.fspath(each)!r}; give several styles as a list"
+                f"manifest; found {redacted(os.fspath(each))!r}; give several styles as a list"
             )
     given = {"content": content}
     if mask is not None:
@@ -260,7 +261,7 @@ class Output:
 
 def open(output: "_Text") -> Output:
     """The output of a run. Raises ConfigError where there is none."""
-    found = Output(_output_url(output))
+    found = Output(output_url(output))
     if not storage.exists(storage.join(found.url, outputs.METADATA)):
         raise ConfigError(
             f"{found.url}: expected the output of a run, found no {outputs.METADATA} in it"
@@ -275,14 +276,22 @@ def manifest_uri(text: str) -> str:
 
 
 def _settings(output: "_Text", given: Mapping[str, Any]) -> RunSettings:
-    return settings_of(_output_url(output), given, absolute=storage.absolute)
+    return settings_of(output_url(output), given, absolute=storage.absolute)
 
 
-def _output_url(output: Any) -> str:
-    """An output in any working folder. Raises ConfigError for what is neither path nor URL."""
+def output_url(output: Any) -> str:
+    """An output in any working folder.
+
+    Raises ConfigError for what is neither path nor URL, and for a URL with credentials.
+    """
     path = os.fspath(output) if isinstance(output, os.PathLike) else output
     if not isinstance(path, str):
         raise ConfigError(f"output: expected a path or a URL; found {type(output).__name__}")
+    if secret_in_url(path):
+        raise ConfigError(
+            "output: expected a URL without credentials, which come from the environment; found "
+            f"{redacted(path)!r}"
+        )
     return storage.absolute(path)
 
 
@@ -362,14 +371,16 @@ def _manifest_of(manifest: Any) -> str | None:
 def _rows(manifest: Any) -> list[Mapping[str, Any]]:
     """The rows of a manifest in memory. Raises ManifestError for what has none."""
     is_table = True
-    if hasattr(manifest, "to_pylist"):  # pyarrow
-        found = storage.rows_of_table(manifest)
+    if hasattr(manifest, "to_batches"):  # pyarrow
+        found = _of_arrow(storage.rows_of_table, manifest)
+    elif hasattr(manifest, "to_pylist"):
+        found = manifest.to_pylist()
     elif hasattr(manifest, "to_arrow"):  # Polars
-        found = storage.rows_of_table(manifest.to_arrow())
+        found = _of_arrow(storage.rows_of_table, manifest.to_arrow())
     elif hasattr(manifest, "to_dict"):  # pandas
         found = manifest.to_dict(orient="records")
     elif hasattr(manifest, "__dataframe__"):
-        found = storage.rows_of_frame(manifest)
+        found = _of_arrow(storage.rows_of_frame, manifest)
     elif isinstance(manifest, Iterable) and not isinstance(manifest, Mapping | bytes):
         found, is_table = manifest, False
     else:
@@ -384,6 +395,13 @@ def _rows(manifest: Any) -> list[Mapping[str, Any]]:
         _log.warning("manifest: %s", note)
     # A row of a table that has nothing in it is one that a spreadsheet had below its last.
     return [row for row in cells if row or not is_table]
+
+
+def _of_arrow(rows_of: Callable[[Any], list[dict[str, Any]]], table: Any) -> Any:
+    try:
+        return rows_of(table)
+    except TableError as exc:
+        raise ManifestError(f"manifest: {exc}") from exc
 
 
 _EXPECTED_ROWS = (

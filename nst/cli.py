@@ -18,7 +18,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from nst import __version__, options, pipeline, storage
-from nst.api import manifest_uri
+from nst.api import manifest_uri, output_url
 from nst.audit import Audit
 from nst.documents import (
     ErrorDocument,
@@ -298,8 +298,8 @@ def gallery(
     Example: nst gallery output/first output/second --to output/both --serve
     """
     with _errors():
-        urls = [storage.absolute(each) for each in outputs]
-        place = storage.absolute(to) if to else None
+        urls = [output_url(each) for each in outputs]
+        place = output_url(to) if to else None
         if thumbnails:
             for url in urls:
                 made = pipeline.make_thumbnails(url)
@@ -333,7 +333,7 @@ def verify(
     Example: nst verify output/demo
     """
     with _errors("verify" if json_ else None):
-        audit = pipeline.verify(storage.absolute(output))
+        audit = pipeline.verify(output_url(output))
     with _human(json_):
         _print_audit(audit)
     if json_:
@@ -364,7 +364,7 @@ def clean(
     Example: nst clean output/demo --dry-run
     """
     with _errors():
-        removed = pipeline.clean(storage.absolute(output), dry_run=dry_run)
+        removed = pipeline.clean(output_url(output), dry_run=dry_run)
     for path in removed:
         print(f"  {path}")
     print(f"{counted(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")

@@ -10,7 +10,6 @@ NSTError
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture alone does not fit the device
 ├── WorkerError        a picture crashed or hung its painting process
-├── CredentialError    a gallery would expose a credential; everything else is written
 ├── TableError         bytes that are not a Parquet table; lives in storage/tables.py
 ├── WeightsError       a backbone's weights are missing or do not fit
 └── StorageError       a store refused or did not answer; see `ends_the_run`
@@ -99,10 +98,6 @@ class AccessError(NSTError):
     """This run may not read a URL; only the rows that name it fail."""
 
     reason: Reason = "path_not_allowed"
-
-
-class CredentialError(NSTError):
-    """A text that would be published contains a credential; the message does not quote it."""
 
 
 class ImageError(NSTError):

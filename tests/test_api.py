@@ -167,6 +167,16 @@ def test_rows_are_taken_from_whatever_table_they_are_in(inputs: Path, kind: Any)
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_table_that_is_too_large_once_unpacked_is_refused(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst.storage.tables._MAX_BYTES", 100)
+    rows = [{"content": "c" * 60, "style": "s" * 60}]
+    for kind in (pa.Table.from_pylist, Polars, Interchange):
+        with pytest.raises(nst.ManifestError, match="manifest: expected a table of at most 100 by"):
+            _rows(kind(rows))
+
+
 def test_several_styles_in_a_text_of_a_list_are_in_the_working_folder_too(inputs: Path) -> None:
     (found,) = _rows([{"content": "a.png", "style": ["s.png|t.png", "u.png"]}])
     assert found["style"] == [f"{inputs}/{name}.png" for name in "stu"]
@@ -205,6 +215,33 @@ def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None
     assert kept.read_bytes() == before
     nst.run(others, "out", overrides=STEPS, isolate=False)
     assert json.loads(kept.read_text())["id"] == "two"
+
+
+def test_rows_are_kept_without_the_credentials_that_they_were_refused_for(inputs: Path) -> None:
+    signed = "https://host/a.png?token=canary"
+    rows = [
+        row_of("in/a.png", "in/s.png", id="one"),
+        row_of(signed, "in/s.png", id="two"),
+        row_of("in/a.png", "in/s.png", id="three", label_of="s3://K:canary@b"),
+    ]
+    report = nst.run(rows, "out", overrides=STEPS, isolate=False, keep_going=True)
+    assert [record.outcome.id for record in report.failed] == ["two", "three"]
+    for file in (inputs / "out").rglob("*"):
+        assert file.is_dir() or b"canary" not in file.read_bytes(), file
+    kept = [json.loads(line) for line in (inputs / "out/manifest.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in kept] == ["one", "two", "three"]
+    assert kept[1]["content"] == "https://host/a.png?token=***"
+    again = nst.run(
+        inputs / "out/manifest.jsonl", "out", overrides=STEPS, isolate=False, keep_going=True
+    )
+    assert [record.outcome.id for record in again.failed] == ["two", "three"]
+    assert again.num_done_before == 1
+
+
+def test_an_output_whose_url_has_a_credential_is_not_opened() -> None:
+    with pytest.raises(nst.ConfigError, match="without credentials") as caught:
+        nst.open("s3://K:canary@b/out")
+    assert "s3://***@b/out" in str(caught.value)
 
 
 def test_metadata_that_is_none_is_told_by_its_file(inputs: Path) -> None:

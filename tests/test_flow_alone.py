@@ -182,6 +182,8 @@ def test_a_summary_links_what_a_browser_can_open() -> None:
         ("s3://bucket/night/", "night/"),
         ("/in/night/*.csv", "night/*.csv"),
         ("rows.csv", "rows.csv"),
+        ("s3://KEY:se/cret@bucket/", "***@bucket/"),
+        ("https://host/rows.csv?token=cret", "host/rows.csv?token=***"),
     ],
 )
 def test_a_run_is_named_by_its_manifest_and_its_output(

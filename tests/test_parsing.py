@@ -628,6 +628,147 @@ def test_secrets_in_a_manifest_are_not_repeated() -> None:
     assert "cret" not in repr(parsed("m.jsonl", data, keep_going=True))
 
 
+SIGNED = [
+    "https://host/a.jpg?token=cret",
+    "https://host/a.jpg?X-Amz-Signature=cret",
+    "https://host/a.jpg?GoogleAccessId=me&Expires=1&Signature=cret",
+    "https://host/a.jpg?sv=2020&sig=cret",
+    "https://host/a.jpg?Policy=p&Signature=cret&Key-Pair-Id=k",
+    "https://me:cret@host/a.jpg",
+    "https://host/AKIAIOSFODNN7SECRET/a.jpg",
+]
+
+
+@pytest.mark.parametrize("signed", SIGNED)
+@pytest.mark.parametrize(
+    "column", ["content", "style", "mask", "init", "label_x", "id", "backbone"]
+)
+def test_a_credential_fails_its_row_alone_and_is_not_told(column: str, signed: str) -> None:
+    row = {"content": "a", "style": "s"}
+    access = Access(("file", "s3", "https"))
+    value = ["t", signed] if column == "style" else signed
+    data = jsonl([row, row | {column: value}])
+    result = parsed("m.jsonl", data, access=access, keep_going=True)
+    (refused,) = result.refused.values()
+    assert [job.id in result.refused for job in result.jobs] == [False, True]
+    for told in (repr(result), refused.message):
+        assert "cret" not in told.replace("secret", "")
+        assert "SECRET" not in told
+    if column != "backbone":
+        assert "without credentials" in refused.message
+    assert f"line 2, column '{column}': expected" in refusal("m.jsonl", data)[0]
+
+
+@pytest.mark.parametrize("text", ["signature=Monet", "sig=0.5", "token=3", "Q&A;key=Cm", "a@b.org"])
+def test_a_label_that_only_looks_like_a_credential_is_one(text: str) -> None:
+    (job,) = parse("m.csv", f"content,style,label_x\na,s,{text}\n")
+    assert job.labels == {"x": text}
+
+
+def test_the_id_of_a_key_is_no_id_of_a_row() -> None:
+    rows = [{"content": "a", "style": "s", "id": "AKIAIOSFODNN7EXAMPLE"}]
+    result = parsed("m.jsonl", jsonl(rows), keep_going=True)
+    (job_id,) = result.refused
+    assert job_id.startswith("row-1-")
+
+
+def test_a_credential_in_the_name_of_a_column_is_not_told() -> None:
+    name = "label_AKIAIOSFODNN7EXAMPLE"
+    row = {"content": "a", "style": "s", name: "x"}
+    (said,) = refusal("m.csv", csv_bytes([row]))
+    assert "a column without credentials in its name" in said
+    result = parsed("m.jsonl", jsonl([row]), keep_going=True)
+    for told in (said, repr(result)):
+        assert "EXAMPLE" not in told
+
+
+def test_a_value_of_the_environment_may_name_a_folder_and_no_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "minioadmin")
+    (job,) = parse("m.csv", "content,style\n/home/minioadmin/a.png,s\n")
+    assert job.content == "/home/minioadmin/a.png"
+    (said,) = refusal("m.csv", "content,style,label_x\na,s,of minioadmin\n")
+    assert "found a credential of the environment in 'of ***'" in said
+
+
+LONG = [
+    ("content", "s3://b/" + "?&" * 10_000, "at most 10,000 characters; found 20,007"),
+    ("content", "s3://b/" + "?&" * 3000, "at most 4,096 characters, not 6,007; found 's3://b/?"),
+    ("style", "|".join(["s"] * 6000), "at most 10,000 characters; found 11,999"),
+    ("style", ["s", "t" * 5000], "at most 4,096 characters, not 5,000; found 'ttt"),
+    ("style", ["s"] * 6000, "at most 10,000 characters; found 12,000"),
+    ("mask", "m" * 5000, "at most 4,096 characters, not 5,000; found 'mmm"),
+    ("init", "./" + "p" * 5000, "at most 4,096 characters, not 5,002; found './ppp"),
+    ("backbone", "v" * 120_000, "at most 10,000 characters; found 120,000"),
+    ("label_x", "a." * 100_000, "at most 10,000 characters; found 200,000"),
+    ("label_x", ["a"] * 6000, "at most 10,000 characters; found 12,000"),
+    ("style_layers", "x " * 6000, "at most 10,000 characters; found 12,000"),
+    ("id", "i" * 10_001, "at most 10,000 characters; found 10,001"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "expected"), LONG, ids=lambda v: str(v)[:20])
+def test_a_text_that_is_too_long_fails_its_row_and_is_told_by_its_start(
+    column: str, value: Any, expected: str
+) -> None:
+    row = {"content": "a", "style": "s"}
+    data = jsonl([row, row | {column: value}])
+    (said,) = refusal("m.jsonl", data)
+    assert said.startswith(f"line 2, column '{column}': expected")
+    assert expected in said
+    assert len(said) < 300
+    result = parsed("m.jsonl", data, keep_going=True)
+    assert [job.id in result.refused for job in result.jobs] == [False, True]
+    assert len(repr(result)) < 10_000
+
+
+def test_texts_of_the_longest_are_read() -> None:
+    row = {"content": "c" * 4090, "style": "s", "label_x": "a" * 10_000, "label_" + "n" * 194: "b"}
+    (job,) = parsed("m.jsonl", jsonl([row])).jobs
+    assert job.content == "/base/" + "c" * 4090
+    assert len(job.labels["x"]) == 10_000
+
+
+@pytest.mark.parametrize("name", ["label_" + "n" * 195, "x" * 120_000])
+def test_the_name_of_a_column_has_a_limit(name: str) -> None:
+    row = {"content": "a", "style": "s", name: "x"}
+    for file, data in (("m.jsonl", jsonl([row])), ("m.csv", csv_bytes([row]))):
+        (said,) = refusal(file, data)
+        assert f"a column whose name has at most 200 characters, not {len(name):,}" in said
+        assert len(said) < 400
+
+
+def test_a_pattern_has_the_limit_of_a_path() -> None:
+    (said,) = refusal("m.yaml", "{content: '" + "*?" * 2100 + "', style: s}")
+    assert "a path or a URL of at most 4,096 characters, not 4,200" in said
+
+
+def test_of_a_row_with_very_many_problems_some_are_told() -> None:
+    row = {"content": "a", "style": "s"}
+    layers = " ".join(f"l{n}" for n in range(1000))
+    result = parsed("m.jsonl", jsonl([row | {"style_layers": layers}]), keep_going=True)
+    (refused,) = result.refused.values()
+    assert refused.message.count("expected layers of vgg19") == 20
+    styles = [f"http://h/{n}" for n in range(30)]
+    result = parsed("m.jsonl", jsonl([row | {"style": styles}]), keep_going=True)
+    (refused,) = result.refused.values()
+    assert refused.message.count("expected") == 20
+    assert refused.message.endswith(". And 10 more problems")
+
+
+def test_rows_may_have_a_thousand_labels_between_them() -> None:
+    row = {"content": "a", "style": "s"}
+    many = [{f"label_{n}": "x" for n in range(first, first + 400)} for first in (0, 400, 800)]
+    data = jsonl([row | labels for labels in [*many, many[0]]])
+    (said,) = refusal("m.jsonl", data)
+    assert said == (
+        "line 3: expected at most 1,000 columns of labels in all rows; found 400 more in this one"
+    )
+    result = parsed("m.jsonl", data, keep_going=True)
+    assert [len(job.labels) for job in result.jobs] == [400, 400, 0, 400]
+
+
 def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [{"content": "a" * 500, "style": "s", "backbone": "vgg16"}] * 40
     monkeypatch.setattr(rows, "MAX_BYTES", 10_000)
@@ -647,6 +788,38 @@ def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     for name, data in files:
         assert refusal(name, data)[0].startswith("expected at most 3 rows; split the manifest")
+
+
+def test_a_table_of_very_many_cells_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"content": "a", "style": ["s"] * 10}
+    monkeypatch.setattr(rows, "_MAX_PARQUET_CELLS", 24)
+    assert len(parsed("m.parquet", parquet([row] * 2)).jobs) == 2
+    (said,) = refusal("m.parquet", parquet([row] * 3))
+    assert said == "expected at most 24 cells and items of lists; found 36"
+
+
+def test_a_text_that_is_in_every_row_of_a_table_is_refused_before_it_is_unpacked() -> None:
+    table = pa.Table.from_pylist([{"content": "a", "style": "s", "label_x": "x" * 200_000}] * 300)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="brotli")
+    data = sink.getvalue().to_pybytes()
+    assert len(data) < 3000
+    for keep_going in (False, True):
+        with pytest.raises(ManifestError) as caught:
+            parsed("m.parquet", data, keep_going=keep_going)
+        said = "row 1 has 200,000 bytes in the column 'label_x', and may have 131,072"
+        assert said in str(caught.value)
+
+
+def test_a_table_that_memory_does_not_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise pa.ArrowMemoryError("malloc of size 17179869184 failed")
+
+    for name in ("parquet_outline", "parquet_rows"):
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, name, full)
+            (said,) = refusal("m.parquet", parquet([{"content": "a", "style": "s"}]))
+        assert said.endswith("found malloc of size 17179869184 failed")
 
 
 def test_of_very_many_problems_some_are_listed() -> None:

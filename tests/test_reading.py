@@ -28,6 +28,8 @@ def settings(tmp_path: Path, **values: Any) -> RunSettings:
         ({"weights": {"vgg19": "https://h/w.pt"}}, "--weights vgg19: expected a URL of file, s3"),
         ({"output": "memory://out"}, "--output: expected a URL of file, s3"),
         ({"roots": ("in",)}, "--root: expected an absolute path"),
+        ({"roots": ("https://h/?sig=cret",)}, "--root: expected a URL without credentials"),
+        ({"output": "s3://b/o?token=cret"}, "--output: expected a URL without credentials"),
     ],
 )
 def test_what_the_run_itself_names_is_held_to_the_schemes(

@@ -169,6 +169,13 @@ def test_glob_gives_references_as_they_would_be_written(folder: str) -> None:
     ]
 
 
+def test_a_pattern_of_many_wildcards_finds_its_files(folder: str) -> None:
+    storage.write_bytes(storage.join(folder, "in/" + "a" * 60), b"x")
+    storage.write_bytes(storage.join(folder, "in/a"), b"x")
+    assert storage.glob(folder, "in/" + "*?" * 20) == ["in/" + "a" * 60]
+    assert storage.glob(folder, "in/" + "*?" * 20 + "b") == []
+
+
 def test_brackets_of_a_folder_are_no_pattern(folder: str) -> None:
     for name in ("x [1]/a.png", "x [1]/b[2]/c.png", "x 1/a.png", "y*?/a.png", "y2/a.png"):
         if "*" not in name or "://" not in folder:

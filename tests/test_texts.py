@@ -161,3 +161,12 @@ def test_numbers_are_written_as_javascript_writes_them(number: float, expected: 
 )
 def test_chips_have_three_digits(number: float, expected: str) -> None:
     assert chip_text(number) == expected
+
+
+@pytest.mark.parametrize("part", ["a.", "/a ", "/a", "C:\\a ", "://", "a://b ", "'", "|", "0"])
+def test_work_grows_with_the_length_of_a_text_and_no_faster(part: str) -> None:
+    """Of what takes the square of its length, these would take minutes."""
+    text = part * (200_000 // len(part))
+    assert shown_text(text)
+    assert shown_reference(text)
+    assert natural_key(text)

@@ -17,6 +17,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from nst import pipeline
+from nst.redaction import redacted
 from nst.running import Listeners, RunReport, runs
 from nst.settings import RunnerName, RunSettings, settings_of
 from nst.storage import is_pattern
@@ -42,8 +43,9 @@ ROWS_FAILED_EVENT = "nst.batch.rows-failed"
 
 def run_name() -> str:
     parameters = runtime.flow_run.parameters
-    manifest = variables.shown(str(parameters["manifest"]))
-    output = variables.shown(str(parameters["output"]))
+    # Before the flow looks at them, which refuses a URL with credentials.
+    manifest = redacted(variables.shown(str(parameters["manifest"])))
+    output = redacted(variables.shown(str(parameters["output"])))
     *_, folder, name = ("", *manifest.split("/"))
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
     is_name = name and not is_pattern(name)

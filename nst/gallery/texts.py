@@ -1,12 +1,14 @@
-"""What a person wrote -> what a page may show of it: no folder of this machine, nothing invisible."""
+"""What a person wrote -> what a page may show of it: no credential, no folder of this machine, nothing
+invisible."""
 
 import re
+import sys
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
-from nst.redaction import HIDDEN, without_user
+from nst.redaction import HIDDEN, redacted, without_user
 
 # Most texts are of these alone, and are told as they stand.
 _PLAIN = re.compile(r"[\w .,:+()-]*")
@@ -16,7 +18,7 @@ _UNSEEN = re.compile(
     "\U000e0000-\U000e007f]"
 )
 _SPACES = re.compile(r"[\t\n\r]+")
-_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s\"'<>]*)")
+_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]{0,30})://(?P<rest>[^\s\"'<>]*)")
 # Folders may have spaces in their names, but none begins or ends with one.
 _FOLDER = r"[^/\s:\"'<>|](?:[^/:\"'<>|\n]*[^/\s:\"'<>|])?/"
 _POSIX_PATH = re.compile(rf"(?<![^\s\"'(\[=,;<>|])/(?:{_FOLDER})+[^/\s:\"'<>|]*")
@@ -31,16 +33,14 @@ _HOMES = {"home", "users"}
 
 
 def shown_text(text: str) -> str:
-    """A text without folders of local paths, users and queries of URLs, and anything invisible.
-
-    What else in it may be a credential stays, to be found and refused.
+    """A text without credentials, folders of local paths, users and queries of URLs, and anything
+    invisible.
     """
     if _PLAIN.fullmatch(text):
-        return text
-    text = _URL.sub(_shown_url, without_user(text))
+        return redacted(text)
+    text = redacted(_URL.sub(_shown_url, without_user(text)))
     text = _POSIX_PATH.sub(lambda found: _shortened(found[0], "/"), text)
     text = _WINDOWS_PATH.sub(lambda found: _shortened(found[0], "\\"), text)
-    # The name alone of what was hidden is what a search for credentials would find.
     return visible(_NAMED_HIDDEN.sub(HIDDEN, text))
 
 
@@ -51,6 +51,7 @@ def shown_sentence(text: str) -> str:
 
 def shown_reference(text: str) -> str:
     """As `shown_text`, for the path or URL of a picture, or several of them apart by `|`."""
+    text = redacted(text)
     if _PLAIN.fullmatch(text):
         return text
     return " | ".join(_shown_url_or_path(each.strip()) for each in text.split("|"))
@@ -70,6 +71,11 @@ def told_apart(shown: Iterable[str]) -> list[str]:
     return result
 
 
+def shown_name(text: str) -> str:
+    """As `shown_text`, for one word: the name of a layer or a file, without credentials."""
+    return visible(redacted(text))
+
+
 def visible(text: str) -> str:
     """`text` with a right-to-left override as `\\u202e`, and alike whatever else is not seen."""
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -83,7 +89,7 @@ def readable(reference: str) -> str:
 def natural_key(text: str) -> str:
     """What texts are sorted by so that `a9` comes before `a10`, whatever their case."""
     pieces = _DIGITS.split(text.casefold())
-    pieces[1::2] = [f"0{chr(len(digits))}{digits}" for digits in pieces[1::2]]
+    pieces[1::2] = [f"0{chr(min(len(digits), sys.maxunicode))}{digits}" for digits in pieces[1::2]]
     return "".join(pieces)
 
 

@@ -9,8 +9,10 @@ from functools import lru_cache
 
 from nst.job import LABEL_PREFIX, PARAM_FIELDS
 from nst.manifest.access import is_plain
+from nst.manifest.limits import MAX_NAME
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.profiles import PROFILES
+from nst.redaction import secret_in
 
 REQUIRED_COLUMNS = {
     "content": "Picture to repaint: a path relative to the manifest, or a URL.",
@@ -138,14 +140,21 @@ def column_problems(
 
 def is_column(name: str) -> bool:
     """Whether a manifest may have a column of this name."""
-    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX and is_plain(name)
-    return is_label or name in KNOWN_COLUMNS
+    if name in KNOWN_COLUMNS:
+        return True
+    is_label = name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX
+    is_short = len(name) <= MAX_NAME
+    return is_label and is_short and is_plain(name) and secret_in(name) is None
 
 
 @lru_cache(maxsize=1000)
 def _expected_instead(name: str) -> str:
+    if len(name) > MAX_NAME:
+        return f"a column whose name has at most {MAX_NAME} characters, not {len(name):,}"
     if not is_plain(name):
         return "a column whose name UTF-8 can hold, without NUL"
+    if secret_in(name) is not None:
+        return "a column without credentials in its name"
     if num_known(re.split(r"[^\w]+", name)) > 1:
         return f"the name of one column, with {_SEPARATORS} between columns"
     return "a known column" + nearest(name, KNOWN_COLUMNS, LABEL_PREFIX + name)

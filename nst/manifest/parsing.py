@@ -17,12 +17,13 @@ from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, Pictu
 from nst.manifest.access import Access, is_plain
 from nst.manifest.cells import label_of
 from nst.manifest.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
+from nst.manifest.limits import MAX_CELL, MAX_LABELS, too_long
 from nst.manifest.names import REQUIRED_COLUMNS, Reading, choice_of
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.manifest.rows import Glob, is_given, read_rows, text_of
 from nst.manifest.table import Cells, Row
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
-from nst.redaction import redacted
+from nst.redaction import redacted, secret_in
 
 Resolve = Callable[[str], str]
 
@@ -37,6 +38,7 @@ _REQUIRED_TEXT = {
 # The number of remembered values of each kind that rows may have in common.
 _MAX_REMEMBERED = 20_000
 _MAX_LISTED = 1000
+_MAX_LISTED_OF_ROW = 20
 _MAX_KEPT = 1000
 
 
@@ -64,10 +66,11 @@ class Parsed:
 
 @dataclass(slots=True)
 class Earlier:
-    """The number of rows in the files before this one, and their ids."""
+    """The number of rows in the files before this one, their ids, and the columns of their labels."""
 
     num_rows: int = 0
     ids: Ids = field(default_factory=Ids)
+    labels: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def parse(
     refused: dict[str, Refusal] = {}
     problems: list[Problem] = []
     ids = after.ids if after else Ids()
+    labels = after.labels if after else set()
     file = name if after else None
     number = after.num_rows if after else 0
     try:
@@ -136,6 +140,7 @@ def parse(
         problems += table.problems
         reader = _Reader(locate, forced, reading)
         for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
+            row = _bounded(row, labels)
             own_id = text_of(row.cells, "id")
             job = None
             found: list[Problem] = []
@@ -149,7 +154,7 @@ def parse(
             if job and not clash:
                 jobs.append(job)
             elif keep_going:
-                if job_id is None or clash or not is_safe_id(job_id):
+                if job_id is None or clash or not is_safe_id(job_id) or secret_in(job_id):
                     job_id = ids.stand_in(number, row.cells)
                 jobs.append(_stand_in(number, row, job_id))
                 refused[job_id] = _row_refusal([*found, *clash], file)
@@ -273,6 +278,7 @@ class _Reader:
                 for column, value in cells.items()
                 if not all(map(is_plain, _texts(value)))
             ]
+        problems += _secret_problems(cells, line)
         if own_id is not None and not is_safe_id(own_id):
             problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
         content = located("content", texts["content"]) if "content" in texts else ""
@@ -334,6 +340,32 @@ class _Reader:
         return _Settings(params, own, start, tuple(problems))
 
 
+def _bounded(row: Row, labels: set[str]) -> Row:
+    """The row; if its cells are too long, or its labels too many, with the start of the text alone.
+
+    `labels` are those of the rows before it, to which its own are added.
+    """
+    starts: dict[str, Any] = {}
+    problems = list(row.problems)
+    for column, length in too_long(row.cells).items():
+        value = row.cells[column]
+        starts[column] = value[:_MAX_KEPT] if isinstance(value, str) else None
+        problems.append(
+            Problem(row.line, column, f"at most {MAX_CELL:,} characters", f"{length:,}")
+        )
+    own = {c for c in row.cells if c.startswith(LABEL_PREFIX) and c not in labels}
+    if len(labels) + len(own) > MAX_LABELS:
+        starts |= dict.fromkeys(own)
+        expected = f"at most {MAX_LABELS:,} columns of labels in all rows"
+        problems.append(Problem(row.line, None, expected, f"{len(own)} more in this one"))
+    else:
+        labels |= own
+    if not starts:
+        return row
+    cells = {column: starts.get(column, value) for column, value in row.cells.items()}
+    return replace(row, cells=cells, problems=tuple(problems), is_guess=True)
+
+
 def _styles(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in text.split("|"))))
 
@@ -347,6 +379,30 @@ def _are_plain(cells: Cells) -> bool:
             texts += _texts(value)
     # All in one look: a million rows have many million cells.
     return is_plain("".join(texts))
+
+
+# Their URLs are looked at one by one, by what may be read.
+_REFERENCES = ("content", "style", "mask", "init")
+
+
+def _secret_problems(cells: Cells, line: int | None) -> list[Problem]:
+    """One for each cell that would bring a credential into the metadata, and into what shows it."""
+    texts = {
+        column: "\n".join(_texts(value))
+        for column, value in cells.items()
+        if column not in _REFERENCES
+    }
+    # All in one look, as above.
+    if secret_in("\n".join(texts.values())) is None:
+        return []
+    return [
+        Problem(line, column, _NO_SECRETS, f"{kind} in {shown(text)}")
+        for column, text in texts.items()
+        if (kind := secret_in(text)) is not None
+    ]
+
+
+_NO_SECRETS = "a text without credentials, since it would be written to the metadata; remove it"
 
 
 def _label_items(cells: Cells) -> tuple[str, ...]:
@@ -381,7 +437,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         style_name=said("style"),
         backbone=said("backbone") or DEFAULT_BACKBONE,
         params=PictureParams(),
-        labels={name: _kept(text) for name, text in labels.items() if is_plain(name)},
+        labels={redacted(name): _kept(text) for name, text in labels.items() if is_plain(name)},
         mask_name=said("mask") or None,
         start_name=start if _is_picture(start) else None,
     )
@@ -395,7 +451,9 @@ def _kept(text: str) -> str:
 
 def _row_refusal(problems: Sequence[Problem], file: str | None) -> Refusal:
     is_access = any(problem.reason == "path_not_allowed" for problem in problems)
-    said = ". ".join(map(str, problems))
+    said = ". ".join(map(str, problems[:_MAX_LISTED_OF_ROW]))
+    if len(problems) > _MAX_LISTED_OF_ROW:
+        said += f". And {len(problems) - _MAX_LISTED_OF_ROW} more problems"
     message = redacted(f"{file}: {said}" if file else said)
     return Refusal("path_not_allowed" if is_access else "bad_row", message)
 
@@ -448,14 +506,18 @@ def _blend_problems(
 
 def _layer_problems(params: PictureParams, backbone: str, line: int | None) -> list[Problem]:
     known = PROFILES[backbone].layers
-    return [
-        Problem(line, column, f"layers of {backbone}" + nearest(layer, known), repr(layer))
+    unknown = [
+        (column, layer)
         for column, layers in (
             ("content_layers", params.content_layers),
             ("style_layers", params.style_layers),
         )
-        for layer in layers or ()
+        for layer in dict.fromkeys(layers or ())
         if layer not in known
+    ]
+    return [
+        Problem(line, column, f"layers of {backbone}" + nearest(layer, known), shown(layer))
+        for column, layer in unknown[:_MAX_LISTED_OF_ROW]
     ]
 
 

@@ -184,8 +184,11 @@ def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
 
 
 def check_urls(manifest_uri: str, settings: RunSettings) -> None:
-    """Raises ConfigError if the manifest, the output or a weights file has a scheme that is not allowed."""
-    access = Access(settings.schemes)
+    """Raises ConfigError for a manifest, an output, a root or a weights file whose URL may not be used.
+
+    That is one with a scheme that is not allowed, or with credentials in it.
+    """
+    access = Access(settings.schemes, settings.roots)
     chosen = {
         f"--weights {backbone}": choice
         for backbone, choice in settings.weights.items()

@@ -14,6 +14,7 @@ import yaml
 
 from nst.manifest.cells import cell_of
 from nst.manifest.delimited import read_delimited
+from nst.manifest.limits import num_characters
 from nst.manifest.names import KNOWN_COLUMNS, LEFT_OUT, Reading, column_problems
 from nst.manifest.packing import as_utf_8, unpacked
 from nst.manifest.problems import Problem, Problems, shown
@@ -50,6 +51,9 @@ def _with_given(rows: Iterable[Row], reading: Reading) -> Iterator[Row]:
 MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 5_000_000
 _MAX_MATRIX_BYTES = 8 * 1024**2
+# Some bytes of a Parquet file can be as many empty cells as one likes, and one text in all of them.
+_MAX_PARQUET_CELLS = 200_000_000
+_MAX_CELL_BYTES = 131_072
 
 
 def _counted(rows: Iterable[Row]) -> Iterator[Row]:
@@ -156,6 +160,10 @@ def _read_parquet(data: bytes, _: Glob, reading: Reading) -> Table:
     if outline.num_bytes > MAX_BYTES:
         found = f"{outline.num_bytes} once unpacked"
         raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
+    num_cells = outline.num_rows * len(outline.columns) + outline.num_items
+    if num_cells > _MAX_PARQUET_CELLS:
+        expected = f"at most {_MAX_PARQUET_CELLS:,} cells and items of lists"
+        raise Problems(Problem(None, None, expected, f"{num_cells:,}"))
     columns = reading.columns([column.name for column in outline.columns])
     problems = column_problems(columns, line=None, given=reading.given)
     problems += [
@@ -168,11 +176,12 @@ def _read_parquet(data: bytes, _: Glob, reading: Reading) -> Table:
 
 def _parquet_rows(data: bytes, reading: Reading) -> Iterator[Row]:
     with _parquet_translated():
-        num_characters = 0
-        for number, cells in enumerate(tables.parquet_rows(data), start=1):
+        total = 0
+        found = tables.parquet_rows(data, max_cell_bytes=_MAX_CELL_BYTES)
+        for number, cells in enumerate(found, start=1):
             # A text that stands in every row is in the file once, which says nothing of the sum.
-            num_characters += sum(len(v) for v in cells.values() if isinstance(v, str))
-            if num_characters > MAX_BYTES:
+            total += num_characters(cells)
+            if total > MAX_BYTES:
                 expected = f"at most {MAX_BYTES} characters once unpacked"
                 raise Problems(Problem(number, None, expected, "more"))
             columns = reading.columns(list(cells))
@@ -214,6 +223,9 @@ def _parquet_translated() -> Iterator[None]:
         yield
     except tables.TableError as exc:
         raise Problems(Problem(None, None, "a Parquet file", str(exc))) from exc
+    except MemoryError as exc:
+        expected = "a Parquet file that the memory holds, group of rows by group"
+        raise Problems(Problem(None, None, expected, str(exc) or "a larger one")) from exc
 
 
 def _read_matrix(data: bytes, glob: Glob, reading: Reading) -> Table:

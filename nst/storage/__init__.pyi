@@ -63,3 +63,4 @@ from .tables import table_of as table_of
 from .tables import values_at as values_at
 from .tables import with_texts as with_texts
 from .tables import write_parquet as write_parquet
+from .wildcards import matches as matches

@@ -18,7 +18,6 @@ from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
 
 from nst.errors import (
     ConfigError,
@@ -32,6 +31,7 @@ from nst.redaction import redacted
 from nst.storage import files, lookalikes, s3
 from nst.storage.files import Found, Listed, Version
 from nst.storage.retries import Patience, persistently
+from nst.storage.wildcards import matcher
 
 _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -247,7 +247,9 @@ def _matches(uri: str) -> list[str]:
     path = local_path(folder)
     names = _names_below(folder, rest)
     found = [rest] if rest in names else sorted(_matching(names, rest))
-    return [join(folder if path is None else str(path), name) for name in found]
+    matches = [join(folder if path is None else str(path), name) for name in found]
+    # A link to a folder is listed as a file.
+    return matches if path is None else [each for each in matches if not os.path.isdir(each)]
 
 
 def full_pattern(base: str, pattern: str) -> str:
@@ -299,7 +301,7 @@ def _names_below(folder: str, rest: str) -> Collection[str]:
 
 
 def _matching(names: Iterable[str], pattern: str) -> Iterator[str]:
-    is_match = re.compile(glob_translate(pattern)).match
+    is_match = matcher(pattern)
     is_hidden = _HIDDEN.search
     if is_hidden(pattern):
         return (name for name in names if is_match(name))

@@ -79,34 +79,156 @@ class ParquetColumn:
 
 @dataclass(frozen=True, slots=True)
 class ParquetOutline:
-    """What a file says of itself: its columns, its rows, and how many bytes they are once unpacked."""
+    """What a file says of itself: its columns, its rows, and how many bytes they are once unpacked.
+
+    A text that stands in many rows is counted once. `num_items` are those of all lists.
+    """
 
     columns: tuple[ParquetColumn, ...]
     num_rows: int
     num_bytes: int
+    num_items: int
 
 
 def parquet_outline(data: bytes) -> ParquetOutline:
     """What the file says of itself. Raises TableError where it is no Parquet file."""
     with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data))
-        groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        leaves = [i for i in range(len(file.schema)) if file.schema.column(i).max_repetition_level]
         return ParquetOutline(
             tuple(ParquetColumn(f.name, _kind(f.type), str(f.type)) for f in file.schema_arrow),
             file.metadata.num_rows,
             sum(group.total_byte_size for group in groups),
+            sum(group.column(i).num_values for group in groups for i in leaves),
         )
 
 
-def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
-    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there."""
+def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there.
+
+    So it does for a cell of more than `max_cell_bytes`, before the cell is unpacked: some bytes of a
+    file can be one long text in many rows.
+    """
     with _translated(len(data)):
-        file = _parquet(pa.BufferReader(data))
-        for batch in file.iter_batches(batch_size=_ROWS_AS_OBJECTS, use_threads=False):
-            yield from rows_of(batch)
+        plain = pq.ParquetFile(pa.BufferReader(data))
+        _check_widths(plain.schema, max_cell_bytes)
+        chunks = [_chunks(plain, group) for group in range(plain.num_row_groups)]
+        coded = {c.path for each in chunks for c in each} - {
+            c.path for each in chunks for c in each if not c.may_be_coded
+        }
+        # Of each text in these columns Arrow has one, in however many rows it stands.
+        file = pq.ParquetFile(
+            pa.BufferReader(data), page_checksum_verification=True, read_dictionary=sorted(coded)
+        )
+        number = 0
+        for group, each in enumerate(chunks):
+            most = max((c.max_value_bytes for c in each if c.path not in coded), default=0)
+            rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
+            for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
+                for part in _small_parts(batch, number, max_cell_bytes):
+                    yield from rows_of(part)
+                number += batch.num_rows
 
 
+# Many, since each batch has all distinct texts of a column with it.
+_ROWS_IN_ARROW = 10_000
+_BYTES_IN_ARROW = 64 << 20
 _ROWS_AS_OBJECTS = 256
+_BYTES_AS_OBJECTS = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What a column takes in one group of rows: how many bytes one value may have.
+
+    `may_be_coded` is true for texts that Arrow can read as numbers of a list of distinct ones.
+    """
+
+    path: str
+    may_be_coded: bool
+    max_value_bytes: int
+
+
+_CODABLE = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+
+
+def _check_widths(schema: Any, max_cell_bytes: int | None) -> None:
+    for leaf in map(schema.column, range(len(schema))):
+        if max_cell_bytes is not None and leaf.length > max_cell_bytes:
+            raise ValueError(
+                f"row 1 has {leaf.length:,} bytes in the column {leaf.path[:80]!r}, and may have "
+                f"{max_cell_bytes:,}"
+            )
+
+
+def _chunks(file: Any, group: int) -> list[_Chunk]:
+    found = []
+    for i in range(len(file.schema)):
+        leaf, chunk = file.schema.column(i), file.metadata.row_group(group).column(i)
+        is_text = leaf.physical_type == "BYTE_ARRAY"
+        of_text = chunk.total_uncompressed_size if is_text else 8
+        found.append(
+            _Chunk(
+                path=leaf.path,
+                may_be_coded=is_text and _CODABLE.issuperset(chunk.encodings),
+                max_value_bytes=leaf.length
+                if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY"
+                else of_text,
+            )
+        )
+    return found
+
+
+def _small_parts(batch: Any, first: int, max_cell_bytes: int | None) -> Iterator[Any]:
+    """A batch in parts that are small as objects of Python; `first` rows came before it."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        of_column = _cell_bytes(column)
+        sizes += of_column
+        if max_cell_bytes is not None and of_column.max(initial=0) > max_cell_bytes:
+            row = int(np.argmax(of_column > max_cell_bytes))
+            raise ValueError(
+                f"row {first + row + 1} has {of_column[row]:,} bytes in the column {name[:80]!r}, and "
+                f"may have {max_cell_bytes:,}"
+            )
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < batch.num_rows:
+        before = ends[start - 1] if start else 0
+        stop = int(np.searchsorted(ends, before + _BYTES_AS_OBJECTS, side="right"))
+        stop = min(max(stop, start + 1), start + _ROWS_AS_OBJECTS)
+        part = batch.slice(start, stop - start)
+        yield pa.RecordBatch.from_arrays(list(map(_decoded, part.columns)), part.schema.names)
+        start = stop
+
+
+def _decoded(array: Any) -> Any:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _cell_bytes(array: Any) -> Any:
+    """About how many bytes each cell takes by itself, as whole numbers; without unpacking any."""
+    found, types = array.type, pa.types
+    if types.is_dictionary(found):
+        sizes = np.append(_cell_bytes(array.dictionary), 0)
+        return sizes[array.indices.cast(pa.int64()).fill_null(-1).to_numpy()]
+    if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
+        lengths = pc.list_value_length(array).cast(pa.int64()).fill_null(0).to_numpy()
+        sums = np.append(0, np.cumsum(_cell_bytes(array.flatten())))
+        ends = np.cumsum(lengths)
+        return sums[ends] - sums[ends - lengths]
+    if types.is_struct(found):
+        return sum(map(_cell_bytes, array.flatten()), np.zeros(len(array), np.int64))
+    if types.is_string(found) or types.is_large_string(found):
+        return pc.binary_length(array).cast(pa.int64()).fill_null(0).to_numpy()
+    if types.is_binary(found) or types.is_large_binary(found):
+        return pc.binary_length(array).cast(pa.int64()).fill_null(0).to_numpy()
+    if types.is_run_end_encoded(found):
+        at = np.arange(array.offset, array.offset + len(array))
+        return _cell_bytes(array.values)[np.searchsorted(array.run_ends, at, side="right")]
+    # Numbers, and types whose texts have not been unpacked more than once.
+    return np.full(len(array), -(-array.nbytes // max(len(array), 1)))
 
 
 def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
@@ -208,13 +330,31 @@ def arrow_table(data: bytes) -> Any:
 
 
 def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
-    """The rows of a table of any library that knows the DataFrame interchange protocol."""
+    """The rows of a table of any library that knows the DataFrame interchange protocol.
+
+    Raises TableError as `rows_of_table`.
+    """
     return rows_of_table(from_dataframe(frame))
 
 
 def rows_of_table(table: Table) -> list[dict[str, Any]]:
-    """The rows of a table of pyarrow; see `rows_of`."""
-    return [row for batch in table.to_batches(_ROWS_AT_ONCE) for row in rows_of(batch)]
+    """The rows of a table of pyarrow.
+
+    Raises TableError where they take more than 2 GiB as objects of Python, as a text that the table
+    has once can in many rows.
+    """
+    batches = table.to_batches(_ROWS_IN_ARROW)
+    num_bytes = sum(int(_cell_bytes(column).sum()) for batch in batches for column in batch.columns)
+    if num_bytes > _MAX_BYTES:
+        raise TableError(
+            f"expected a table of at most {_MAX_BYTES:,} bytes, found {num_bytes:,} once unpacked; "
+            "split it, or write it to a file"
+        )
+    parts = (part for batch in batches for part in _small_parts(batch, 0, None))
+    return [row for part in parts for row in rows_of(part)]
+
+
+_MAX_BYTES = 2 * 1024**3
 
 
 def read_columns(
@@ -403,19 +543,6 @@ class ColumnReader:
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
         return coded
-
-
-def nested_texts(file: IO[bytes], name: str, item: str) -> list[str]:
-    """The distinct texts that `item` of the records in a column has, in no order."""
-    with _translated(_size(file)):
-        table = _parquet(file)
-        if name not in table.schema_arrow.names:
-            return []
-        found: set[str] = set()
-        for batch in _batches(table, _NESTED_ROWS, [name]):
-            lists = batch.column(0)
-            found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
-        return [text for text in found if text is not None]
 
 
 def nested_columns(
