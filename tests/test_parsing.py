@@ -238,7 +238,8 @@ def test_what_is_equal_in_python_is_checked_each_for_itself(value: object) -> No
     row = {"content": "a.png", "style": "s.png", "backbone": "vgg16"}
     fine = row | {column: [1] if isinstance(value, list) else 1}
     (problem,) = refusal("m.jsonl", jsonl([fine, row | {column: value}, fine]))
-    assert problem.startswith(f"line 2, column '{column}': expected a number")
+    expected = "numbers" if isinstance(value, list) else "a number"
+    assert problem.startswith(f"line 2, column '{column}': expected {expected} from 0")
 
 
 def test_what_rows_have_in_common_is_one_object() -> None:
@@ -301,9 +302,8 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
         "line 3, column 'style': expected the path or URL of a picture, or several with | between "
         "them; found nothing",
         "line 3, column 'id': expected an id that line 2 does not have; found 'one'",
-        "line 4, column 'size': expected greater than or equal to 32; found '9'",
-        "line 4, column 'steps': expected a valid integer, unable to parse string as an integer;"
-        " found 'ten'",
+        "line 4, column 'size': expected a whole number from 32 to 8192; found '9'",
+        "line 4, column 'steps': expected a whole number from 1 to 100000; found 'ten'",
         "line 5, column 'id': expected an id that line 4 does not have; found 'ok'",
         "line 6, column 'id': expected an id that line 4 does not have; found 'OK'",
         f"line 7, column 'id': expected {SAFE_ID_RULE}; found '../x'",
@@ -336,6 +336,9 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.csv", "content,style,backbone\n".encode("utf-16-le"), "expected text in UTF-8; found the byte 0x00 at 1, as in UTF-16"),
         ("m.csv", "content,style\n".encode("utf-16")[:-1], "expected text in UTF-16, or in UTF-8; found"),
         ("m.jsonl", '{"content": "a"\n', "line 1: expected a JSON object"),
+        ("m.csv", 'content,style,backbone\n"a,b,c\n', "a quoted cell that does not end"),
+        ("m.csv", 'content,style,backbone\n"a"b",b,c\n', "a quote within a quoted cell is written twice"),
+        ("m.jsonl", '\n{"content": }', "line 2: expected a JSON object; found Expecting value at character 13"),
         ("m.jsonl", "[1]", "line 1: expected a JSON object; found list"),
         ("m.jsonl", "3", "line 1: expected a JSON object; found int"),
         ("m.jsonl", '{"size": NaN}', "line 1: expected a JSON object; found NaN, which is no JSON"),
@@ -376,7 +379,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: " + "[" * 5000, "expected YAML"),
         ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a whole number from 0 to 9223372036854775807; found '~'"),
         ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
         ("m.yaml", "content: a\nbackbone: vgg16\n", "column 'style': expected this column"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: ~\n", "line 3, column 'backbone': expected one of vgg16, vgg19, resnet50; found '~'"),
@@ -384,7 +387,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.jsonl", '{"content": "a", "style": "s", "backbone": ["vgg19"]}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found ['vgg19']"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected greater than"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected a whole number from 32"),
     ],
 )  # fmt: skip
 def test_refused(name: str, data: bytes | str, said: str) -> None:
@@ -394,22 +397,34 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("style_weight", "nan", "finite number"),
-        ("style_weight", "inf", "finite number"),
-        ("style_weight", -1, "greater than or equal to 0"),
-        ("style_weight", "1,5", "a valid number"),
-        ("steps", 0, "greater than or equal to 1"),
-        ("steps", 1.5, "a valid integer"),
-        ("steps", True, "a number"),
-        ("style_weight", False, "a number"),
-        ("size", 100_000, "less than or equal to 8192"),
-        ("init", "nois", "'recolored', 'content', 'noise' or 'picture'"),
-        ("optimizer", "sgd", "'lbfgs' or 'adam'"),
-        ("seed", -1, "greater than or equal to 0"),
+        ("style_weight", "nan", "a number from 0 to 1e+06; found 'nan'"),
+        ("style_weight", "inf", "a number from 0 to 1e+06; found 'inf'"),
+        ("style_weight", -1, "a number from 0 to 1e+06; found -1"),
+        ("style_weight", "1,5", "a number from 0 to 1e+06 (did you mean '1.5'?); found '1,5'"),
+        ("style_weight", "1,5,0", "a number from 0 to 1e+06; found '1,5,0'"),
+        ("content_size", 9, "a whole number from 32 to 8192; found 9"),
+        ("steps", 0, "a whole number from 1 to 100000; found 0"),
+        ("steps", 1.5, "a whole number from 1 to 100000; found 1.5"),
+        ("steps", True, "a whole number from 1 to 100000; found True"),
+        ("style_weight", False, "a number from 0 to 1e+06; found False"),
+        ("size", 100_000, "a whole number from 32 to 8192; found 100000"),
+        ("init", "nois", "one of recolored, content, noise, or the path or URL of a picture (did you mean 'noise'?)"),
+        ("optimizer", "sgd", "one of lbfgs, adam; found 'sgd'"),
+        ("optimizer", "ADAMW", "one of lbfgs, adam (did you mean 'adam'?); found 'adamw'"),
+        ("preserve_color", "true", "one of none, luminance, match; found 'true'"),
+        ("preserve_color", True, "one of none, luminance, match; found True"),
+        ("seed", -1, "a whole number from 0 to 9223372036854775807; found -1"),
+        ("style_blend", "1 x", "numbers from 0 to 1e+06, with spaces between them; found 'x'"),
+        ("style_blend", True, "numbers from 0 to 1e+06, with spaces between them; found True"),
+        ("style_layers", 3, "names of layers, with spaces between them; found 3"),
+        ("style_layers", "conv4_2", "layers of vgg16, relu1_1 to relu5_3 (did you mean 'relu4_2'?); found 'conv4_2'"),
+        ("style_layers", "Block4_Conv2", "(did you mean 'relu4_2'?)"),
+        ("style_layers", "relu5_4", "layers of vgg16, relu1_1 to relu5_3 ('relu5_4' is one of vgg19)"),
+        ("style_layers", "layer4.2", "layers of vgg16, relu1_1 to relu5_3 ('layer4.2' is one of resnet50)"),
         ("style_layers", "relu1_1 relu9_1", "layers of vgg16"),
         ("content_layers", "layer2.3", "layers of vgg16"),
     ],
-)
+)  # fmt: skip
 def test_values_out_of_range_are_refused(column: str, value: object, said: str) -> None:
     row = {"content": "a", "style": "s", "backbone": "vgg16", column: value}
     (problem,) = refusal("m.jsonl", jsonl([row]))
@@ -417,12 +432,78 @@ def test_values_out_of_range_are_refused(column: str, value: object, said: str) 
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("resnet", "(did you mean 'resnet50'?)"),
+        ("VGG99", "(did you mean 'vgg19'?)"),
+        ("ViT", "resnet50; found 'ViT'"),
+    ],
+)
+def test_an_unknown_backbone_names_the_nearest(text: str, said: str) -> None:
+    (problem,) = refusal("m.csv", f"content,style,backbone\na,b,{text}\n")
+    assert problem.startswith("line 2, column 'backbone': expected one of vgg16, vgg19, resnet50")
+    assert said in problem
+
+
+def test_a_wrong_value_of_a_matrix_is_told_once_and_in_its_line() -> None:
+    text = (
+        "style: [s, t]\nbackbone: [vgg16, vgg99]\nsize:\n- 64\n- 9\n"
+        "content: ['http://h/a.png', b]\nseed: [0, 1, 2]\n"
+    )
+    assert [problem.partition(": expected")[0] for problem in refusal("m.yaml", text)] == [
+        "line 2, column 'backbone'",
+        "line 5, column 'size'",
+        "line 6, column 'content'",
+    ]
+    (found, *_) = parsed("m.yaml", text, keep_going=True).refused.values()
+    assert found.message.startswith("line 6, column 'content'")
+
+
+def test_a_list_that_makes_rows_of_layers_is_noted() -> None:
+    text = "content: a\nstyle: s\nstyle_layers: [relu1_1, relu2_1]\n"
+    found = parsed("m.yaml", text)
+    assert [job.params.style_layers for job in found.jobs] == [("relu1_1",), ("relu2_1",)]
+    assert found.notes == (
+        "line 3, column 'style_layers': each of 2 values is for rows of its own; "
+        "[[relu1_1, relu2_1]] is all of them for one row",
+    )
+    (blend,) = parsed(
+        "m.yaml", "content: a\nstyle: s|t\nstyle_blend: ['2', '1']\n", keep_going=True
+    ).notes
+    assert "[[2, 1]] is all of them for one row" in blend
+    for plain in ("[[relu1_1, relu2_1]]", "relu1_1", "[relu1_1 relu2_1, relu3_1]", "[relu1_1]"):
+        assert parsed("m.yaml", text.replace("[relu1_1, relu2_1]", plain)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (
+            "init",
+            "picture",
+            "column 'init': expected one of recolored, content, noise; a picture is",
+        ),
+        ("init", "a.png", "column 'init': expected one of recolored, content, noise; a picture is"),
+        ("init", "nois", "did you mean 'noise'?"),
+        ("Size", "64", "expected a picture parameter (did you mean 'size'?); found 'Size'"),
+        ("backbone", "vgg16", "this is a column of the manifest alone; found 'backbone'"),
+        ("label_x", "y", "this is a column of the manifest alone; found 'label_x'"),
+    ],
+)
+def test_an_override_that_cannot_be_is_told_what_can(field: str, value: str, said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse("m.csv", csv_bytes(ROWS), **{field: value})
+    assert "--set: refused with 1 problem, nothing was run" in str(caught.value)
+    assert said in str(caught.value)
+
+
 def test_a_wrong_column_does_not_hide_what_is_wrong_with_the_rows() -> None:
     text = "id,content,style,backbone,size,colour\nx,a,s,vgg1,64,\nx,a,s,vgg16,9,\n"
     assert [problem.split(";")[0] for problem in refusal("m.csv", text)] == [
         "line 1, column 'colour': expected a known column (a column of your own is called 'label_colour')",
         "line 2, column 'backbone': expected one of vgg16, vgg19, resnet50 (did you mean 'vgg19'?)",
-        "line 3, column 'size': expected greater than or equal to 32",
+        "line 3, column 'size': expected a whole number from 32 to 8192",
         "line 3, column 'id': expected an id that line 2 does not have",
     ]
 
@@ -433,7 +514,7 @@ def test_a_bad_override_is_refused_by_its_name() -> None:
     message = str(caught.value)
     assert "--set: refused with 2 problems" in message
     assert "expected a picture parameter (did you mean 'steps'?); found 'step'" in message
-    assert "column 'size': expected greater than or equal to 32; found '9'" in message
+    assert "column 'size': expected a whole number from 32 to 8192; found '9'" in message
 
 
 @pytest.mark.parametrize("style", ["s.png|t.png", " s.png | t.png ", ["s.png", "t.png"]])
@@ -535,7 +616,7 @@ def test_with_keep_going_a_wrong_row_fails_by_itself_and_says_what_it_can() -> N
     assert "line 3, column 'backbone': expected one of" in reasons["two"][1]
     (nameless,) = parsed("m.csv", "content,style,size\na.png,s.png,9\n", keep_going=True).jobs
     assert nameless.backbone == "vgg19"
-    assert "line 3, column 'size': expected greater" in reasons["two"][1]
+    assert "line 3, column 'size': expected a whole number" in reasons["two"][1]
     assert reasons[short.id] == (
         "bad_row",
         "line 4: expected 6 cells as in the header; found 4",

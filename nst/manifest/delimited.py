@@ -153,4 +153,13 @@ def _translated(reader: "_Reader", num_lines: int) -> Iterator[None]:
         yield
     except csv.Error as exc:
         # What follows cannot be told apart any more: it may stand within a quoted cell.
-        raise Problems(Problem(num_lines + reader.line_num, None, "CSV", str(exc))) from exc
+        line, found = num_lines + reader.line_num, str(exc)
+        hint = next((each for said, each in _HINTS.items() if said in found), "")
+        raise Problems(Problem(line, None, "CSV", found + hint)) from exc
+
+
+# What Python's reader says, and what must have been meant.
+_HINTS = {
+    "unexpected end of data": ", within a quoted cell that does not end",
+    "expected after": "; a quote within a quoted cell is written twice",
+}

@@ -113,7 +113,10 @@ def _jsonl_row(line: int, text: str, reading: Reading) -> Row:
         if not isinstance(cells, dict):
             raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
     except (ValueError, RecursionError) as exc:
-        return Row(line, {}, (Problem(line, None, "a JSON object", str(exc)),), is_guess=True)
+        # Of the place it says the line too, as that of this text.
+        is_of_json = isinstance(exc, json.JSONDecodeError)
+        found = f"{exc.msg} at character {exc.pos + 1}" if is_of_json else str(exc)  # type: ignore[attr-defined]
+        return Row(line, {}, (Problem(line, None, "a JSON object", found),), is_guess=True)
     columns = reading.columns(list(cells))
     try:
         problems = column_problems(columns, line=line, needs_all=False)
@@ -259,12 +262,14 @@ def _read_matrix(data: bytes, glob: Glob, reading: Reading) -> Table:
             continue
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
         values = [_yaml_value(item) for item in items]
+        if column in _LISTS and len(values) > 1 and not any(map(_is_list, values)):
+            reading.note(_each_by_itself(column, values))
         axes[column] = [found for item in values for found in _expanded(column, *item, glob=glob)]
     num_rows = math.prod(map(len, axes.values()))
     if num_rows > MAX_ROWS:
         raise Problems(_too_many_rows(f"{num_rows}"))
     rows = (
-        Row(max(line for line, _ in combination), _cells(axes, combination))
+        Row(max(_lines(combination)), _cells(axes, combination), lines=_line_of(axes, combination))
         for combination in itertools.product(*axes.values())
     )
     return Table(rows, problems)
@@ -314,6 +319,36 @@ def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
             raise Problems(Problem(line, None, "a value or a list of values", _yaml_kind(item)))
     texts = [str(item.value) for item in items]
     return line, texts if isinstance(node, yaml.SequenceNode) else texts[0]
+
+
+# Of these one row can have several values.
+_LISTS = ("content_layers", "style_layers", "style_blend")
+
+
+def _is_list(value: tuple[int, Any]) -> bool:
+    """Whether a value of a matrix names several for one row."""
+    return isinstance(value[1], list) or len(str(value[1]).split()) > 1
+
+
+def _each_by_itself(column: str, values: Sequence[tuple[int, Any]]) -> str:
+    line = values[0][0]
+    texts = ", ".join(str(text) for _, text in values[:_MAX_NOTED])
+    more = ", ..." if len(values) > _MAX_NOTED else ""
+    return (
+        f"line {line}, column {column!r}: each of {len(values)} values is for rows of its own; "
+        f"[[{texts}{more}]] is all of them for one row"
+    )
+
+
+_MAX_NOTED = 5
+
+
+def _lines(combination: Sequence[tuple[int, Any]]) -> Iterator[int]:
+    return (line for line, _ in combination)
+
+
+def _line_of(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> Mapping[str, int]:
+    return dict(zip(axes, _lines(combination), strict=True))
 
 
 def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> Cells:
