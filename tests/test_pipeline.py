@@ -268,7 +268,7 @@ def test_inputs_that_are_missing_or_broken_fail_only_their_own_rows(tmp_path: Pa
 def test_a_style_that_is_too_small_is_told_what_would_help(
     tmp_path: Path, height: int, width: int, values: dict[str, object], advice: str
 ) -> None:
-    manifest = write_project(tmp_path / "in", [row(id="one", **({"size": 64} | values))])
+    manifest = write_project(tmp_path / "in", [{**row(id="one"), "size": 64, **values}])
     (tmp_path / "in/s.png").write_bytes(encoded(Image.fromarray(picture(height, width))))
     (failed,) = pipeline.make_plan(str(manifest), RunSettings(output=str(tmp_path / "out"))).failed
     assert failed.reason == "image_too_small"

@@ -215,7 +215,10 @@ class TestSeveralFiles:
 
     @pytest.mark.parametrize("ending", ["/", "/*/*.csv", "/**/*.csv", "/backbone=*/*.csv"])
     def test_folders_that_are_called_by_a_column_give_it(self, tmp_path: Path, ending: str) -> None:
-        cells = {"content": f"{tmp_path}/in/a.png", "style": f"{tmp_path}/in/s.png"}
+        cells: dict[str, object] = {
+            "content": f"{tmp_path}/in/a.png",
+            "style": f"{tmp_path}/in/s.png",
+        }
         files: dict[str, list[dict[str, object]]] = {
             "t/backbone=vgg16/m.csv": [cells],
             "t/backbone=vgg19/m.csv": [cells],

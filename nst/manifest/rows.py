@@ -113,10 +113,7 @@ def _jsonl_row(line: int, text: str, reading: Reading) -> Row:
         if not isinstance(cells, dict):
             raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
     except (ValueError, RecursionError) as exc:
-        # Of the place it says the line too, as that of this text.
-        is_of_json = isinstance(exc, json.JSONDecodeError)
-        found = f"{exc.msg} at character {exc.pos + 1}" if is_of_json else str(exc)  # type: ignore[attr-defined]
-        return Row(line, {}, (Problem(line, None, "a JSON object", found),), is_guess=True)
+        return Row(line, {}, (Problem(line, None, "a JSON object", _said(exc)),), is_guess=True)
     columns = reading.columns(list(cells))
     try:
         problems = column_problems(columns, line=line, needs_all=False)
@@ -130,6 +127,13 @@ def _jsonl_row(line: int, text: str, reading: Reading) -> Row:
     ]
     flat = {column: value for column, value in cells.items() if _is_flat(value)}
     return Row(line, flat, tuple(problems))
+
+
+def _said(error: Exception) -> str:
+    """What Python says of a line that is no JSON, without the line, which it counts within the text."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return str(error)
 
 
 def _named(columns: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
