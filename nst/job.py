@@ -29,6 +29,15 @@ def _split(value: object) -> object:
     return tuple(value) or None if isinstance(value, list | tuple) else value
 
 
+def _folded(value: object) -> object:
+    """A choice, or names of layers, whatever their capitals and the spaces around them."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _all_folded(values: object) -> object:
+    return tuple(map(_folded, values)) if isinstance(values, tuple) else values
+
+
 def _some_weight(weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
     if weights is not None and not sum(weights) > 0:
         raise PydanticCustomError("weights", "weights of which some are above 0")
@@ -45,7 +54,11 @@ def _no_truth_value(value: object) -> object:
 Pooling = Literal["max", "avg"]
 PreserveColor = Literal["none", "luminance", "match"]
 Init = Literal["recolored", "content", "noise", "picture"]
-LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split)]
+Choice = BeforeValidator(_folded)
+# The one behind is the first to see the value.
+LayerNames = Annotated[
+    tuple[str, ...] | None, BeforeValidator(_all_folded), BeforeValidator(_split)
+]
 # Last in an annotation: before a bound, it would hide the bound from the schema.
 Number = BeforeValidator(_no_truth_value)
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), Number]
@@ -107,7 +120,9 @@ class PictureParams:
         Field(description="Layers that hold the style, in equal shares; empty: the backbone's."),
     ] = None
     pooling: Annotated[
-        Pooling, Field(description="How the network shrinks its features; avg is smoother.")
+        Pooling,
+        Field(description="How the network shrinks its features; avg is smoother."),
+        Choice,
     ] = "max"
     style_blend: Annotated[
         Blend,
@@ -138,6 +153,7 @@ class PictureParams:
             description="Keep the content's colours: paint its luminance alone, or match the "
             "style's colours to it first."
         ),
+        Choice,
     ] = "none"
     init: Annotated[
         Init,
@@ -145,6 +161,7 @@ class PictureParams:
             description="What the optimisation starts from: the content in the style's colours, the "
             "content, seeded noise, or in a manifest the path or URL of a picture."
         ),
+        Choice,
     ] = "recolored"
     tolerance: Annotated[
         float,
@@ -160,6 +177,7 @@ class PictureParams:
     optimizer: Annotated[
         Literal["lbfgs", "adam"],
         Field(description="lbfgs reaches in fewer steps what adam reaches in many."),
+        Choice,
     ] = "lbfgs"
     seed: Annotated[
         int,

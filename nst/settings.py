@@ -126,6 +126,11 @@ class RunSettings:
         Field(description="Fail the rows of a manifest that are wrong, and run the others."),
         Option(of_plan=True),
     ] = False
+    ignore_unknown_columns: Annotated[
+        bool,
+        Field(description="Leave out the columns of a manifest that are not known."),
+        Option(of_plan=True),
+    ] = False
     skip_failed: Annotated[
         bool, Field(description="Leave rows that failed before as they are.")
     ] = False

@@ -259,6 +259,25 @@ def test_inputs_that_are_missing_or_broken_fail_only_their_own_rows(tmp_path: Pa
     assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["good.png"]
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "values", "advice"),
+    [
+        (16, 16, {}, "use a larger picture, or a picture that is less elongated"),
+        (16, 640, {}, "use a larger picture, or"),
+        (64, 64, {"style_scale": 0.25}, "use a larger size or style_scale, or"),
+        (100, 800, {}, "use a larger size or style_scale, or"),
+    ],
+)
+def test_a_style_that_is_too_small_is_told_what_would_help(
+    tmp_path: Path, height: int, width: int, values: dict[str, object], advice: str
+) -> None:
+    manifest = write_project(tmp_path / "in", [{**row(id="one"), "size": 64, **values}])
+    (tmp_path / "in/s.png").write_bytes(encoded(Image.fromarray(picture(height, width))))
+    (failed,) = pipeline.make_plan(str(manifest), RunSettings(output=str(tmp_path / "out"))).failed
+    assert failed.reason == "image_too_small"
+    assert advice in str(failed.error)
+
+
 def test_missing_weights_fail_their_rows_before_anything_is_optimised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

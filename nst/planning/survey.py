@@ -93,7 +93,11 @@ class Survey:
         _check_side(job, job.content, (height, width))
         for style in styles:
             edge = min(style_edge_px(job.params), max(style.height, style.width))
-            _check_side(job, style.uri, images.fitted_size(style.height, style.width, edge))
+            fitted = images.fitted_size(style.height, style.width, edge)
+            # No style is enlarged.
+            is_small = min(style.height, style.width) < _least_side_px(job)
+            advice = "a larger picture" if is_small else "a larger size or style_scale"
+            _check_side(job, style.uri, fitted, advice)
         for other in (mask, start):
             if other is not None:
                 _check_shape(content, other)
@@ -204,15 +208,19 @@ def _remember(known: dict[_K, _T], key: _K, value: _T) -> None:
     known[key] = value
 
 
-def _check_side(job: Job, uri: str, size: tuple[int, int]) -> None:
+def _least_side_px(job: Job) -> int:
+    return _min_side_px(job.backbone, job.params.content_layers, job.params.style_layers)
+
+
+def _check_side(job: Job, uri: str, size: tuple[int, int], advice: str = "a larger size") -> None:
     """Raises ImageError if a deep layer would have fewer than 2 x 2 positions for a picture."""
-    least = _min_side_px(job.backbone, job.params.content_layers, job.params.style_layers)
+    least = _least_side_px(job)
     height, width = size
     if min(height, width) < least:
         raise ImageError(
             f"{uri}: expected a short side of at least {least} px for the layers of "
             f"{job.backbone}, found {height} x {width} (height x width) at size "
-            f"{job.params.size}; use a larger size, or a picture that is less elongated",
+            f"{job.params.size}; use {advice}, or a picture that is less elongated",
             reason="image_too_small",
         )
 
