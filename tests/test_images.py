@@ -1,7 +1,7 @@
 import io
 import json
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -213,6 +213,45 @@ def test_jpeg_shows_what_is_transparent_as_white() -> None:
 def test_values_out_of_range_are_clipped_not_wrapped() -> None:
     made = Picture(np.array([-0.5, 0.5, 1.5], dtype=np.float32).repeat(16).reshape(3, 4, 4), None)
     assert mean_colour(decoded(images.encode(made, "png", {}))) == [0, 128, 255]
+
+
+@pytest.mark.parametrize("offset", [0, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_an_offset_to_nowhere_is_an_image_error(
+    offset: int, order: Literal["little", "big"]
+) -> None:
+    magic = {"little": b"II+\0\x08\0\0\0", "big": b"MM\0+\0\x08\0\0"}[order]
+    data = magic + offset.to_bytes(8, order)
+    with pytest.raises(ImageError) as caught:
+        images.probe_size(data, name="in.tiff")
+    assert caught.value.reason in ("image_truncated", "image_unreadable")
+    assert images.size_by_start(data, name="in.tiff") is None
+
+
+def test_whatever_a_reader_raises_is_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the header is read, where the pixels are, and where it is asked what is wrong."""
+
+    class SurpriseError(Exception):
+        pass
+
+    def surprise(*_: Any, **__: Any) -> None:
+        raise SurpriseError("of a reader")
+
+    data = picture_bytes(48, 64)
+    for where, name in (
+        (formats, "png_chunks"),
+        (ImageFile.ImageFile, "load"),
+        (Image, "open"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, name, surprise)
+            with pytest.raises(ImageError, match=r"in\.png: .*of a reader"):
+                decoded(data)
+
+
+def test_a_picture_without_pixels_is_refused() -> None:
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        decoded(forged.png(0, 10))
 
 
 def _cut(image_format: str) -> bytes:

@@ -29,6 +29,19 @@ def png_of(given: object, *, name: str) -> bytes | None:
         given = Image.fromarray(given)
     if not isinstance(given, Image.Image):
         return None
+    try:
+        return _encoded(given, name)
+    except ImageError:
+        raise
+    except Exception as exc:
+        # It may be of a file that is damaged, and whose pixels are only now read.
+        raise ImageError(
+            f"{name}: expected a sound picture, found one that cannot be decoded: "
+            f"{str(exc) or type(exc).__name__}"
+        ) from exc
+
+
+def _encoded(given: Image.Image, name: str) -> bytes:
     image = _as_a_png_can(given, name)
     sink = io.BytesIO()
     # With how it lies and what its colours mean, as the file that it may be of.
@@ -65,6 +78,7 @@ def image_of(data: bytes, *, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_WRITTEN)
         image.load()
-    except (OSError, SyntaxError, ValueError) as exc:
-        raise ImageError(f"{name}: expected a picture as a run wrote it, found {exc}") from exc
+    except Exception as exc:
+        said = str(exc) or type(exc).__name__
+        raise ImageError(f"{name}: expected a picture as a run wrote it, found {said}") from exc
     return image

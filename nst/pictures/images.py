@@ -89,6 +89,14 @@ def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
     That is so if anything is wrong with them, which the whole file shows better, and in formats that
     may store the orientation behind the pixels, or need the whole file to find it.
     """
+    try:
+        return _size_by_start(data, name)
+    except Exception:
+        # Whatever bytes that end too soon lead a reader to.
+        return None
+
+
+def _size_by_start(data: bytes, name: str) -> tuple[int, int] | None:
     found = formats.format_of(data)
     if found is None or found.reason is not None:
         return None
@@ -97,13 +105,9 @@ def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
     if found.name not in _SIZE_AT_START:
         return None
     _set_pillow_up()
-    try:
-        with Image.open(io.BytesIO(data), formats=[found.name]) as image:
-            _check_pixels(image, name)
-            return _size(image, name)
-    except Exception:
-        # Whatever bytes that end too soon lead a reader to.
-        return None
+    with Image.open(io.BytesIO(data), formats=[found.name]) as image:
+        _check_pixels(image, name)
+        return _size(image, name)
 
 
 def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
@@ -382,39 +386,52 @@ def _warn_of_other_colours(image: Image.Image, data: bytes, name: str) -> None:
 
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """The picture with only its header read. Any exception within becomes an ImageError.
-
-    Pillow's readers raise nearly anything on bad bytes: SyntaxError for a PNG, RuntimeError for an
-    AVIF.
-    """
-    found = _checked_format(data, name)
-    _set_pillow_up()
-    try:
+    """The picture with only its header read. Any exception within becomes an ImageError."""
+    with _guarded(data, name):
+        found = _checked_format(data, name)
+        _set_pillow_up()
         # Only the one reader that it is for, so that no other can be led to it.
         with Image.open(io.BytesIO(data), formats=[found]) as image:
             _check_pixels(image, name)
             yield image
+
+
+@contextmanager
+def _guarded(data: bytes, name: str) -> Iterator[None]:
+    """Any exception within, where foreign bytes are looked at, becomes an ImageError.
+
+    Pillow's readers raise nearly anything on bad bytes: SyntaxError for a PNG, RuntimeError for an
+    AVIF, OverflowError for an offset.
+    """
+    try:
+        yield
     except ImageError:
         raise
-    except Image.DecompressionBombError as exc:
-        raise _too_large(name, str(exc)) from exc
     except Exception as exc:
-        if found == "AVIF" and formats.avif_pixels(data) > MAX_PIXELS:
-            raise _too_large(name, f"{formats.avif_pixels(data)} pixels") from exc
-        if any(words in str(exc) for words in _PNG_BOMB_WORDS):
-            raise _too_large(name, str(exc)) from exc
-        said = str(exc) or type(exc).__name__
-        if isinstance(exc, UnidentifiedImageError):
-            said = "its header cannot be read"
-        if "truncated" in said.lower() or formats.is_cut_short(data, found):
-            raise ImageError(
-                f"{name}: expected a whole {found} picture, found one cut short at {len(data)} "
-                f"bytes ({said}); copy it again",
-                reason="image_truncated",
-            ) from exc
-        raise ImageError(
-            f"{name}: expected a sound {found} picture, found one that cannot be decoded: {said}"
-        ) from exc
+        raise _error_of(exc, data, name) from exc
+
+
+def _error_of(exc: Exception, data: bytes, name: str) -> ImageError:
+    found = formats.format_of(data)
+    kind = found.name if found else "readable"
+    if isinstance(exc, Image.DecompressionBombError):
+        return _too_large(name, str(exc))
+    if kind == "AVIF" and formats.avif_pixels(data) > MAX_PIXELS:
+        return _too_large(name, f"{formats.avif_pixels(data)} pixels")
+    if any(words in str(exc) for words in _PNG_BOMB_WORDS):
+        return _too_large(name, str(exc))
+    said = str(exc) or type(exc).__name__
+    if isinstance(exc, UnidentifiedImageError):
+        said = "its header cannot be read"
+    if "truncated" in said.lower() or formats.is_cut_short(data, kind):
+        return ImageError(
+            f"{name}: expected a whole {kind} picture, found one cut short at {len(data)} bytes "
+            f"({said}); copy it again",
+            reason="image_truncated",
+        )
+    return ImageError(
+        f"{name}: expected a sound {kind} picture, found one that cannot be decoded: {said}"
+    )
 
 
 # What Pillow says of a text or a profile that is small in the file and large out of it.
@@ -472,6 +489,11 @@ def _set_pillow_up() -> None:
 def _check_pixels(image: Image.Image, name: str) -> None:
     """Raises ImageError if the header announces too many pixels, or only the preview of a raw."""
     width, height = image.size
+    if not (width and height):
+        raise ImageError(
+            f"{name}: expected a picture of at least one pixel, found {height} x {width} (height x "
+            "width); copy it again"
+        )
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{height} x {width} (height x width)")
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
