@@ -263,31 +263,60 @@ _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _TIFF_PIXELS = ((273, 279), (324, 325))
 
 
-def _tiff_is_cut_short(data: bytes) -> bool:
-    """Whether the first directory, what it points to, or the pixels lie behind the file's end."""
+@dataclass(frozen=True, slots=True)
+class TiffTags:
+    """The first directory of a TIFF: its integers by tag, and where each strip or tile is.
+
+    `jpeg_tables` is where the tables are that all strips in JPEG have in common. `end` is where the
+    last value or piece ends, which may be behind the file's end.
+    """
+
+    numbers: Mapping[int, tuple[int, ...]]
+    pieces: tuple[tuple[int, int], ...]
+    jpeg_tables: tuple[int, int] | None
+    end: int
+
+
+def tiff_tags(data: bytes) -> TiffTags:
+    """The first directory. Raises struct.error, OverflowError or ValueError if it is cut short."""
     order = "<" if data.startswith(b"II") else ">"
     is_big = b"+" in data[2:4]
     head, count_form, entry_form, inline = (8, "Q", "HHQ", 8) if is_big else (4, "H", "HHI", 4)
     (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, head)
     (count,) = struct.unpack_from(order + count_form, data, at)
+    if count > MAX_TIFF_TAGS:
+        raise ValueError("too many tags")
     at += struct.calcsize("=" + count_form)
-    values: dict[int, tuple[int, ...]] = {}
+    numbers: dict[int, tuple[int, ...]] = {}
+    last, tables = at, None
     for _ in range(count):
         tag, kind, length = struct.unpack_from(order + entry_form, data, at)
         at += struct.calcsize("=" + entry_form)
         size, start = _TIFF_SIZES.get(kind, 0) * length, at
         if size > inline:
             (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, at)
-        if start + size > len(data):
-            return True
-        if kind in _TIFF_INTEGERS:
-            values[tag] = struct.unpack_from(f"{order}{length}{_TIFF_INTEGERS[kind]}", data, start)
+        last = max(last, start + size)
+        if start + size <= len(data) and kind in _TIFF_INTEGERS:
+            numbers[tag] = struct.unpack_from(f"{order}{length}{_TIFF_INTEGERS[kind]}", data, start)
+        if tag == _JPEG_TABLES:
+            tables = (start, start + size)
         at += inline
-    return any(
-        offset + length > len(data)
+    pieces = tuple(
+        (offset, offset + length)
         for offsets, lengths in _TIFF_PIXELS
-        for offset, length in zip(values.get(offsets, ()), values.get(lengths, ()), strict=False)
+        for offset, length in zip(numbers.get(offsets, ()), numbers.get(lengths, ()), strict=False)
     )
+    return TiffTags(numbers, pieces, tables, max([last, *(end for _, end in pieces)]))
+
+
+# Those that the standard and its supplements name are some 200.
+MAX_TIFF_TAGS = 4096
+_JPEG_TABLES = 347
+
+
+def _tiff_is_cut_short(data: bytes) -> bool:
+    """Whether the first directory, what it points to, or the pixels lie behind the file's end."""
+    return tiff_tags(data).end > len(data)
 
 
 _TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}

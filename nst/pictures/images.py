@@ -29,7 +29,7 @@ from PIL import (
 )
 
 from nst.errors import ImageError
-from nst.pictures import formats
+from nst.pictures import formats, holes
 from nst.settings import ImageFormat
 
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -125,6 +125,7 @@ def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -
         # Before the pixels: what Pillow reads behind them, the header's size knows nothing of.
         turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image, name))
         image.load()
+        _check_holes(image, data, name)
         colour, alpha = _split_alpha(image, data, name)
         colour = _to_srgb(colour, name)
         _warn_of_other_colours(image, data, name)
@@ -477,6 +478,28 @@ def _check_png(data: bytes, name: str) -> None:
             "copy it again",
             reason="image_truncated",
         )
+
+
+def _check_holes(image: Image.Image, data: bytes, name: str) -> None:
+    """Raises ImageError if zeros are where a picture's data should be, of which Pillow says nothing."""
+    kind = formats.format_of(data)
+    hole = holes.hole_in(data, kind.name if kind else "", is_readable=_is_readable)
+    if hole is not None:
+        raise ImageError(
+            f"{name}: expected a whole {image.format} picture, found {hole.length} zeros "
+            f"{'at the end' if hole.is_at_end else 'in the middle'} of its data, from byte {hole.at} "
+            "on, as an interrupted download leaves them; copy it again",
+            reason="image_truncated" if hole.is_at_end else "image_unreadable",
+        )
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            image.load()
+    except Exception:
+        return False
+    return True
 
 
 def _set_pillow_up() -> None:
