@@ -587,3 +587,35 @@ def test_first_bytes_of_no_sound_picture_tell_nothing() -> None:
     for bad in (b"", b"GIF", b"\x89PNG\r\n\x1a\n", data[:20] + b"x" + data[21:], b"<html>" * 99):
         assert images.size_by_start(bad, name="in") is None
     assert images.size_by_start(forged.png(30_000, 30_000), name="in") is None
+
+
+@pytest.mark.parametrize(
+    ("alphas", "expected"), [((0, 0), None), ((0, 255), [0, 1]), ((255, 255), None)]
+)
+def test_a_bitmap_whose_alpha_is_0_everywhere_is_opaque(
+    alphas: tuple[int, int], expected: list[int] | None
+) -> None:
+    data = forged.bitmap(b"".join(bytes([30, 20, 10, alpha]) for alpha in alphas) * 8, 2)
+    made = images.decode(data, long_edge_px=8, name="in.bmp")
+    assert images.read_header(data, name="in.bmp").transparency == "bitmap"
+    if expected is None:
+        assert made.alpha is None
+        assert mean_colour(made) == [10, 20, 30]
+    else:
+        assert made.alpha is not None
+        assert made.alpha[0].tolist() == expected
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF", "AVIF"])
+def test_other_pictures_whose_alpha_is_0_everywhere_are_transparent(image_format: str) -> None:
+    data = encoded(Image.new("RGBA", (32, 32), (10, 20, 30, 0)), image_format)
+    made = decoded(data)
+    assert images.read_header(data, name="in").transparency == "some"
+    assert made.alpha is not None
+    assert not made.alpha.any()
+    assert mean_colour(made) == [255, 255, 255]
+
+
+def test_a_header_that_cannot_be_read_says_nothing_of_transparency() -> None:
+    assert images.transparency_of(b"no picture", name="in") == "none"
+    assert images.transparency_of(picture_bytes(8, 8), name="in") == "none"

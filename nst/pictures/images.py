@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,13 +64,46 @@ class Picture:
     alpha: NDArray[np.float32] | None
 
 
-def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
-    """(height, width) in pixels, after turning it upright, from the header alone.
+# What a header says of transparent pixels: that there are none, that there may be some, or that the
+# alpha of a bitmap says so, which counts only if it is not 0 everywhere.
+Transparency = Literal["none", "some", "bitmap"]
 
-    `name` is the picture's name in errors.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a picture without its pixels: its size in pixels, after turning it upright."""
+
+    height: int
+    width: int
+    transparency: Transparency
+
+
+def read_header(data: bytes, *, name: str) -> Header:
+    """The header of a picture, whose name in errors is `name`; raises ImageError."""
     with _opened(data, name) as image:
-        return _size(image, name)
+        height, width = _size(image, name)
+        return Header(height, width, _transparency(image))
+
+
+def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """(height, width) of `read_header`."""
+    header = read_header(data, name=name)
+    return header.height, header.width
+
+
+def transparency_of(data: bytes, *, name: str) -> Transparency:
+    """That of the header, or "none" if it cannot be read."""
+    try:
+        with _opened(data, name) as image:
+            return _transparency(image)
+    except ImageError:
+        return "none"
+
+
+def _transparency(image: Image.Image) -> Transparency:
+    if not image.has_transparency_data:
+        return "none"
+    return "bitmap" if image.format == "BMP" else "some"
 
 
 def _size(image: Image.Image, name: str) -> tuple[int, int]:
@@ -302,7 +335,10 @@ def _split_alpha(
     # A grey picture stays one, since its colour profile would not fit three channels.
     colour = rgba.convert("L" if is_grey else "RGB")
     alpha = rgba.getchannel("A")
-    return colour, None if alpha.getextrema() == (255, 255) else alpha
+    extrema = alpha.getextrema()
+    # Programs that know nothing of an alpha leave these bytes of a bitmap zero.
+    is_opaque = extrema == (255, 255) or (image.format == "BMP" and extrema == (0, 0))
+    return colour, None if is_opaque else alpha
 
 
 _PNG_GREY_ALPHA = 4

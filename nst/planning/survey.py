@@ -55,6 +55,7 @@ class Survey:
         self._chosen = chosen
         self._inputs: dict[str, Input | NSTError] = {}
         self._digests: dict[str, str] = {}
+        self._transparent: dict[str, images.Transparency] = {}
         self._styles: dict[tuple[str, ...], tuple[Input, ...]] = {}
         # By which object they are, as 0.0 and -0.0 are equal and not the same; which is held too,
         # so that no other can take its place.
@@ -129,6 +130,7 @@ class Survey:
             key = job_key(
                 job,
                 digests=self._digests,
+                transparent=self._transparent,
                 weights_digest=file.digest,
                 topology=file.topology,
                 params=self._params_as_json(job.params),
@@ -145,6 +147,10 @@ class Survey:
         for uri, each in found.items():
             if isinstance(each, Input) and each.digest is not None:
                 self._digests[uri] = each.digest
+                if each.transparency != "none":
+                    self._transparent[uri] = each.transparency
+                else:
+                    self._transparent.pop(uri, None)
 
     def _input(self, uri: str) -> Input:
         return _or_raise(self._inputs[uri])

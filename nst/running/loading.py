@@ -59,10 +59,12 @@ class Inputs:
         params = planned.job.params
         size = (planned.height, planned.width)
         content = self._content(planned)
-        mask = self._shaped(planned.mask, size)
-        luma = None if mask is None else colors.luminance(mask)
+        luma = self._mask(planned.mask, size)
         sources = self._sources(planned, content, luma)
-        pixels, styles = colors.prepared(sources.content, sources.styles, params.preserve_color)
+        alphas = sources.style_alphas
+        pixels, styles = colors.prepared(
+            sources.content, sources.styles, alphas, params.preserve_color
+        )
         keys = sources.style_keys
         if params.preserve_color != "none":
             keys = tuple(f"{key} {params.preserve_color} {sources.content_key}" for key in keys)
@@ -73,8 +75,9 @@ class Inputs:
                 styles=styles,
                 params=params,
                 mask=luma,
-                start=self._shaped(planned.start, size),
+                start=self._start(planned.start, sources.content),
                 style_keys=keys,
+                style_alphas=alphas,
             ),
             content=content,
             sources=sources,
@@ -98,6 +101,7 @@ class Inputs:
         key = job_key(
             job,
             digests=digests,
+            transparent={each.uri: each.transparency for each in found.inputs},
             weights_digest=file.digest,
             topology=file.topology,
             params=params,
@@ -131,11 +135,13 @@ class Inputs:
         edge = style_edge_px(params)
         styles = planned.styles
         size = (planned.height, planned.width)
+        seen = [self._style(each, edge) for each in styles]
         return Sources(
             content=torch.from_numpy(content.pixels),
             content_key=f"{planned.content.digest} {size} {params.content_size}",
-            styles=tuple(torch.from_numpy(self._decoded(each, edge).pixels) for each in styles),
+            styles=tuple(pixels for pixels, _ in seen),
             style_keys=tuple(f"{each.digest} {edge}" for each in styles),
+            style_alphas=tuple(alpha for _, alpha in seen),
             shares=_shares(params, mask, len(styles)),
         )
 
@@ -153,12 +159,39 @@ class Inputs:
         small = self._decoded(planned.content, params.content_size)
         return images.resized(small, planned.height, planned.width)
 
-    def _shaped(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
-        """A mask or start at the content's size."""
+    def _style(self, source: Input, edge: int) -> tuple[Tensor, Tensor | None]:
+        """A style and its alpha [1,h,w]; what is transparent is in its mean colour and not in white."""
+        found = self._decoded(source, edge)
+        pixels = torch.from_numpy(found.pixels)
+        if found.alpha is None:
+            return pixels, None
+        if not found.alpha.any():
+            raise ImageError(
+                f"{source.uri}: expected a style of which something can be seen, found one that is "
+                "transparent everywhere; remove its alpha channel, or use another picture"
+            )
+        alpha = torch.from_numpy(found.alpha)[None]
+        return colors.on_own_mean(pixels, alpha), alpha
+
+    def _mask(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
+        """The luma of a mask [1,H,W] at the content's size."""
         if source is None:
             return None
         found = images.resized(self._decoded(source, max(size)), *size)
-        return torch.from_numpy(found.pixels)
+        return colors.luminance(torch.from_numpy(found.pixels))
+
+    def _start(self, source: Input | None, content: Tensor) -> Tensor | None:
+        """A start at the content's size; where it is transparent, it shows the content."""
+        if source is None:
+            return None
+        height, width = content.shape[1:]
+        found = images.resized(self._decoded(source, max(height, width)), height, width)
+        pixels = torch.from_numpy(found.pixels)
+        if found.alpha is None:
+            return pixels
+        # It is on white, of which so much is taken away.
+        ground = (1 - torch.from_numpy(found.alpha)) * (1 - content)
+        return (pixels - ground).clamp(0, 1)
 
     def _decoded(self, source: Input, edge: int, *, upscale: bool = False) -> images.Picture:
         key = (source.digest, edge, upscale)
@@ -192,7 +225,12 @@ class Inputs:
                 reason="input_changed",
             )
         self._bytes[digest] = found.data
-        self._read[source.uri] = replace(source, digest=digest, version=found.version.settled)
+        self._read[source.uri] = replace(
+            source,
+            digest=digest,
+            version=found.version.settled,
+            transparency=images.transparency_of(found.data, name=source.uri),
+        )
         return None
 
 
