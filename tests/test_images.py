@@ -1,6 +1,7 @@
 import io
 import json
 import zlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -619,3 +620,93 @@ def test_other_pictures_whose_alpha_is_0_everywhere_are_transparent(image_format
 def test_a_header_that_cannot_be_read_says_nothing_of_transparency() -> None:
     assert images.transparency_of(b"no picture", name="in") == "none"
     assert images.transparency_of(picture_bytes(8, 8), name="in") == "none"
+
+
+def told_in_png(*chunks: tuple[bytes, bytes]) -> bytes:
+    rows = (b"\0" + bytes([100, 50, 25]) * 8) * 8
+    return forged.png(8, 8, rows, *(forged.png_chunk(kind, body) for kind, body in chunks))
+
+
+def chromaticities(*values: float) -> bytes:
+    return b"".join(round(100_000 * value).to_bytes(4) for value in values)
+
+
+def told_in_exif(
+    image_format: str, *, color_space: int | None = None, index: str | None = None
+) -> bytes:
+    exif = Image.Exif()
+    if color_space is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[0xA001] = color_space
+    if index is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: index}
+    return encoded(quadrants(), image_format, exif=exif)
+
+
+def told_in_tiff(values: Mapping[int, Any]) -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[319] = 5
+    for tag, value in values.items():
+        tags[tag] = value
+    return encoded(quadrants(), "TIFF", tiffinfo=tags)
+
+
+SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+GAMMA_22, GAMMA_18 = (45455).to_bytes(4), (55556).to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (told_in_png((b"gAMA", (100_000).to_bytes(4))), "those of gAMA 1, where sRGB has 0.45455"),
+        (told_in_png((b"gAMA", GAMMA_18)), "those of gAMA 0.55556"),
+        (told_in_png((b"gAMA", GAMMA_22), (b"cHRM", chromaticities(*P3))), "those of cHRM 0.3127"),
+        (told_in_png((b"cICP", bytes([9, 16, 0, 1]))), "coded as primaries 9 and transfer 16"),
+        (told_in_exif("JPEG", color_space=2), "Adobe RGB by its Exif"),
+        (told_in_exif("JPEG", color_space=0xFFFF, index="R03"), "Adobe RGB by its Exif"),
+        (told_in_exif("WEBP", color_space=2), "Adobe RGB by its Exif"),
+        (told_in_tiff({34665: {0xA001: 2}}), "Adobe RGB by its Exif"),
+        (told_in_tiff({319: P3[2:]}), "those of PrimaryChromaticities 0.68 0.32"),
+    ],
+)
+def test_colours_that_are_told_beside_a_profile_are_warned_of(
+    data: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoded(data)
+    (record,) = caplog.records
+    assert f"in.png: taken as sRGB, its colours are {said}" in record.getMessage()
+    caplog.clear()
+    images.decode_preview(data, long_edge_px=8, name="preview")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        told_in_png((b"gAMA", GAMMA_22)),
+        told_in_png((b"gAMA", GAMMA_22), (b"cHRM", chromaticities(*SRGB))),
+        told_in_png((b"sRGB", b"\0"), (b"gAMA", GAMMA_18)),
+        told_in_png((b"cICP", bytes([1, 13, 0, 1])), (b"gAMA", GAMMA_18)),
+        told_in_exif("JPEG", color_space=1, index="R98"),
+        told_in_exif("JPEG", color_space=0xFFFF),
+        told_in_tiff({319: SRGB[2:], 34665: {0xA001: 1}}),
+        encoded(quadrants(), "BMP"),
+    ],
+)
+def test_colours_that_are_told_as_srgb_are_not_warned_of(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoded(data)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {255: 2}])
+def test_a_first_page_that_is_a_smaller_copy_is_warned_of(
+    tags: dict[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    values = {256: 2, 257: 2, 258: 8, 259: 1, 262: 1, 277: 1, 278: 2}
+    decoded(forged.tiff({**values, **tags}, bytes(4)))
+    assert "in.png: its first page, which is used, says that it is a smaller copy" in caplog.text
+    caplog.clear()
+    decoded(forged.tiff({**values, 254: 2}, bytes(4)))
+    assert not caplog.records

@@ -155,3 +155,26 @@ def test_the_key_of_what_is_loaded_tells_of_transparency(tmp_path: Path) -> None
     assert clear.planned.key != plain
     digests = {each.uri: str(each.digest) for each in opaque.planned.inputs}
     assert opaque.planned.key == job_key(opaque.planned.job, digests=digests, weights_digest="w")
+
+
+def test_a_content_that_is_transparent_everywhere_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded(tmp_path, files={"a.png": encoded(Image.new("RGBA", (64, 48)))})
+    assert "a.png: it is transparent everywhere" in caplog.text
+    caplog.clear()
+    loaded(tmp_path, files={"a.png": half_clear(*SIZE)})
+    assert not caplog.records
+
+
+def test_a_mask_that_tells_nothing_apart_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded(tmp_path, mask=True, files={"m.png": encoded(Image.new("L", (64, 48), 128))})
+    assert "found grey 128 of 255 everywhere" in caplog.text
+    caplog.clear()
+    loaded(tmp_path, mask=True, files={"m.png": half_clear(*SIZE)})
+    assert "m.png: where this mask is transparent, it counts as white" in caplog.text
+    caplog.clear()
+    loaded(tmp_path, mask=True)
+    assert not caplog.records

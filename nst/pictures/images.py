@@ -29,7 +29,7 @@ from PIL import (
 )
 
 from nst.errors import ImageError
-from nst.pictures import formats, holes
+from nst.pictures import colours, formats, holes
 from nst.settings import ImageFormat
 
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -149,19 +149,25 @@ def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -> Picture:
+def decode(
+    data: bytes, *, long_edge_px: int, name: str, upscale: bool = True, warns: bool = True
+) -> Picture:
     """The first frame, upright, in sRGB, resized to `long_edge_px`; raises ImageError.
 
-    Without `upscale` a smaller picture keeps its size. `name` is its name in errors and warnings.
+    Without `upscale` a smaller picture keeps its size. `name` is its name in errors and warnings;
+    without `warns` there are no warnings of its colours.
     """
     with _opened(data, name) as image:
         # Before the pixels: what Pillow reads behind them, the header's size knows nothing of.
         turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image, name))
+        # A TIFF has no file any more behind its pixels.
+        told = _told_by(image) if warns else None
         image.load()
         _check_holes(image, data, name)
         colour, alpha = _split_alpha(image, data, name)
-        colour = _to_srgb(colour, name)
-        _warn_of_other_colours(image, data, name)
+        colour = _to_srgb(colour, name if warns else None)
+        if told is not None:
+            _warn_of_what_is_not_read(image, data, told, name)
         if turn is not None:
             colour = colour.transpose(turn)
             alpha = alpha.transpose(turn) if alpha else None
@@ -242,8 +248,8 @@ def thumbnails_of_file(data: bytes, long_edges_px: Collection[int], *, name: str
 
 
 def decode_preview(data: bytes, *, long_edge_px: int, name: str) -> Picture:
-    """The preview of an input: at most `long_edge_px`, on white."""
-    decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False)
+    """The preview of an input: at most `long_edge_px`, on white; without warnings."""
+    decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False, warns=False)
     return Picture(decoded.pixels, None)
 
 
@@ -385,8 +391,11 @@ def _is_white_zero(image: Image.Image) -> bool:
     return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
 
 
-def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile if it is usable."""
+def _to_srgb(image: Image.Image, name: str | None) -> Image.Image:
+    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile if it is usable.
+
+    If not, there is a warning with the `name`, unless it is None.
+    """
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
         return _converted(image, ImageCms.createProfile("LAB"))
@@ -396,7 +405,8 @@ def _to_srgb(image: Image.Image, name: str) -> Image.Image:
         try:
             return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError) as exc:
-            _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
+            if name is not None:
+                _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
     return image.convert("RGB")
 
 
@@ -408,17 +418,40 @@ def _converted(image: Image.Image, profile: Any) -> Image.Image:
     return converted
 
 
-def _warn_of_other_colours(image: Image.Image, data: bytes, name: str) -> None:
-    """Warn of HDR and wide gamuts that are coded without a profile, which is all that Pillow reads."""
-    code = formats.colour_code(data, image.format or "")
-    if code is not None and not code.is_like_srgb and not image.info.get("icc_profile"):
+def _warn_of_what_is_not_read(
+    image: Image.Image, data: bytes, told: colours.Told, name: str
+) -> None:
+    """Warn of colours that are told otherwise than by a profile, and of a page that is a small copy."""
+    found = None
+    if not image.info.get("icc_profile"):
+        found = colours.other_colours(data, image.format or "", told)
+    if found is not None:
         _log.warning(
-            "%s: taken as sRGB, its colours are coded as primaries %d and transfer %d of ITU-T "
-            "H.273; convert it to sRGB, or embed a profile",
+            "%s: taken as sRGB, its colours are %s; convert it to sRGB, or embed a profile",
             name,
-            code.primaries,
-            code.transfer,
+            found,
         )
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_small_copy(image):
+        _log.warning(
+            "%s: its first page, which is used, says that it is a smaller copy of another page; if "
+            "that is the picture, save it alone",
+            name,
+        )
+
+
+def _told_by(image: Image.Image) -> colours.Told:
+    try:
+        exif = Image.Image.getexif(image)
+        camera, other = (exif.get_ifd(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.Interop))
+        return colours.Told(image.info, dict(exif), dict(camera), dict(other))
+    except Exception:
+        # As for how it lies: good pixels need no good Exif.
+        return colours.Told(image.info, {}, {}, {})
+
+
+def _is_small_copy(image: TiffImagePlugin.TiffImageFile) -> bool:
+    tags = image.tag_v2
+    return bool(tags.get(_SUBFILE_TYPE, 0) & 1) or tags.get(_OLD_SUBFILE_TYPE) == 2
 
 
 @contextmanager
@@ -571,7 +604,8 @@ def _check_pixels(image: Image.Image, name: str) -> None:
         )
 
 
-_SUBFILE_TYPE = 254
+# The old one counts: 1 is a picture, 2 a smaller copy, 3 a page.
+_SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255
 _DNG_VERSION = 50706
 
 

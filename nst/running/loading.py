@@ -1,6 +1,7 @@
 """A planned job's files -> an item for the engine, and the engine's result -> a picture."""
 
 import hashlib
+import logging
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ from nst.planning import Input, PlannedJob
 from nst.settings import RunSettings
 
 _PREVIEW_PX = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class Inputs:
         self._pictures: dict[tuple[Any, ...], images.Picture] = {}
         self._to_show: set[str] = set()
         self._shown: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def load(self, planned: PlannedJob) -> Loaded:
         """Load a job's pictures. Raises ImageError for an unusable picture, StorageError if it cannot be read."""
@@ -148,6 +152,8 @@ class Inputs:
     def _content(self, planned: PlannedJob) -> images.Picture:
         params = planned.job.params
         found = self._decoded(planned.content, params.size, upscale=True)
+        if found.alpha is not None and not found.alpha.any():
+            self._warn(planned.content, "it is transparent everywhere, and so is what is painted")
         if found.pixels.shape[1:] != (planned.height, planned.width):
             raise ImageError(
                 f"{planned.content.uri}: expected {planned.height} x {planned.width} px as its "
@@ -178,7 +184,23 @@ class Inputs:
         if source is None:
             return None
         found = images.resized(self._decoded(source, max(size)), *size)
-        return colors.luminance(torch.from_numpy(found.pixels))
+        luma = colors.luminance(torch.from_numpy(found.pixels))
+        if found.alpha is not None:
+            self._warn(source, "where this mask is transparent, it counts as white")
+        if luma.max() - luma.min() < 1 / 255:
+            grey = round(255 * luma.mean().item())
+            self._warn(
+                source,
+                f"expected a mask that tells parts of the picture apart, found grey {grey} of 255 "
+                "everywhere; its row is painted alike everywhere",
+            )
+        return luma
+
+    def _warn(self, source: Input, said: str) -> None:
+        """Once of each input."""
+        if (source.uri, said) not in self._told:
+            self._told.add((source.uri, said))
+            _log.warning("%s: %s", source.uri, said)
 
     def _start(self, source: Input | None, content: Tensor) -> Tensor | None:
         """A start at the content's size; where it is transparent, it shows the content."""
@@ -198,7 +220,12 @@ class Inputs:
         if key not in self._pictures:
             assert source.digest is not None
             self._pictures[key] = images.decode(
-                self._bytes[source.digest], long_edge_px=edge, name=source.uri, upscale=upscale
+                self._bytes[source.digest],
+                long_edge_px=edge,
+                name=source.uri,
+                upscale=upscale,
+                # Once, at however many sizes it is decoded.
+                warns=all(digest != source.digest for digest, *_ in self._pictures),
             )
         return self._pictures[key]
 
