@@ -41,7 +41,7 @@ def decode(data: bytes) -> images.Picture:
     return images.decode(data, long_edge_px=64, name="in")
 
 
-IN_THE_MIDDLE = {
+IN_THE_MIDDLE: dict[str, tuple[str, dict[str, Any]]] = {
     "JPEG": ("JPEG", {"quality": 95}),
     "JPEG own tables": ("JPEG", {"quality": 95, "optimize": True}),
     "JPEG restarts": ("JPEG", {"quality": 95, "restart_marker_blocks": 8}),
@@ -52,7 +52,7 @@ IN_THE_MIDDLE = {
     "TIFF deflate": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     "TIFF JPEG": ("TIFF", {"compression": "jpeg", "quality": 95}),
 }
-AT_THE_END = {
+AT_THE_END: dict[str, tuple[str, dict[str, Any]]] = {
     **IN_THE_MIDDLE,
     "JPEG progressive": ("JPEG", {"quality": 95, "progressive": True}),
     "AVIF": ("AVIF", {"quality": 95}),

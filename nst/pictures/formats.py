@@ -18,11 +18,18 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class PngChunk:
-    """A piece of a PNG; `is_sound` where its checksum is right."""
+    """A piece of a PNG, from `start` to `end` in its file."""
 
     kind: bytes
     body: memoryview
-    is_sound: bool
+    start: int
+    end: int
+    checksum: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its checksum is right."""
+        return zlib.crc32(self.body, zlib.crc32(self.kind)) == self.checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ def png_chunks(data: bytes) -> Iterator[PngChunk]:
             return
         kind = bytes(view[at + 4 : at + 8])
         checksum = int.from_bytes(view[end - 4 : end])
-        yield PngChunk(kind, view[at + 8 : end - 4], zlib.crc32(view[at + 4 : end - 4]) == checksum)
+        yield PngChunk(kind, view[at + 8 : end - 4], at, end, checksum)
         if kind == b"IEND":
             return
         at = end
@@ -237,9 +244,14 @@ def _webp_is_cut_short(data: bytes) -> bool:
     return bool(8 + length > len(data))
 
 
+_MAX_BOXES = 1 << 16
+
+
 def _avif_is_cut_short(data: bytes) -> bool:
     at = 0
-    while at < len(data):
+    for _ in range(_MAX_BOXES):
+        if at >= len(data):
+            break
         (length,) = struct.unpack_from(">I", data, at)
         if length == 1:
             (length,) = struct.unpack_from(">Q", data, at + 8)
@@ -279,28 +291,19 @@ class TiffTags:
 
 def tiff_tags(data: bytes) -> TiffTags:
     """The first directory. Raises struct.error, OverflowError or ValueError if it is cut short."""
-    order = "<" if data.startswith(b"II") else ">"
-    is_big = b"+" in data[2:4]
-    head, count_form, entry_form, inline = (8, "Q", "HHQ", 8) if is_big else (4, "H", "HHI", 4)
-    (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, head)
-    (count,) = struct.unpack_from(order + count_form, data, at)
-    if count > MAX_TIFF_TAGS:
+    directory = _tiff_directory(data)
+    if directory.num_entries > MAX_TIFF_TAGS:
         raise ValueError("too many tags")
-    at += struct.calcsize("=" + count_form)
     numbers: dict[int, tuple[int, ...]] = {}
-    last, tables = at, None
-    for _ in range(count):
-        tag, kind, length = struct.unpack_from(order + entry_form, data, at)
-        at += struct.calcsize("=" + entry_form)
-        size, start = _TIFF_SIZES.get(kind, 0) * length, at
-        if size > inline:
-            (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, at)
-        last = max(last, start + size)
-        if start + size <= len(data) and kind in _TIFF_INTEGERS:
-            numbers[tag] = struct.unpack_from(f"{order}{length}{_TIFF_INTEGERS[kind]}", data, start)
+    last, tables = directory.at, None
+    for tag, kind, length, start in _tiff_entries(data, directory):
+        end = start + _TIFF_SIZES.get(kind, 0) * length
+        last = max(last, end)
+        if end <= len(data) and kind in _TIFF_INTEGERS and length <= MAX_TIFF_VALUES:
+            form = f"{directory.order}{length}{_TIFF_INTEGERS[kind]}"
+            numbers[tag] = struct.unpack_from(form, data, start)
         if tag == _JPEG_TABLES:
-            tables = (start, start + size)
-        at += inline
+            tables = (start, end)
     pieces = tuple(
         (offset, offset + length)
         for offsets, lengths in _TIFF_PIXELS
@@ -309,8 +312,60 @@ def tiff_tags(data: bytes) -> TiffTags:
     return TiffTags(numbers, pieces, tables, max([last, *(end for _, end in pieces)]))
 
 
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """The first directory of a TIFF, its entries from byte `at` on; `order` is as `struct` names it."""
+
+    order: str
+    is_big: bool
+    at: int
+    num_entries: int
+
+
+def _tiff_directory(data: bytes) -> _Directory:
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = b"+" in data[2:4]
+    head, count_form = (8, "Q") if is_big else (4, "H")
+    (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, head)
+    (count,) = struct.unpack_from(order + count_form, data, at)
+    return _Directory(order, is_big, at + struct.calcsize("=" + count_form), count)
+
+
+def _tiff_entries(data: bytes, directory: _Directory) -> Iterator[tuple[int, int, int, int]]:
+    """Of each entry its tag, its kind, the number of its values and where they start."""
+    entry_form, offset_form = ("HHQ", "Q") if directory.is_big else ("HHI", "I")
+    inline, at = struct.calcsize("=" + offset_form), directory.at
+    for _ in range(directory.num_entries):
+        tag, kind, length = struct.unpack_from(directory.order + entry_form, data, at)
+        at += struct.calcsize("=" + entry_form)
+        start = at
+        if _TIFF_SIZES.get(kind, 0) * length > inline:
+            (start,) = struct.unpack_from(directory.order + offset_form, data, at)
+        yield tag, kind, length, start
+        at += inline
+
+
+def tiff_counts(data: bytes) -> tuple[int, int]:
+    """How many tags the first directory has, and how many values the longest one that is not bytes.
+
+    Only those count that lie in the file. Raises as `tiff_tags`. Of too many tags none is looked at.
+    """
+    directory = _tiff_directory(data)
+    num_tags = min(directory.num_entries, (len(data) - directory.at) // 12)
+    if num_tags > MAX_TIFF_TAGS:
+        return num_tags, 0
+    lengths = [
+        length
+        for _, kind, length, start in _tiff_entries(data, directory)
+        if _TIFF_SIZES.get(kind, 1) > 1 and start + length <= len(data)
+    ]
+    return num_tags, max(lengths, default=0)
+
+
 # Those that the standard and its supplements name are some 200.
 MAX_TIFF_TAGS = 4096
+# Each strip has a row at least, and a picture of as many rows is 85 pixels wide at most.
+MAX_TIFF_VALUES = 1 << 20
 _JPEG_TABLES = 347
 
 

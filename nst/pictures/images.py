@@ -29,7 +29,7 @@ from PIL import (
 )
 
 from nst.errors import ImageError
-from nst.pictures import colours, formats, holes
+from nst.pictures import colours, formats, holes, parts
 from nst.settings import ImageFormat
 
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -137,9 +137,7 @@ def _size_by_start(data: bytes, name: str) -> tuple[int, int] | None:
         return formats.webp_size(data)
     if found.name not in _SIZE_AT_START:
         return None
-    _set_pillow_up()
-    with Image.open(io.BytesIO(data), formats=[found.name]) as image:
-        _check_pixels(image, name)
+    with _opened_as(found.name, data, name) as image:
         return _size(image, name)
 
 
@@ -422,6 +420,9 @@ def _warn_of_what_is_not_read(
     image: Image.Image, data: bytes, told: colours.Told, name: str
 ) -> None:
     """Warn of colours that are told otherwise than by a profile, and of a page that is a small copy."""
+    if image.format == "PNG":
+        for left_out in parts.without_excess(data).left_out:
+            _log.warning("%s: %s", name, _without(left_out))
     found = None
     if not image.info.get("icc_profile"):
         found = colours.other_colours(data, image.format or "", told)
@@ -437,6 +438,10 @@ def _warn_of_what_is_not_read(
             "that is the picture, save it alone",
             name,
         )
+
+
+def _without(left_out: str) -> str:
+    return f"read without {left_out}, which unpacks to more than {parts.MAX_UNPACKED} bytes"
 
 
 def _told_by(image: Image.Image) -> colours.Told:
@@ -457,13 +462,20 @@ def _is_small_copy(image: TiffImagePlugin.TiffImageFile) -> bool:
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """The picture with only its header read. Any exception within becomes an ImageError."""
-    with _guarded(data, name):
-        found = _checked_format(data, name)
-        _set_pillow_up()
-        # Only the one reader that it is for, so that no other can be led to it.
-        with Image.open(io.BytesIO(data), formats=[found]) as image:
-            _check_pixels(image, name)
-            yield image
+    with _guarded(data, name), _opened_as(_checked_format(data, name), data, name) as image:
+        yield image
+
+
+@contextmanager
+def _opened_as(found: str, data: bytes, name: str) -> Iterator[Image.Image]:
+    """A picture in the format `found`; of a PNG without what would be unpacked beside its pixels."""
+    _set_pillow_up()
+    if found == "PNG":
+        data = parts.without_excess(data).data
+    # Only the one reader that it is for, so that no other can be led to it.
+    with Image.open(io.BytesIO(data), formats=[found]) as image:
+        _check_pixels(image, name)
+        yield image
 
 
 @contextmanager
@@ -488,8 +500,6 @@ def _error_of(exc: Exception, data: bytes, name: str) -> ImageError:
         return _too_large(name, str(exc))
     if kind == "AVIF" and formats.avif_pixels(data) > MAX_PIXELS:
         return _too_large(name, f"{formats.avif_pixels(data)} pixels")
-    if any(words in str(exc) for words in _PNG_BOMB_WORDS):
-        return _too_large(name, str(exc))
     said = str(exc) or type(exc).__name__
     if isinstance(exc, UnidentifiedImageError):
         said = "its header cannot be read"
@@ -502,10 +512,6 @@ def _error_of(exc: Exception, data: bytes, name: str) -> ImageError:
     return ImageError(
         f"{name}: expected a sound {kind} picture, found one that cannot be decoded: {said}"
     )
-
-
-# What Pillow says of a text or a profile that is small in the file and large out of it.
-_PNG_BOMB_WORDS = ("Decompressed data too large", "Too much memory used in text")
 
 
 def _checked_format(data: bytes, name: str) -> str:
@@ -524,6 +530,13 @@ def _checked_format(data: bytes, name: str) -> str:
             f"{name}: expected a picture that this machine's Pillow can read, found "
             f"{found.name}; install a Pillow that is built with it",
             reason="image_unsupported",
+        )
+    excess = parts.excess(data, found.name)
+    if excess is not None:
+        raise ImageError(
+            f"{name}: expected a {found.name} picture of fewer parts, found {excess}; open it and "
+            "save it again",
+            reason="image_too_large",
         )
     if found.name == "PNG":
         _check_png(data, name)
