@@ -235,9 +235,13 @@ def _check_shape(content: Input, other: Input) -> None:
     """Raises ImageError if a mask or a start has another aspect ratio than the content."""
     aspect, wanted = other.width / other.height, content.width / content.height
     if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
+        # Of a content that its Exif turns upright, other programs may see the sides the other way.
+        lies = abs(1 / aspect / wanted - 1) <= _MAX_ASPECT_ERROR
+        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {content.uri}"
         raise ImageError(
             f"{other.uri}: expected the shape of its content, {content.height} x {content.width} "
-            f"(height x width) or another size of it, found {other.height} x {other.width}"
+            f"(height x width) or another size of it, found {other.height} x {other.width}; {fix}",
+            reason="image_mismatched",
         )
 
 

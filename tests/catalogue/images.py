@@ -102,6 +102,11 @@ def _style_of_few_pixels(bench: Bench) -> Letter:
     return _refused(bench, files, "image_too_small", column="style")
 
 
+def _mask_of_another_shape(bench: Bench) -> Letter:
+    files = {"wide.png": encoded(Image.fromarray(picture(20, 60)))}
+    return _refused(bench, files, "image_mismatched", said="found 20 x 60; crop it", column="mask")
+
+
 _QUARTERS = Image.new("RGB", (60, 40), "white")
 for _place, _colour in (((0, 0), RED), ((30, 0), GREEN), ((0, 20), BLUE)):
     _QUARTERS.paste(_colour, (*_place, _place[0] + 30, _place[1] + 20))
@@ -528,6 +533,7 @@ CASES: tuple[Case, ...] = (
     Case(42, "OK", "a few pixels", _few_pixels),
     Case(42, "R", "long and thin", _long_and_thin),
     Case(42, "R", "a style of a few pixels", _style_of_few_pixels),
+    Case(42, "R", "a mask of another shape", _mask_of_another_shape),
     Case(43, "OK", "lying on its side", _orientations),
     Case(44, "OK", "broken Exif", _broken_exif),
     *(
