@@ -4,7 +4,7 @@ import struct
 import zlib
 
 import pytest
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 from nst.errors import ImageError
 from nst.pictures import formats, images, parts
@@ -157,7 +157,7 @@ def test_more_parts_than_a_reader_should_look_at_are_refused_before_it_does(
     def opened(*_: object, **__: object) -> None:
         raise AssertionError("it was opened")
 
-    monkeypatch.setattr(images.Image, "open", opened)
+    monkeypatch.setattr(Image, "open", opened)
     with pytest.raises(
         ImageError, match=r"of fewer parts, found more than \d+ .*save it"
     ) as caught:

@@ -339,10 +339,14 @@ def _split_alpha(
     # A grey picture stays one, since its colour profile would not fit three channels.
     colour = rgba.convert("L" if is_grey else "RGB")
     alpha = rgba.getchannel("A")
-    extrema = alpha.getextrema()
-    # Programs that know nothing of an alpha leave these bytes of a bitmap zero.
-    is_opaque = extrema == (255, 255) or (image.format == "BMP" and extrema == (0, 0))
+    is_opaque = alpha.getextrema() == (255, 255) or has_empty_alpha(image)
     return colour, None if is_opaque else alpha
+
+
+def has_empty_alpha(image: Image.Image) -> bool:
+    """Whether it is a bitmap of a program that knows nothing of an alpha, whose bytes are then zero."""
+    is_bitmap = image.format == "BMP" and image.mode == "RGBA"
+    return is_bitmap and image.getchannel("A").getextrema() == (0, 0)
 
 
 _PNG_GREY_ALPHA = 4
