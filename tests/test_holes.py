@@ -178,3 +178,13 @@ def test_zeros_in_what_the_pixels_do_not_need_are_fine() -> None:
         photo().save(sink, image_format, exif=exif)
         assert bytes(HOLE_BYTES) in sink.getvalue()
         decode(sink.getvalue())
+
+
+def test_padding_behind_a_jpeg_that_nobody_ended_is_fine() -> None:
+    """Its data is whole, and only the marker behind it is missing."""
+    data = packed(photo(), "JPEG", quality=95)
+    assert data.endswith(b"\xff\xd9")
+    padded = data[:-2] + bytes(HOLE_BYTES)
+    assert np.array_equal(decode(padded).pixels, decode(data).pixels)
+    with pytest.raises(ImageError, match=r"cut short|at the end of its data"):
+        decode(data[: len(data) - 600] + bytes(HOLE_BYTES))

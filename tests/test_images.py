@@ -639,7 +639,7 @@ def told_in_exif(
         exif.get_ifd(ExifTags.IFD.Exif)[0xA001] = color_space
     if index is not None:
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: index}
-    return encoded(quadrants(), image_format, exif=exif)
+    return encoded(quadrants(), image_format, exif=exif.tobytes())
 
 
 def told_in_tiff(values: Mapping[int, Any]) -> bytes:
@@ -666,6 +666,7 @@ GAMMA_22, GAMMA_18 = (45455).to_bytes(4), (55556).to_bytes(4)
         (told_in_exif("JPEG", color_space=0xFFFF, index="R03"), "Adobe RGB by its Exif"),
         (told_in_exif("WEBP", color_space=2), "Adobe RGB by its Exif"),
         (told_in_tiff({34665: {0xA001: 2}}), "Adobe RGB by its Exif"),
+        (told_in_exif("PNG", color_space=2), "Adobe RGB by its Exif"),
         (told_in_tiff({319: P3[2:]}), "those of PrimaryChromaticities 0.68 0.32"),
     ],
 )
@@ -689,6 +690,7 @@ def test_colours_that_are_told_beside_a_profile_are_warned_of(
         told_in_png((b"cICP", bytes([1, 13, 0, 1])), (b"gAMA", GAMMA_18)),
         told_in_exif("JPEG", color_space=1, index="R98"),
         told_in_exif("JPEG", color_space=0xFFFF),
+        told_in_tiff({318: 7}),
         told_in_tiff({319: SRGB[2:], 34665: {0xA001: 1}}),
         encoded(quadrants(), "BMP"),
     ],

@@ -177,3 +177,12 @@ def test_pictures_of_some_parts_are_read(count: int) -> None:
         (gif[:at] + b"\x21\xfe" + b"\1x" * count + b"\0" + gif[at:], (40, 60)),
     ):
         assert images.probe_size(data, name="in") == size
+
+
+def test_a_text_that_is_called_profile_is_no_profile() -> None:
+    profile = bytearray(SRGB)
+    r, g = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[r : r + 4], profile[g : g + 4] = b"gXYZ", b"rXYZ"
+    data = png((b"tEXt", b"profile\0x"), packed_text(MIB + 1), packed_profile(bytes(profile)))
+    assert mean_colour(decode(data)) == mean_colour(decode(png(packed_profile(bytes(profile)))))
+    assert mean_colour(decode(data)) != [100, 50, 25]

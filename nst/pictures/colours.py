@@ -32,7 +32,7 @@ def other_colours(data: bytes, name: str, told: Told) -> str | None:
             return None
         return f"coded as primaries {code.primaries} and transfer {code.transfer} of ITU-T H.273"
     if name == "PNG":
-        return None if "srgb" in told.info else _by_png(told.info)
+        return None if "srgb" in told.info else _by_png(told.info) or _by_exif(told)
     if name == "BMP" and data[14:15] in _LONG_BMP and data[70:74] in _BMP_PROFILES:
         return "those of a profile in a bitmap, which is not read"
     return _by_exif(told)

@@ -41,7 +41,10 @@ def hole_in(data: bytes, name: str, *, is_readable: Callable[[bytes], bool]) -> 
     try:
         match name:
             case "JPEG":
-                return _in_jpeg(data, 0, len(data), _Tables())
+                hole = _in_jpeg(data, 0, len(data), _Tables())
+                # Some cameras pad a picture without having ended it.
+                is_padded = hole and hole.is_at_end and is_readable(data[: hole.at + 2])
+                return None if is_padded else hole
             case "WEBP":
                 return _in_webp(data, is_readable)
             case "AVIF":
@@ -280,15 +283,12 @@ _FAX, _JPEG, _DEFLATE = (2, 3, 4), (7,), (8, 32946)
 def _in_tiff(data: bytes) -> Hole | None:
     tags = formats.tiff_tags(data)
     compression = tags.numbers.get(259, (1,))[0]
-    for start, end in tags.pieces:
+    judge = _IN_TIFF.get(compression)
+    for start, end in tags.pieces if judge is not None else ():
         hole = _run_in(data, start, end)
-        if hole is not None and _IN_TIFF.get(compression, _is_fine)(data, start, end, hole, tags):
+        if hole is not None and judge is not None and judge(data, start, end, hole, tags):
             return hole
     return None
-
-
-def _is_fine(*_: object) -> bool:
-    return False
 
 
 def _is_no_fax(data: bytes, start: int, end: int, hole: Hole, tags: formats.TiffTags) -> bool:

@@ -101,7 +101,10 @@ def transparency_of(data: bytes, *, name: str) -> Transparency:
 
 
 def _transparency(image: Image.Image) -> Transparency:
-    if not image.has_transparency_data:
+    # Not `has_transparency_data`, which takes a palette to be there before the pixels are.
+    has_clear_colours = image.palette is not None and image.palette.mode.endswith("A")
+    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
+    if not (has_alpha or "transparency" in image.info or has_clear_colours):
         return "none"
     return "bitmap" if image.format == "BMP" else "some"
 
@@ -429,7 +432,7 @@ def _warn_of_what_is_not_read(
             _log.warning("%s: %s", name, _without(left_out))
     found = None
     if not image.info.get("icc_profile"):
-        found = colours.other_colours(data, image.format or "", told)
+        found = _other_colours(image, data, told)
     if found is not None:
         _log.warning(
             "%s: taken as sRGB, its colours are %s; convert it to sRGB, or embed a profile",
@@ -442,6 +445,14 @@ def _warn_of_what_is_not_read(
             "that is the picture, save it alone",
             name,
         )
+
+
+def _other_colours(image: Image.Image, data: bytes, told: colours.Told) -> str | None:
+    try:
+        return colours.other_colours(data, image.format or "", told)
+    except Exception:
+        # Tags of other types than they should have.
+        return None
 
 
 def _without(left_out: str) -> str:
@@ -581,7 +592,7 @@ def _check_holes(image: Image.Image, data: bytes, name: str) -> None:
 
 def _is_readable(data: bytes) -> bool:
     try:
-        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        with Image.open(io.BytesIO(data), formats=["WEBP", "JPEG"]) as image:
             image.load()
     except Exception:
         return False

@@ -125,7 +125,10 @@ def without_excess(data: bytes) -> Light:
     chunks = [c for c in formats.png_chunks(data) if c.kind == _PROFILE or c.kind in _TEXTS]
     needed, others = _sorted_out(chunks)
     dropped = [chunk for chunk in needed if _is_too_large(chunk)]
-    left_out = [f"its {_keyword(chunk).decode('latin-1')}" for chunk in dropped]
+    left_out = [
+        "its profile" if chunk.kind == _PROFILE else f"its {_keyword(chunk).decode('latin-1')}"
+        for chunk in dropped
+    ]
     packed = [chunk for chunk in others if _packed(chunk) is not None]
     if packed or sum(len(chunk.body) for chunk in others) > _MAX_TEXT:
         dropped += others
@@ -147,16 +150,16 @@ def _sorted_out(
     needed: dict[bytes, formats.PngChunk] = {}
     others = []
     for chunk in chunks:
-        keyword = _keyword(chunk)
-        if keyword in (b"profile", *_NEEDED) and keyword not in needed:
-            needed[keyword] = chunk
+        what = _PROFILE if chunk.kind == _PROFILE else _keyword(chunk)
+        if (chunk.kind == _PROFILE or what in _NEEDED) and what not in needed:
+            needed[what] = chunk
         else:
             others.append(chunk)
     return list(needed.values()), others
 
 
 def _keyword(chunk: formats.PngChunk) -> bytes:
-    return b"profile" if chunk.kind == _PROFILE else bytes(chunk.body[:80]).split(b"\0")[0]
+    return bytes(chunk.body[:80]).split(b"\0")[0]
 
 
 def _packed(chunk: formats.PngChunk) -> bytes | None:
