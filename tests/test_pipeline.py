@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -447,12 +448,13 @@ def test_a_picture_whose_header_lies_about_its_size_fails_alone(
 ) -> None:
     from nst.pictures import images
 
-    probe = images.probe_size
+    read = images.read_header
 
-    def lied_to(data: bytes, *, name: str) -> tuple[int, int]:
-        return (64, 48) if name.endswith("a.png") else probe(data, name=name)
+    def lied_to(data: bytes, *, name: str) -> images.Header:
+        header = read(data, name=name)
+        return replace(header, height=64, width=48) if name.endswith("a.png") else header
 
-    monkeypatch.setattr(images, "probe_size", lied_to)
+    monkeypatch.setattr(images, "read_header", lied_to)
     manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
     (failed,) = run(manifest, tmp_path / "out").failed
     assert (failed.outcome.id, failed.outcome.reason) == ("one", "image_unreadable")
