@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,16 @@ from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.storage import files, stores
 from nst.storage.files import Found
-from tests.helpers import ROOT, Page, encoded, picture, random_state, row, write_project
+from tests.helpers import (
+    ROOT,
+    Page,
+    encoded,
+    picture,
+    picture_bytes,
+    random_state,
+    row,
+    write_project,
+)
 from tests.painters import PaintsBy
 
 # Layers at the front of the network, for tests that need many steps of any picture.
@@ -460,12 +470,13 @@ def test_a_picture_whose_header_lies_about_its_size_fails_alone(
 ) -> None:
     from nst.pictures import images
 
-    probe = images.probe_size
+    read = images.read_header
 
-    def lied_to(data: bytes, *, name: str) -> tuple[int, int]:
-        return (64, 48) if name.endswith("a.png") else probe(data, name=name)
+    def lied_to(data: bytes, *, name: str) -> images.Header:
+        header = read(data, name=name)
+        return replace(header, height=64, width=48) if name.endswith("a.png") else header
 
-    monkeypatch.setattr(images, "probe_size", lied_to)
+    monkeypatch.setattr(images, "read_header", lied_to)
     manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
     (failed,) = run(manifest, tmp_path / "out").failed
     assert (failed.outcome.id, failed.outcome.reason) == ("one", "image_unreadable")
@@ -680,10 +691,24 @@ def test_luminance_keeps_the_hues_of_the_content(tmp_path: Path) -> None:
 
 
 def test_a_mask_of_another_shape_than_its_content_fails_its_row(tmp_path: Path) -> None:
-    manifest = write_project(tmp_path / "in", [row(id="one", mask="t.png"), row(id="two")])
-    (failed,) = run(manifest, tmp_path / "out").failed
-    assert failed.outcome.id == "one"
-    assert "expected the shape of its content, 48 x 64" in str(failed.outcome.error)
+    rows = [
+        row(id="one", mask="wide.png"),
+        row(id="two", init="wide.png"),
+        row(id="three", mask="high.png"),
+        row(id="four"),
+    ]
+    manifest = write_project(tmp_path / "in", rows)
+    (tmp_path / "in/wide.png").write_bytes(picture_bytes(30, 90))
+    (tmp_path / "in/high.png").write_bytes(picture_bytes(64, 48))
+    failed = {each.outcome.id: each.outcome for each in run(manifest, tmp_path / "out").failed}
+    assert {each.reason for each in failed.values()} == {"image_mismatched"}
+    said = (
+        "expected the shape of its content, 48 x 64 (height x width) or another size of it, found"
+    )
+    for name in ("one", "two"):
+        assert f"wide.png: {said} 30 x 90; crop it, or make it anew over" in str(failed[name].error)
+    assert f"high.png: {said} 64 x 48; turn it by 90 degrees" in str(failed["three"].error)
+    assert len(failed) == 3
 
 
 def test_a_missing_style_among_several_fails_its_row(tmp_path: Path) -> None:
