@@ -1,6 +1,39 @@
-"""`python -m nst` is the command `nst`."""
+"""The command `nst`, also as `python -m nst`: a signal ends it without a traceback at any moment."""
 
-from nst.cli import main
+import os
+import signal
+import sys
+from types import FrameType
+
+from nst import streams
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    streams.open_closed()
+    _leave_on_signals()
+    try:
+        # It takes a second to import, and nothing is under way by then that would have to be ended.
+        from nst.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        # Python ends its threads, which may take a while, and everything has been said.
+        _leave_on_signals()
+
+
+def _leave_on_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A process in the background is to ignore Ctrl-C.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
+
 
 if __name__ == "__main__":
     main()

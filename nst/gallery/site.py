@@ -22,9 +22,9 @@ from nst.gallery.facets import DETAIL_ITEMS, Facet, Items, Source, read_items, r
 from nst.gallery.fields import ALWAYS
 from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
 from nst.gallery.pivot import Grid, arrange
-from nst.gallery.texts import visible
 from nst.redaction import secret_in
 from nst.storage import Coded, Nested, tables
+from nst.wording import visible
 
 RECEIPT = "data/build.json"
 FOLDERS = ("data", "assets", "pages")

@@ -269,14 +269,23 @@ def parent(uri: str) -> str:
 def absolute(uri: str) -> str:
     """`uri`, with a local path made absolute, so that it means the same in any working folder.
 
-    Raises ConfigError for a text that is neither a path nor a URL.
+    Raises ConfigError for a text that is neither a path nor a URL, and for a relative path in a
+    working folder that is gone.
     """
     scheme, separator, rest = uri.rpartition("://")
     if not rest.strip("/") if separator else not uri.strip():
         raise ConfigError(f"expected a path or a URL such as s3://bucket/folder, found {uri!r}")
     if scheme == "file":
         return url2pathname(rest)
-    return uri if separator else os.path.abspath(os.path.expanduser(uri))
+    if separator:
+        return uri
+    try:
+        return os.path.abspath(os.path.expanduser(uri))
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            f"expected an absolute path, or a working folder for {uri!r}, found that the working folder "
+            "has been deleted; cd to another one"
+        ) from exc
 
 
 def is_same_anywhere(uri: str) -> bool:
