@@ -61,15 +61,8 @@ _BadUsage: Any = typer.BadParameter.__mro__[2]
 class _Commands(TyperGroup):
     """Ends each command by its exit status, whatever it came upon."""
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> Any:
-        command = partial(super().main, args, prog_name, complete_var, False, **extra)
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        command = partial(super().main, *args, **extra | {"standalone_mode": False})
         if not standalone_mode:
             return command()
         with streams.guarded() as out:
