@@ -3,9 +3,14 @@
 import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 
 from nst import streams
+
+# How long libraries may take to end: Prefect has much to tell to a server that is gone.
+_LAST_S = 30
 
 
 def main() -> None:
@@ -19,6 +24,9 @@ def main() -> None:
         command()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except SystemExit as exc:
+        _leave_in(_LAST_S, exc.code if isinstance(exc.code, int) else 0)
+        raise
     finally:
         # Python ends its threads, which may take a while, and everything has been said.
         _leave_on_signals()
@@ -33,6 +41,14 @@ def _leave_on_signals() -> None:
 
 def _leave(number: int, _: FrameType | None) -> None:
     os._exit(128 + number)
+
+
+def _leave_in(seconds: float, status: int) -> None:
+    def leave() -> None:
+        time.sleep(seconds)
+        os._exit(status)
+
+    threading.Thread(target=leave, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -147,7 +147,10 @@ def _show_warnings() -> None:
     """Our own warnings on stderr. Not the root logger's: Prefect sets up logging of its own."""
     handler = _OnStderr()
     handler.setFormatter(_InOneMessage("%(levelname)s: %(message)s"))
-    logging.getLogger("nst").addHandler(handler)
+    logger = logging.getLogger("nst")
+    logger.addHandler(handler)
+    # Prefect's would say it once more.
+    logger.propagate = False
 
 
 class _OnStderr(logging.StreamHandler[Any]):
