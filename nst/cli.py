@@ -226,10 +226,7 @@ def run(
         pipeline.check(manifest, settings, paints_here=runner == "threads")
     with _errors("run", is_json=json_), RunProgress() as progress:
         if prefect:
-            # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
-            from nst_flows.local import run_locally
-
-            report = run_locally(
+            report = _flow()(
                 manifest,
                 settings,
                 overrides,
@@ -257,6 +254,25 @@ def run(
         raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _flow() -> Callable[..., RunReport]:
+    """`run_locally` of the flows, which nst/ otherwise ignores: Prefect takes a second to import.
+
+    Raises ConfigError if somebody else's package has their name.
+    """
+    try:
+        from nst_flows.local import run_locally
+    except ModuleNotFoundError as exc:
+        name = str(exc.name)
+        if not name.startswith("nst_flows"):
+            raise
+        found = getattr(sys.modules.get("nst_flows"), "__path__", ["none"])
+        raise ConfigError(
+            f"--prefect: expected the package nst_flows of nst, found {', '.join(found)} without "
+            f"{name}; rename that folder, or take it off PYTHONPATH"
+        ) from exc
+    return run_locally
 
 
 def _check_runner(runner: str, address: str | None, prefect: bool) -> None:

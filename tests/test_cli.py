@@ -432,3 +432,21 @@ def test_failed_rows_that_are_not_listed_are_told_of(capsys: pytest.CaptureFixtu
         "Metadata: m",
         "Gallery: g",
     ]
+
+
+def test_a_folder_that_hides_the_flows_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nst_flows").mkdir()
+    (tmp_path / "nst_flows/__init__.py").write_text("")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nst_flows"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    done = nst_run(manifest, "--output", tmp_path / "out", "--prefect")
+    del sys.modules["nst_flows"]
+    assert done.returncode == 2
+    assert (
+        f"nst: --prefect: expected the package nst_flows of nst, found {tmp_path}/nst_flows without "
+        "nst_flows.local; rename that folder"
+    ) in done.stderr
