@@ -105,6 +105,7 @@ def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path
         (("--device", "gpu"), "--device: expected auto, cpu, mps, cuda, or GPUs by their numbers"),
         (("--timeout", "0"), "--timeout: expected greater than 0; found '0'"),
         (("--fail-over", "many"), "--fail-over: expected a number of rows, as 20, or a share"),
+        (("--fail-over", "200%"), "--fail-over: expected a number of rows, as 20, or a share of"),
         (("--device", "cuda:99"), "--device cuda:99: found"),
         (("--format", "gif"), "--format: expected 'png', 'jpeg' or 'webp'; found 'gif'"),
         (("--output", ""), "expected a path or a URL"),
