@@ -7,18 +7,18 @@ import threading
 import time
 from types import FrameType
 
-from nst import streams
-
 # How long libraries may take to end: Prefect has much to tell to a server that is gone.
 _LAST_S = 30
 
 
 def main() -> None:
     """Run the command that was typed."""
-    streams.open_closed()
     _leave_on_signals()
     try:
-        # It takes a second to import, and nothing is under way by then that would have to be ended.
+        # They take a second to import, and nothing is under way by then that would have to be ended.
+        from nst import streams
+
+        streams.open_closed()
         from nst.cli import main as command
 
         command()

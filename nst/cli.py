@@ -68,12 +68,12 @@ class _Commands(TyperGroup):
         with streams.guarded() as out:
             status = _status(command)
             out.flush()
-            if out.has_lost_output and not status:
+            if out.has_lost_output:
                 _print_error(
-                    f"all is done, but stdout could not take all that was to be printed: {out.error}; "
-                    "running the same again prints it"
+                    f"stdout could not take all that was to be printed: {out.error}; nothing else is "
+                    "affected, and running the same again prints it"
                 )
-                status = EXIT_STOPPED
+                status = status or EXIT_STOPPED
         sys.exit(status)
 
 

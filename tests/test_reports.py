@@ -1,5 +1,7 @@
 """What a run tells of how it ended."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -35,7 +37,7 @@ def test_no_more_than_all_rows_may_fail(fail_over: str) -> None:
 
 
 class Failing(NoListener):
-    def fail(self, *_: object) -> None:
+    def fail(self, *_: Any, **__: Any) -> None:
         raise KeyError("no such label")
 
     begun = advanced = recorded = fail
@@ -44,7 +46,7 @@ class Failing(NoListener):
 class Counting(NoListener):
     num_told = 0
 
-    def count(self, *_: object) -> None:
+    def count(self, *_: Any, **__: Any) -> None:
         self.num_told += 1
 
     begun = advanced = recorded = count
@@ -73,7 +75,7 @@ def test_a_listener_may_end_a_run_by_the_plan_and_by_an_interrupt() -> None:
         def planned(self, plan: Plan) -> None:
             raise ValueError("too much to make")
 
-        def begun(self, *_: object) -> None:
+        def begun(self, *_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
     listeners = Listeners(Ending())

@@ -42,6 +42,7 @@ from nst.running import (
     PortionResult,
     RunIdentity,
     Session,
+    Silence,
     attempts,
     counting_failures,
     nodes,
@@ -51,6 +52,7 @@ from nst.running import (
     why_it_ended,
 )
 from nst.settings import Precision, RunnerName, RunSettings
+from nst.wording import shown_duration
 from nst_flows import summary
 from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
 from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
@@ -67,6 +69,9 @@ _POLL_S = 1.0
 _GRACE_S = 20.0
 # How long a cluster that grows with its load may take to get its first node.
 _NODES_S = 15.0
+# How long a run waits for a cluster that has lost all of its nodes, and how often it says so.
+_ABSENCE_S = 1800
+_SAID_EVERY_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +195,47 @@ def fan_out(
     return tasks.errors, tasks.edges
 
 
+class _Absence:
+    """Looks whether a runner has nodes that paint, and says each minute that it has none."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._silence = Silence(_POLL_S)
+        self._said_s = 0.0
+
+    def num_slots(self) -> int:
+        """As of the runner; 0 also if it does not answer. Raises RunnerError after half an hour."""
+        try:
+            found = self._runner.num_slots()
+        except Exception as exc:
+            # What an engine raises of a cluster that is gone is its own affair.
+            found, said = 0, f"not answered ({type(exc).__name__}: {exc})"
+        else:
+            said = "had no node that paints"
+        if found:
+            self._silence.heard()
+            self._said_s = 0.0
+        else:
+            self._say(said, self._silence.seconds())
+        return found
+
+    def _say(self, said: str, seconds: float) -> None:
+        if seconds >= _ABSENCE_S:
+            raise RunnerError(
+                f"expected a cluster of {self._runner.name} with a node that paints, found that it has "
+                f"{said} for {shown_duration(seconds)}; what is finished is kept, start a node and run it again"
+            )
+        if seconds >= self._said_s + _SAID_EVERY_S:
+            self._said_s = seconds
+            get_run_logger().warning(
+                "the cluster of %s has %s for %s; the run waits for a node, for %s at most",
+                self._runner.name,
+                said,
+                shown_duration(seconds),
+                shown_duration(_ABSENCE_S),
+            )
+
+
 @dataclass(slots=True)
 class _Tasks:
     """The tasks of a run: those under way, and what became of the others."""
@@ -210,10 +256,11 @@ class _Tasks:
         self, portions: Sequence[Portion], check: Callable[[], None], lookout: Lookout | None
     ) -> None:
         waiting = deque(portions)
+        absence = _Absence(self.runner)
         while (waiting and not self.not_begun) or self._under_way:
             check()
             # Nodes come and go.
-            num_slots = self.runner.num_slots()
+            num_slots = absence.num_slots()
             while self._may_submit(waiting, num_slots):
                 portion = waiting.popleft()
                 if lookout is not None:
