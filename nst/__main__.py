@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from types import FrameType
 
 # How long libraries may take to end: Prefect has much to tell to a server that is gone.
@@ -19,8 +20,10 @@ def main() -> None:
         from nst import streams
 
         streams.open_closed()
-        from nst.cli import main as command
-
+        try:
+            from nst.cli import main as command
+        except Exception as exc:
+            sys.exit(_not_loaded(exc))
         command()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -30,6 +33,15 @@ def main() -> None:
     finally:
         # Python ends its threads, which may take a while, and everything has been said.
         _leave_on_signals()
+
+
+def _not_loaded(error: Exception) -> int:
+    traceback.print_exception(error)
+    sys.stderr.write(
+        f"nst: expected all that nst needs in this environment, found: {error}; nothing was run; "
+        "install nst again, or take a file that has a library's name off PYTHONPATH\n"
+    )
+    return 2
 
 
 def _leave_on_signals() -> None:

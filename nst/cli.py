@@ -1,5 +1,6 @@
 """The command line: a thin translation to the steps of a run; it alone prints and exits."""
 
+import codecs
 import io
 import logging
 import os
@@ -212,7 +213,8 @@ def run(
 
     Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
     3 the run finished and some rows failed, which are listed; 4 more failed than --fail-over allows,
-    and the others were not made; 1 a fault of a store or no answer of a cluster stopped it;
+    and the others were not made; 1 a fault of a store, no answer of a cluster or an unexpected error
+    stopped it, or all is done but stdout could not take the report;
     130 and 143 Ctrl-C or SIGTERM did. Whatever stops it, run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
@@ -528,7 +530,7 @@ def _told(command: str, error: BaseException) -> tuple[str, int]:
             number = error.number if isinstance(error, Interrupted) else signal.SIGINT
             # What a shell reports of a process that a signal ended.
             return "stopped; what is finished is kept, run the same again to go on", 128 + number
-        case UnicodeEncodeError(encoding=encoding) if encoding == _encoding_of_names():
+        case UnicodeEncodeError(encoding=encoding) if _is_of_names(encoding):
             name = error.object[error.start : error.end]
             return (
                 f"expected a locale whose file names can have {name!r}, found one of {encoding}; "
@@ -538,10 +540,10 @@ def _told(command: str, error: BaseException) -> tuple[str, int]:
             return _surprise(command, error), EXIT_STOPPED
 
 
-def _encoding_of_names() -> str | None:
-    """How this locale encodes the names of files, where it cannot have all of them."""
-    encoding = sys.getfilesystemencoding()
-    return None if encoding == "utf-8" else encoding
+def _is_of_names(encoding: str) -> bool:
+    """Whether this locale encodes the names of files so, and cannot have all of them."""
+    name = codecs.lookup(encoding).name
+    return name != "utf-8" and name == codecs.lookup(sys.getfilesystemencoding()).name
 
 
 def _surprise(command: str, error: BaseException) -> str:

@@ -390,7 +390,7 @@ def _outcome(
 
 def _final(future: PrefectFuture[Any]) -> State[Any]:
     """The state of a task that is over; one whose node took it along is told to have crashed."""
-    with suppress(httpx.HTTPError), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+    with suppress(httpx.HTTPError):
         state = future.state
         if state.is_final():
             return state

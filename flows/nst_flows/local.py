@@ -34,6 +34,9 @@ _SETTINGS = {
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,
     # Without a network it logs an error; and a run should call nobody that it was not asked to.
     PREFECT_SERVER_ANALYTICS_ENABLED: False,
+}
+# Unless the user has chosen otherwise.
+_DEFAULTS = {
     # A server that goes away is asked for 14 s in place of a minute, each time that Prefect has to know.
     PREFECT_CLIENT_MAX_RETRIES: 3,
     # By default each event that cannot be sent is a line of a thousand letters.
@@ -60,7 +63,12 @@ def run_locally(
     if runner != "threads":
         # Before a server is started, which takes longer and logs a traceback of what the flow raises.
         runners.check(runner, runner_address)
-    with temporary_settings(_SETTINGS), listening(listener), tags("nst"), awaiting_end() as end:
+    with (
+        temporary_settings(_SETTINGS, set_defaults=_DEFAULTS),
+        listening(listener),
+        tags("nst"),
+        awaiting_end() as end,
+    ):
         _check_server()
         own_server.start()
         try:

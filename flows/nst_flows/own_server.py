@@ -1,6 +1,7 @@
 """Prefect's temporary server, which ends with the process that it was started for, whatever ends that."""
 
 import atexit
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,18 +55,20 @@ def start() -> None:
             f"expected Prefect's temporary server to start, found: {exc}; run it again, or start a "
             "server and set PREFECT_API_URL"
         ) from exc
+    # For the processes of a cluster on this machine, each of which would start one of its own.
+    os.environ[PREFECT_API_URL.name] = server.api_url
 
 
 def _watch_all(server: Any) -> None:
     """Have each process of a server watched from its first moment on: it takes a while to start."""
-    start: Callable[[], subprocess.Popen[Any]] = server._run_uvicorn_command
+    unwatched: Callable[[], subprocess.Popen[Any]] = server._run_uvicorn_command
 
-    def start_watched() -> "subprocess.Popen[Any]":
-        process = start()
+    def watched() -> "subprocess.Popen[Any]":
+        process = unwatched()
         _watch(process.pid)
         return process
 
-    server._run_uvicorn_command = start_watched
+    server._run_uvicorn_command = watched
 
 
 def _watch(pid: int) -> None:
@@ -82,5 +85,5 @@ def _watch(pid: int) -> None:
         watcher.kill()
         watcher.communicate()
 
-    # Called after Prefect has stopped the server, which it asks for later than this.
+    # Prefect registers the end of the server after this, and what is registered last is called first.
     atexit.register(end)

@@ -93,6 +93,7 @@ def stylize_manifest(
     with (
         # What paints has ended by then, whatever it was at.
         _saying_it_stopped(progress),
+        _keeping_its_error(),
         credentials_of(credentials_block),
         listening(Listeners(current_listener(), progress)),
     ):
@@ -107,13 +108,20 @@ def _saying_it_stopped(progress: ProgressArtifact) -> Iterator[None]:
     """A flow that is cancelled within, or whose worker ends, says how far it got."""
     try:
         yield
-    except Exception as exc:
-        end_of_flow().error = exc
-        raise
     except TerminationSignal:
         said = summary.stopped_line(progress.num_made, progress.num_pictures)
         get_run_logger().warning(said)
         progress.ended(said)
+        raise
+
+
+@contextmanager
+def _keeping_its_error() -> Iterator[None]:
+    """What a flow raises within is known also where Prefect cannot tell its server."""
+    try:
+        yield
+    except Exception as exc:
+        end_of_flow().error = exc
         raise
 
 

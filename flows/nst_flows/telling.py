@@ -5,8 +5,6 @@ import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
 
-import httpx
-from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 _log = logging.getLogger(__name__)
@@ -53,7 +51,8 @@ class Teller:
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                 call()
-        except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as exc:
+        except Exception as exc:
+            # Whatever it is, it costs the run nothing.
             self._warn(exc)
 
     def _warn(self, error: Exception) -> None:

@@ -85,3 +85,13 @@ def test_ctrl_c_while_modules_are_loaded_exits_130_without_a_word(tmp_path: Path
     )
     done = shell("nst --help", PYTHONPATH=f"{tmp_path}:{ROOT}:{ROOT}/flows")
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+
+
+def test_a_file_that_hides_a_library_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("from typing import nothing_of_the_kind\n")
+    done = shell("nst --help", PYTHONPATH=f"{tmp_path}:{ROOT}:{ROOT}/flows")
+    assert done.returncode == 2
+    *where, said = done.stderr.splitlines()
+    assert where[0] == "Traceback (most recent call last):"
+    assert said.startswith("nst: expected all that nst needs in this environment, found: ")
+    assert any(f"{tmp_path}/typer.py" in line for line in where)
