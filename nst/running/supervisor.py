@@ -291,6 +291,7 @@ class _Worker:
                     stdin=subprocess.DEVNULL,
                     # stdout is for what was asked for, which with `--json` is one document.
                     stdout=_where_stderr_goes(),
+                    cwd=_a_folder(),
                     env={**os.environ, **threads},
                 )
             except OSError as exc:
@@ -374,6 +375,15 @@ def _where_stderr_goes() -> int:
         # Closed, as in a process without a console.
         return subprocess.DEVNULL
     return _STDERR
+
+
+def _a_folder() -> str | None:
+    """None for the working folder; another one if that is gone, in which PyTorch ends its process."""
+    try:
+        os.getcwd()
+    except OSError:
+        return os.path.abspath(os.sep)
+    return None
 
 
 def _how_it_died(code: int) -> str:

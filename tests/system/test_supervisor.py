@@ -195,6 +195,16 @@ def test_what_a_process_prints_is_none_of_what_was_asked_for(
     assert "The Zen of Python" in printed.err
 
 
+def test_a_process_starts_in_a_working_folder_that_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert supervisor.precision("cpu") in ("float32", "bfloat16")
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
