@@ -1,5 +1,6 @@
 """What is told to a Prefect server that does not answer: without holding anybody up."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,9 +13,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
 
-from nst.errors import RunnerError, StorageError
+from nst.errors import ConfigError, RunnerError, StorageError
 from nst.planning.plan import Plan
 from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
@@ -198,3 +203,61 @@ def processes(pid: int) -> list[psutil.Process]:
         return [psutil.Process(pid)]
     except psutil.NoSuchProcess:
         return []
+
+
+class Server:
+    """In the place of Prefect's temporary server, which would take half a minute."""
+
+    running = False
+    api_url = "http://127.0.0.1:8123/api"
+    error: Exception | None = None
+    was_stopped = False
+
+    def _run_uvicorn_command(self) -> SimpleNamespace:
+        return SimpleNamespace(pid=4321)
+
+    def start(self) -> None:
+        self._run_uvicorn_command()
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        self.was_stopped = True
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    module = SimpleNamespace(SubprocessASGIServer=lambda: made)
+    monkeypatch.setitem(sys.modules, "prefect.server.api.server", module)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return made
+
+
+def test_a_temporary_server_is_watched_and_serves_the_processes_of_its_run(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    watched: list[int] = []
+    monkeypatch.setattr(own_server, "_watch", watched.append)
+    own_server.start()
+    assert watched == [4321]
+    assert os.environ["PREFECT_API_URL"] == server.api_url
+
+
+def test_a_temporary_server_that_does_not_start_is_told_of_and_stopped(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setattr(own_server, "_watch", lambda pid: None)
+    server.error = RuntimeError("Timed out while attempting to connect")
+    with pytest.raises(RunnerError, match="temporary server to start, found: Timed out"):
+        own_server.start()
+    assert server.was_stopped
+    assert "PREFECT_API_URL" not in os.environ
+
+
+def test_where_no_temporary_server_is_allowed_one_has_to_be_configured() -> None:
+    with (
+        temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}),
+        pytest.raises(ConfigError, match="set PREFECT_API_URL"),
+    ):
+        own_server.start()
