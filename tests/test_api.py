@@ -399,3 +399,15 @@ def test_a_picture_that_was_not_made_raises_what_its_reason_means(reason: Any) -
         "storage",
     ):
         assert error.reason == reason
+
+
+@pytest.mark.usefixtures("inputs")
+def test_a_listener_that_raises_costs_no_picture(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(nst.NoListener):
+        def recorded(self, group: nst.Group, outcome: nst.Outcome) -> None:
+            raise OSError("the disk of the log is full")
+
+    rows = [row_of(f"in/{name}.png", "in/s.png", id=name) for name in "ab"]
+    report = nst.run(rows, "out", overrides=STEPS, isolate=False, listener=Failing())
+    assert (report.num_ok, report.num_failed) == (2, 0)
+    assert caplog.text.count("the listener Failing has failed, and the run goes on: OSError") == 1
