@@ -669,6 +669,7 @@ GAMMA_22, GAMMA_18 = (45455).to_bytes(4), (55556).to_bytes(4)
         (told_in_exif("PNG", color_space=2), "Adobe RGB by its Exif"),
         (told_in_tiff({319: P3[2:]}), "those of PrimaryChromaticities 0.68 0.32"),
     ],
+    ids=["gamma", "gamma 1.8", "P3", "cICP", "Exif", "R03", "WebP", "TIFF", "PNG", "primaries"],
 )
 def test_colours_that_are_told_beside_a_profile_are_warned_of(
     data: bytes, said: str, caplog: pytest.LogCaptureFixture
