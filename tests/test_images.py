@@ -650,6 +650,10 @@ def told_in_tiff(values: Mapping[int, Any]) -> bytes:
     return encoded(quadrants(), "TIFF", tiffinfo=tags)
 
 
+def told_in_bitmap(space: bytes) -> bytes:
+    return forged.bitmap(bytes([30, 20, 10, 255]) * 64, 8).replace(b"BGRs", space)
+
+
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 GAMMA_22, GAMMA_18 = (45455).to_bytes(4), (55556).to_bytes(4)
@@ -668,6 +672,20 @@ GAMMA_22, GAMMA_18 = (45455).to_bytes(4), (55556).to_bytes(4)
         (told_in_tiff({34665: {0xA001: 2}}), "Adobe RGB by its Exif"),
         (told_in_exif("PNG", color_space=2), "Adobe RGB by its Exif"),
         (told_in_tiff({319: P3[2:]}), "those of PrimaryChromaticities 0.68 0.32"),
+        (told_in_bitmap(b"DEBM"), "those of a profile in a bitmap, which is not read"),
+    ],
+    ids=[
+        "gamma",
+        "gamma 1.8",
+        "P3",
+        "cICP",
+        "Exif",
+        "R03",
+        "WebP",
+        "TIFF",
+        "PNG",
+        "primaries",
+        "BMP",
     ],
 )
 def test_colours_that_are_told_beside_a_profile_are_warned_of(
@@ -693,6 +711,19 @@ def test_colours_that_are_told_beside_a_profile_are_warned_of(
         told_in_tiff({318: 7}),
         told_in_tiff({319: SRGB[2:], 34665: {0xA001: 1}}),
         encoded(quadrants(), "BMP"),
+        told_in_bitmap(b"BGRs"),
+    ],
+    ids=[
+        "gamma",
+        "primaries",
+        "sRGB",
+        "cICP",
+        "Exif",
+        "uncalibrated",
+        "a tag of a wrong type",
+        "TIFF",
+        "BMP",
+        "BMP sRGB",
     ],
 )
 def test_colours_that_are_told_as_srgb_are_not_warned_of(

@@ -171,16 +171,16 @@ def _in_webp(data: bytes, is_readable: Callable[[bytes], bool]) -> Hole | None:
     that is flat the last byte is needed as any other. Padding behind a whole picture is fine.
     """
     kind, start, end = _first_of_webp(data)
-    while data[start:end].endswith(bytes(_MIN_TAIL)):
-        tail = _tail_of(data, start, end)
-        if not is_readable(_webp_of(kind, data[start : tail.at])):
-            is_early = is_readable(_webp_of(kind, data[start : end - _SLACK]))
-            return tail if is_early else None
-        end = tail.at
-    hole = _run_in(data, start, end)
-    if hole is not None and is_readable(_webp_of(kind, data[start : end - _SLACK])):
-        return hole
-    return None
+
+    def is_whole(stop: int) -> bool:
+        return is_readable(_webp_of(kind, data[start:stop]))
+
+    tail = _tail_of(data, start, end)
+    hole = tail if tail.length >= _MIN_TAIL else _run_in(data, start, end)
+    if hole is not None and is_whole(tail.at):
+        # Whatever zeros are behind it are padding.
+        hole, end = _run_in(data, start, tail.at), tail.at
+    return hole if hole is not None and is_whole(end - _SLACK) else None
 
 
 def _tail_of(data: bytes, start: int, end: int) -> Hole:
