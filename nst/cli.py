@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 import webbrowser
@@ -53,6 +54,7 @@ EXIT_SOME_FAILED = 3  # the run finished and some rows failed
 EXIT_TOO_MANY_FAILED = 4  # more than --fail-over allows, and the rest was left
 
 _MAX_LISTED = 50
+_AGAIN_S = 0.05
 _RUNNERS = get_args(RunnerName)
 
 # What Typer raises for bad usage, whether it has it of its own or from click.
@@ -137,11 +139,28 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.unraisablehook = _not_raised
     app(prog_name="nst")
 
 
 def _interrupt(number: int, _: object) -> None:
     raise Interrupted(number)
+
+
+def _not_raised(what: Any) -> None:
+    """Have a signal that came where Python raises nothing, as in a finalizer, come again soon."""
+    if isinstance(what.exc_value, KeyboardInterrupt | Interrupted):
+        number = _number_of(what.exc_value)
+        # To the process: a thread that sends it to itself does not wake the main thread, which may wait.
+        again = threading.Timer(_AGAIN_S, os.kill, [os.getpid(), number])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(what)
+
+
+def _number_of(error: BaseException) -> int:
+    return error.number if isinstance(error, Interrupted) else signal.SIGINT
 
 
 def _show_warnings() -> None:
@@ -527,9 +546,9 @@ def _told(command: str, error: BaseException) -> tuple[str, int]:
         case NSTError():
             return str(error), EXIT_STOPPED
         case KeyboardInterrupt() | Interrupted() | typer.Abort():
-            number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+            said = "stopped; what is finished is kept, run the same again to go on"
             # What a shell reports of a process that a signal ended.
-            return "stopped; what is finished is kept, run the same again to go on", 128 + number
+            return said, 128 + _number_of(error)
         case UnicodeEncodeError(encoding=encoding) if _is_of_names(encoding):
             name = error.object[error.start : error.end]
             return (

@@ -3,15 +3,18 @@
 import io
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from nst import cli, pipeline
 from nst.streams import Guarded, guarded
-from tests.helpers import nst, row, write_project
+from tests.helpers import PATIENCE_S, nst, row, write_project
 
 
 class Full(io.StringIO):
@@ -133,3 +136,10 @@ def test_an_unexpected_error_is_told_with_where_it_happened(
     assert more.startswith("  What is finished is kept; run the same again to go on.")
     assert "secret-of-mine" not in done.stderr + done.stdout
     assert '"exit_status": 1' in done.stdout
+
+
+def test_a_signal_that_came_where_nothing_is_raised_comes_again() -> None:
+    what: Any = SimpleNamespace(exc_value=KeyboardInterrupt())
+    cli._not_raised(what)
+    with pytest.raises(KeyboardInterrupt):
+        threading.Event().wait(PATIENCE_S)

@@ -181,7 +181,7 @@ def test_a_task_that_was_cancelled_or_ended_by_its_engine_was_not_begun(
     else:
         wrapped.set_exception(error)
     future: Any = SimpleNamespace(wrapped_future=wrapped)
-    assert fan_out._was_refused(future) is is_refused
+    assert fan_out._was_not_begun(future) is is_refused
 
 
 def test_a_server_does_not_outlive_the_process_that_started_it() -> None:

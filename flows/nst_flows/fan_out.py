@@ -252,6 +252,7 @@ class _Tasks:
     not_begun: list[Group] = field(default_factory=list)
     edges: list[Any] = field(default_factory=list)
     _under_way: dict[UUID, tuple[PrefectFuture[Any], Portion]] = field(default_factory=dict)
+    _is_refused: bool = False
     _through: "SimpleQueue[UUID]" = field(default_factory=SimpleQueue)
 
     def run(
@@ -259,7 +260,7 @@ class _Tasks:
     ) -> None:
         waiting = deque(portions)
         absence = _Absence(self.runner)
-        while (waiting and not self.not_begun) or self._under_way:
+        while (waiting and not self._is_refused) or self._under_way:
             check()
             # Nodes come and go.
             num_slots = absence.num_slots()
@@ -281,7 +282,7 @@ class _Tasks:
 
     def _may_submit(self, waiting: Collection[Portion], num_slots: int) -> bool:
         is_free = len(self._under_way) < num_slots + _WAITING
-        return bool(waiting) and is_free and not self.not_begun
+        return bool(waiting) and is_free and not self._is_refused
 
     def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
         parameters = {"assignment": Assignment(portion, self.settings, self.identity)}
@@ -292,13 +293,28 @@ class _Tasks:
         self._under_way[future.task_run_id] = (future, portion)
         if has_to_wait:
             self._show_waiting(future, portion)
-        future.add_done_callback(lambda done: self._through.put(done.task_run_id))
+        future.add_done_callback(self._is_through)
+
+    def _is_through(self, future: PrefectFuture[Any]) -> None:
+        """Called by the thread of a task, before it begins with another one."""
+        if self._was_refused(future):
+            self._is_refused = True
+            # Each of those that wait would ask the server for as long.
+            for other, _ in [*self._under_way.values()]:
+                other.wrapped_future.cancel()  # type: ignore[attr-defined]
+        self._through.put(future.task_run_id)
+
+    def _was_refused(self, future: PrefectFuture[Any]) -> bool:
+        return self.painter is not None and _was_not_begun(future)
 
     def _end_of(self, task_run: UUID, lookout: Lookout | None) -> None:
         future, portion = self._under_way.pop(task_run)
-        if self.painter is not None and _was_refused(future):
+        if self._was_refused(future):
             if not self.not_begun:
-                self._stop_asking()
+                get_run_logger().warning(
+                    "the Prefect server does not let tasks begin; the other groups are painted "
+                    "without tasks"
+                )
             self.not_begun += portion
             return
         made, errors = _outcome(future, portion)
@@ -308,14 +324,6 @@ class _Tasks:
             get_run_logger().error("group %s ended: %s", name, why)
         self.errors |= errors
         self.edges.append(edge(_final(future)))
-
-    def _stop_asking(self) -> None:
-        """Have none of the tasks that wait for a thread ask the server for leave to begin."""
-        get_run_logger().warning(
-            "the Prefect server does not let tasks begin; the other groups are painted without tasks"
-        )
-        for future, _ in [*self._under_way.values()]:
-            future.wrapped_future.cancel()  # type: ignore[attr-defined]
 
     def end(self) -> None:
         """Have all tasks end, and leave none that seems to go on.
@@ -361,7 +369,7 @@ class _Tasks:
         return {"assignment": {TaskRunResult(id=task_run)}}
 
 
-def _was_refused(future: PrefectFuture[Any]) -> bool:
+def _was_not_begun(future: PrefectFuture[Any]) -> bool:
     """Whether a task in a thread of this process was ended before it began."""
     if future.wrapped_future.cancelled():  # type: ignore[attr-defined]
         return True

@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_INTERNAL_LOGGING_LEVEL,
@@ -37,8 +38,10 @@ _SETTINGS = {
 }
 # Unless the user has chosen otherwise.
 _DEFAULTS = {
-    # A server that goes away is asked for 14 s in place of a minute, each time that Prefect has to know.
+    # A server that goes away is asked for 14 s in place of a minute, each time that Prefect has to know,
+    # and one that takes connections and says nothing for a minute and a half in place of four.
     PREFECT_CLIENT_MAX_RETRIES: 3,
+    PREFECT_API_REQUEST_TIMEOUT: 20.0,
     # By default each event that cannot be sent is a line of a thousand letters.
     PREFECT_INTERNAL_LOGGING_LEVEL: "CRITICAL",
 }
