@@ -33,7 +33,7 @@ def test_paths_and_keys_of_any_text_may_be_read(uri: str) -> None:
         ("memory://a/b", "a URL of file, s3"),
         ("local:///a/b", "a URL of file, s3"),
         ("data:image/png;base64,AA", "a URL of file, s3"),
-        ("file:/etc/passwd", "a URL of file, s3"),
+        ("file:/etc/passwd", "file:///etc/passwd', with :// behind"),
         ("/in/http://host.org/a", "a URL of file, s3"),
         ("simplecache::s3://b/k", "a URL of file, s3"),
         ("zip://a::http://host.org/b", "a URL of file, s3"),

@@ -18,6 +18,7 @@ from nst.job import Job, PictureParams
 from nst.manifest import parsing, rows
 from nst.manifest.access import Access
 from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
+from nst.manifest.names import Reading
 from nst.manifest.problems import Problems
 from nst.storage import tables
 from tests.helpers import csv_bytes
@@ -45,6 +46,7 @@ def parsed(
     access: Access = ANYWHERE,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
+    reading: Reading | None = None,
 ) -> parsing.Parsed:
     return parsing.parse(
         name,
@@ -54,6 +56,7 @@ def parsed(
         access=access,
         overrides=overrides,
         keep_going=keep_going,
+        reading=reading,
     )
 
 
@@ -237,7 +240,8 @@ def test_what_is_equal_in_python_is_checked_each_for_itself(value: object) -> No
     row = {"content": "a.png", "style": "s.png", "backbone": "vgg16"}
     fine = row | {column: [1] if isinstance(value, list) else 1}
     (problem,) = refusal("m.jsonl", jsonl([fine, row | {column: value}, fine]))
-    assert problem.startswith(f"line 2, column '{column}': expected a number")
+    expected = "numbers" if isinstance(value, list) else "a number"
+    assert problem.startswith(f"line 2, column '{column}': expected {expected} from 0")
 
 
 def test_what_rows_have_in_common_is_one_object() -> None:
@@ -300,9 +304,8 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
         "line 3, column 'style': expected the path or URL of a picture, or several with | between "
         "them; found nothing",
         "line 3, column 'id': expected an id that line 2 does not have; found 'one'",
-        "line 4, column 'size': expected greater than or equal to 32; found '9'",
-        "line 4, column 'steps': expected a valid integer, unable to parse string as an integer;"
-        " found 'ten'",
+        "line 4, column 'size': expected a whole number from 32 to 8192; found '9'",
+        "line 4, column 'steps': expected a whole number from 1 to 100000; found 'ten'",
         "line 5, column 'id': expected an id that line 4 does not have; found 'ok'",
         "line 6, column 'id': expected an id that line 4 does not have; found 'OK'",
         f"line 7, column 'id': expected {SAFE_ID_RULE}; found '../x'",
@@ -327,13 +330,17 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("m.txt", "", "ends in .csv, .jsonl, .parquet, .yaml, .yml; found 'm.txt'"),
+        ("m.txt", "", "ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .yaml, .yml, .xlsx, "),
         ("m.csv", "content,backbone\na,vgg16\n", "column 'style': expected this column"),
         ("m.csv", "content,style,backbone,size,size\n", "column 'size': expected each column once"),
         ("m.csv", "content,style,backbone\na,b\n", "line 2: expected 3 cells as in the header; found 2"),
         ("m.csv", 'content,style,backbone\n"a,b,c\n', "expected CSV"),
-        ("m.csv", "content,style,backbone\n".encode("utf-16"), "expected text in UTF-8; found the byte"),
+        ("m.csv", "content,style,backbone\n".encode("utf-16-le"), "expected text in UTF-8; found the byte 0x00 at 1, as in UTF-16"),
+        ("m.csv", "content,style\n".encode("utf-16")[:-1], "expected text in UTF-16, or in UTF-8; found"),
         ("m.jsonl", '{"content": "a"\n', "line 1: expected a JSON object"),
+        ("m.csv", 'content,style,backbone\n"a,b,c\n', "a quoted cell that does not end"),
+        ("m.csv", 'content,style,backbone\n"a"b",b,c\n', "a quote within a quoted cell is written twice"),
+        ("m.jsonl", '\n{"content": }', "line 2: expected a JSON object; found Expecting value at character 13"),
         ("m.jsonl", "[1]", "line 1: expected a JSON object; found list"),
         ("m.jsonl", "3", "line 1: expected a JSON object; found int"),
         ("m.jsonl", '{"size": NaN}', "line 1: expected a JSON object; found NaN, which is no JSON"),
@@ -345,19 +352,20 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.jsonl", '{"content": "a\\u0000", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL"),
         ("m.jsonl", '{"label_\\ud800": "a"}', "expected a column whose name UTF-8 can hold"),
         ("m.jsonl", '{"content": "a", "style": ["\\ud800"], "backbone": "vgg16"}', "column 'style': expected text that UTF-8 can hold"),
-        ("m.jsonl", '{"content": "a"}\n{"content": "\xff"}'.encode("latin-1"), "line 2: expected text in UTF-8; found the byte 0xff at 30"),
+        ("m.jsonl", '{"content": "a"}\n{"content": "\xff"}'.encode("latin-1"), "line 2: expected text in UTF-8, which Excel calls CSV UTF-8; found the byte 0xff at 30"),
         ("m.csv", "content,style,backbone\na,b\0,vgg16\n", "line 2: expected text in UTF-8; found the byte 0x00 at 26"),
         ("m.csv", f"content,style,backbone\na,b,vgg16\n{'a' * 131073},b,vgg16\n", "line 3: expected CSV; found field larger than field limit"),
         ("m.csv", ",".join(f"label_{i}" for i in range(2000)), "line 1: expected at most 1000 columns; found 2000"),
         ("m.csv", parquet(ROWS), "found a Parquet file; let its name end in .parquet"),
-        ("m.csv", GZIPPED, "found a gzip file; unpack it first"),
-        ("m.csv.gz", GZIPPED, "ends in .csv, .jsonl, .parquet, .yaml, .yml"),
+        ("m.csv", GZIPPED, "found a gzip file; let its name end in .gz"),
+        ("m.yaml.gz", GZIPPED, "expected a manifest that ends in .csv, "),
+        ("m.csv.gz", GZIPPED[:-4], "expected a gzip file; found Compressed file ended"),
+        ("m.csv.gz", b"content,style\n", "expected a gzip file; found Not a gzipped file"),
         ("m.parquet", "content,style,backbone\n", "expected a Parquet file"),
         ("m.parquet", parquet([{"content": 3, "style": "s", "backbone": "vgg16"}]), "column 'content': expected a column of text; found int64"),
         ("m.parquet", parquet([{"content": "a", "style": ["s"], "backbone": ["vgg16"]}]), "column 'backbone': expected a column of text; found list<"),
         ("m.parquet", parquet([{"content": "a", "style": {"a": 1}, "backbone": "vgg16"}]), "column 'style': expected a column of text or of lists of text; found struct<"),
         ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "size": {"a": 1}}]), "column 'size': expected a column of text"),
-        ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "label_x": b"x"}]), "column 'label_x': expected a column of text, of numbers, or of lists of either; found binary"),
         ("m.yaml", "content: &a a\nstyle: s\nbackbone: vgg16\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nlabel_x: *a\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\ncontent: b\nstyle: s\nbackbone: vgg16\n", "column 'content': expected each column once; found 2 of them"),
@@ -373,7 +381,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: " + "[" * 5000, "expected YAML"),
         ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a whole number from 0 to 9223372036854775807; found '~'"),
         ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
         ("m.yaml", "content: a\nbackbone: vgg16\n", "column 'style': expected this column"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: ~\n", "line 3, column 'backbone': expected one of vgg16, vgg19, resnet50; found '~'"),
@@ -381,7 +389,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.jsonl", '{"content": "a", "style": "s", "backbone": ["vgg19"]}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found ['vgg19']"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected greater than"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected a whole number from 32"),
     ],
 )  # fmt: skip
 def test_refused(name: str, data: bytes | str, said: str) -> None:
@@ -391,22 +399,34 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("style_weight", "nan", "finite number"),
-        ("style_weight", "inf", "finite number"),
-        ("style_weight", -1, "greater than or equal to 0"),
-        ("style_weight", "1,5", "a valid number"),
-        ("steps", 0, "greater than or equal to 1"),
-        ("steps", 1.5, "a valid integer"),
-        ("steps", True, "a number"),
-        ("style_weight", False, "a number"),
-        ("size", 100_000, "less than or equal to 8192"),
-        ("init", "nois", "'recolored', 'content', 'noise' or 'picture'"),
-        ("optimizer", "sgd", "'lbfgs' or 'adam'"),
-        ("seed", -1, "greater than or equal to 0"),
+        ("style_weight", "nan", "a number from 0 to 1e+06; found 'nan'"),
+        ("style_weight", "inf", "a number from 0 to 1e+06; found 'inf'"),
+        ("style_weight", -1, "a number from 0 to 1e+06; found -1"),
+        ("style_weight", "1,5", "a number from 0 to 1e+06 (did you mean '1.5'?); found '1,5'"),
+        ("style_weight", "1,5,0", "a number from 0 to 1e+06; found '1,5,0'"),
+        ("content_size", 9, "a whole number from 32 to 8192; found 9"),
+        ("steps", 0, "a whole number from 1 to 100000; found 0"),
+        ("steps", 1.5, "a whole number from 1 to 100000; found 1.5"),
+        ("steps", True, "a whole number from 1 to 100000; found True"),
+        ("style_weight", False, "a number from 0 to 1e+06; found False"),
+        ("size", 100_000, "a whole number from 32 to 8192; found 100000"),
+        ("init", "nois", "one of recolored, content, noise, or the path or URL of a picture (did you mean 'noise'?)"),
+        ("optimizer", "sgd", "one of lbfgs, adam; found 'sgd'"),
+        ("optimizer", "ADAMW", "one of lbfgs, adam (did you mean 'adam'?); found 'adamw'"),
+        ("preserve_color", "true", "one of none, luminance, match; found 'true'"),
+        ("preserve_color", True, "one of none, luminance, match; found True"),
+        ("seed", -1, "a whole number from 0 to 9223372036854775807; found -1"),
+        ("style_blend", "1 x", "numbers from 0 to 1e+06, with spaces between them; found 'x'"),
+        ("style_blend", True, "numbers from 0 to 1e+06, with spaces between them; found True"),
+        ("style_layers", 3, "names of layers, with spaces between them; found 3"),
+        ("style_layers", "conv4_2", "layers of vgg16, relu1_1 to relu5_3 (did you mean 'relu4_2'?); found 'conv4_2'"),
+        ("style_layers", "Block4_Conv2", "(did you mean 'relu4_2'?)"),
+        ("style_layers", "relu5_4", "layers of vgg16, relu1_1 to relu5_3 ('relu5_4' is one of vgg19)"),
+        ("style_layers", "layer4.2", "layers of vgg16, relu1_1 to relu5_3 ('layer4.2' is one of resnet50)"),
         ("style_layers", "relu1_1 relu9_1", "layers of vgg16"),
         ("content_layers", "layer2.3", "layers of vgg16"),
     ],
-)
+)  # fmt: skip
 def test_values_out_of_range_are_refused(column: str, value: object, said: str) -> None:
     row = {"content": "a", "style": "s", "backbone": "vgg16", column: value}
     (problem,) = refusal("m.jsonl", jsonl([row]))
@@ -414,12 +434,78 @@ def test_values_out_of_range_are_refused(column: str, value: object, said: str) 
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("resnet", "(did you mean 'resnet50'?)"),
+        ("VGG99", "(did you mean 'vgg19'?)"),
+        ("ViT", "resnet50; found 'ViT'"),
+    ],
+)
+def test_an_unknown_backbone_names_the_nearest(text: str, said: str) -> None:
+    (problem,) = refusal("m.csv", f"content,style,backbone\na,b,{text}\n")
+    assert problem.startswith("line 2, column 'backbone': expected one of vgg16, vgg19, resnet50")
+    assert said in problem
+
+
+def test_a_wrong_value_of_a_matrix_is_told_once_and_in_its_line() -> None:
+    text = (
+        "style: [s, t]\nbackbone: [vgg16, vgg99]\nsize:\n- 64\n- 9\n"
+        "content: ['http://h/a.png', b]\nseed: [0, 1, 2]\n"
+    )
+    assert [problem.partition(": expected")[0] for problem in refusal("m.yaml", text)] == [
+        "line 2, column 'backbone'",
+        "line 5, column 'size'",
+        "line 6, column 'content'",
+    ]
+    (found, *_) = parsed("m.yaml", text, keep_going=True).refused.values()
+    assert found.message.startswith("line 6, column 'content'")
+
+
+def test_a_list_that_makes_rows_of_layers_is_noted() -> None:
+    text = "content: a\nstyle: s\nstyle_layers: [relu1_1, relu2_1]\n"
+    found = parsed("m.yaml", text)
+    assert [job.params.style_layers for job in found.jobs] == [("relu1_1",), ("relu2_1",)]
+    assert found.notes == (
+        "line 3, column 'style_layers': each of 2 values is for rows of its own; "
+        "[[relu1_1, relu2_1]] is all of them for one row",
+    )
+    (blend,) = parsed(
+        "m.yaml", "content: a\nstyle: s|t\nstyle_blend: ['2', '1']\n", keep_going=True
+    ).notes
+    assert "[[2, 1]] is all of them for one row" in blend
+    for plain in ("[[relu1_1, relu2_1]]", "relu1_1", "[relu1_1 relu2_1, relu3_1]", "[relu1_1]"):
+        assert parsed("m.yaml", text.replace("[relu1_1, relu2_1]", plain)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (
+            "init",
+            "picture",
+            "column 'init': expected one of recolored, content, noise; a picture is",
+        ),
+        ("init", "a.png", "column 'init': expected one of recolored, content, noise; a picture is"),
+        ("init", "nois", "did you mean 'noise'?"),
+        ("Size", "64", "expected a picture parameter (did you mean 'size'?); found 'Size'"),
+        ("backbone", "vgg16", "this is a column of the manifest alone; found 'backbone'"),
+        ("label_x", "y", "this is a column of the manifest alone; found 'label_x'"),
+    ],
+)
+def test_an_override_that_cannot_be_is_told_what_can(field: str, value: str, said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse("m.csv", csv_bytes(ROWS), **{field: value})
+    assert "--set: refused with 1 problem, nothing was run" in str(caught.value)
+    assert said in str(caught.value)
+
+
 def test_a_wrong_column_does_not_hide_what_is_wrong_with_the_rows() -> None:
     text = "id,content,style,backbone,size,colour\nx,a,s,vgg1,64,\nx,a,s,vgg16,9,\n"
     assert [problem.split(";")[0] for problem in refusal("m.csv", text)] == [
         "line 1, column 'colour': expected a known column (a column of your own is called 'label_colour')",
         "line 2, column 'backbone': expected one of vgg16, vgg19, resnet50 (did you mean 'vgg19'?)",
-        "line 3, column 'size': expected greater than or equal to 32",
+        "line 3, column 'size': expected a whole number from 32 to 8192",
         "line 3, column 'id': expected an id that line 2 does not have",
     ]
 
@@ -430,7 +516,7 @@ def test_a_bad_override_is_refused_by_its_name() -> None:
     message = str(caught.value)
     assert "--set: refused with 2 problems" in message
     assert "expected a picture parameter (did you mean 'steps'?); found 'step'" in message
-    assert "column 'size': expected greater than or equal to 32; found '9'" in message
+    assert "column 'size': expected a whole number from 32 to 8192; found '9'" in message
 
 
 @pytest.mark.parametrize("style", ["s.png|t.png", " s.png | t.png ", ["s.png", "t.png"]])
@@ -440,6 +526,13 @@ def test_a_row_may_name_several_styles_and_their_blend(style: object) -> None:
     assert job.styles == ("/base/s.png", "/base/t.png")
     assert job.params.style_blend == (2.0, 1.0)
     assert job.id.startswith("a-")
+
+
+def test_a_style_of_a_list_that_is_several_is_noted() -> None:
+    row = {"content": "a.png", "style": ["s|t.png", "u.png"], "backbone": "vgg16"}
+    found = parsed("m.jsonl", jsonl([row, row]))
+    assert found.jobs[0].styles == ("/base/s", "/base/t.png", "/base/u.png")
+    assert found.notes == ("'s|t.png' is several styles, in a list too: | is between them",)
 
 
 def test_a_blend_is_of_as_many_weights_as_styles_and_not_beside_a_mask() -> None:
@@ -525,7 +618,7 @@ def test_with_keep_going_a_wrong_row_fails_by_itself_and_says_what_it_can() -> N
     assert "line 3, column 'backbone': expected one of" in reasons["two"][1]
     (nameless,) = parsed("m.csv", "content,style,size\na.png,s.png,9\n", keep_going=True).jobs
     assert nameless.backbone == "vgg19"
-    assert "line 3, column 'size': expected greater" in reasons["two"][1]
+    assert "line 3, column 'size': expected a whole number" in reasons["two"][1]
     assert reasons[short.id] == (
         "bad_row",
         "line 4: expected 6 cells as in the header; found 4",
@@ -858,7 +951,7 @@ def test_a_matrix_is_read_alike_by_either_loader(
 def test_a_matrix_of_very_many_values_is_read() -> None:
     """Of what takes the square of its length, it would take minutes."""
     matrix = "content: a\nstyle: s\nseed: [" + ",".join(map(str, range(50_000))) + "]\n"
-    table = rows.read_rows("m.yaml", matrix.encode(), glob)
+    table = rows.read_rows("m.yaml", matrix.encode(), glob, Reading())
     assert [row.cells["seed"] for row in table.rows] == [*map(str, range(50_000))]
 
 
@@ -873,7 +966,7 @@ def test_values_and_patterns_of_a_matrix_are_counted_before_any_is_expanded(
 
     def said(matrix: str) -> str:
         with pytest.raises(Problems) as caught:
-            rows.read_rows("m.yaml", matrix.encode(), matching)
+            rows.read_rows("m.yaml", matrix.encode(), matching, Reading())
         (problem,) = caught.value.problems
         return str(problem)
 

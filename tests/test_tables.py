@@ -305,7 +305,11 @@ def test_rows_of_every_type_and_encoding_are_those_that_were_written(
     if kind == "views" and not options.get("store_schema", True):
         table = table.cast(pa.schema([("x", pa.string()), ("n", pa.int64())]))
     data = parquet({name: table[name] for name in table.column_names}, **options)
-    assert list(tables.parquet_rows(data, max_cell_bytes=5000)) == table.to_pylist()
+    expected = table.to_pylist()
+    for row in expected if kind == "bytes" else ():
+        # Text may be stored without saying so.
+        row["x"] = None if row["x"] is None else row["x"].decode()
+    assert list(tables.parquet_rows(data, max_cell_bytes=5000)) == expected
 
 
 def test_an_outline_counts_the_items_of_lists() -> None:

@@ -5,6 +5,7 @@ host name that points to a private address, a redirect of a web server, or a lin
 changes during the run.
 """
 
+import glob
 import ipaddress
 import os
 import re
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from nst.errors import AccessError, ConfigError
 from nst.manifest.limits import MAX_REFERENCE
 from nst.redaction import redacted, secret_in_url
-from nst.storage import is_pattern, matches
+from nst.storage import matches, split_pattern, url_meant_by
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -89,6 +90,9 @@ class Access:
             )
         if secret_in_url(reference) is not None:
             return _NO_SECRETS
+        meant = url_meant_by(reference)
+        if meant is not None:
+            return f"{meant!r}, with :// behind the scheme"
         scheme = _scheme(reference)
         is_of_home = os.path.expanduser(reference) != reference
         is_absolute = is_of_home or reference.startswith(("/", "file://"))
@@ -118,9 +122,8 @@ class Access:
         expected = self.objection_to_kind(uri) or _objection_to_form(uri)
         if expected:
             return expected
-        parts = uri.split("/")
-        first = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts) - 1)
-        place, pattern = _place("/".join(parts[:first]) or "/"), parts[first:]
+        folder, rest = split_pattern(uri)
+        place, pattern = _place(folder), rest.split("/")
         if self.roots:
             expected = self._objection_to_place(place)
             if not expected and ".." in pattern:
@@ -128,7 +131,8 @@ class Access:
         elif _scheme(uri) in _WEB:
             expected = _objection_to_host(uri)
         if not expected:
-            folders = [*place.split("/"), *(pattern if pattern[-1] == "**" else pattern[:-1])]
+            plain = map(glob.escape, place.split("/"))
+            folders = [*plain, *(pattern if pattern[-1] == "**" else pattern[:-1])]
             if any(matches(folders, closed.split("/")) for closed in self._closed_places):
                 expected = "a pattern that does not reach into the folders that this run writes"
         return expected
@@ -198,8 +202,8 @@ def _place(uri: str) -> str:
     """A path with its links resolved, or a URL with its host normalised; without a last slash."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
-        # fsspec does expand a tilde, and does not unquote the path of a URL.
-        return os.path.realpath(os.path.expanduser(rest if separator else uri))
+        # As what reads it does: a tilde is expanded, and the path of a URL is percent-encoded.
+        return os.path.realpath(os.path.expanduser(unquote(rest) if separator else uri))
     if scheme in _WEB:
         authority, slash, path = rest.partition("/")
         host = authority.lower().removesuffix(f":{_WEB_PORTS[scheme]}").removesuffix(":")

@@ -5,7 +5,8 @@ that expands a glob.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, get_args
@@ -13,12 +14,29 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from nst.errors import ManifestError, Reason
-from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
+from nst.job import (
+    LABEL_PREFIX,
+    PARAM_FIELDS,
+    PARAMS_ADAPTER,
+    Init,
+    Job,
+    PictureParams,
+    range_text,
+)
 from nst.manifest.access import Access, is_plain
+from nst.manifest.cells import label_of
 from nst.manifest.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
 from nst.manifest.limits import MAX_CELL, MAX_LABELS, too_long
+from nst.manifest.names import (
+    OPTIONAL_COLUMNS,
+    REQUIRED_COLUMNS,
+    Reading,
+    choice_of,
+    column_of,
+)
 from nst.manifest.problems import Problem, Problems, nearest, shown
-from nst.manifest.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
+from nst.manifest.rows import Glob, is_given, read_rows, text_of
+from nst.manifest.table import Cells, Row
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from nst.redaction import redacted, secret_in
 
@@ -57,6 +75,8 @@ class Parsed:
 
     jobs: tuple[Job, ...]
     refused: Mapping[str, Refusal]
+    # What was left out of the file, or may be meant otherwise than it was read.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -89,14 +109,16 @@ def parse(
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
     after: "Earlier | None" = None,
+    reading: Reading | None = None,
+    resolve_pattern: Resolve | None = None,
 ) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
 
     Where it is one of several files, `after` is what came before it, and goes on with it.
 
-    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
-    neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
-    stand over those of every row.
+    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written, and
+    `resolve_pattern`, if it is another than `resolve`, into an absolute pattern; neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
+    stand over those of every row. `reading` says what else there is of columns.
     Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
     where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
@@ -114,23 +136,25 @@ def parse(
 
     def matches(pattern: str) -> Sequence[str]:
         expected = access.objection_to_kind(pattern)
-        expected = expected or access.objection_to_pattern(resolve(pattern))
+        expected = expected or access.objection_to_pattern((resolve_pattern or resolve)(pattern))
         if expected:
             raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
         return glob(pattern)
 
+    reading = reading or Reading()
     jobs: list[Job] = []
     refused: dict[str, Refusal] = {}
-    problems: list[Problem] = []
+    # Each once, since rows of a matrix share their cells.
+    problems: dict[Problem, None] = {}
     ids = after.ids if after else Ids()
     labels = after.labels if after else set()
     file = name if after else None
     number = after.num_rows if after else 0
     try:
         forced = parse_overrides(overrides or {})
-        table = read_rows(name, data, matches)
-        problems += table.problems
-        reader = _Reader(locate, forced)
+        table = read_rows(name, data, matches, reading)
+        problems |= dict.fromkeys(table.problems)
+        reader = _Reader(locate, forced, reading)
         for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
             row = _bounded(row, labels)
             own_id = text_of(row.cells, "id")
@@ -139,7 +163,7 @@ def parse(
             try:
                 job = reader.job(number, row, own_id)
             except Problems as exc:
-                found += exc.problems
+                found += _in_their_lines(exc.problems, row)
             job_id = job.id if job else own_id
             is_own = own_id is not None
             clash = ids.add(job_id, number, row.line, is_own=is_own, file=file) if job_id else []
@@ -151,27 +175,29 @@ def parse(
                 jobs.append(_stand_in(number, row, job_id))
                 refused[job_id] = _row_refusal([*found, *clash], file)
             else:
-                problems += [*found, *clash]
+                problems |= dict.fromkeys([*found, *clash])
     except Problems as exc:
-        problems += exc.problems
+        problems |= dict.fromkeys(exc.problems)
     if problems:
         raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
     if after:
         after.num_rows = number
-    return Parsed(tuple(jobs), refused)
+    return Parsed(tuple(jobs), refused, tuple(reading.notes))
 
 
 def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     """Validated picture parameters from `values`. Raises ManifestError for any other name or value."""
     known = list(PARAM_FIELDS)
     problems = [
-        Problem(None, None, "a picture parameter" + nearest(field, known), repr(field))
+        Problem(None, None, "a picture parameter" + _instead_of(field), shown(field))
         for field in values
         if field not in known
     ]
-    if values.get("init") == "picture":
+    init = values.get("init")
+    if init == "picture" or (isinstance(init, str) and _is_picture(init)):
         expected = "one of " + ", ".join(_NAMED_INITS) + "; a picture is each row's own"
-        problems.append(Problem(None, "init", expected, "'picture'"))
+        problems.append(Problem(None, "init", expected, shown(init)))
+        values = {name: value for name, value in values.items() if name != "init"}
     try:
         params = PARAMS_ADAPTER.validate_python({k: v for k, v in values.items() if k in known})
     except ValidationError as exc:
@@ -179,6 +205,19 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     if problems:
         raise _refusal("--set", problems)
     return {field: getattr(params, field) for field in values}
+
+
+def _instead_of(field: str) -> str:
+    """A hint for a message: what a field of `--set` may have meant."""
+    column = column_of(field)
+    if column in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) or column.startswith(LABEL_PREFIX):
+        return ", of which each row may have its own; this is a column of the manifest alone"
+    return nearest(field, PARAM_FIELDS)
+
+
+def _in_their_lines(problems: Iterable[Problem], row: Row) -> Iterator[Problem]:
+    """The problems of a row, each in the line in which its column stands."""
+    return (replace(each, line=row.line_of(each.column)) for each in problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +247,8 @@ class _Written:
 class _Reader:
     """Rows -> jobs. A value that rows share is read once, and is one object for all of them."""
 
-    def __init__(self, locate: _Locate, forced: Mapping[str, Any]) -> None:
+    def __init__(self, locate: _Locate, forced: Mapping[str, Any], reading: Reading) -> None:
+        self._note = reading.note
         self._locate = locate
         self._forced = forced
         remembered = lru_cache(maxsize=_MAX_REMEMBERED)
@@ -235,6 +275,11 @@ class _Reader:
         for column in REQUIRED_COLUMNS:
             value = cells.get(column)
             if column == "style":
+                for each in value if isinstance(value, list) else ():
+                    if isinstance(each, str) and "|" in each:
+                        self._note(
+                            f"{shown(each)} is several styles, in a list too: | is between them"
+                        )
                 value = _joined(value)
             text = value.strip() if isinstance(value, str) else ""
             if text:
@@ -242,7 +287,7 @@ class _Reader:
             else:
                 problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
         value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
-        backbone = value.strip() if isinstance(value, str) else ""
+        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
         if backbone in PROFILES:
             texts["backbone"] = self._shared(backbone)
         else:
@@ -395,8 +440,9 @@ def _label_items(cells: Cells) -> tuple[str, ...]:
     """Names and texts alternating."""
     items: list[str] = []
     for column, value in cells.items():
-        if column.startswith(LABEL_PREFIX) and is_given(cells, column):
-            items += (column.removeprefix(LABEL_PREFIX), str(value))
+        text = label_of(value) if column.startswith(LABEL_PREFIX) else None
+        if text is not None and text.strip():
+            items += (column.removeprefix(LABEL_PREFIX), text)
     return tuple(items)
 
 
@@ -500,23 +546,61 @@ def _layer_problems(params: PictureParams, backbone: str, line: int | None) -> l
         for layer in dict.fromkeys(layers or ())
         if layer not in known
     ]
+    expected = f"layers of {backbone}, {known[0]} to {known[-1]}"
     return [
-        Problem(line, column, f"layers of {backbone}" + nearest(layer, known), shown(layer))
+        Problem(line, column, expected + _layer_meant(layer, known), shown(layer))
         for column, layer in unknown[:_MAX_LISTED_OF_ROW]
     ]
 
 
+def _layer_meant(layer: str, known: Sequence[str]) -> str:
+    """A hint for a message: the layer that other programs call so, or a similar one of the backbone."""
+    found = _OF_A_VGG.fullmatch(layer)
+    name = f"relu{found[1]}_{found[2]}" if found else layer
+    if name in known:
+        return f" (did you mean {name!r}?)"
+    others = [each.name for each in PROFILES.values() if name in each.layers]
+    return f" ({name!r} is one of {' and '.join(others)})" if others else nearest(layer, known)
+
+
+# As Keras, Caffe and others write it.
+_OF_A_VGG = re.compile(r"(?:block|conv|relu)?_?(\d)_?(?:conv|relu)?_?(\d)")
+
+
 def _value_problems(error: ValidationError, line: int | None) -> list[Problem]:
-    """Pydantic's findings in our words: "Input should be greater than 1" -> "greater than 1"."""
+    """Pydantic's findings in our words: what the column may have, where it has a type of its own."""
     return [
-        Problem(
-            line,
-            str(detail["loc"][0]),
-            detail["msg"].removeprefix("Input should be ").rstrip("."),
-            shown(detail["input"]),
-        )
+        Problem(line, column, _expected_of(column, detail), shown(detail["input"]))
         for detail in error.errors(include_url=False)
+        if (column := str(detail["loc"][0]))
     ]
+
+
+def _expected_of(column: str, detail: Any) -> str:
+    schema, found = _SCHEMAS[column], detail["input"]
+    if "enum" in schema:
+        choices = _NAMED_INITS if column == "init" else schema["enum"]
+        more = ", or the path or URL of a picture" if column == "init" else ""
+        near = nearest(found, choices) if isinstance(found, str) else ""
+        return f"one of {', '.join(choices)}{more}{near}"
+    kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
+    kind = next((_KINDS[each] for each in kinds if each in _KINDS), None)
+    if kind is None:
+        is_ours = detail["type"] == "weights"
+        return str(detail["msg"]) if is_ours else _LISTS[column]
+    point = found.strip().replace(",", ".") if isinstance(found, str) else ""
+    near = f" (did you mean {point!r}?)" if "," in str(found) and _NUMBER.fullmatch(point) else ""
+    return f"{kind} {range_text(schema).rstrip('.').lower()}{near}"
+
+
+_SCHEMAS: Mapping[str, Any] = PARAMS_ADAPTER.json_schema()["properties"]
+_LISTS = {
+    "content_layers": "names of layers, with spaces between them",
+    "style_layers": "names of layers, with spaces between them",
+    "style_blend": "numbers from 0 to 1e+06, with spaces between them",
+}
+_KINDS = {"integer": "a whole number", "number": "a number"}
+_NUMBER = re.compile(r"[+-]?\d+\.\d+")
 
 
 def _refusal(name: str, problems: Sequence[Problem]) -> ManifestError:

@@ -55,7 +55,7 @@ def nearest(name: str, known: Sequence[str] | Mapping[str, Any], label: str | No
 
     Otherwise the name for a column of the user's own, if `label` is given.
     """
-    near = get_close_matches(name, list(known), n=1)
+    near = get_close_matches(name.lower(), list(known), n=1)
     if near:
         return f" (did you mean {near[0]!r}?)"
     return f" (a column of your own is called {label!r})" if label else ""

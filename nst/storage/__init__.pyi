@@ -8,7 +8,9 @@ from .stores import check_writable as check_writable
 from .stores import delete as delete
 from .stores import delete_all as delete_all
 from .stores import exists as exists
+from .stores import full_pattern as full_pattern
 from .stores import glob as glob
+from .stores import hinting as hinting
 from .stores import is_leftover as is_leftover
 from .stores import is_pattern as is_pattern
 from .stores import is_same_anywhere as is_same_anywhere
@@ -23,7 +25,9 @@ from .stores import read_into as read_into
 from .stores import read_start as read_start
 from .stores import relative_link as relative_link
 from .stores import resolve as resolve
+from .stores import split_pattern as split_pattern
 from .stores import update as update
+from .stores import url_meant_by as url_meant_by
 from .stores import write_bytes as write_bytes
 from .stores import write_file as write_file
 from .tables import BOOL as BOOL

@@ -5,10 +5,12 @@ A file that may be large is one of ours that is open, of which only what is aske
 
 import io
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -125,7 +127,7 @@ def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[
             rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
             for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
                 for part in _small_parts(batch, number, max_cell_bytes):
-                    yield from part.to_pylist()
+                    yield from rows_of(part)
                 number += batch.num_rows
 
 
@@ -204,6 +206,59 @@ def _cell_bytes(array: Any) -> Any:
     return np.full(len(array), -(-array.nbytes // max(len(array), 1)))
 
 
+def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch as values of Python, of which every type has some.
+
+    A time that Python cannot hold is its text, binary text is text, and 16 bytes are a UUID.
+    """
+    names = batch.schema.names
+    for values in zip(*map(_python_values, batch.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _python_values(array: Any) -> list[Any]:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    try:
+        values = array.to_pylist()
+    except (ValueError, OverflowError):
+        return [_without_zeros(value) for value in array.cast(_timeless(array.type)).to_pylist()]
+    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == _UUID_BYTES:
+        return [value if value is None else UUID(bytes=value) for value in values]
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        return [value if value is None else _text_if_any(value) for value in values]
+    return list(values)
+
+
+_UUID_BYTES = 16
+
+
+def _timeless(found: Type) -> Type:
+    """The type with texts in place of times, of which Python cannot hold all."""
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        return list_of(_timeless(found.value_type))
+    if pa.types.is_struct(found):
+        return pa.struct([field.with_type(_timeless(field.type)) for field in found])
+    if pa.types.is_duration(found):
+        return INT64
+    return TEXT if pa.types.is_temporal(found) else found
+
+
+def _without_zeros(value: Any) -> Any:
+    """The text of a time without a fraction that says nothing."""
+    if isinstance(value, list):
+        return [_without_zeros(each) for each in value]
+    return re.sub(r"\.0+(?!\d)", "", value) if isinstance(value, str) else value
+
+
+def _text_if_any(value: bytes) -> str | bytes:
+    """Text that was written without saying so, as Spark and Impala can; else the bytes."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
     """A table of these cells; one that is not given is empty."""
     return pa.Table.from_pylist(list(rows), schema=_schema(columns))
@@ -271,7 +326,7 @@ def rows_of_table(table: Table) -> list[dict[str, Any]]:
             "split it, or write it to a file"
         )
     parts = (part for batch in batches for part in _small_parts(batch, 0, None))
-    return [row for part in parts for row in part.to_pylist()]
+    return [row for part in parts for row in rows_of(part)]
 
 
 _MAX_BYTES = 2 * 1024**3
@@ -571,6 +626,8 @@ def _kind(found: Type) -> Kind:
     if types.is_dictionary(found):
         return _kind(found.value_type)
     if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found):
+        return "text"
+    if types.is_binary(found) or types.is_large_binary(found) or types.is_binary_view(found):
         return "text"
     if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
         return _KINDS_OF_LISTS.get(_kind(found.value_type), "other")
