@@ -40,11 +40,14 @@ def test_a_footer_says_what_pyarrow_reads_in_it(options: dict[str, Any]) -> None
     metadata = pq.read_metadata(io.BytesIO(data))
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     expected = [[group.column(i) for i in range(metadata.num_columns)] for group in groups]
-    assert [[(c.path, c.num_values, c.num_bytes) for c in group] for group in chunks_of(data)] == [
+    assert [
+        [(c.path, c.num_values, c.num_bytes) for c in group]
+        for group in chunks_of(io.BytesIO(data))
+    ] == [
         [(c.path_in_schema, c.num_values, c.total_uncompressed_size) for c in group]
         for group in expected
     ]
-    assert [[c.is_plain_or_coded for c in group] for group in chunks_of(data)] == [
+    assert [[c.is_plain_or_coded for c in group] for group in chunks_of(io.BytesIO(data))] == [
         [not any("DELTA" in encoding for encoding in c.encodings) for c in group]
         for group in expected
     ]

@@ -806,6 +806,12 @@ def test_a_text_that_is_too_long_fails_its_row_and_is_told_by_its_start(
     assert len(repr(result)) < 10_000
 
 
+def test_the_start_of_a_text_that_is_too_long_is_not_cut_through_a_credential() -> None:
+    text = "x" * 970 + " https://me:" + "cret" * 20 + "@host/" + "y" * 20_000
+    row = {"content": "a", "style": "s", "label_x": text}
+    assert "cret" not in repr(parsed("m.jsonl", jsonl([row]), keep_going=True))
+
+
 def test_texts_of_the_longest_are_read() -> None:
     row = {"content": "c" * 4090, "style": "s", "label_x": "a" * 10_000, "label_" + "n" * 194: "b"}
     (job,) = parsed("m.jsonl", jsonl([row])).jobs

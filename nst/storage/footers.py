@@ -4,9 +4,10 @@ pyarrow says it too, but a damaged or an encrypted column ends the whole process
 a structure of Thrift's compact protocol (parquet.thrift of the Parquet format).
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 # Without any of these a value is in its page as it is, or by its number in a list of distinct ones.
 _PLAIN_OR_CODED = frozenset({0, 2, 3, 4, 8})
@@ -25,10 +26,12 @@ class Chunk:
     is_plain_or_coded: bool
 
 
-def chunks_of(data: bytes) -> list[list[Chunk]]:
+def chunks_of(file: IO[bytes]) -> list[list[Chunk]]:
     """The columns of each group of a Parquet file. Raises ValueError or IndexError where they are damaged."""
-    length = int.from_bytes(data[-8:-4], "little")
-    footer, _ = _structure(data[-8 - length : -8], 0)
+    end = file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(max(end - length, 0))
+    footer, _ = _structure(file.read(length), 0)
     return [[_chunk(each) for each in group[1]] for group in footer.get(4, [])]
 
 

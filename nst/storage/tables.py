@@ -3,9 +3,10 @@
 A file that may be large is one of ours that is open, of which only what is asked for is in memory.
 """
 
+import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
@@ -114,18 +115,15 @@ def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[
         schema = pq.ParquetFile(pa.BufferReader(data)).schema
         leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
         _check_widths(leaves.values(), max_cell_bytes)
-        chunks = chunks_of(data)
-        texts = {path for path, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"}
-        coded = texts - {c.path for each in chunks for c in each if not c.is_plain_or_coded}
-        # Of each text in these columns Arrow has one, in however many rows it stands.
-        file = pq.ParquetFile(
-            pa.BufferReader(data), page_checksum_verification=True, read_dictionary=sorted(coded)
-        )
+        chunks = chunks_of(io.BytesIO(data))
+        coded = _codable(schema, chunks)
+        others = _texts_of(schema) - coded
+        file = _parquet(pa.BufferReader(data), coded=coded)
         widest = max((leaf.length for leaf in leaves.values()), default=0)
         number = 0
         for group, each in enumerate(chunks):
             # One text can be as long as all that its column has, and stand in each row.
-            most = max([widest, *(c.num_bytes for c in each if c.path in texts - coded)])
+            most = max([widest, *(c.num_bytes for c in each if c.path in others)])
             rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
             for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
                 for part in _small_parts(batch, number, max_cell_bytes):
@@ -143,7 +141,9 @@ _BYTES_AS_OBJECTS = 16 << 20
 def _chunks_of_lists(schema: Any, data: bytes) -> list[Chunk]:
     leaves = map(schema.column, range(len(schema)))
     lists = {leaf.path for leaf in leaves if leaf.max_repetition_level}
-    return [chunk for group in chunks_of(data) for chunk in group if chunk.path in lists]
+    return [
+        chunk for group in chunks_of(io.BytesIO(data)) for chunk in group if chunk.path in lists
+    ]
 
 
 def _check_widths(leaves: Iterable[Any], max_cell_bytes: int | None) -> None:
@@ -507,6 +507,9 @@ class ColumnReader:
         self._size = _size(file)
         with _translated(self._size):
             self._file = _parquet(file)
+            coded = _codable(self._file.schema, chunks_of(file))
+            # Of each text one, since all of a label that is long and in every row can be gigabytes.
+            self._file = _parquet(file, coded=coded)
             self.names: tuple[str, ...] = tuple(dict.fromkeys(self._file.schema_arrow.names))
 
     def read(self, name: str) -> Coded | None:
@@ -636,8 +639,19 @@ def _kind(found: Type) -> Kind:
 _KINDS_OF_LISTS: Mapping[Kind, Kind] = {"text": "texts", "value": "values"}
 
 
-def _parquet(file: IO[bytes]) -> Any:
-    return pq.ParquetFile(file, page_checksum_verification=True)
+def _parquet(file: IO[bytes] | Any, *, coded: Collection[str] = ()) -> Any:
+    """An open file, whose texts at the paths `coded` Arrow has once, in however many rows they stand."""
+    return pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=sorted(coded))
+
+
+def _codable(schema: Any, chunks: Sequence[Sequence[Chunk]]) -> set[str]:
+    """The paths of the texts, also in lists and records, that Arrow can read as each distinct one once."""
+    return _texts_of(schema) - {c.path for each in chunks for c in each if not c.is_plain_or_coded}
+
+
+def _texts_of(schema: Any) -> set[str]:
+    leaves = map(schema.column, range(len(schema)))
+    return {leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"}
 
 
 def _batches(file: Any, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:

@@ -20,7 +20,17 @@ def test_no_output_no_message_and_no_database_has_them(
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
     for output, status in outputs:
         done = subprocess.run(
-            [sys.executable, "-m", "nst", "run", manifest, "--output", output, *arguments],
+            [
+                sys.executable,
+                "-m",
+                "nst",
+                "run",
+                manifest,
+                "--output",
+                output,
+                "--keep-going",
+                *arguments,
+            ],
             cwd=ROOT,
             env=os.environ,
             capture_output=True,
