@@ -34,6 +34,7 @@ from tests.faults import (
     Fault,
     FaultProxy,
     Flip,
+    FlipUpload,
     Request,
     Reset,
     Rule,
@@ -71,7 +72,9 @@ def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
     bucket = bucket_behind(proxy, {"some/there.bin": DATA}, monkeypatch)
     proxy.reset()
     # The connection is that of all the tests, and what one learnt by it is not for the next.
-    s3._store().has_md5_etags = False
+    s3._store().md5_etags.clear()
+    s3._store().probed_in = None
+    monkeypatch.setattr(s3, "_folder_for_probes", None)
     s3._store().has_conditions = True
     s3._store().has_answered = True
     s3._store().given_up.clear()
@@ -131,10 +134,88 @@ def test_bits_that_flip_here_and_there_are_read_again(shop: Shop) -> None:
 
 
 def test_a_flipped_bit_is_found_where_etags_are_digests(shop: Shop) -> None:
-    storage.check_writable(shop.url)
+    """By the first read of a process too, before which no ETag has turned out to be one."""
     shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
-    with pytest.raises(CorruptTransferError, match="MD5"):
+    with pytest.raises(CorruptTransferError, match="NST_S3_ETAGS=opaque"):
         storage.read_bytes(shop.there)
+    with pytest.raises(CorruptTransferError, match="MD5"):
+        storage.read_start(shop.there, len(DATA))
+    storage.use_for_probes(f"{shop.url}/out")
+    with pytest.raises(CorruptTransferError, match="MD5") as caught:
+        storage.read_bytes(shop.there)
+    assert "NST_S3_ETAGS" not in str(caught.value)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+    assert sum(n for (method, _), n in shop.proxy.counts.items() if method == "PUT") == 1
+
+
+def test_a_damaged_upload_is_found_by_the_first_write_of_a_process(shop: Shop) -> None:
+    """Of the right length, to a store that checks no digest and keeps what arrives."""
+    shop.proxy.rules.append(first(2, FlipUpload(), "PUT"))
+    storage.write_bytes(shop.there, b"new data")
+    assert shop.stored(shop.there) == b"new data"
+    shop.proxy.reset()
+    shop.proxy.rules.append(forever(FlipUpload(), "PUT"))
+    s3._store().md5_etags.clear()
+    with pytest.raises(StorageError, match="accepted it, but does not have it"):
+        storage.write_bytes(shop.there, b"newer data")
+    with pytest.raises(StorageError, match="accepted it, but does not have it"):
+        storage.update(shop.there, lambda _: b"newest data")
+
+
+@pytest.mark.parametrize("knows", ["by an object of its own", "by one elsewhere", "by the user"])
+def test_where_etags_are_no_digests_it_takes_a_proof_to_read_without(
+    shop: Shop, knows: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag("0" * 32, "object"))
+    with pytest.raises(CorruptTransferError, match=f"{'0' * 32}.*NST_S3_ETAGS=opaque"):
+        storage.read_bytes(shop.there)
+    if knows == "by the user":
+        # Of another bucket it is known that its ETags are digests.
+        s3._store().md5_etags["another"] = True
+        monkeypatch.setenv("NST_S3_ETAGS", "opaque")
+    else:
+        folder = shop.url
+        if knows == "by one elsewhere":
+            folder = f"s3://{bucket_behind(shop.proxy, {}, monkeypatch)}"
+        storage.use_for_probes(f"{folder}/out")
+    assert storage.read_bytes(shop.there) == DATA
+    assert storage.read_start(shop.there, len(DATA)).data == DATA
+    assert storage.list_tree(shop.url) == {"some/there.bin": len(DATA)}
+    said = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == (knows != "by the user")
+    shop.proxy.rules.append(first(1, Cut(17), "GET", "there"))
+    assert storage.read_bytes(shop.there) == DATA
+
+
+def test_an_etag_of_an_object_under_a_key_of_kms_is_taken_for_no_digest(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its answers say, in a bucket whose other ETags are digests."""
+    import s3fs
+
+    real = s3fs.S3FileSystem._call_s3
+    said = {"ETag": f'"{"0" * 32}"', "ServerSideEncryption": "aws:kms"}
+
+    async def ask(self: Any, method: str, **params: Any) -> Any:
+        answer = await real(self, method, **params)
+        return answer | said if "there" in params.get("Key", "") else answer
+
+    storage.check_writable(shop.url)
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", ask)
+    assert storage.read_bytes(shop.there) == DATA
+    storage.write_bytes(shop.there, b"new")
+    assert storage.read_bytes(shop.there) == b"new"
+    shop.proxy.rules.append(first(2, Cut(2), "GET"))
+    assert storage.read_bytes(shop.there) == b"new"
+
+
+def test_a_damaged_part_is_found_by_the_first_upload_of_a_process(
+    shop: Shop, large: IO[bytes]
+) -> None:
+    shop.proxy.rules.append(first(1, FlipUpload(), "PUT"))
+    storage.use_for_probes(f"{shop.url}/out")
+    storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
 
 
 def test_a_flipped_bit_is_found_where_the_store_keeps_checksums(
@@ -831,7 +912,6 @@ def test_a_start_that_arrives_damaged_is_asked_for_again(shop: Shop, fault: Faul
     assert storage.read_start(shop.there, 100).data == DATA[:100]
     shop.proxy.reset()
     shop.proxy.rules.append(first(2, Flip(50), "GET"))
-    s3._store().has_md5_etags = True
     # A digest is of all of it.
     assert storage.read_start(shop.there, len(DATA)).data == DATA
 

@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from datetime import datetime
 from functools import partial
 from typing import IO, Any, TypeVar
 
+from nst.errors import StorageError
 from nst.storage import s3_faults
 from nst.storage.files import Found, Listed, Version, blocks_of, check_size
 from nst.storage.retries import Patience, persistently
@@ -58,6 +60,17 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def use_for_probes(folder: str) -> None:
+    """Allow an object of our own in `folder`, of an output, if a read has to know what ETags mean."""
+    global _folder_for_probes
+    _folder_for_probes = folder
+
+
+def probe_uri(folder: str) -> str:
+    """A name for a test object, which `stores.is_leftover` recognises."""
+    return f"{folder.rstrip('/')}/.nst-probe-{secrets.token_hex(8)}"
+
+
 def read_object(
     uri: str, *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> Found:
@@ -76,10 +89,10 @@ def read_object_into(
     uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
 ) -> Version:
     """As `read_object`, block by block into an open file, whose content is replaced."""
-    fetch = _fetcher(*split(uri))
+    bucket, key = split(uri)
 
     def attempt() -> Version:
-        seen = fetch(sink, max_bytes)
+        seen = _fetch(bucket, key, sink, max_bytes)
         return _version(seen.size, seen.etag)
 
     return _tried("read", uri, attempt, patience)
@@ -95,14 +108,13 @@ def update_object(
     which ends the run.
     """
     bucket, key = split(uri)
-    fetch = _fetcher(bucket, key)
     refused_tag: str | None = None
 
     def attempt() -> bool:
         nonlocal refused_tag
         sink = io.BytesIO()
         try:
-            seen = fetch(sink, None)
+            seen = _fetch(bucket, key, sink, None)
         except Fault as fault:
             if fault.kind != "missing":
                 raise
@@ -142,7 +154,6 @@ def read_object_start(
     StorageError for an empty object, of which no range can be requested.
     """
     bucket, key = split(uri)
-    earlier: set[str] = set()
 
     def attempt() -> Found:
         sink = io.BytesIO()
@@ -162,7 +173,7 @@ def read_object_start(
         if len(data) == size:
             md5 = body.md5.hexdigest()
             seen = _Seen(size=size, etag=etag, md5=_md5_in(answer))
-            _check_genuine(md5, seen, earlier)
+            _check_genuine(bucket, md5, seen)
         return Found(data, size, _version(size, etag))
 
     return _tried("read", uri, attempt, patience)
@@ -239,7 +250,7 @@ def _send_part(data: bytes, **params: Any) -> _Part:
     answer = _ask("upload_part", Body=data, ContentMD5=digest, **params)
     etag = _said(answer, "ETag")
     found = _md5_in(answer)
-    if found not in (None, md5.hexdigest()) and _store().has_md5_etags:
+    if found not in (None, md5.hexdigest()) and _is_md5(params["Bucket"]):
         raise Fault("passing", "the store accepted a part, but has something else")
     return _Part(len(data), md5.digest(), etag)
 
@@ -256,7 +267,7 @@ def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience 
     put_etag: str | None = None
 
     def is_there() -> bool:
-        return _is_there(bucket, key, size, expected, put_etag)
+        return _is_there(bucket, key, size, expected, put_etag, is_whole=False)
 
     def attempt() -> str:
         nonlocal is_sent, put_etag
@@ -479,7 +490,9 @@ class _Store:
     made_for: tuple[object, ...]
     fs: Any
     has_answered: bool = False
-    has_md5_etags: bool = False
+    # By bucket, whether its ETags are MD5s, as far as an object whose bytes are known has shown it.
+    md5_etags: dict[str, bool] = field(default_factory=dict)
+    probed_in: str | None = None
     has_conditions: bool = True
     # The verbs whose last call was tried in vain.
     given_up: set[str] = field(default_factory=set)
@@ -487,6 +500,7 @@ class _Store:
 
 
 _current: _Store | None = None
+_folder_for_probes: str | None = None
 _locks: dict[int, threading.Lock] = {}
 
 
@@ -587,35 +601,30 @@ def _look(bucket: str, key: str) -> _Seen:
     return _seen(_ask("get_object", body=_Body(io.BytesIO(), 0), Bucket=bucket, Key=key))
 
 
-def _fetcher(bucket: str, key: str) -> Callable[[IO[bytes], int | None], _Seen]:
-    """Reads an object into a file, once at each call. Raises Fault, TooLargeError."""
-    earlier: set[str] = set()
-
-    def fetch(sink: IO[bytes], max_bytes: int | None) -> _Seen:
-        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
-        body = _Body(sink, max_bytes, whole=True)
-        try:
-            answer = _ask("get_object", body=body, Bucket=bucket, Key=key)
-        except Fault as fault:
-            if fault.kind == "missing":
-                _check_bucket(bucket)
-            raise
-        if body.is_too_large:
-            check_size(f"s3://{bucket}/{key}", answer["ContentLength"], max_bytes)
-        md5 = body.md5.hexdigest()
-        if _md5_in(answer) == md5:
-            _store().has_md5_etags = True
-            return _seen(answer)
-        # The answer does not prove itself. Another one at least tells the length.
-        seen = _look(bucket, key)
-        if _plain(answer.get("ETag")) not in (None, seen.etag):
-            raise Fault("damaged", f"expected the ETag {seen.etag}, received {answer['ETag']}")
-        if body.size != seen.size:
-            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
-        _check_genuine(md5, seen, earlier)
-        return seen
-
-    return fetch
+def _fetch(bucket: str, key: str, sink: IO[bytes], max_bytes: int | None) -> _Seen:
+    """Read an object into a file. Raises Fault, TooLargeError."""
+    # In one request: parts of an object that is overwritten meanwhile would be of two of them.
+    body = _Body(sink, max_bytes, whole=True)
+    try:
+        answer = _ask("get_object", body=body, Bucket=bucket, Key=key)
+    except Fault as fault:
+        if fault.kind == "missing":
+            _check_bucket(bucket)
+        raise
+    if body.is_too_large:
+        check_size(f"s3://{bucket}/{key}", answer["ContentLength"], max_bytes)
+    md5 = body.md5.hexdigest()
+    if _md5_in(answer) == md5:
+        _store().md5_etags.setdefault(bucket, True)
+        return _seen(answer)
+    # The answer does not prove itself. Another one at least tells the length.
+    seen = _look(bucket, key)
+    if _plain(answer.get("ETag")) not in (None, seen.etag):
+        raise Fault("damaged", f"expected the ETag {seen.etag}, received {answer['ETag']}")
+    if body.size != seen.size:
+        raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
+    _check_genuine(bucket, md5, seen)
+    return seen
 
 
 def _put(bucket: str, key: str, data: bytes, md5: str, **condition: Any) -> str | None:
@@ -626,7 +635,8 @@ def _put(bucket: str, key: str, data: bytes, md5: str, **condition: Any) -> str 
     digest = base64.b64encode(bytes.fromhex(md5)).decode()
     answer = _ask("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=digest, **condition)
     etag = _plain(answer.get("ETag"))
-    _store().has_md5_etags |= etag == md5
+    if etag == md5:
+        _store().md5_etags.setdefault(bucket, True)
     return etag
 
 
@@ -652,38 +662,59 @@ def _check_bucket(bucket: str) -> None:
         raise Fault("no_bucket", f"there is no bucket {bucket}")
 
 
-def _check_genuine(md5: str, seen: _Seen, earlier: set[str]) -> None:
-    """Raises Fault if the bytes are not the store's; `earlier` keeps their MD5 for the next try."""
-    if not _is_genuine(md5, seen, is_again=md5 in earlier):
-        earlier.clear()
-        earlier.add(md5)
-        raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
-
-
-def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
-    """Whether bytes with this MD5 are what the store has, as far as its ETag shows.
-
-    An ETag that looks like an MD5 need not be one. It is taken for one unless the same bytes have
-    come twice running, `is_again`, from a store none of whose ETags has turned out to be one.
-    """
+def _check_genuine(bucket: str, md5: str, seen: _Seen) -> None:
+    """Raises Fault if bytes with this MD5 are not what the store has, as far as its ETag shows."""
     if seen.md5 is None:
-        return True
-    store = _store()
+        return
     if md5 == seen.md5:
-        store.has_md5_etags = True
-        return True
-    if is_again and not store.has_md5_etags:
-        _log.warning(
-            "the ETags of this store are not MD5 digests: only the length of what is read is checked"
-        )
-        return True
-    return False
+        _store().md5_etags.setdefault(bucket, True)
+        return
+    if _is_md5(bucket):
+        hint = f" (if ETags of {bucket} are no MD5s, set NST_S3_ETAGS=opaque)"
+        said = "" if bucket in _store().md5_etags else hint
+        raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}{said}")
 
 
-def _is_there(bucket: str, key: str, size: int, etag: str, put_etag: str | None) -> bool:
+def _is_md5(bucket: str) -> bool:
+    """Whether an ETag of a bucket that looks like an MD5 is the MD5 of the object's bytes.
+
+    S3 says that it is, unless the object is encrypted with keys of KMS or of the client, which the
+    answer tells. Some stores keep neither of that. Bytes that contradict an ETag cannot show it, however
+    often they arrive; an object that this process wrote can, and so can the user.
+    """
+    if _known(bucket) is None:
+        _probe()
+    return _known(bucket) is not False
+
+
+def _known(bucket: str) -> bool | None:
+    """What is known of a bucket's ETags: by its objects, the user, or objects in other buckets."""
+    known = _store().md5_etags
+    if bucket not in known and os.environ.get("NST_S3_ETAGS") == "opaque":
+        return False
+    return known.get(bucket, any(known.values()) if known else None)
+
+
+def _probe() -> None:
+    """Write an object where `use_for_probes` allows it, once, which shows what ETags mean there."""
+    store = _store()
+    if _folder_for_probes in (None, store.probed_in):
+        return
+    store.probed_in = _folder_for_probes
+    uri = probe_uri(str(_folder_for_probes))
+    # Without an answer it stays unknown, and whoever asked says so.
+    with suppress(StorageError):
+        write_object(uri, secrets.token_bytes(64), patience=BRIEF)
+        delete_object(uri, patience=BRIEF)
+
+
+def _is_there(
+    bucket: str, key: str, size: int, etag: str, put_etag: str | None, *, is_whole: bool = True
+) -> bool:
     """Whether the object is now the one of these bytes.
 
-    `etag` is what it has where ETags are of MD5s, and `put_etag` what the PUT of it answered.
+    `etag` is what it has where ETags are MD5s, of the bytes themselves if it `is_whole`, and `put_etag`
+    what the PUT of it answered.
     """
     try:
         seen = _look(bucket, key)
@@ -691,15 +722,31 @@ def _is_there(bucket: str, key: str, size: int, etag: str, put_etag: str | None)
         if fault.kind == "missing":
             return False
         raise
-    store = _store()
+    known = _store().md5_etags
     if seen.size != size:
         return False
     if seen.etag == etag:
-        store.has_md5_etags = True
+        known.setdefault(bucket, True)
         return True
-    if seen.md5 is not None and store.has_md5_etags:
-        return False
-    return put_etag is not None and seen.etag == put_etag
+    if seen.md5 is None or known.get(bucket) is False:
+        return put_etag is not None and seen.etag == put_etag
+    # The ETag is another MD5, or none. The bytes are known here, so they decide.
+    is_ours = is_whole and _md5_there(bucket, key) == etag
+    if is_ours:
+        known[bucket] = False
+        _log.warning(
+            "the ETags of the bucket %s are not MD5 digests: only the length of what is read from it "
+            "is checked",
+            bucket,
+        )
+    return is_ours
+
+
+def _md5_there(bucket: str, key: str) -> str:
+    """The MD5 of the bytes that the store sends for an object. Raises Fault."""
+    body = _Body(io.BytesIO(), None)
+    _ask("get_object", body=body, Bucket=bucket, Key=key)
+    return body.md5.hexdigest()
 
 
 def _page(**params: Any) -> Mapping[str, Any]:

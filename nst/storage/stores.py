@@ -157,7 +157,7 @@ def check_writable(folder: str) -> None:
     if path is not None:
         files.make_folder(path)
     data = secrets.token_bytes(64)
-    uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
+    uri = s3.probe_uri(folder)
     _write(uri, data, s3.BRIEF)
     try:
         found = _read(uri, None, s3.BRIEF).data
@@ -171,6 +171,15 @@ def check_writable(folder: str) -> None:
             f"cannot use {redacted(folder)}: expected to read what was just written there, found "
             "other bytes; check the store, and run it again"
         )
+
+
+def use_for_probes(output: str) -> None:
+    """Allow reads in this process to write a test object in this output, if it is a bucket.
+
+    They do so if they have to know whether the ETags of the store are MD5s: at most once.
+    """
+    if is_s3(output):
+        s3.use_for_probes(output)
 
 
 def is_leftover(path: str) -> bool:
