@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nst import storage
-from nst.errors import ConfigError, NSTError, RunEndedError
+from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError
 from nst.running import lease
 from nst.running.silence import Silence
 from nst.storage import files, s3
@@ -158,6 +158,34 @@ def test_who_was_taken_for_dead_learns_of_it(tmp_path: Path) -> None:
             time.sleep(0.01)
         with pytest.raises(NSTError, match="another run took over"):
             held.check()
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_lock_that_is_away_for_a_moment_is_not_lost(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a store that was out of order, and says for a moment that it has no such object."""
+    now = lease._now()
+    monkeypatch.setattr(lease, "_now", lambda: now)
+    naps: list[float] = []
+    real = storage.update
+
+    def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
+        return len(naps) == 3 and real(uri, change)
+
+    with lease.held(output) as held:
+        now += 1000
+        with monkeypatch.context() as away:
+            away.setattr(storage, "update", update)
+            away.setattr(storage, "read_bytes", missing)
+            away.setattr(time, "sleep", naps.append)
+            held.check()
+        held.check()
+    assert len(naps) == 3
+
+
+def missing(uri: str) -> bytes:
+    raise NotFoundError(uri)
 
 
 def test_a_lock_that_is_none_is_no_lock(tmp_path: Path) -> None:

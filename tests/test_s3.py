@@ -75,6 +75,7 @@ def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
     s3._store().md5_etags.clear()
     s3._store().probed_in = None
     monkeypatch.setattr(s3, "_folder_for_probes", None)
+    monkeypatch.setattr(s3, "_have_stores_answered", False)
     s3._store().has_conditions = True
     s3._store().has_answered = True
     s3._store().given_up.clear()
@@ -117,7 +118,7 @@ def test_what_arrives_damaged_is_read_again(
 @pytest.mark.parametrize("fault", [Cut(17), Cut(0), Reset("inside"), Say(HTML)], ids=str)
 def test_what_always_arrives_damaged_is_never_taken(shop: Shop, fault: Fault) -> None:
     shop.proxy.rules.append(forever(fault, "GET", "there"))
-    with pytest.raises(CorruptTransferError, match=r"there\.bin: .* at each of 6 tries") as caught:
+    with pytest.raises(CorruptTransferError, match=r"there\.bin: .* at each of 7 tries") as caught:
         storage.read_bytes(shop.there)
     assert not caught.value.ends_the_run
     assert shop.proxy.num_requests <= 15
@@ -140,7 +141,7 @@ def test_a_flipped_bit_is_found_where_etags_are_digests(shop: Shop) -> None:
         storage.read_bytes(shop.there)
     with pytest.raises(CorruptTransferError, match="MD5"):
         storage.read_start(shop.there, len(DATA))
-    storage.use_for_probes(f"{shop.url}/out")
+    storage.work_for(f"{shop.url}/out", have_answered=True)
     with pytest.raises(CorruptTransferError, match="MD5") as caught:
         storage.read_bytes(shop.there)
     assert "NST_S3_ETAGS" not in str(caught.value)
@@ -177,7 +178,7 @@ def test_where_etags_are_no_digests_it_takes_a_proof_to_read_without(
         folder = shop.url
         if knows == "by one elsewhere":
             folder = f"s3://{bucket_behind(shop.proxy, {}, monkeypatch)}"
-        storage.use_for_probes(f"{folder}/out")
+        storage.work_for(f"{folder}/out", have_answered=True)
     assert storage.read_bytes(shop.there) == DATA
     assert storage.read_start(shop.there, len(DATA)).data == DATA
     assert storage.list_tree(shop.url) == {"some/there.bin": len(DATA)}
@@ -213,7 +214,7 @@ def test_a_damaged_part_is_found_by_the_first_upload_of_a_process(
     shop: Shop, large: IO[bytes]
 ) -> None:
     shop.proxy.rules.append(first(1, FlipUpload(), "PUT"))
-    storage.use_for_probes(f"{shop.url}/out")
+    storage.work_for(f"{shop.url}/out", have_answered=True)
     storage.write_file(shop.there, large)
     assert shop.stored(shop.there) == LARGE
 
@@ -438,7 +439,7 @@ def test_a_store_that_stays_out_of_order_ends_the_run(
 
 def test_a_write_that_stays_refused_ends_the_run(shop: Shop) -> None:
     shop.proxy.rules.append(forever(BUSY, "PUT"))
-    with pytest.raises(StorageError, match="SlowDown: ordered, at each of 6 tries") as caught:
+    with pytest.raises(StorageError, match="SlowDown: ordered, at each of 7 tries") as caught:
         storage.write_bytes(shop.there, b"new")
     assert caught.value.ends_the_run
     assert shop.proxy.num_requests <= 15
@@ -447,7 +448,7 @@ def test_a_write_that_stays_refused_ends_the_run(shop: Shop) -> None:
 
 def test_a_store_that_was_given_up_on_is_not_waited_for_again(shop: Shop) -> None:
     shop.proxy.rules.append(forever(BUSY, "PUT"))
-    for tries in (6, 3):
+    for tries in (7, 5):
         with pytest.raises(StorageError, match=f"at each of {tries} tries"):
             storage.write_bytes(shop.there, b"new")
     shop.proxy.reset()
@@ -460,7 +461,7 @@ def test_a_store_that_never_answered_is_not_waited_for_long(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match=r"Could not connect.*at each of 3 tries"):
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 5 tries"):
         storage.read_bytes(shop.there)
 
 
@@ -807,10 +808,26 @@ def test_the_probe_of_a_store_that_is_down_gives_up_soon(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match=r"Could not connect.*at each of 3 tries"):
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 5 tries"):
         storage.check_writable(shop.url)
-    longest = s3.BRIEF.max_seconds + s3._CONNECT_TIMEOUT_S
-    assert longest <= 15
+    # The last try begins when the time is over, and waits for a connection.
+    assert s3.BRIEF.max_seconds + s3._CONNECT_TIMEOUT_S <= 15
+
+
+def test_a_process_that_paints_waits_for_a_store_that_does_not_answer_it_yet(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has answered the run that started the process."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    storage.work_for("out", have_answered=True)
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 7 tries"):
+        storage.read_bytes(shop.there)
+
+
+def test_the_probe_waits_for_a_store_that_answers_that_it_is_busy(shop: Shop) -> None:
+    s3._store().has_answered = False
+    shop.proxy.rules.append(first(6, BUSY, "PUT"))
+    storage.check_writable(shop.url)
 
 
 def test_messages_hold_no_credentials(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from nst import pipeline
 from nst.running import Listeners, RunReport, runs
 from nst.settings import RunnerName, RunSettings, settings_of
-from nst.storage import is_pattern, use_for_probes
+from nst.storage import is_pattern, work_for
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.fan_out import fan_out, open_backend
@@ -115,7 +115,7 @@ def _stylize(
     runner: RunnerName,
     address: str | None,
 ) -> RunReport:
-    use_for_probes(settings.output)
+    work_for(settings.output, have_answered=False)
     # Tasks have the tag of their own alone: for each the server is asked for a slot, and a flow run's
     # other tags would be asked for by each of its tasks.
     with TagsContext(current_tags=set()), open_backend(settings, runner, address) as backend:

@@ -40,7 +40,7 @@ from nst.running.reports import GroupReport, Listener
 from nst.running.results import Painted, result_of
 from nst.running.writing import write_all
 from nst.settings import Precision, RunSettings
-from nst.storage import use_for_probes
+from nst.storage import work_for
 from nst.wording import shown_bytes
 
 # Styles of which a process remembers what it found; a style's Grams take some 3 MB.
@@ -55,7 +55,7 @@ def run_group(group: Group, settings: RunSettings, listener: Listener) -> GroupR
     A picture that cannot be made fails alone and has a record too. Raises StorageError where the
     output cannot be written; running the group again does no harm.
     """
-    use_for_probes(settings.output)
+    work_for(settings.output, have_answered=True)
     num_made = num_failed = 0
     order = Order(group=group, settings=settings, listener=listener)
     for outcome in _stylize_group(order):

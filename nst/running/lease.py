@@ -72,6 +72,8 @@ class Lease:
         self._is_lost = False
         self._renewing = threading.Lock()
         self._renewed_at = _now()
+        # Since when the store has no lock of ours, if it has none.
+        self._missing_since: float | None = None
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @property
@@ -87,7 +89,8 @@ class Lease:
         StorageError if the store does not answer.
         """
         while not self._is_lost and _now() - self._renewed_at > PATIENCE_S / 2:
-            self._renew()
+            if self._renew() is None:
+                time.sleep(HEARTBEAT_S / 5)
         if self._is_lost:
             raise RunEndedError(
                 f"expected to be the only run in {self._output}, found that another run took over "
@@ -95,7 +98,11 @@ class Lease:
             )
 
     def _renew(self, number: int | None = None) -> _Claim | None:
-        """Rewrite the lock, and set its number if it has none; None if the lock is gone."""
+        """Rewrite the lock, and set its number if it has none; None if there is no such lock.
+
+        A store that was out of order can say so of an object that it has. So the lease is lost only
+        once it says so for half of PATIENCE_S, or at once if the lock shows that it was taken.
+        """
         renewed: _Claim | None = None
 
         def change(data: bytes) -> bytes | None:
@@ -111,14 +118,27 @@ class Lease:
             asked_at = _now()
             if storage.update(_path(self._output, self._token), change):
                 self._renewed_at = asked_at
+                self._missing_since = None
                 return renewed
-            self._is_lost = True
+            if self._missing_since is None:
+                self._missing_since = asked_at
+            is_gone = asked_at - self._missing_since > PATIENCE_S / 2
+            self._is_lost = is_gone or bool(_data(self._output, self._token))
             return None
+
+    def _enter(self) -> _Claim | None:
+        """Take the number behind all others, from which on they see this run; None if it is lost."""
+        numbers = (other.number or 0 for other in _others(self._output, self._token).values())
+        number = 1 + max(numbers, default=0)
+        while (numbered := self._renew(number)) is None and not self._is_lost:
+            time.sleep(HEARTBEAT_S / 5)
+        return numbered
 
     def _beat(self) -> None:
         while not self._ends.wait(HEARTBEAT_S):
             try:
-                if self._renew() is None:
+                self._renew()
+                if self._is_lost:
                     return
                 if self._ends.is_set():
                     # It was let go while a slow store still took this.
@@ -173,8 +193,7 @@ def held(output: str) -> Iterator[Lease]:
     lease = Lease(output, claim.token)
     try:
         storage.write_bytes(_path(output, claim.token), _encoded(claim))
-        others = _others(output, claim.token).values()
-        numbered = lease._renew(number=1 + max((other.number or 0 for other in others), default=0))
+        numbered = lease._enter()
         if numbered is not None:
             # From here on, so that those behind us see that we live while we wait for others.
             lease._thread.start()

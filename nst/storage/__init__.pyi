@@ -24,7 +24,7 @@ from .stores import read_start as read_start
 from .stores import relative_link as relative_link
 from .stores import resolve as resolve
 from .stores import update as update
-from .stores import use_for_probes as use_for_probes
+from .stores import work_for as work_for
 from .stores import write_bytes as write_bytes
 from .stores import write_file as write_file
 from .tables import BOOL as BOOL

@@ -29,9 +29,9 @@ from nst.storage.retries import Patience, persistently
 from nst.storage.s3_faults import Fault
 
 PATIENCE = Patience()
-# For a store from which nothing has come yet, and for one that was given up on: before a run and at
-# its end somebody waits.
-BRIEF = Patience(max_tries=3, max_seconds=8)
+# For a store that has never answered a run, and for one that was given up on: before a run and at its
+# end somebody waits.
+BRIEF = Patience(max_seconds=8, max_try_seconds=8)
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 10
@@ -60,10 +60,10 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def use_for_probes(folder: str) -> None:
-    """Allow an object of our own in `folder`, of an output, if a read has to know what ETags mean."""
-    global _folder_for_probes
-    _folder_for_probes = folder
+def work_for(output: str | None, *, have_answered: bool) -> None:
+    """As `stores.work_for`; no object of our own may be written where `output` is None."""
+    global _folder_for_probes, _have_stores_answered
+    _folder_for_probes, _have_stores_answered = output, have_answered
 
 
 def probe_uri(folder: str) -> str:
@@ -71,23 +71,19 @@ def probe_uri(folder: str) -> str:
     return f"{folder.rstrip('/')}/.nst-probe-{secrets.token_hex(8)}"
 
 
-def read_object(
-    uri: str, *, max_bytes: int | None = None, patience: Patience | None = None
-) -> Found:
+def read_object(uri: str, *, max_bytes: int | None = None) -> Found:
     """All bytes of an object, from one moment in time, as the store has it.
 
     Raises NotFoundError, ForbiddenError, TooLargeError, CorruptTransferError if it arrives damaged
     at every try, and StorageError.
     """
     sink = io.BytesIO()
-    version = read_object_into(uri, sink, max_bytes=max_bytes, patience=patience)
+    version = read_object_into(uri, sink, max_bytes=max_bytes)
     data = sink.getvalue()
     return Found(data, len(data), version)
 
 
-def read_object_into(
-    uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
-) -> Version:
+def read_object_into(uri: str, sink: IO[bytes], *, max_bytes: int | None = None) -> Version:
     """As `read_object`, block by block into an open file, whose content is replaced."""
     bucket, key = split(uri)
 
@@ -95,12 +91,10 @@ def read_object_into(
         seen = _fetch(bucket, key, sink, max_bytes)
         return _version(seen.size, seen.etag)
 
-    return _tried("read", uri, attempt, patience)
+    return _tried("read", uri, attempt)
 
 
-def update_object(
-    uri: str, change: Callable[[bytes], bytes | None], *, patience: Patience | None = None
-) -> bool:
+def update_object(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
     """Replace a small object by `change` of its bytes; whether it was replaced.
 
     A store that supports If-Match replaces only those same bytes; if another process has written
@@ -142,12 +136,10 @@ def update_object(
             raise Fault("passing", str(fault)) from fault
         return True
 
-    return _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt)
 
 
-def read_object_start(
-    uri: str, num_bytes: int, *, max_bytes: int | None = None, patience: Patience | None = None
-) -> Found:
+def read_object_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
     """The first `num_bytes` of an object, or all of it if it is shorter, by one request.
 
     They are compared with a digest only if they are all of it. Raises as `read_object`, and
@@ -176,10 +168,10 @@ def read_object_start(
             _check_genuine(bucket, md5, seen)
         return Found(data, size, _version(size, etag))
 
-    return _tried("read", uri, attempt, patience)
+    return _tried("read", uri, attempt)
 
 
-def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
+def write_object(uri: str, data: bytes) -> str:
     """Write an object over any earlier one, and check that it has arrived.
 
     Returns the version that a listing will report, or "" if that is not known. Raises
@@ -209,10 +201,10 @@ def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> 
             raise Fault("passing", "the store accepted it, but does not have it")
         return put_etag or ""
 
-    return _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt)
 
 
-def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None = None) -> str:
+def write_large_object(uri: str, file: IO[bytes]) -> str:
     """As `write_object`, with the content of an open file, uploaded part by part.
 
     A part that fails is retried by itself. The object appears under its name only when all parts are
@@ -220,13 +212,13 @@ def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None =
     """
     bucket, key = split(uri)
     begin = partial(_ask, "create_multipart_upload", Bucket=bucket, Key=key)
-    upload = _tried("write", uri, lambda: _said(begin(), "UploadId"), patience)
+    upload = _tried("write", uri, lambda: _said(begin(), "UploadId"))
     try:
         parts = []
         for number, data in enumerate(blocks_of(file, PART_BYTES), start=1):
             send = partial(_send_part, data, Bucket=bucket, Key=key, UploadId=upload)
-            parts.append(_tried("write", uri, partial(send, PartNumber=number), patience))
-        return _complete(uri, upload, parts, patience)
+            parts.append(_tried("write", uri, partial(send, PartNumber=number)))
+        return _complete(uri, upload, parts)
     except BaseException:
         # Once, since whoever is interrupted, or has no store that answers, has waited enough.
         with suppress(Fault):
@@ -255,7 +247,7 @@ def _send_part(data: bytes, **params: Any) -> _Part:
     return _Part(len(data), md5.digest(), etag)
 
 
-def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience | None) -> str:
+def _complete(uri: str, upload: str, parts: Sequence[_Part]) -> str:
     """Join the parts into one object and check that it is there; returns its version."""
     bucket, key = split(uri)
     size = sum(part.size for part in parts)
@@ -287,10 +279,10 @@ def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience 
             raise Fault("passing", "the store accepted it, but does not have it")
         return put_etag or ""
 
-    return _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt)
 
 
-def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
+def object_exists(uri: str) -> bool:
     """Whether there is an object. Raises StorageError where the store does not tell."""
     bucket, key = split(uri)
 
@@ -303,10 +295,10 @@ def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
             return False
         return True
 
-    return _tried("look at", uri, attempt, patience)
+    return _tried("look at", uri, attempt)
 
 
-def delete_object(uri: str, *, patience: Patience | None = None) -> None:
+def delete_object(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
     bucket, key = split(uri)
 
@@ -317,10 +309,10 @@ def delete_object(uri: str, *, patience: Patience | None = None) -> None:
             if fault.kind != "missing":
                 raise
 
-    _tried("delete", uri, attempt, patience)
+    _tried("delete", uri, attempt)
 
 
-def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> Sequence[str]:
+def delete_objects(uris: Sequence[str]) -> Sequence[str]:
     """Remove up to NUM_DELETED_AT_ONCE objects of one bucket by one request; those that are left.
 
     These are all of them if the store does not support the request. Raises StorageError.
@@ -340,10 +332,10 @@ def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> 
         deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
         return [uri for key, uri in by_key.items() if key not in deleted]
 
-    return _tried("delete", uris[0], attempt, patience)
+    return _tried("delete", uris[0], attempt)
 
 
-def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, Listed]:
+def objects_in(folder: str, *, deep: bool) -> dict[str, Listed]:
     """Each object directly in `folder`, or with `deep` at any depth, by path relative to it.
 
     Raises StorageError, also if the answer is not a list.
@@ -354,7 +346,7 @@ def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> 
     options: dict[str, str] = {} if deep else {"Delimiter": "/"}
     while True:
         ask = partial(_page, Bucket=bucket, Prefix=prefix, **options)
-        page = _tried("list", folder, ask, patience)
+        page = _tried("list", folder, ask)
         for entry in page.get("Contents", ()):
             name = str(entry["Key"]).removeprefix(prefix)
             # An empty object named as a folder stands for one in some programs.
@@ -376,9 +368,7 @@ class Page:
     last: str | None
 
 
-def page_after(
-    bucket: str, prefix: str, key: str, *, patience: Patience | None = None
-) -> Page | None:
+def page_after(bucket: str, prefix: str, key: str) -> Page | None:
     """The objects of a prefix after `key`, as many as the store sends in one answer.
 
     None if the store does not allow listing them. Raises StorageError.
@@ -404,10 +394,10 @@ def page_after(
             raise Fault("passing", "expected objects before the next page of a list, found none")
         return Page(versions, max(versions))
 
-    return _tried("list", f"s3://{bucket}/{prefix}", attempt, patience)
+    return _tried("list", f"s3://{bucket}/{prefix}", attempt)
 
 
-def version_of(uri: str, *, patience: Patience | None = None) -> Version:
+def version_of(uri: str) -> Version:
     """The current version of an object, or an empty one if the store tells none.
 
     Raises StorageError if the store itself fails.
@@ -423,7 +413,7 @@ def version_of(uri: str, *, patience: Patience | None = None) -> Version:
             raise
         return _version(seen.size, seen.etag)
 
-    return _tried("read", uri, attempt, patience)
+    return _tried("read", uri, attempt)
 
 
 # Who asks for the object itself is told what is wrong.
@@ -501,6 +491,7 @@ class _Store:
 
 _current: _Store | None = None
 _folder_for_probes: str | None = None
+_have_stores_answered = False
 _locks: dict[int, threading.Lock] = {}
 
 
@@ -560,9 +551,8 @@ def _stay_here(model: Any, context: Any, **_: Any) -> None:
         context["s3_redirect"]["redirected"] = True
 
 
-def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | None) -> _T:
+def _tried(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
     """What `attempt` returns, after retries while the fault may pass. Raises our own errors."""
-    started = time.monotonic()
     num_tries = 0
 
     def counted() -> _T:
@@ -570,16 +560,13 @@ def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | 
         num_tries += 1
         return attempt()
 
-    def may_pass(error: Exception) -> bool:
-        if not s3_faults.may_pass(error):
-            return False
+    def limit() -> Patience:
         store = _store()
-        is_trusted = store.has_answered and verb not in store.given_up
-        is_early = num_tries < BRIEF.max_tries and time.monotonic() - started < BRIEF.max_seconds
-        return is_trusted or is_early
+        is_trusted = store.has_answered or _have_stores_answered
+        return PATIENCE if is_trusted and verb not in store.given_up else BRIEF
 
     try:
-        result = persistently(counted, may_pass=may_pass, patience=patience or PATIENCE)
+        result = persistently(counted, may_pass=s3_faults.may_pass, patience=limit)
     except Fault as fault:
         if fault.kind == "passing":
             _store().given_up.add(verb)
@@ -696,7 +683,7 @@ def _known(bucket: str) -> bool | None:
 
 
 def _probe() -> None:
-    """Write an object where `use_for_probes` allows it, once, which shows what ETags mean there."""
+    """Write an object where `work_for` allows it, once, which shows what ETags mean there."""
     store = _store()
     if _folder_for_probes in (None, store.probed_in):
         return
@@ -704,8 +691,8 @@ def _probe() -> None:
     uri = probe_uri(str(_folder_for_probes))
     # Without an answer it stays unknown, and whoever asked says so.
     with suppress(StorageError):
-        write_object(uri, secrets.token_bytes(64), patience=BRIEF)
-        delete_object(uri, patience=BRIEF)
+        write_object(uri, secrets.token_bytes(64))
+        delete_object(uri)
 
 
 def _is_there(

@@ -10,7 +10,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -31,7 +30,7 @@ from nst.iterables import in_parallel
 from nst.redaction import redacted
 from nst.storage import files, s3
 from nst.storage.files import Found, Listed, Version
-from nst.storage.retries import Patience, persistently
+from nst.storage.retries import persistently
 
 _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -57,7 +56,7 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
 
 def read(uri: str, *, max_bytes: int | None = None) -> Found:
     """As `read_bytes`, with the version of these bytes if the store tells one."""
-    return _read(uri, max_bytes, s3.PATIENCE)
+    return _read(uri, max_bytes)
 
 
 def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
@@ -69,7 +68,7 @@ def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Fou
     if path is not None:
         return files.read_file_start(path, num_bytes, max_bytes=max_bytes)
     if is_s3(uri):
-        return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes, patience=s3.PATIENCE)
+        return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes)
     return read(uri, max_bytes=max_bytes)
 
 
@@ -79,7 +78,7 @@ def write_bytes(uri: str, data: bytes) -> str:
     Returns the version that `list_objects` will report, or "" if that is not known.
     Raises StorageError, which ends the run.
     """
-    return _write(uri, data, s3.PATIENCE)
+    return _write(uri, data)
 
 
 def read_into(uri: str, file: IO[bytes]) -> None:
@@ -88,9 +87,9 @@ def read_into(uri: str, file: IO[bytes]) -> None:
     if path is not None:
         files.read_file_into(path, file)
     elif is_s3(uri):
-        s3.read_object_into(uri, file, patience=s3.PATIENCE)
+        s3.read_object_into(uri, file)
     else:
-        _patiently("read", uri, lambda: _read_other_into(uri, file), s3.PATIENCE)
+        _patiently("read", uri, lambda: _read_other_into(uri, file))
 
 
 def write_file(uri: str, file: IO[bytes]) -> str:
@@ -102,8 +101,8 @@ def write_file(uri: str, file: IO[bytes]) -> str:
         file.seek(0)
         return write_bytes(uri, file.read())
     if is_s3(uri):
-        return s3.write_large_object(uri, file, patience=s3.PATIENCE)
-    _patiently("write", uri, lambda: _write_other(uri, file), s3.PATIENCE)
+        return s3.write_large_object(uri, file)
+    _patiently("write", uri, lambda: _write_other(uri, file))
     return ""
 
 
@@ -118,7 +117,7 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
     if path is not None:
         return files.update_file(path, change)
     if is_s3(uri):
-        return s3.update_object(uri, change, patience=s3.PATIENCE)
+        return s3.update_object(uri, change)
     try:
         data = change(read_bytes(uri))
     except NotFoundError:
@@ -130,7 +129,7 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
 
 def delete(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
-    _delete(uri, s3.PATIENCE)
+    _delete(uri)
 
 
 def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
@@ -142,7 +141,7 @@ def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None)
     if uris and is_s3(uris[0]):
         length = s3.NUM_DELETED_AT_ONCE
         at_once = [uris[start : start + length] for start in range(0, len(uris), length)]
-        remove = partial(s3.delete_objects, patience=s3.PATIENCE)
+        remove = s3.delete_objects
         left = [uri for some in in_parallel(remove, at_once, check=check) for uri in some]
     in_parallel(delete, left, check=check)
 
@@ -151,21 +150,21 @@ def check_writable(folder: str) -> None:
     """Write a small object in `folder`, read it and delete it; a local folder is made first.
 
     Raises ConfigError if a file is in the way, and StorageError, which ends the run, if any of the
-    three steps fails. If the store does not answer, that takes less than 20 seconds.
+    three steps fails: within 20 seconds for an S3 store that does not answer at all.
     """
     path = local_path(folder)
     if path is not None:
         files.make_folder(path)
     data = secrets.token_bytes(64)
     uri = s3.probe_uri(folder)
-    _write(uri, data, s3.BRIEF)
+    _write(uri, data)
     try:
-        found = _read(uri, None, s3.BRIEF).data
+        found = _read(uri, None).data
     except StorageError as exc:
         with suppress(StorageError):
-            _delete(uri, s3.BRIEF)
+            _delete(uri)
         raise StorageError(f"{exc}; expected to read what was just written there") from exc
-    _delete(uri, s3.BRIEF)
+    _delete(uri)
     if found != data:
         raise StorageError(
             f"cannot use {redacted(folder)}: expected to read what was just written there, found "
@@ -173,13 +172,13 @@ def check_writable(folder: str) -> None:
         )
 
 
-def use_for_probes(output: str) -> None:
-    """Allow reads in this process to write a test object in this output, if it is a bucket.
+def work_for(output: str, *, have_answered: bool) -> None:
+    """Say that this process works for the run of an output, whose stores have answered or not.
 
-    They do so if they have to know whether the ETags of the store are MD5s: at most once.
+    Those that have are waited for from the first request on, and reads may write one test object in
+    the output, if that is a bucket and they have to know whether the ETags of a store are MD5s.
     """
-    if is_s3(output):
-        s3.use_for_probes(output)
+    s3.work_for(output if is_s3(output) else None, have_answered=have_answered)
 
 
 def is_leftover(path: str) -> bool:
@@ -193,8 +192,8 @@ def exists(uri: str) -> bool:
     if path is not None:
         return path.is_file()
     if is_s3(uri):
-        return s3.object_exists(uri, patience=s3.PATIENCE)
-    found: bool = _patiently("look at", uri, lambda: _exists_other(uri), s3.PATIENCE)
+        return s3.object_exists(uri)
+    found: bool = _patiently("look at", uri, lambda: _exists_other(uri))
     return found
 
 
@@ -323,36 +322,44 @@ def relative_link(folder: str, start: str) -> str:
     return "" if found == "." else f"{quote(found)}/"
 
 
-def _read(uri: str, max_bytes: int | None, patience: Patience) -> Found:
+def _read(uri: str, max_bytes: int | None) -> Found:
     path = local_path(uri)
     if path is not None:
         return files.read_file(path, max_bytes=max_bytes)
     if is_s3(uri):
-        return s3.read_object(uri, max_bytes=max_bytes, patience=patience)
-    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
+        return s3.read_object(
+            uri,
+            max_bytes=max_bytes,
+        )
+    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes))
     return Found(data, len(data), Version(""))
 
 
-def _write(uri: str, data: bytes, patience: Patience) -> str:
+def _write(uri: str, data: bytes) -> str:
     path = local_path(uri)
     if path is not None:
         return files.write_file(path, data)
     if is_s3(uri):
-        return s3.write_object(uri, data, patience=patience)
+        return s3.write_object(
+            uri,
+            data,
+        )
     # One request, since a file object left in the middle would publish what it holds.
-    _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
+    _patiently("write", uri, lambda: _call(uri, "pipe_file", data))
     return ""
 
 
-def _delete(uri: str, patience: Patience) -> None:
+def _delete(uri: str) -> None:
     path = local_path(uri)
     if path is not None:
         files.delete_file(path)
     elif is_s3(uri):
-        s3.delete_object(uri, patience=patience)
+        s3.delete_object(
+            uri,
+        )
     else:
         with suppress(NotFoundError):
-            _patiently("delete", uri, lambda: _call(uri, "rm_file"), patience)
+            _patiently("delete", uri, lambda: _call(uri, "rm_file"))
 
 
 def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
@@ -362,7 +369,7 @@ def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
     if is_s3(folder):
         return s3.objects_in(folder, deep=deep).items()
     try:
-        found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
+        found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep))
     except NotFoundError:
         return ()
     return found.items()
@@ -471,10 +478,14 @@ def _version(entry: Mapping[str, Any]) -> str:
     return next((str(entry[name]) for name in known if entry.get(name)), "")
 
 
-def _patiently(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience) -> _T:
+def _patiently(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
     """What `attempt` returns, after retries while the error may pass. Raises our own errors."""
     with _translated(verb, uri):
-        return persistently(attempt, may_pass=_may_pass, patience=patience)
+        return persistently(
+            attempt,
+            may_pass=_may_pass,
+            patience=lambda: s3.PATIENCE,
+        )
 
 
 def _may_pass(error: Exception) -> bool:
