@@ -56,6 +56,8 @@ class _Claim:
 
 
 _KINDS = get_type_hints(_Claim)
+_COUNTS = ("number", "beat", "pid")
+_MAX_COUNT = 1 << 62
 
 
 class Lease:
@@ -197,50 +199,77 @@ def held(output: str) -> Iterator[Lease]:
         if numbered is not None:
             # From here on, so that those behind us see that we live while we wait for others.
             lease._thread.start()
-            for token in _others(output, claim.token):
-                lease.took_over |= _is_dead(output, token, numbered)
+            lease.took_over = _outlive(output, numbered)
         lease.check()
         yield lease
     finally:
         lease._end()
 
 
-def _is_dead(output: str, token: str, mine: _Claim) -> bool:
-    """Wait until the other run is gone, behind us, or dead; if it is dead, remove its lock.
+class _Rival:
+    """Another run with a lock, as this one sees it while it waits."""
 
-    Raises ConfigError if it is alive and ahead of us.
-    """
-    pause_s = HEARTBEAT_S / 5
-    silence = Silence(pause_s)
-    last_data, last = b"", None
-    while True:
-        data = _data(output, token)
+    def __init__(self, output: str, token: str, mine: _Claim) -> None:
+        self._output = output
+        self._token = token
+        self._mine = mine
+        self._silence = Silence(HEARTBEAT_S / 5)
+        self._data = b""
+        self._claim: _Claim | None = None
+
+    def look(self) -> bool | None:
+        """Whether it turned out to be dead, and its lock was removed; None if that is not known yet.
+
+        It is False for one that is gone, or behind us. Raises ConfigError if it is alive and ahead.
+        """
+        data = _data(self._output, self._token)
         other = _claim_in(data)
         if other is None:
             return False
-        if other.number is not None and (other.number, token) > (mine.number or 0, mine.token):
+        mine = self._mine
+        if other.number is not None and (other.number, self._token) > (
+            mine.number or 0,
+            mine.token,
+        ):
             return False
         is_alive = _is_alive(other)
-        if data != last_data:
-            silence.heard()
+        if data != self._data:
+            self._silence.heard()
+        last = self._claim
         if is_alive is None and last is not None and other.number and other.beat != last.beat:
             is_alive = True
         if is_alive and other.number is not None:
             raise ConfigError(
-                f"{output}: expected to be the only run here, found one of process {other.pid} on "
-                f"{other.host} since {other.since}; wait for it, or choose another output"
+                f"{self._output}: expected to be the only run here, found one of process {other.pid} "
+                f"on {other.host} since {other.since}; wait for it, or choose another output"
             )
-        is_silent = is_alive is False or silence.seconds() > PATIENCE_S
-        if is_silent and _take(output, token, data):
-            _log.warning(
-                "%s: the run of process %d on %s ended without releasing its lock; continuing from there",
-                output,
-                other.pid,
-                other.host,
-            )
-            return True
-        last_data, last = data, other
-        time.sleep(pause_s)
+        self._data, self._claim = data, other
+        is_silent = is_alive is False or self._silence.seconds() > PATIENCE_S
+        if not is_silent or not _take(self._output, self._token, data):
+            return None
+        _log.warning(
+            "%s: the run of process %d on %s ended without releasing its lock; continuing from there",
+            self._output,
+            other.pid,
+            other.host,
+        )
+        return True
+
+
+def _outlive(output: str, mine: _Claim) -> bool:
+    """Wait for all other runs together, until each is gone, behind us or dead; whether one was dead.
+
+    Raises ConfigError as soon as one is alive and ahead of us.
+    """
+    rivals = [_Rival(output, token, mine) for token in _others(output, mine.token)]
+    was_dead = False
+    while rivals:
+        found = [rival.look() for rival in rivals]
+        was_dead |= True in found
+        rivals = [rival for rival, dead in zip(rivals, found, strict=True) if dead is None]
+        if rivals:
+            time.sleep(HEARTBEAT_S / 5)
+    return was_dead
 
 
 def _take(output: str, token: str, data: bytes) -> bool:
@@ -278,10 +307,12 @@ def _claim_in(data: bytes) -> _Claim | None:
     try:
         said = json.loads(data)
         known = {name: said[name] for name in _KINDS}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     is_claim = all(isinstance(known[name], kind) for name, kind in _KINDS.items())
-    return _Claim(**known) if is_claim else None
+    # Numbers of which one more can be written.
+    is_counted = is_claim and all(0 <= (known[name] or 0) < _MAX_COUNT for name in _COUNTS)
+    return _Claim(**known) if is_counted else None
 
 
 def _data(output: str, token: str) -> bytes:
