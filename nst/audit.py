@@ -176,7 +176,10 @@ def _read(url: str, path: str) -> bytes | None:
 
 def _is_damaged(url: str, path: str, size: int) -> bool:
     """Whether a file of the gallery is missing or differs from what was written."""
-    data = _read(url, path)
+    try:
+        data = _read(url, path)
+    except CorruptTransferError:
+        return True
     return data is None or len(data) != size or not gallery.is_whole(path, data)
 
 

@@ -149,6 +149,19 @@ def test_a_flipped_bit_is_found_where_etags_are_digests(shop: Shop) -> None:
     assert sum(n for (method, _), n in shop.proxy.counts.items() if method == "PUT") == 1
 
 
+def test_an_object_that_is_damaged_in_the_store_is_not_asked_for_without_end(shop: Shop) -> None:
+    """Unlike one that arrives in other bytes each time, which happens on the way."""
+    shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
+    with pytest.raises(CorruptTransferError, match="at each of 3 tries"):
+        storage.read_bytes(shop.there)
+    shop.proxy.reset()
+    shop.proxy.rules.append(
+        lambda request: Flip(request.count) if request.method == "GET" else None
+    )
+    with pytest.raises(CorruptTransferError, match="at each of 7 tries"):
+        storage.read_bytes(shop.there)
+
+
 def test_a_damaged_upload_is_found_by_the_first_write_of_a_process(shop: Shop) -> None:
     """Of the right length, to a store that checks no digest and keeps what arrives."""
     shop.proxy.rules.append(first(2, FlipUpload(), "PUT"))

@@ -39,6 +39,8 @@ _READ_TIMEOUT_S = 10
 MIN_REQUEST_S = 15
 _MIN_BYTES_PER_S = 50_000
 _CHUNK_BYTES = 1 << 20
+# So often the same damaged bytes may arrive.
+_MAX_SAME = 3
 # A store takes at most 10,000 parts of an object.
 PART_BYTES = 32 << 20
 _NUM_CONNECTIONS = 32
@@ -554,11 +556,18 @@ def _stay_here(model: Any, context: Any, **_: Any) -> None:
 def _tried(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
     """What `attempt` returns, after retries while the fault may pass. Raises our own errors."""
     num_tries = 0
+    received: list[str | None] = []
 
     def counted() -> _T:
         nonlocal num_tries
         num_tries += 1
         return attempt()
+
+    def may_pass(error: Exception) -> bool:
+        received.append(getattr(error, "received", None))
+        # The same bytes again and again are what the store has.
+        is_stored = received[-1] is not None and received[-_MAX_SAME:] == received[-1:] * _MAX_SAME
+        return s3_faults.may_pass(error) and not is_stored
 
     def limit() -> Patience:
         store = _store()
@@ -566,7 +575,7 @@ def _tried(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
         return PATIENCE if is_trusted and verb not in store.given_up else BRIEF
 
     try:
-        result = persistently(counted, may_pass=s3_faults.may_pass, patience=limit)
+        result = persistently(counted, may_pass=may_pass, patience=limit)
     except Fault as fault:
         if fault.kind == "passing":
             _store().given_up.add(verb)
@@ -659,7 +668,8 @@ def _check_genuine(bucket: str, md5: str, seen: _Seen) -> None:
     if _is_md5(bucket):
         hint = f" (if ETags of {bucket} are no MD5s, set NST_S3_ETAGS=opaque)"
         said = "" if bucket in _store().md5_etags else hint
-        raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}{said}")
+        words = f"expected the MD5 {seen.md5} of its ETag, received {md5}{said}"
+        raise Fault("damaged", words, received=md5)
 
 
 def _is_md5(bucket: str) -> bool:
