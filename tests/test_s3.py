@@ -922,7 +922,7 @@ def test_the_start_of_an_object_is_one_request(shop: Shop) -> None:
     assert shop.proxy.num_requests == 1
     whole = storage.read_start(shop.there, len(DATA))
     assert (whole.data, whole.is_whole) == (DATA, True)
-    assert whole.version == found.version == storage.read(shop.there).version
+    assert whole.version == found.version == stores.read(shop.there).version
     with pytest.raises(NotFoundError):
         storage.read_start(f"{shop.url}/none.bin", 100)
     with pytest.raises(TooLargeError, match="at most 99 bytes"):
@@ -973,7 +973,7 @@ def test_the_version_is_of_the_bytes_that_were_read(shop: Shop) -> None:
         return None
 
     shop.proxy.rules.append(overwrite)
-    found = storage.read(shop.there)
+    found = stores.read(shop.there)
     assert found.data == DATA[::-1]
     assert found.version == s3.version_of(shop.there) != before
 

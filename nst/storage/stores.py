@@ -3,6 +3,7 @@
 A URL without a scheme is a local path. Every object appears under its name whole or not at all.
 """
 
+import io
 import os
 import posixpath
 import re
@@ -10,9 +11,10 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from html import unescape
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 from urllib.request import url2pathname
 
 import fsspec
@@ -20,15 +22,17 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from nst.errors import (
+    AccessError,
     ConfigError,
     CorruptTransferError,
     ForbiddenError,
     NotFoundError,
     StorageError,
+    TooLargeError,
 )
 from nst.iterables import in_parallel
 from nst.redaction import redacted
-from nst.storage import files, s3
+from nst.storage import files, s3, web
 from nst.storage.files import Found, Listed, Version
 from nst.storage.retries import persistently
 
@@ -40,6 +44,11 @@ LARGE_BYTES = 64 << 20
 
 # Of a writer that was killed: a local file's, and the probe.
 _LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
+
+# What a page lists, and how long one may be.
+_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+_MAX_PAGE_BYTES = 16 << 20
+_has_roots = False
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -57,6 +66,24 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
 def read(uri: str, *, max_bytes: int | None = None) -> Found:
     """As `read_bytes`, with the version of these bytes if the store tells one."""
     return _read(uri, max_bytes)
+
+
+def read_input(uri: str, *, max_bytes: int) -> Found:
+    """As `read`, of what a row names, who may be a stranger; see `name_roots`.
+
+    From the web it takes 60 seconds at most, follows no redirect, and raises AccessError for a host
+    name that points to an address which is not of the public internet, unless there are roots.
+    """
+    return _from_web(uri, max_bytes, _of_row()) if is_web(uri) else read(uri, max_bytes=max_bytes)
+
+
+def name_roots(roots: Sequence[str]) -> None:
+    """Say whether the URLs of rows are all in folders that the user has named.
+
+    Their hosts may then have private addresses.
+    """
+    global _has_roots
+    _has_roots = bool(roots)
 
 
 def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
@@ -88,6 +115,8 @@ def read_into(uri: str, file: IO[bytes]) -> None:
         files.read_file_into(path, file)
     elif is_s3(uri):
         s3.read_object_into(uri, file)
+    elif is_web(uri):
+        _read_web(uri, file, None, web.OF_OPERATOR)
     else:
         _patiently("read", uri, lambda: _read_other_into(uri, file))
 
@@ -229,6 +258,9 @@ def glob(base: str, pattern: str) -> list[str]:
             return matches
         folder = posixpath.join(*s3.split(base))
         return [posixpath.relpath(posixpath.join(*s3.split(m)), folder) for m in matches]
+    if is_web(uri):
+        matches = _glob_web(uri)
+        return matches if is_absolute(pattern) else [posixpath.relpath(m, base) for m in matches]
     with _translated("list", uri):
         fs, path = _filesystem(uri)
         if fs.isfile(path):
@@ -327,10 +359,9 @@ def _read(uri: str, max_bytes: int | None) -> Found:
     if path is not None:
         return files.read_file(path, max_bytes=max_bytes)
     if is_s3(uri):
-        return s3.read_object(
-            uri,
-            max_bytes=max_bytes,
-        )
+        return s3.read_object(uri, max_bytes=max_bytes)
+    if is_web(uri):
+        return _from_web(uri, max_bytes, web.OF_OPERATOR)
     data = _patiently("read", uri, lambda: _read_other(uri, max_bytes))
     return Found(data, len(data), Version(""))
 
@@ -380,6 +411,11 @@ def is_s3(uri: str) -> bool:
     return uri.startswith(("s3://", "s3a://"))
 
 
+def is_web(uri: str) -> bool:
+    """Whether a URL is asked of a web server."""
+    return uri.startswith(("http://", "https://"))
+
+
 def local_path(uri: str) -> Path | None:
     """The local path of a path or file URL; None for other stores."""
     if "://" not in uri:
@@ -398,6 +434,50 @@ def _glob_s3(uri: str) -> list[str]:
         return [uri]
     is_match = re.compile(glob_translate(rest)).match
     return [join(plain, name) for name in sorted(found) if is_match(name)]
+
+
+def _of_row() -> web.Terms:
+    return web.OF_ROW_IN_ROOT if _has_roots else web.OF_ROW
+
+
+def _from_web(uri: str, max_bytes: int | None, terms: web.Terms) -> Found:
+    sink = io.BytesIO()
+    _read_web(uri, sink, max_bytes, terms)
+    return Found(sink.getvalue(), len(sink.getvalue()), Version(""))
+
+
+def _read_web(uri: str, sink: IO[bytes], max_bytes: int | None, terms: web.Terms) -> None:
+    read = web.reader(uri, terms)
+    _patiently("read", uri, lambda: read(sink, max_bytes))
+
+
+def _glob_web(uri: str) -> list[str]:
+    """The file itself, or the links of the page of its folder that the pattern matches.
+
+    A web server has no other list.
+    """
+    if _is_on_web(uri):
+        return [uri]
+    folder, _, name = uri.rpartition("/")
+    if is_pattern(folder):
+        raise NotFoundError(
+            f"cannot list {redacted(uri)}: expected a pattern in the name of a file, since a web "
+            "server lists one folder at a time"
+        )
+    page = _from_web(f"{folder}/", _MAX_PAGE_BYTES, _of_row()).data.decode(errors="replace")
+    links = (urljoin(f"{folder}/", unescape(link)) for link in _LINK.findall(page))
+    is_match = re.compile(glob_translate(f"{folder}/{name}")).match
+    return sorted({link for link in links if is_match(link)})
+
+
+def _is_on_web(uri: str) -> bool:
+    try:
+        _from_web(uri, 0, _of_row())
+    except TooLargeError:
+        return True
+    except StorageError:
+        return False
+    return True
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
@@ -509,7 +589,7 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
     start = redacted(f"cannot {verb} {uri}")
     try:
         yield
-    except (StorageError, ConfigError):
+    except (StorageError, ConfigError, AccessError):
         raise
     except FileNotFoundError as exc:
         raise NotFoundError(f"{start}: there is no such file or object") from exc
@@ -521,7 +601,7 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
         if is_refusal and verb == "read":
             raise ForbiddenError(message) from exc
         # A URL that is wrong, or of a host that no other row may name, concerns its row alone.
-        is_of_all = isinstance(exc, OSError) and not uri.startswith(("http://", "https://"))
+        is_of_all = isinstance(exc, OSError) and not is_web(uri)
         raise StorageError(message, ends_the_run=verb != "read" or is_of_all) from exc
 
 
