@@ -120,8 +120,11 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
 
 
 def _is_cut_short(url: str) -> bool:
+    """Whether the last run did not finish, as far as run.json shows; an unreadable one shows nothing."""
     account = runs.read_account(url)
-    return account is not None and account.get("state") != "finished"
+    if account is None:
+        return output.RUN in storage.list_sizes(url)
+    return account.get("state") != "finished"
 
 
 def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
