@@ -201,6 +201,25 @@ def test_where_etags_are_no_digests_it_takes_a_proof_to_read_without(
     assert storage.read_bytes(shop.there) == DATA
 
 
+def test_a_head_that_lags_behind_shows_nothing_about_etags(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the answer that has the bytes can contradict them."""
+    import s3fs
+
+    real = s3fs.S3FileSystem._call_s3
+
+    async def ask(self: Any, method: str, **params: Any) -> Any:
+        answer = await real(self, method, **params)
+        is_old = method in ("head_object", "put_object")
+        return answer | {"ETag": f'"{"0" * 32}"'} if is_old else answer
+
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", ask)
+    storage.write_bytes(shop.there, b"new")
+    assert shop.stored(shop.there) == b"new"
+    assert s3._store().md5_etags.get(shop.bucket) is not False
+
+
 def test_an_etag_of_an_object_under_a_key_of_kms_is_taken_for_no_digest(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,13 +2,20 @@
 
 import io
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from nst import storage
 from nst.errors import AccessError, ForbiddenError, NotFoundError, StorageError, TooLargeError
@@ -159,7 +166,7 @@ def test_tries_share_the_time() -> None:
 def test_a_redirect_of_a_row_is_not_followed_and_one_of_the_operator_is(site: Site) -> None:
     site.answers["/in/a.png"] = lambda handler: handler.answer(302, Location="/secret/a.png")
     site.answers["/secret/a.png"] = file_of(DATA)
-    with pytest.raises(StorageError, match=rf"redirect to {site.url}/secret/a\.png") as caught:
+    with pytest.raises(StorageError, match=rf"redirect to '{site.url}/secret/a\.png'") as caught:
         storage.read_input(f"{site.url}/in/a.png", max_bytes=1 << 20)
     assert not caught.value.ends_the_run
     assert site.asked["/secret/a.png"] == 0
@@ -243,6 +250,46 @@ def test_a_root_opens_the_private_host_that_it_names(
         storage.read_input(url, max_bytes=1 << 20)
     storage.name_roots((f"http://pictures.example:{site.server_port}",))
     assert storage.read_input(url, max_bytes=1 << 20).data == DATA
+
+
+@pytest.fixture
+def over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Of a server of the name pictures.example, which this process trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pictures.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("pictures.example")]), False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    path = tmp_path / "server.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    (tmp_path / "trusted.pem").write_bytes(certificate.public_bytes(pem))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def test_a_server_over_tls_has_to_be_the_one_that_was_named(
+    site: Site, over_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.socket = over_tls.wrap_socket(site.socket, server_side=True)
+    site.answers["/a.png"] = file_of(DATA)
+    resolving(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
+    url = f"https://pictures.example:{site.server_port}/a.png"
+    assert storage.read_input(url, max_bytes=1 << 20).data == DATA
+    with pytest.raises(StorageError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        storage.read_input(url.replace("pictures", "other"), max_bytes=1 << 20)
+    assert not caught.value.ends_the_run
+    assert site.asked == {"/a.png": 1}
 
 
 def cut_short(handler: _Handler) -> None:

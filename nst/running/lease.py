@@ -125,7 +125,7 @@ class Lease:
             if self._missing_since is None:
                 self._missing_since = asked_at
             is_gone = asked_at - self._missing_since > PATIENCE_S / 2
-            self._is_lost = is_gone or bool(_data(self._output, self._token))
+            self._is_lost = is_gone or _data(self._output, self._token) == _TAKEN
             return None
 
     def _enter(self) -> _Claim | None:

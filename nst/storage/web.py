@@ -24,6 +24,8 @@ from nst.storage.files import check_size
 SCHEMES = ("http", "https")
 _SILENCE_S = 15.0
 _CHUNK_BYTES = 1 << 16
+# A name may have any number of them, each of which is waited for.
+_MAX_ADDRESSES = 2
 _REDIRECTS = {301, 302, 303, 307, 308}
 # What a URL may have as it stands, and a per cent sign, since it may be quoted already.
 _PLAIN = "/%:@!$&'()*+,;=~-._?[]"
@@ -76,7 +78,7 @@ def reader(
             if urlsplit(at).scheme not in SCHEMES:
                 break
         raise WebError(
-            f"expected the file itself, found a redirect to {redacted(at)}; write that URL instead"
+            f"expected the file itself, found a redirect to {redacted(at)!r}; write that URL instead"
         )
 
     return read
@@ -99,6 +101,8 @@ def _read_once(
         _connected(parts.hostname or "", port, terms, is_tls=is_tls) as connection,
         _ended_after(left_s, connection, has_ended),
     ):
+        if isinstance(connection.sock, ssl.SSLSocket):
+            connection.sock.do_handshake()
         connection.request(
             "GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "nst"}
         )
@@ -182,7 +186,9 @@ def _connected(
         connection.sock = plain
         if is_tls:
             context = ssl.create_default_context()
-            connection.sock = context.wrap_socket(plain, server_hostname=host)
+            connection.sock = context.wrap_socket(
+                plain, server_hostname=host, do_handshake_on_connect=False
+            )
         yield connection
     finally:
         connection.close()
@@ -205,7 +211,7 @@ def _addresses(host: str, port: int, terms: Terms) -> list[tuple[str, int]]:
                     f"expected a host of the public internet, or one that a --root names; found "
                     f"{host!r}, which is at {text}"
                 )
-    return [(text, port) for text in texts]
+    return [(text, port) for text in texts[:_MAX_ADDRESSES]]
 
 
 def _socket_to(addresses: list[tuple[str, int]]) -> socket.socket:
