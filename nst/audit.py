@@ -120,8 +120,11 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
 
 
 def _is_cut_short(url: str) -> bool:
+    """Whether the last run did not finish, as far as run.json shows; an unreadable one shows nothing."""
     account = runs.read_account(url)
-    return account is not None and account.get("state") != "finished"
+    if account is None:
+        return output.RUN in storage.list_sizes(url)
+    return account.get("state") != "finished"
 
 
 def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
@@ -176,7 +179,10 @@ def _read(url: str, path: str) -> bytes | None:
 
 def _is_damaged(url: str, path: str, size: int) -> bool:
     """Whether a file of the gallery is missing or differs from what was written."""
-    data = _read(url, path)
+    try:
+        data = _read(url, path)
+    except CorruptTransferError:
+        return True
     return data is None or len(data) != size or not gallery.is_whole(path, data)
 
 

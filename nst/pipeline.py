@@ -137,6 +137,7 @@ def run_manifest(
     out of order; what is finished by then is kept, and another run goes on from there.
     """
     overrides = overrides or {}
+    storage.work_for(settings.output, have_answered=False)
     with open_painter(settings) as painter:
         rows = read_manifest(manifest, settings, overrides)
         with runs.opened(kept_as or manifest, settings, overrides) as this:

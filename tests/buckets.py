@@ -2,12 +2,14 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
-from nst.storage import s3
+from nst.storage import s3, stores
+from nst.storage.retries import persistently
 from tests import servers
 from tests.faults import FaultProxy
 
@@ -46,6 +48,13 @@ def bucket_behind(
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try as often as ever, and wait in between a hundredth as long."""
-    for name in ("PATIENCE", "BRIEF"):
-        monkeypatch.setattr(s3, name, replace(getattr(s3, name), first_delay_s=0.01))
+    """Let no time pass between tries, nor in them, for our code as for the test.
+
+    So a request to a store that stays out of order is tried at 0, 1, 3, 7, 15, 31 and 40 seconds, and
+    at 0, 1, 3, 7 and 8 of a store that has never answered.
+    """
+    at_once = partial(
+        persistently, sleep=lambda _: None, clock=lambda: 0.0, uniform=lambda low, high: high
+    )
+    for module in (s3, stores):
+        monkeypatch.setattr(module, "persistently", at_once)

@@ -84,6 +84,11 @@ class CutUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class FlipUpload:
+    """Pass on the request's body with one bit turned over, to a server that checks nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Flip:
     """Answer with one bit of the body turned over."""
 
@@ -111,7 +116,7 @@ class Ask:
     query: str = ""
 
 
-Fault: TypeAlias = Status | Reset | Delay | Cut | CutUpload | Flip | Say | Stall | Ask
+Fault: TypeAlias = Status | Reset | Delay | Cut | CutUpload | FlipUpload | Flip | Say | Stall | Ask
 Rule: TypeAlias = Callable[[Request], Fault | None]
 
 
@@ -270,6 +275,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(answer.status, answer.getheaders(), data[:keep], length=len(data[:keep]))
             case CutUpload(keep):
                 self._pass_on(body[:keep])
+            case FlipUpload():
+                self._pass_on(bytes([body[0] ^ 1]) + body[1:] if body else body)
             case Flip(at):
                 answer, data = self._forward(body)
                 flipped = bytearray(data)

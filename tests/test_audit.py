@@ -218,10 +218,14 @@ def test_a_row_that_fails_for_once_keeps_the_picture_that_it_has(tmp_path: Path)
     assert plan.done == ("one", "two")
 
 
-def test_after_a_run_that_was_cut_short_nothing_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["interrupted", "unreadable"])
+def test_after_a_run_that_was_cut_short_nothing_is_removed(tmp_path: Path, text: str) -> None:
     output = run(tmp_path)
     account = tmp_path / "out/run.json"
-    account.write_text(account.read_text().replace('"finished"', '"interrupted"'))
+    before = account.read_text()
+    account.write_text(
+        before.replace('"finished"', '"interrupted"') if text == "interrupted" else "{"
+    )
     (tmp_path / "out/images/new.png").write_bytes(b"of a row that the metadata lacks")
     (finding,) = audit.verify(output).findings
     assert "did not finish" in finding.said

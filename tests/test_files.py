@@ -19,7 +19,7 @@ from nst.errors import (
     StorageError,
     TooLargeError,
 )
-from nst.storage import files
+from nst.storage import files, stores
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_file_that_was_just_written_has_no_version_to_rely_on(
         monkeypatch.setattr(time, "time_ns", lambda at=now_ns + later_ns: at)
         looks = [
             files.version_of(path),
-            storage.read(str(path)).version,
+            stores.read(str(path)).version,
             storage.read_start(str(path), 2).version,
         ]
         assert [each.is_settled for each in looks] == [is_settled] * 3

@@ -81,7 +81,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def note(monkeypatch: pytest.MonkeyPatch, made: Desk) -> None:
-    read, read_start = storage.read, storage.read_start
+    read, read_start = storage.read_input, storage.read_start
 
     def noted(uri: str, **options: Any) -> Found:
         if "/in/" in uri and uri.endswith(".png"):
@@ -92,7 +92,7 @@ def note(monkeypatch: pytest.MonkeyPatch, made: Desk) -> None:
         made.starts.append(uri.rpartition("/")[2])
         return read_start(uri, *arguments, **options)
 
-    monkeypatch.setattr(storage, "read", noted)
+    monkeypatch.setattr(storage, "read_input", noted)
     monkeypatch.setattr(storage, "read_start", noted_start)
 
 

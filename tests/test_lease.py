@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nst import storage
-from nst.errors import ConfigError, NSTError, RunEndedError
+from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError
 from nst.running import lease
 from nst.running.silence import Silence
 from nst.storage import files, s3
@@ -96,6 +96,40 @@ def test_one_of_another_machine_is_dead_when_its_file_stays(
     assert "process 1 on elsewhere ended without releasing its lock" in caplog.text
 
 
+@pytest.mark.parametrize("num_dead", [1, 5, 40])
+def test_many_dead_ones_of_other_machines_are_waited_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_dead: int
+) -> None:
+    now = [0.0]
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(lease.Lease, "_beat", lambda self: None)
+    monkeypatch.setattr(lease, "Silence", lambda every_s: Silence(every_s, lambda: now[0]))
+    for number in range(num_dead):
+        claim(tmp_path, token=f"dead-{number}", number=number + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", nap)
+        with lease.held(str(tmp_path)) as held:
+            assert held.took_over
+            assert len(list((tmp_path / "locks").iterdir())) == 1
+    assert sum(naps) == pytest.approx(lease.PATIENCE_S + lease.HEARTBEAT_S / 5, abs=0.021)
+
+
+def test_one_that_is_alive_is_told_before_dead_ones_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "PATIENCE_S", 3600)
+    claim(tmp_path, token="a-dead-one")
+    own: dict[str, Any] = {"pid": os.getpid(), "processes": lease._processes()}
+    claim(tmp_path, token="b", **own, process_started=lease._started(os.getpid()))
+    with pytest.raises(ConfigError, match="the only run here"), lease.held(str(tmp_path)):
+        pass
+
+
 def test_a_dead_process_of_this_machine_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,14 +194,61 @@ def test_who_was_taken_for_dead_learns_of_it(tmp_path: Path) -> None:
             held.check()
 
 
+@pytest.mark.usefixtures("silent")
+def test_a_lock_that_is_away_for_a_moment_is_not_lost(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a store that was out of order, and says for a moment that it has no such object."""
+    now = lease._now()
+    monkeypatch.setattr(lease, "_now", lambda: now)
+    naps: list[float] = []
+    real = storage.update
+
+    def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
+        return len(naps) == 3 and real(uri, change)
+
+    with lease.held(output) as held:
+        now += 1000
+        with monkeypatch.context() as away:
+            away.setattr(storage, "update", update)
+            away.setattr(storage, "read_bytes", missing)
+            away.setattr(time, "sleep", naps.append)
+            held.check()
+        held.check()
+    assert len(naps) == 3
+
+
+def missing(uri: str) -> bytes:
+    raise NotFoundError(uri)
+
+
 def test_a_lock_that_is_none_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
-    (tmp_path / "locks/junk.json").write_text("{")
+    for number, text in enumerate(["{", "", "7", "[]", "null", "[" * 100_000, "\udcff"]):
+        path = tmp_path / f"locks/junk-{number}.json"
+        path.write_bytes(text.encode(errors="surrogateescape"))
     with lease.held(str(tmp_path)) as held:
         assert not held.took_over
 
 
-@pytest.mark.parametrize("value", [{"number": "7"}, {"beat": None}, {"pid": "one"}, {"host": 1}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"number": "7"},
+        {"number": 7.5},
+        {"number": -1},
+        {"number": 10**4200},
+        {"number": [1]},
+        {"beat": None},
+        {"beat": 10**4200},
+        {"pid": "one"},
+        {"host": 1},
+        {"token": None},
+        {"since": {}},
+        {"processes": 1},
+        {"process_started": 1.5},
+    ],
+)
 def test_a_lock_of_other_values_than_a_lock_has_is_none(
     tmp_path: Path, value: dict[str, Any]
 ) -> None:

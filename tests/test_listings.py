@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nst import storage
-from nst.storage import files, listings, s3
+from nst.storage import files, listings, s3, stores
 from nst.storage.files import Version
 from nst.storage.s3 import Page
 from tests import servers
@@ -148,5 +147,5 @@ def test_a_version_is_that_of_a_read_wherever_it_is_told(
         none = [f"{tmp_path}/none", f"s3://{bucket}/none", "https://host/a.png", "memory://a/b.png"]
         found = listings.versions([*there, *none])
         assert proxy.num_requests == 1
-        assert found == {uri: storage.read(uri).version.text for uri in there}
+        assert found == {uri: stores.read(uri).version.text for uri in there}
         assert listings.versions([f"s3://{bucket}/a.png"]).items() <= found.items()

@@ -452,14 +452,14 @@ def test_a_file_among_the_records_that_is_none_stops_nothing(
 def test_a_store_that_does_not_answer_ends_the_plan_and_fails_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = storage.read
+    read = storage.read_input
 
-    def busy(uri: str, **_: object) -> Found:
+    def busy(uri: str, *, max_bytes: int) -> Found:
         if uri.endswith("a.png"):
             raise StorageError("busy")
-        return read(uri)
+        return read(uri, max_bytes=max_bytes)
 
-    monkeypatch.setattr(storage, "read", busy)
+    monkeypatch.setattr(storage, "read_input", busy)
     manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
     with pytest.raises(StorageError, match="busy"):
         run(manifest, tmp_path / "out")
@@ -768,7 +768,7 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
     manifest = write_project(tmp_path / "in", [row(id="one")])
     chosen = settings(tmp_path / "out", weights={"vgg16": str(path)})
     (group,) = pipeline.make_plan(str(manifest), chosen).groups
-    read = storage.read
+    read = stores.read
     # The weights first: once they are loaded, the process keeps them.
     for name in ("weights.safetensors", "a.png"):
 
@@ -778,8 +778,8 @@ def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
             return read(uri)
 
         with monkeypatch.context() as patch:
-            for owner in (storage, stores):
-                patch.setattr(owner, "read", busy)
+            patch.setattr(storage, "read_input", busy)
+            patch.setattr(stores, "read", busy)
             with pytest.raises(StorageError, match="busy"):
                 batch.run_group(group, chosen, NoListener())
     assert batch.run_group(group, chosen, NoListener()).num_made == 1

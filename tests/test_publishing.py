@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nst import gallery, storage
-from nst.errors import ConfigError, StorageError
+from nst.errors import ConfigError, CorruptTransferError, StorageError
 from nst.gallery.publishing import rebuild_gallery
 from nst.output.metadata import Record
 from nst.storage import stores
@@ -92,6 +92,26 @@ def test_what_is_there_is_not_written_again(
     after = files_in(tmp_path)
     assert {path for path in after if "rows-0001" in path} <= set(before)
     assert set(after) == {*gallery.read_receipt(after[gallery.RECEIPT])[1], gallery.RECEIPT}
+
+
+def test_a_receipt_that_a_store_finds_damaged_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = write_output(tmp_path, rows(2))
+    rebuild_gallery([output])
+    before = files_in(tmp_path)
+    real = storage.read_bytes
+
+    def read(uri: str) -> bytes:
+        if uri.endswith(gallery.RECEIPT):
+            raise CorruptTransferError(f"cannot read {uri}: expected another MD5")
+        return real(uri)
+
+    monkeypatch.setattr(storage, "read_bytes", read)
+    with writes(monkeypatch) as seen:
+        rebuild_gallery([output])
+    assert seen
+    assert files_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])

@@ -3,9 +3,12 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nst import storage
+from nst.errors import CorruptTransferError
 from nst.output import records
 from nst.output.metadata import LayerLoss, Outcome
 from tests.tables import outcomes_to_parquet
@@ -86,6 +89,40 @@ def test_a_flipped_bit_in_a_part_is_no_reason_to_stop(tmp_path: Path) -> None:
         records.read(url)
 
 
+def damaged(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A store that finds at every try that its copy of what has this name is damaged."""
+    for function in ("read_bytes", "read_into"):
+        real = getattr(storage, function)
+
+        def read(uri: str, *arguments: Any, real: Any = real) -> Any:
+            if name in uri:
+                raise CorruptTransferError(f"cannot read {uri}: expected another MD5")
+            return real(uri, *arguments)
+
+        monkeypatch.setattr(storage, function, read)
+
+
+def test_what_a_store_finds_damaged_is_left_alone_as_what_a_file_shows_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = str(tmp_path)
+    for name in ("one", "two"):
+        records.write(url, replace(OK, id=name))
+        records.compact(url, records.read(url))
+    for name in ("three", "four"):
+        records.write(url, replace(OK, id=name))
+    with monkeypatch.context() as patch:
+        damaged(patch, "part-000001")
+        damaged(patch, "three.json")
+        ledger = records.read(url)
+        assert set(ledger.made) == {"two", "four"}
+        assert "part-000001.parquet: expected records, ignoring" in caplog.text
+        assert "three.json: expected a record, ignoring" in caplog.text
+        records.compact(url, ledger)
+    # Neither is removed, and both are there again if the store is.
+    assert set(records.read(url).made) == {"one", "two", "three", "four"}
+
+
 def test_an_input_that_is_away_ends_no_quarantine(tmp_path: Path) -> None:
     url = str(tmp_path)
     records.write(url, replace(FAILED, key="k", reason="worker_died", attempts=2))
@@ -100,6 +137,7 @@ def test_an_input_that_is_away_ends_no_quarantine(tmp_path: Path) -> None:
         b"{",
         b"[]",
         b"{}",
+        b"[" * 100_000,
         b'{"schema_version": 99, "digest": "", "outcome": {}}',
         b'{"schema_version": 1, "digest": "0", "outcome": {"id": "one"}}',
     ],

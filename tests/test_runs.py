@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from nst import audit, pipeline, storage
-from nst.errors import ConfigError, ManifestError, NSTError, RunEndedError, StorageError
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    ManifestError,
+    NSTError,
+    RunEndedError,
+    StorageError,
+)
 from nst.output import records
 from nst.output.metadata import Outcome
 from nst.running import lease, runs, writing
@@ -347,10 +354,25 @@ def test_a_run_that_was_taken_over_while_it_painted_leaves_whole_pictures(
     assert not audit.verify(str(tmp_path / "out")).findings
 
 
-def test_an_account_that_is_none_stops_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"num_ok": {}, "precision": []}'])
+def test_an_account_that_is_none_stops_nothing(tmp_path: Path, text: str) -> None:
     run(tmp_path)
-    (tmp_path / "out/run.json").write_text("{")
+    (tmp_path / "out/run.json").write_text(text)
     assert run(tmp_path)["num_done_before"] == 1
+
+
+def test_an_account_that_a_store_finds_damaged_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path)
+
+    def damaged(uri: str) -> bytes:
+        raise CorruptTransferError(f"cannot read {uri}: expected another MD5")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "read_bytes", damaged)
+        assert runs.read_account(str(tmp_path / "out")) is None
+    assert "run.json: expected the account of a run, ignoring" in caplog.text
 
 
 def test_a_list_without_the_records_of_an_earlier_run_is_no_fresh_start(tmp_path: Path) -> None:

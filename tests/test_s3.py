@@ -34,6 +34,7 @@ from tests.faults import (
     Fault,
     FaultProxy,
     Flip,
+    FlipUpload,
     Request,
     Reset,
     Rule,
@@ -71,7 +72,10 @@ def shop(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Shop:
     bucket = bucket_behind(proxy, {"some/there.bin": DATA}, monkeypatch)
     proxy.reset()
     # The connection is that of all the tests, and what one learnt by it is not for the next.
-    s3._store().has_md5_etags = False
+    s3._store().md5_etags.clear()
+    s3._store().probed_in = None
+    monkeypatch.setattr(s3, "_folder_for_probes", None)
+    monkeypatch.setattr(s3, "_have_stores_answered", False)
     s3._store().has_conditions = True
     s3._store().has_answered = True
     s3._store().given_up.clear()
@@ -114,7 +118,7 @@ def test_what_arrives_damaged_is_read_again(
 @pytest.mark.parametrize("fault", [Cut(17), Cut(0), Reset("inside"), Say(HTML)], ids=str)
 def test_what_always_arrives_damaged_is_never_taken(shop: Shop, fault: Fault) -> None:
     shop.proxy.rules.append(forever(fault, "GET", "there"))
-    with pytest.raises(CorruptTransferError, match=r"there\.bin: .* at each of 6 tries") as caught:
+    with pytest.raises(CorruptTransferError, match=r"there\.bin: .* at each of 7 tries") as caught:
         storage.read_bytes(shop.there)
     assert not caught.value.ends_the_run
     assert shop.proxy.num_requests <= 15
@@ -131,10 +135,120 @@ def test_bits_that_flip_here_and_there_are_read_again(shop: Shop) -> None:
 
 
 def test_a_flipped_bit_is_found_where_etags_are_digests(shop: Shop) -> None:
-    storage.check_writable(shop.url)
+    """By the first read of a process too, before which no ETag has turned out to be one."""
     shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
-    with pytest.raises(CorruptTransferError, match="MD5"):
+    with pytest.raises(CorruptTransferError, match="NST_S3_ETAGS=opaque"):
         storage.read_bytes(shop.there)
+    with pytest.raises(CorruptTransferError, match="MD5"):
+        storage.read_start(shop.there, len(DATA))
+    storage.work_for(f"{shop.url}/out", have_answered=True)
+    with pytest.raises(CorruptTransferError, match="MD5") as caught:
+        storage.read_bytes(shop.there)
+    assert "NST_S3_ETAGS" not in str(caught.value)
+    assert list(storage.list_tree(shop.url)) == ["some/there.bin"]
+    assert sum(n for (method, _), n in shop.proxy.counts.items() if method == "PUT") == 1
+
+
+def test_an_object_that_is_damaged_in_the_store_is_not_asked_for_without_end(shop: Shop) -> None:
+    """Unlike one that arrives in other bytes each time, which happens on the way."""
+    shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
+    with pytest.raises(CorruptTransferError, match="at each of 3 tries"):
+        storage.read_bytes(shop.there)
+    shop.proxy.reset()
+    shop.proxy.rules.append(
+        lambda request: Flip(request.count) if request.method == "GET" else None
+    )
+    with pytest.raises(CorruptTransferError, match="at each of 7 tries"):
+        storage.read_bytes(shop.there)
+
+
+def test_a_damaged_upload_is_found_by_the_first_write_of_a_process(shop: Shop) -> None:
+    """Of the right length, to a store that checks no digest and keeps what arrives."""
+    shop.proxy.rules.append(first(2, FlipUpload(), "PUT"))
+    storage.write_bytes(shop.there, b"new data")
+    assert shop.stored(shop.there) == b"new data"
+    shop.proxy.reset()
+    shop.proxy.rules.append(forever(FlipUpload(), "PUT"))
+    s3._store().md5_etags.clear()
+    with pytest.raises(StorageError, match="accepted it, but does not have it"):
+        storage.write_bytes(shop.there, b"newer data")
+    with pytest.raises(StorageError, match="accepted it, but does not have it"):
+        storage.update(shop.there, lambda _: b"newest data")
+
+
+@pytest.mark.parametrize("knows", ["by an object of its own", "by one elsewhere", "by the user"])
+def test_where_etags_are_no_digests_it_takes_a_proof_to_read_without(
+    shop: Shop, knows: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", with_etag("0" * 32, "object"))
+    with pytest.raises(CorruptTransferError, match=f"{'0' * 32}.*NST_S3_ETAGS=opaque"):
+        storage.read_bytes(shop.there)
+    if knows == "by the user":
+        # Of another bucket it is known that its ETags are digests.
+        s3._store().md5_etags["another"] = True
+        monkeypatch.setenv("NST_S3_ETAGS", "opaque")
+    else:
+        folder = shop.url
+        if knows == "by one elsewhere":
+            folder = f"s3://{bucket_behind(shop.proxy, {}, monkeypatch)}"
+        storage.work_for(f"{folder}/out", have_answered=True)
+    assert storage.read_bytes(shop.there) == DATA
+    assert storage.read_start(shop.there, len(DATA)).data == DATA
+    assert storage.list_tree(shop.url) == {"some/there.bin": len(DATA)}
+    said = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == (knows != "by the user")
+    shop.proxy.rules.append(first(1, Cut(17), "GET", "there"))
+    assert storage.read_bytes(shop.there) == DATA
+
+
+def test_a_head_that_lags_behind_shows_nothing_about_etags(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the answer that has the bytes can contradict them."""
+    import s3fs
+
+    real = s3fs.S3FileSystem._call_s3
+
+    async def ask(self: Any, method: str, **params: Any) -> Any:
+        answer = await real(self, method, **params)
+        is_old = method in ("head_object", "put_object")
+        return answer | {"ETag": f'"{"0" * 32}"'} if is_old else answer
+
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", ask)
+    storage.write_bytes(shop.there, b"new")
+    assert shop.stored(shop.there) == b"new"
+    assert s3._store().md5_etags.get(shop.bucket) is not False
+
+
+def test_an_etag_of_an_object_under_a_key_of_kms_is_taken_for_no_digest(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its answers say, in a bucket whose other ETags are digests."""
+    import s3fs
+
+    real = s3fs.S3FileSystem._call_s3
+    said = {"ETag": f'"{"0" * 32}"', "ServerSideEncryption": "aws:kms"}
+
+    async def ask(self: Any, method: str, **params: Any) -> Any:
+        answer = await real(self, method, **params)
+        return answer | said if "there" in params.get("Key", "") else answer
+
+    storage.check_writable(shop.url)
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", ask)
+    assert storage.read_bytes(shop.there) == DATA
+    storage.write_bytes(shop.there, b"new")
+    assert storage.read_bytes(shop.there) == b"new"
+    shop.proxy.rules.append(first(2, Cut(2), "GET"))
+    assert storage.read_bytes(shop.there) == b"new"
+
+
+def test_a_damaged_part_is_found_by_the_first_upload_of_a_process(
+    shop: Shop, large: IO[bytes]
+) -> None:
+    shop.proxy.rules.append(first(1, FlipUpload(), "PUT"))
+    storage.work_for(f"{shop.url}/out", have_answered=True)
+    storage.write_file(shop.there, large)
+    assert shop.stored(shop.there) == LARGE
 
 
 def test_a_flipped_bit_is_found_where_the_store_keeps_checksums(
@@ -357,7 +471,7 @@ def test_a_store_that_stays_out_of_order_ends_the_run(
 
 def test_a_write_that_stays_refused_ends_the_run(shop: Shop) -> None:
     shop.proxy.rules.append(forever(BUSY, "PUT"))
-    with pytest.raises(StorageError, match="SlowDown: ordered, at each of 6 tries") as caught:
+    with pytest.raises(StorageError, match="SlowDown: ordered, at each of 7 tries") as caught:
         storage.write_bytes(shop.there, b"new")
     assert caught.value.ends_the_run
     assert shop.proxy.num_requests <= 15
@@ -366,7 +480,7 @@ def test_a_write_that_stays_refused_ends_the_run(shop: Shop) -> None:
 
 def test_a_store_that_was_given_up_on_is_not_waited_for_again(shop: Shop) -> None:
     shop.proxy.rules.append(forever(BUSY, "PUT"))
-    for tries in (6, 3):
+    for tries in (7, 5):
         with pytest.raises(StorageError, match=f"at each of {tries} tries"):
             storage.write_bytes(shop.there, b"new")
     shop.proxy.reset()
@@ -379,7 +493,7 @@ def test_a_store_that_never_answered_is_not_waited_for_long(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match=r"Could not connect.*at each of 3 tries"):
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 5 tries"):
         storage.read_bytes(shop.there)
 
 
@@ -726,10 +840,26 @@ def test_the_probe_of_a_store_that_is_down_gives_up_soon(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match=r"Could not connect.*at each of 3 tries"):
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 5 tries"):
         storage.check_writable(shop.url)
-    longest = s3.BRIEF.max_seconds + s3._CONNECT_TIMEOUT_S
-    assert longest <= 15
+    # The last try begins when the time is over, and waits for a connection.
+    assert s3.BRIEF.max_seconds + s3._CONNECT_TIMEOUT_S <= 15
+
+
+def test_a_process_that_paints_waits_for_a_store_that_does_not_answer_it_yet(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has answered the run that started the process."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    storage.work_for("out", have_answered=True)
+    with pytest.raises(StorageError, match=r"Could not connect.*at each of 7 tries"):
+        storage.read_bytes(shop.there)
+
+
+def test_the_probe_waits_for_a_store_that_answers_that_it_is_busy(shop: Shop) -> None:
+    s3._store().has_answered = False
+    shop.proxy.rules.append(first(6, BUSY, "PUT"))
+    storage.check_writable(shop.url)
 
 
 def test_messages_hold_no_credentials(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -811,7 +941,7 @@ def test_the_start_of_an_object_is_one_request(shop: Shop) -> None:
     assert shop.proxy.num_requests == 1
     whole = storage.read_start(shop.there, len(DATA))
     assert (whole.data, whole.is_whole) == (DATA, True)
-    assert whole.version == found.version == storage.read(shop.there).version
+    assert whole.version == found.version == stores.read(shop.there).version
     with pytest.raises(NotFoundError):
         storage.read_start(f"{shop.url}/none.bin", 100)
     with pytest.raises(TooLargeError, match="at most 99 bytes"):
@@ -831,7 +961,6 @@ def test_a_start_that_arrives_damaged_is_asked_for_again(shop: Shop, fault: Faul
     assert storage.read_start(shop.there, 100).data == DATA[:100]
     shop.proxy.reset()
     shop.proxy.rules.append(first(2, Flip(50), "GET"))
-    s3._store().has_md5_etags = True
     # A digest is of all of it.
     assert storage.read_start(shop.there, len(DATA)).data == DATA
 
@@ -863,7 +992,7 @@ def test_the_version_is_of_the_bytes_that_were_read(shop: Shop) -> None:
         return None
 
     shop.proxy.rules.append(overwrite)
-    found = storage.read(shop.there)
+    found = stores.read(shop.there)
     assert found.data == DATA[::-1]
     assert found.version == s3.version_of(shop.there) != before
 

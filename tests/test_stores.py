@@ -17,8 +17,8 @@ from nst.errors import (
     TooLargeError,
 )
 from nst.iterables import in_parallel
-from nst.storage import s3, stores
-from nst.storage.retries import Patience
+from nst.storage import stores
+from tests.buckets import hurry
 
 
 @pytest.fixture(params=["local", "s3", "other"])
@@ -262,7 +262,7 @@ def test_a_store_that_does_not_answer_is_worth_another_try(
         raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
 
     monkeypatch.setattr("s3fs.S3FileSystem._call_s3", refuse)
-    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    hurry(monkeypatch)
     with pytest.raises(StorageError, match="Could not connect") as caught:
         storage.read_bytes("s3://bucket/key")
     assert caught.value.ends_the_run
@@ -287,7 +287,7 @@ class Flaky(MemoryFileSystem):  # type: ignore[misc]
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> type[Flaky]:
     fsspec.register_implementation("flaky", Flaky, clobber=True)
-    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    hurry(monkeypatch)
     monkeypatch.setattr(Flaky, "errors", [])
     monkeypatch.setattr(Flaky, "bodies", [])
     return Flaky
@@ -297,7 +297,7 @@ def test_other_stores_are_asked_again_too(flaky: type[Flaky]) -> None:
     flaky.errors += [ConnectionResetError("gone"), TimeoutError("late")]
     flaky.bodies += [b"who", b""]
     assert storage.read_bytes("flaky://a/b") == b"whole"
-    flaky.bodies += [b"who"] * 6
+    flaky.bodies += [b"who"] * 7
     with pytest.raises(
         CorruptTransferError, match="expected 5 bytes as the store says, received 3"
     ):
@@ -329,7 +329,7 @@ def test_a_file_that_a_store_breaks_off_in_is_never_under_its_name(
     tears: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fsspec.register_implementation("tearing", Tearing, clobber=True)
-    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    hurry(monkeypatch)
     monkeypatch.setattr(stores, "LARGE_BYTES", 10)
     uri = f"tearing://{tmp_path}/a.bin"
     storage.write_bytes(uri, b"before")
@@ -358,14 +358,14 @@ def test_a_file_that_a_store_breaks_off_in_is_never_under_its_name(
 def test_what_other_stores_raise_is_told_apart(
     flaky: type[Flaky], error: Exception, kind: type[StorageError], ends: bool
 ) -> None:
-    flaky.errors += [error] * 6
+    flaky.errors += [error] * 7
     with pytest.raises(kind, match=r"cannot read flaky://\*\*\*@a/b") as caught:
         storage.read_bytes("flaky://user:secret@a/b")
     assert caught.value.ends_the_run is ends
 
 
 def test_what_cannot_be_written_to_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "PATIENCE", Patience(first_delay_s=0.01))
+    hurry(monkeypatch)
     with pytest.raises(StorageError, match="cannot write https://") as caught:
         storage.write_bytes("https://127.0.0.1:9/a", b"x")
     assert caught.value.ends_the_run

@@ -20,7 +20,7 @@ from nst import pipeline
 from nst.redaction import redacted
 from nst.running import Listeners, RunReport, runs
 from nst.settings import RunnerName, RunSettings, settings_of
-from nst.storage import is_pattern
+from nst.storage import is_pattern, work_for
 from nst.wording import visible
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
@@ -134,6 +134,7 @@ def _stylize(
     runner: RunnerName,
     address: str | None,
 ) -> RunReport:
+    work_for(settings.output, have_answered=False)
     # Tasks have the tag of their own alone: for each the server is asked for a slot, and a flow run's
     # other tags would be asked for by each of its tasks.
     with TagsContext(current_tags=set()), open_backend(settings, runner, address) as backend:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import IO
 
 from nst import output, storage
-from nst.errors import ConfigError
+from nst.errors import ConfigError, CorruptTransferError
 from nst.gallery import site
 from nst.gallery.facets import Source, lacks_thumbnails
 from nst.gallery.texts import told_apart
@@ -131,7 +131,10 @@ def _own_files(url: str) -> dict[str, int]:
 def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
     if site.RECEIPT not in there:
         return False
-    receipt = storage.read_bytes(storage.join(url, site.RECEIPT))
+    try:
+        receipt = storage.read_bytes(storage.join(url, site.RECEIPT))
+    except CorruptTransferError:
+        return False
     built_from, sizes = site.read_receipt(receipt)
     return built_from == digest and sizes.items() <= there.items()
 

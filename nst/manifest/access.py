@@ -1,22 +1,20 @@
 """Which URLs a run may read, decided before anything is opened or requested.
 
-The decision uses the text of a URL, and on a disk the current targets of links. It does not detect a
-host name that points to a private address, a redirect of a web server, or a link that someone
-changes during the run.
+The decision uses the text of a URL, and on a disk the current targets of links. What a host name points
+to is checked where it is resolved, in `nst/storage/web.py`, which follows no redirect of a row's URL. A
+link that someone changes during the run is not detected.
 """
 
 import glob
-import ipaddress
 import os
 import re
-import socket
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from nst.errors import AccessError, ConfigError
 from nst.manifest.limits import MAX_REFERENCE
 from nst.redaction import redacted, secret_in_url
-from nst.storage import matches, split_pattern, url_meant_by
+from nst.storage import address_of, is_public, matches, split_pattern, url_meant_by
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -30,10 +28,6 @@ _NO_SECRETS = (
     "environment, and a picture that needs others can be copied to a store or a disk first"
 )
 _PRIVATE_NAMES = ("localhost", "local", "internal", "localdomain")
-# An IPv6 address of this network stands for the IPv4 address in its last 32 bits (RFC 6052).
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,37 +211,9 @@ def _is_below(place: str, folder: str) -> bool:
 
 def _objection_to_host(url: str) -> str | None:
     host = (urlsplit(url).hostname or "").rstrip(".")
-    address = _address(host)
+    address = address_of(host)
     if address is None:
         is_private = "." not in host or host.rpartition(".")[2] in _PRIVATE_NAMES
     else:
-        is_private = not all(map(_is_public, _stands_for(address)))
+        is_private = not is_public(address)
     return "a host of the public internet, or one that a --root names" if is_private else None
-
-
-def _address(host: str) -> _Address | None:
-    try:
-        # This one takes every spelling that a client takes: decimal, octal, hexadecimal, short.
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
-        pass
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _stands_for(address: _Address) -> list[_Address]:
-    """The address, and the IPv4 addresses embedded in it to which a packet may be forwarded."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
-    found = [each for each in inner if each is not None]
-    # Python calls the network of mapped addresses private, whatever they stand for.
-    return found if address.ipv4_mapped else [address, *found]
-
-
-def _is_public(address: _Address) -> bool:
-    return address.is_global and not address.is_multicast

@@ -237,6 +237,7 @@ def _parse_manifest(
     named: _File,
     earlier: Earlier | None,
 ) -> Parsed:
+    storage.name_roots(settings.roots)
     folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
     own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst import storage
+from nst.errors import CorruptTransferError
 from nst.iterables import in_chunks, in_parallel
 from nst.output import metadata
 from nst.output.metadata import (
@@ -433,16 +434,27 @@ def _read_part(uri: str, number: int) -> Table | None:
         with ScratchFile() as file:
             storage.read_into(uri, file)
             return _brief_table(file, number)
-    # Whatever a damaged table turns out to hold, it is not a reason to stop a run.
-    except TableError as exc:
+    # Damage is no reason to stop a run, whether the store finds it on the way or a file shows it.
+    except (TableError, CorruptTransferError) as exc:
         _log.warning("%s: expected records, ignoring what was found: %s", uri, exc)
         return None
+
+
+# What `_decoded` raises, and a store whose copy is damaged.
+_NO_RECORD = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    CorruptTransferError,
+)
 
 
 def _read_single(uri: str) -> Outcome | None:
     try:
         return _decoded(storage.read_bytes(uri))
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except _NO_RECORD as exc:
         _log.warning("%s: expected a record, ignoring what was found: %s", uri, exc)
         return None
 

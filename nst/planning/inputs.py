@@ -35,7 +35,7 @@ START_BYTES = 64 << 10
 def look_at(uri: str) -> Input:
     """An input, read as a whole, with its digest. Raises ImageError, or as `storage.read_bytes`."""
     with storage.hinting(uri):
-        found = storage.read(uri, max_bytes=images.MAX_BYTES)
+        found = storage.read_input(uri, max_bytes=images.MAX_BYTES)
     return _whole(uri, found)
 
 
@@ -44,6 +44,8 @@ def look_at_start(uri: str) -> Input:
 
     Raises as `look_at`, but does not see damage behind the first bytes.
     """
+    if storage.is_web(uri):
+        return look_at(uri)
     try:
         found = storage.read_start(uri, START_BYTES, max_bytes=images.MAX_BYTES)
     except NSTError as exc:

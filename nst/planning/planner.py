@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nst import storage
 from nst.errors import (
     ManifestError,
     NSTError,
@@ -38,6 +39,7 @@ def plan_rows(
     weights that would have to be downloaded count as missing; without `resume` the output is ignored.
     Raises ConfigError for a bad weights file of the user's own, and StorageError if a store fails.
     """
+    storage.name_roots(settings.roots)
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     layers = layers_of(unique)
     chosen = attempts(

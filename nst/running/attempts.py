@@ -58,7 +58,7 @@ def read(url: str) -> Attempts:
         )
     except NotFoundError:
         return Attempts()
-    except (StorageError, ValueError, KeyError, TypeError) as exc:
+    except (StorageError, ValueError, KeyError, TypeError, RecursionError) as exc:
         if ends_the_run(exc):
             raise
         # The records tell what is there, and the next mark is written over this one.

@@ -40,6 +40,7 @@ from nst.running.reports import GroupReport, Listener
 from nst.running.results import Painted, result_of
 from nst.running.writing import write_all
 from nst.settings import Precision, RunSettings
+from nst.storage import name_roots, work_for
 from nst.wording import shown_bytes
 
 # Styles of which a process remembers what it found; a style's Grams take some 3 MB.
@@ -54,6 +55,8 @@ def run_group(group: Group, settings: RunSettings, listener: Listener) -> GroupR
     A picture that cannot be made fails alone and has a record too. Raises StorageError where the
     output cannot be written; running the group again does no harm.
     """
+    work_for(settings.output, have_answered=True)
+    name_roots(settings.roots)
     num_made = num_failed = 0
     order = Order(group=group, settings=settings, listener=listener)
     for outcome in _stylize_group(order):

@@ -56,6 +56,8 @@ class _Claim:
 
 
 _KINDS = get_type_hints(_Claim)
+_COUNTS = ("number", "beat", "pid")
+_MAX_COUNT = 1 << 62
 
 
 class Lease:
@@ -72,6 +74,8 @@ class Lease:
         self._is_lost = False
         self._renewing = threading.Lock()
         self._renewed_at = _now()
+        # Since when the store has no lock of ours, if it has none.
+        self._missing_since: float | None = None
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @property
@@ -87,7 +91,8 @@ class Lease:
         StorageError if the store does not answer.
         """
         while not self._is_lost and _now() - self._renewed_at > PATIENCE_S / 2:
-            self._renew()
+            if self._renew() is None:
+                time.sleep(HEARTBEAT_S / 5)
         if self._is_lost:
             raise RunEndedError(
                 f"expected to be the only run in {self._output}, found that another run took over "
@@ -95,7 +100,11 @@ class Lease:
             )
 
     def _renew(self, number: int | None = None) -> _Claim | None:
-        """Rewrite the lock, and set its number if it has none; None if the lock is gone."""
+        """Rewrite the lock, and set its number if it has none; None if there is no such lock.
+
+        A store that was out of order can say so of an object that it has. So the lease is lost only
+        once it says so for half of PATIENCE_S, or at once if the lock shows that it was taken.
+        """
         renewed: _Claim | None = None
 
         def change(data: bytes) -> bytes | None:
@@ -111,14 +120,27 @@ class Lease:
             asked_at = _now()
             if storage.update(_path(self._output, self._token), change):
                 self._renewed_at = asked_at
+                self._missing_since = None
                 return renewed
-            self._is_lost = True
+            if self._missing_since is None:
+                self._missing_since = asked_at
+            is_gone = asked_at - self._missing_since > PATIENCE_S / 2
+            self._is_lost = is_gone or _data(self._output, self._token) == _TAKEN
             return None
+
+    def _enter(self) -> _Claim | None:
+        """Take the number behind all others, from which on they see this run; None if it is lost."""
+        numbers = (other.number or 0 for other in _others(self._output, self._token).values())
+        number = 1 + max(numbers, default=0)
+        while (numbered := self._renew(number)) is None and not self._is_lost:
+            time.sleep(HEARTBEAT_S / 5)
+        return numbered
 
     def _beat(self) -> None:
         while not self._ends.wait(HEARTBEAT_S):
             try:
-                if self._renew() is None:
+                self._renew()
+                if self._is_lost:
                     return
                 if self._ends.is_set():
                     # It was let go while a slow store still took this.
@@ -173,55 +195,81 @@ def held(output: str) -> Iterator[Lease]:
     lease = Lease(output, claim.token)
     try:
         storage.write_bytes(_path(output, claim.token), _encoded(claim))
-        others = _others(output, claim.token).values()
-        numbered = lease._renew(number=1 + max((other.number or 0 for other in others), default=0))
+        numbered = lease._enter()
         if numbered is not None:
             # From here on, so that those behind us see that we live while we wait for others.
             lease._thread.start()
-            for token in _others(output, claim.token):
-                lease.took_over |= _is_dead(output, token, numbered)
+            lease.took_over = _outlive(output, numbered)
         lease.check()
         yield lease
     finally:
         lease._end()
 
 
-def _is_dead(output: str, token: str, mine: _Claim) -> bool:
-    """Wait until the other run is gone, behind us, or dead; if it is dead, remove its lock.
+class _Rival:
+    """Another run with a lock, as this one sees it while it waits."""
 
-    Raises ConfigError if it is alive and ahead of us.
-    """
-    pause_s = HEARTBEAT_S / 5
-    silence = Silence(pause_s)
-    last_data, last = b"", None
-    while True:
-        data = _data(output, token)
+    def __init__(self, output: str, token: str, mine: _Claim) -> None:
+        self._output = output
+        self._token = token
+        self._mine = mine
+        self._silence = Silence(HEARTBEAT_S / 5)
+        self._data = b""
+        self._claim: _Claim | None = None
+
+    def look(self) -> bool | None:
+        """Whether it turned out to be dead, and its lock was removed; None if that is not known yet.
+
+        It is False for one that is gone, or behind us. Raises ConfigError if it is alive and ahead.
+        """
+        data = _data(self._output, self._token)
         other = _claim_in(data)
         if other is None:
             return False
-        if other.number is not None and (other.number, token) > (mine.number or 0, mine.token):
+        mine = self._mine
+        if other.number is not None and (other.number, self._token) > (
+            mine.number or 0,
+            mine.token,
+        ):
             return False
         is_alive = _is_alive(other)
-        if data != last_data:
-            silence.heard()
+        if data != self._data:
+            self._silence.heard()
+        last = self._claim
         if is_alive is None and last is not None and other.number and other.beat != last.beat:
             is_alive = True
         if is_alive and other.number is not None:
             raise ConfigError(
-                f"{output}: expected to be the only run here, found one of process {other.pid} on "
-                f"{other.host} since {other.since}; wait for it, or choose another output"
+                f"{self._output}: expected to be the only run here, found one of process {other.pid} "
+                f"on {other.host} since {other.since}; wait for it, or choose another output"
             )
-        is_silent = is_alive is False or silence.seconds() > PATIENCE_S
-        if is_silent and _take(output, token, data):
-            _log.warning(
-                "%s: the run of process %d on %s ended without releasing its lock; continuing from there",
-                output,
-                other.pid,
-                other.host,
-            )
-            return True
-        last_data, last = data, other
-        time.sleep(pause_s)
+        self._data, self._claim = data, other
+        is_silent = is_alive is False or self._silence.seconds() > PATIENCE_S
+        if not is_silent or not _take(self._output, self._token, data):
+            return None
+        _log.warning(
+            "%s: the run of process %d on %s ended without releasing its lock; continuing from there",
+            self._output,
+            other.pid,
+            other.host,
+        )
+        return True
+
+
+def _outlive(output: str, mine: _Claim) -> bool:
+    """Wait for all other runs together, until each is gone, behind us or dead; whether one was dead.
+
+    Raises ConfigError as soon as one is alive and ahead of us.
+    """
+    rivals = [_Rival(output, token, mine) for token in _others(output, mine.token)]
+    was_dead = False
+    while rivals:
+        found = [rival.look() for rival in rivals]
+        was_dead |= True in found
+        rivals = [rival for rival, dead in zip(rivals, found, strict=True) if dead is None]
+        if rivals:
+            time.sleep(HEARTBEAT_S / 5)
+    return was_dead
 
 
 def _take(output: str, token: str, data: bytes) -> bool:
@@ -259,10 +307,12 @@ def _claim_in(data: bytes) -> _Claim | None:
     try:
         said = json.loads(data)
         known = {name: said[name] for name in _KINDS}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     is_claim = all(isinstance(known[name], kind) for name, kind in _KINDS.items())
-    return _Claim(**known) if is_claim else None
+    # Numbers of which one more can be written.
+    is_counted = is_claim and all(0 <= (known[name] or 0) < _MAX_COUNT for name in _COUNTS)
+    return _Claim(**known) if is_counted else None
 
 
 def _data(output: str, token: str) -> bytes:

@@ -234,7 +234,7 @@ class Inputs:
         if source.uri in self._read:
             return None
         try:
-            found = storage.read(source.uri, max_bytes=images.MAX_BYTES)
+            found = storage.read_input(source.uri, max_bytes=images.MAX_BYTES)
         except NSTError as exc:
             if ends_the_run(exc):
                 raise

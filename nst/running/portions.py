@@ -22,6 +22,7 @@ from nst.running.nodes import RunIdentity, check_versions, node, with_local_weig
 from nst.running.reports import NoListener, PortionReport
 from nst.running.session import Painter, Session, open_painter, run_in_order
 from nst.settings import RunSettings
+from nst.storage import work_for
 
 # How often a portion may take its node with it before it is given up.
 MAX_BEGUN = 2
@@ -37,6 +38,7 @@ def make_portion(portion: Portion, settings: RunSettings, identity: RunIdentity)
     is gone, ConfigError where this node has other versions, and what `run_in_order` raises.
     """
     check_versions(identity.versions, node())
+    work_for(settings.output, have_answered=True)
     url = attempts.url_of(portion, settings, identity.token)
     before = attempts.read(url)
     if before.made is not None:

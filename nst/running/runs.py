@@ -15,7 +15,14 @@ from typing import Any, Literal, get_args
 
 from nst import __version__, output, storage
 from nst import manifest as manifests
-from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError, StorageError
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    NotFoundError,
+    NSTError,
+    RunEndedError,
+    StorageError,
+)
 from nst.job import ENGINE_VERSION
 from nst.output import records
 from nst.planning import Plan
@@ -139,7 +146,7 @@ def read_account(output_url: str) -> dict[str, Any] | None:
         account = json.loads(storage.read_bytes(uri))
     except NotFoundError:
         return None
-    except ValueError as exc:
+    except (ValueError, RecursionError, CorruptTransferError) as exc:
         _log.warning("%s: expected the account of a run, ignoring what was found: %s", uri, exc)
         return None
     return account if isinstance(account, dict) else None

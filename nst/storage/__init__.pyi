@@ -1,5 +1,7 @@
 from . import listings as listings
 from . import tables as tables
+from .addresses import address_of as address_of
+from .addresses import is_public as is_public
 from .files import Found as Found
 from .files import ScratchFile as ScratchFile
 from .stores import absolute as absolute
@@ -14,13 +16,15 @@ from .stores import hinting as hinting
 from .stores import is_leftover as is_leftover
 from .stores import is_pattern as is_pattern
 from .stores import is_same_anywhere as is_same_anywhere
+from .stores import is_web as is_web
 from .stores import join as join
 from .stores import list_objects as list_objects
 from .stores import list_sizes as list_sizes
 from .stores import list_tree as list_tree
+from .stores import name_roots as name_roots
 from .stores import parent as parent
-from .stores import read as read
 from .stores import read_bytes as read_bytes
+from .stores import read_input as read_input
 from .stores import read_into as read_into
 from .stores import read_start as read_start
 from .stores import relative_link as relative_link
@@ -28,6 +32,7 @@ from .stores import resolve as resolve
 from .stores import split_pattern as split_pattern
 from .stores import update as update
 from .stores import url_meant_by as url_meant_by
+from .stores import work_for as work_for
 from .stores import write_bytes as write_bytes
 from .stores import write_file as write_file
 from .tables import BOOL as BOOL

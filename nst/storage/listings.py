@@ -96,7 +96,7 @@ def _listed(bucket: str, keys: Sequence[str]) -> _Listed:
     while len(keys) - at > 1:
         # A key without its last letter comes before it, and seldom much else in between.
         after = max(after, keys[at][:-1])
-        page = s3.page_after(bucket, prefix, after, patience=s3.PATIENCE)
+        page = s3.page_after(bucket, prefix, after)
         if page is None:
             break
         found |= {key: each.text for key, each in page.versions.items() if key in wanted}

@@ -1,4 +1,4 @@
-"""How often and how long to retry a request to a store."""
+"""How long to retry a request to a store."""
 
 import random
 import time
@@ -12,10 +12,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """The number of tries, their total time, and the pauses between them."""
+    """How long a request is retried, and the pauses between its tries.
 
-    max_tries: int = 6
+    A store that is out of order for less than `max_seconds` is waited for. A try counts for no more
+    than `max_try_seconds` of them: this process may have been suspended in it, and then nothing says
+    that the store is out of order.
+    """
+
     max_seconds: float = 40
+    max_try_seconds: float = 20
     first_delay_s: float = 1
     max_delay_s: float = 16
 
@@ -23,40 +28,42 @@ class Patience:
 def delays(patience: Patience, uniform: Callable[[float, float], float]) -> Iterator[float]:
     """The seconds to wait before the second try, the third and so on, without end.
 
-    Exponential backoff with full jitter (Brooker, 2015, "Exponential Backoff And Jitter"): many
-    that failed at one moment do not come back at one moment.
+    Exponential backoff with equal jitter (Brooker, 2015, "Exponential Backoff And Jitter"): many that
+    failed at one moment do not come back at one moment, and no request is tried very often.
     """
     for number in count():
-        yield uniform(0, min(patience.max_delay_s, patience.first_delay_s * 2**number))
+        longest = min(patience.max_delay_s, patience.first_delay_s * 2**number)
+        yield uniform(longest / 2, longest)
 
 
 def persistently(
     attempt: Callable[[], _T],
     *,
     may_pass: Callable[[Exception], bool],
-    patience: Patience,
+    patience: Callable[[], Patience],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> _T:
     """What `attempt` returns, after retries while its error `may_pass`.
 
-    Raises the last error once the tries are used up, or once the next one would begin too late. A
-    try counts for no more than half of that time: this process may have been suspended in it, and
-    then nothing says that the store is out of order.
+    The last try begins when the time of `patience` is over, neither earlier nor later, and its error
+    is raised. `patience` is asked after each of them.
     """
-    waits = delays(patience, uniform)
-    num_tries = 0
+    waits: Iterator[float] | None = None
     spent_s = 0.0
     while True:
-        num_tries += 1
         started = clock()
         try:
             return attempt()
         except Exception as exc:
-            delay_s = next(waits)
-            spent_s += min(clock() - started, patience.max_seconds / 2) + delay_s
-            is_late = spent_s > patience.max_seconds
-            if num_tries == patience.max_tries or is_late or not may_pass(exc):
+            if not may_pass(exc):
                 raise
+            limit = patience()
+            spent_s += min(clock() - started, limit.max_try_seconds)
+            if spent_s >= limit.max_seconds:
+                raise
+        waits = waits or delays(limit, uniform)
+        delay_s = min(next(waits), limit.max_seconds - spent_s)
+        spent_s += delay_s
         sleep(delay_s)

@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +22,16 @@ from datetime import datetime
 from functools import partial
 from typing import IO, Any, TypeVar
 
+from nst.errors import StorageError
 from nst.storage import s3_faults
 from nst.storage.files import Found, Listed, Version, blocks_of, check_size
 from nst.storage.retries import Patience, persistently
 from nst.storage.s3_faults import Fault
 
 PATIENCE = Patience()
-# For a store from which nothing has come yet, and for one that was given up on: before a run and at
-# its end somebody waits.
-BRIEF = Patience(max_tries=3, max_seconds=8)
+# For a store that has never answered a run, and for one that was given up on: before a run and at its
+# end somebody waits.
+BRIEF = Patience(max_seconds=8, max_try_seconds=8)
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 10
@@ -37,6 +39,8 @@ _READ_TIMEOUT_S = 10
 MIN_REQUEST_S = 15
 _MIN_BYTES_PER_S = 50_000
 _CHUNK_BYTES = 1 << 20
+# So often the same damaged bytes may arrive.
+_MAX_SAME = 3
 # A store takes at most 10,000 parts of an object.
 PART_BYTES = 32 << 20
 _NUM_CONNECTIONS = 32
@@ -58,36 +62,41 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def read_object(
-    uri: str, *, max_bytes: int | None = None, patience: Patience | None = None
-) -> Found:
+def work_for(output: str | None, *, have_answered: bool) -> None:
+    """As `stores.work_for`; no object of our own may be written where `output` is None."""
+    global _folder_for_probes, _have_stores_answered
+    _folder_for_probes, _have_stores_answered = output, have_answered
+
+
+def probe_uri(folder: str) -> str:
+    """A name for a test object, which `stores.is_leftover` recognises."""
+    return f"{folder.rstrip('/')}/.nst-probe-{secrets.token_hex(8)}"
+
+
+def read_object(uri: str, *, max_bytes: int | None = None) -> Found:
     """All bytes of an object, from one moment in time, as the store has it.
 
     Raises NotFoundError, ForbiddenError, TooLargeError, CorruptTransferError if it arrives damaged
     at every try, and StorageError.
     """
     sink = io.BytesIO()
-    version = read_object_into(uri, sink, max_bytes=max_bytes, patience=patience)
+    version = read_object_into(uri, sink, max_bytes=max_bytes)
     data = sink.getvalue()
     return Found(data, len(data), version)
 
 
-def read_object_into(
-    uri: str, sink: IO[bytes], *, max_bytes: int | None = None, patience: Patience | None = None
-) -> Version:
+def read_object_into(uri: str, sink: IO[bytes], *, max_bytes: int | None = None) -> Version:
     """As `read_object`, block by block into an open file, whose content is replaced."""
-    fetch = _fetcher(*split(uri))
+    bucket, key = split(uri)
 
     def attempt() -> Version:
-        seen = fetch(sink, max_bytes)
+        seen = _fetch(bucket, key, sink, max_bytes)
         return _version(seen.size, seen.etag)
 
-    return _tried("read", uri, attempt, patience)
+    return _tried("read", uri, attempt)
 
 
-def update_object(
-    uri: str, change: Callable[[bytes], bytes | None], *, patience: Patience | None = None
-) -> bool:
+def update_object(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
     """Replace a small object by `change` of its bytes; whether it was replaced.
 
     A store that supports If-Match replaces only those same bytes; if another process has written
@@ -95,14 +104,13 @@ def update_object(
     which ends the run.
     """
     bucket, key = split(uri)
-    fetch = _fetcher(bucket, key)
     refused_tag: str | None = None
 
     def attempt() -> bool:
         nonlocal refused_tag
         sink = io.BytesIO()
         try:
-            seen = fetch(sink, None)
+            seen = _fetch(bucket, key, sink, None)
         except Fault as fault:
             if fault.kind != "missing":
                 raise
@@ -130,19 +138,16 @@ def update_object(
             raise Fault("passing", str(fault)) from fault
         return True
 
-    return _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt)
 
 
-def read_object_start(
-    uri: str, num_bytes: int, *, max_bytes: int | None = None, patience: Patience | None = None
-) -> Found:
+def read_object_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
     """The first `num_bytes` of an object, or all of it if it is shorter, by one request.
 
     They are compared with a digest only if they are all of it. Raises as `read_object`, and
     StorageError for an empty object, of which no range can be requested.
     """
     bucket, key = split(uri)
-    earlier: set[str] = set()
 
     def attempt() -> Found:
         sink = io.BytesIO()
@@ -162,13 +167,13 @@ def read_object_start(
         if len(data) == size:
             md5 = body.md5.hexdigest()
             seen = _Seen(size=size, etag=etag, md5=_md5_in(answer))
-            _check_genuine(md5, seen, earlier)
+            _check_genuine(bucket, md5, seen)
         return Found(data, size, _version(size, etag))
 
-    return _tried("read", uri, attempt, patience)
+    return _tried("read", uri, attempt)
 
 
-def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> str:
+def write_object(uri: str, data: bytes) -> str:
     """Write an object over any earlier one, and check that it has arrived.
 
     Returns the version that a listing will report, or "" if that is not known. Raises
@@ -198,10 +203,10 @@ def write_object(uri: str, data: bytes, *, patience: Patience | None = None) -> 
             raise Fault("passing", "the store accepted it, but does not have it")
         return put_etag or ""
 
-    return _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt)
 
 
-def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None = None) -> str:
+def write_large_object(uri: str, file: IO[bytes]) -> str:
     """As `write_object`, with the content of an open file, uploaded part by part.
 
     A part that fails is retried by itself. The object appears under its name only when all parts are
@@ -209,13 +214,13 @@ def write_large_object(uri: str, file: IO[bytes], *, patience: Patience | None =
     """
     bucket, key = split(uri)
     begin = partial(_ask, "create_multipart_upload", Bucket=bucket, Key=key)
-    upload = _tried("write", uri, lambda: _said(begin(), "UploadId"), patience)
+    upload = _tried("write", uri, lambda: _said(begin(), "UploadId"))
     try:
         parts = []
         for number, data in enumerate(blocks_of(file, PART_BYTES), start=1):
             send = partial(_send_part, data, Bucket=bucket, Key=key, UploadId=upload)
-            parts.append(_tried("write", uri, partial(send, PartNumber=number), patience))
-        return _complete(uri, upload, parts, patience)
+            parts.append(_tried("write", uri, partial(send, PartNumber=number)))
+        return _complete(uri, upload, parts)
     except BaseException:
         # Once, since whoever is interrupted, or has no store that answers, has waited enough.
         with suppress(Fault):
@@ -239,12 +244,12 @@ def _send_part(data: bytes, **params: Any) -> _Part:
     answer = _ask("upload_part", Body=data, ContentMD5=digest, **params)
     etag = _said(answer, "ETag")
     found = _md5_in(answer)
-    if found not in (None, md5.hexdigest()) and _store().has_md5_etags:
+    if found not in (None, md5.hexdigest()) and _is_md5(params["Bucket"]):
         raise Fault("passing", "the store accepted a part, but has something else")
     return _Part(len(data), md5.digest(), etag)
 
 
-def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience | None) -> str:
+def _complete(uri: str, upload: str, parts: Sequence[_Part]) -> str:
     """Join the parts into one object and check that it is there; returns its version."""
     bucket, key = split(uri)
     size = sum(part.size for part in parts)
@@ -256,7 +261,7 @@ def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience 
     put_etag: str | None = None
 
     def is_there() -> bool:
-        return _is_there(bucket, key, size, expected, put_etag)
+        return _is_there(bucket, key, size, expected, put_etag, is_whole=False)
 
     def attempt() -> str:
         nonlocal is_sent, put_etag
@@ -276,10 +281,10 @@ def _complete(uri: str, upload: str, parts: Sequence[_Part], patience: Patience 
             raise Fault("passing", "the store accepted it, but does not have it")
         return put_etag or ""
 
-    return _tried("write", uri, attempt, patience)
+    return _tried("write", uri, attempt)
 
 
-def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
+def object_exists(uri: str) -> bool:
     """Whether there is an object. Raises StorageError where the store does not tell."""
     bucket, key = split(uri)
 
@@ -292,10 +297,10 @@ def object_exists(uri: str, *, patience: Patience | None = None) -> bool:
             return False
         return True
 
-    return _tried("look at", uri, attempt, patience)
+    return _tried("look at", uri, attempt)
 
 
-def delete_object(uri: str, *, patience: Patience | None = None) -> None:
+def delete_object(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
     bucket, key = split(uri)
 
@@ -306,10 +311,10 @@ def delete_object(uri: str, *, patience: Patience | None = None) -> None:
             if fault.kind != "missing":
                 raise
 
-    _tried("delete", uri, attempt, patience)
+    _tried("delete", uri, attempt)
 
 
-def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> Sequence[str]:
+def delete_objects(uris: Sequence[str]) -> Sequence[str]:
     """Remove up to NUM_DELETED_AT_ONCE objects of one bucket by one request; those that are left.
 
     These are all of them if the store does not support the request. Raises StorageError.
@@ -329,10 +334,10 @@ def delete_objects(uris: Sequence[str], *, patience: Patience | None = None) -> 
         deleted = {entry.get("Key") for entry in answer.get("Deleted", ())}
         return [uri for key, uri in by_key.items() if key not in deleted]
 
-    return _tried("delete", uris[0], attempt, patience)
+    return _tried("delete", uris[0], attempt)
 
 
-def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> dict[str, Listed]:
+def objects_in(folder: str, *, deep: bool) -> dict[str, Listed]:
     """Each object directly in `folder`, or with `deep` at any depth, by path relative to it.
 
     Raises StorageError, also if the answer is not a list.
@@ -343,7 +348,7 @@ def objects_in(folder: str, *, deep: bool, patience: Patience | None = None) -> 
     options: dict[str, str] = {} if deep else {"Delimiter": "/"}
     while True:
         ask = partial(_page, Bucket=bucket, Prefix=prefix, **options)
-        page = _tried("list", folder, ask, patience)
+        page = _tried("list", folder, ask)
         for entry in page.get("Contents", ()):
             name = str(entry["Key"]).removeprefix(prefix)
             # An empty object named as a folder stands for one in some programs.
@@ -365,9 +370,7 @@ class Page:
     last: str | None
 
 
-def page_after(
-    bucket: str, prefix: str, key: str, *, patience: Patience | None = None
-) -> Page | None:
+def page_after(bucket: str, prefix: str, key: str) -> Page | None:
     """The objects of a prefix after `key`, as many as the store sends in one answer.
 
     None if the store does not allow listing them. Raises StorageError.
@@ -393,10 +396,10 @@ def page_after(
             raise Fault("passing", "expected objects before the next page of a list, found none")
         return Page(versions, max(versions))
 
-    return _tried("list", f"s3://{bucket}/{prefix}", attempt, patience)
+    return _tried("list", f"s3://{bucket}/{prefix}", attempt)
 
 
-def version_of(uri: str, *, patience: Patience | None = None) -> Version:
+def version_of(uri: str) -> Version:
     """The current version of an object, or an empty one if the store tells none.
 
     Raises StorageError if the store itself fails.
@@ -412,7 +415,7 @@ def version_of(uri: str, *, patience: Patience | None = None) -> Version:
             raise
         return _version(seen.size, seen.etag)
 
-    return _tried("read", uri, attempt, patience)
+    return _tried("read", uri, attempt)
 
 
 # Who asks for the object itself is told what is wrong.
@@ -479,7 +482,9 @@ class _Store:
     made_for: tuple[object, ...]
     fs: Any
     has_answered: bool = False
-    has_md5_etags: bool = False
+    # By bucket, whether its ETags are MD5s, as far as an object whose bytes are known has shown it.
+    md5_etags: dict[str, bool] = field(default_factory=dict)
+    probed_in: str | None = None
     has_conditions: bool = True
     # The verbs whose last call was tried in vain.
     given_up: set[str] = field(default_factory=set)
@@ -487,6 +492,8 @@ class _Store:
 
 
 _current: _Store | None = None
+_folder_for_probes: str | None = None
+_have_stores_answered = False
 _locks: dict[int, threading.Lock] = {}
 
 
@@ -546,10 +553,10 @@ def _stay_here(model: Any, context: Any, **_: Any) -> None:
         context["s3_redirect"]["redirected"] = True
 
 
-def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | None) -> _T:
+def _tried(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
     """What `attempt` returns, after retries while the fault may pass. Raises our own errors."""
-    started = time.monotonic()
     num_tries = 0
+    received: list[str | None] = []
 
     def counted() -> _T:
         nonlocal num_tries
@@ -557,15 +564,18 @@ def _tried(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience | 
         return attempt()
 
     def may_pass(error: Exception) -> bool:
-        if not s3_faults.may_pass(error):
-            return False
+        received.append(getattr(error, "received", None))
+        # The same bytes again and again are what the store has.
+        is_stored = received[-1] is not None and received[-_MAX_SAME:] == received[-1:] * _MAX_SAME
+        return s3_faults.may_pass(error) and not is_stored
+
+    def limit() -> Patience:
         store = _store()
-        is_trusted = store.has_answered and verb not in store.given_up
-        is_early = num_tries < BRIEF.max_tries and time.monotonic() - started < BRIEF.max_seconds
-        return is_trusted or is_early
+        is_trusted = store.has_answered or _have_stores_answered
+        return PATIENCE if is_trusted and verb not in store.given_up else BRIEF
 
     try:
-        result = persistently(counted, may_pass=may_pass, patience=patience or PATIENCE)
+        result = persistently(counted, may_pass=may_pass, patience=limit)
     except Fault as fault:
         if fault.kind == "passing":
             _store().given_up.add(verb)
@@ -587,35 +597,30 @@ def _look(bucket: str, key: str) -> _Seen:
     return _seen(_ask("get_object", body=_Body(io.BytesIO(), 0), Bucket=bucket, Key=key))
 
 
-def _fetcher(bucket: str, key: str) -> Callable[[IO[bytes], int | None], _Seen]:
-    """Reads an object into a file, once at each call. Raises Fault, TooLargeError."""
-    earlier: set[str] = set()
-
-    def fetch(sink: IO[bytes], max_bytes: int | None) -> _Seen:
-        # In one request: parts of an object that is overwritten meanwhile would be of two of them.
-        body = _Body(sink, max_bytes, whole=True)
-        try:
-            answer = _ask("get_object", body=body, Bucket=bucket, Key=key)
-        except Fault as fault:
-            if fault.kind == "missing":
-                _check_bucket(bucket)
-            raise
-        if body.is_too_large:
-            check_size(f"s3://{bucket}/{key}", answer["ContentLength"], max_bytes)
-        md5 = body.md5.hexdigest()
-        if _md5_in(answer) == md5:
-            _store().has_md5_etags = True
-            return _seen(answer)
-        # The answer does not prove itself. Another one at least tells the length.
-        seen = _look(bucket, key)
-        if _plain(answer.get("ETag")) not in (None, seen.etag):
-            raise Fault("damaged", f"expected the ETag {seen.etag}, received {answer['ETag']}")
-        if body.size != seen.size:
-            raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
-        _check_genuine(md5, seen, earlier)
-        return seen
-
-    return fetch
+def _fetch(bucket: str, key: str, sink: IO[bytes], max_bytes: int | None) -> _Seen:
+    """Read an object into a file. Raises Fault, TooLargeError."""
+    # In one request: parts of an object that is overwritten meanwhile would be of two of them.
+    body = _Body(sink, max_bytes, whole=True)
+    try:
+        answer = _ask("get_object", body=body, Bucket=bucket, Key=key)
+    except Fault as fault:
+        if fault.kind == "missing":
+            _check_bucket(bucket)
+        raise
+    if body.is_too_large:
+        check_size(f"s3://{bucket}/{key}", answer["ContentLength"], max_bytes)
+    md5 = body.md5.hexdigest()
+    if _md5_in(answer) == md5:
+        _store().md5_etags.setdefault(bucket, True)
+        return _seen(answer)
+    # The answer does not prove itself. Another one at least tells the length.
+    seen = _look(bucket, key)
+    if _plain(answer.get("ETag")) not in (None, seen.etag):
+        raise Fault("damaged", f"expected the ETag {seen.etag}, received {answer['ETag']}")
+    if body.size != seen.size:
+        raise Fault("damaged", f"expected {seen.size} bytes, received {body.size}")
+    _check_genuine(bucket, md5, seen)
+    return seen
 
 
 def _put(bucket: str, key: str, data: bytes, md5: str, **condition: Any) -> str | None:
@@ -626,7 +631,8 @@ def _put(bucket: str, key: str, data: bytes, md5: str, **condition: Any) -> str 
     digest = base64.b64encode(bytes.fromhex(md5)).decode()
     answer = _ask("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=digest, **condition)
     etag = _plain(answer.get("ETag"))
-    _store().has_md5_etags |= etag == md5
+    if etag == md5:
+        _store().md5_etags.setdefault(bucket, True)
     return etag
 
 
@@ -652,38 +658,60 @@ def _check_bucket(bucket: str) -> None:
         raise Fault("no_bucket", f"there is no bucket {bucket}")
 
 
-def _check_genuine(md5: str, seen: _Seen, earlier: set[str]) -> None:
-    """Raises Fault if the bytes are not the store's; `earlier` keeps their MD5 for the next try."""
-    if not _is_genuine(md5, seen, is_again=md5 in earlier):
-        earlier.clear()
-        earlier.add(md5)
-        raise Fault("damaged", f"expected the MD5 {seen.md5} of its ETag, received {md5}")
-
-
-def _is_genuine(md5: str, seen: _Seen, *, is_again: bool) -> bool:
-    """Whether bytes with this MD5 are what the store has, as far as its ETag shows.
-
-    An ETag that looks like an MD5 need not be one. It is taken for one unless the same bytes have
-    come twice running, `is_again`, from a store none of whose ETags has turned out to be one.
-    """
+def _check_genuine(bucket: str, md5: str, seen: _Seen) -> None:
+    """Raises Fault if bytes with this MD5 are not what the store has, as far as its ETag shows."""
     if seen.md5 is None:
-        return True
-    store = _store()
+        return
     if md5 == seen.md5:
-        store.has_md5_etags = True
-        return True
-    if is_again and not store.has_md5_etags:
-        _log.warning(
-            "the ETags of this store are not MD5 digests: only the length of what is read is checked"
-        )
-        return True
-    return False
+        _store().md5_etags.setdefault(bucket, True)
+        return
+    if _is_md5(bucket):
+        hint = f" (if ETags of {bucket} are no MD5s, set NST_S3_ETAGS=opaque)"
+        said = "" if bucket in _store().md5_etags else hint
+        words = f"expected the MD5 {seen.md5} of its ETag, received {md5}{said}"
+        raise Fault("damaged", words, received=md5)
 
 
-def _is_there(bucket: str, key: str, size: int, etag: str, put_etag: str | None) -> bool:
+def _is_md5(bucket: str) -> bool:
+    """Whether an ETag of a bucket that looks like an MD5 is the MD5 of the object's bytes.
+
+    S3 says that it is, unless the object is encrypted with keys of KMS or of the client, which the
+    answer tells. Some stores keep neither of that. Bytes that contradict an ETag cannot show it, however
+    often they arrive; an object that this process wrote can, and so can the user.
+    """
+    if _known(bucket) is None:
+        _probe()
+    return _known(bucket) is not False
+
+
+def _known(bucket: str) -> bool | None:
+    """What is known of a bucket's ETags: by its objects, the user, or objects in other buckets."""
+    known = _store().md5_etags
+    if bucket not in known and os.environ.get("NST_S3_ETAGS") == "opaque":
+        return False
+    return known.get(bucket, any(known.values()) if known else None)
+
+
+def _probe() -> None:
+    """Write an object where `work_for` allows it, once, which shows what ETags mean there."""
+    store = _store()
+    if _folder_for_probes in (None, store.probed_in):
+        return
+    store.probed_in = _folder_for_probes
+    uri = probe_uri(str(_folder_for_probes))
+    # Without an answer it stays unknown, and whoever asked says so.
+    with suppress(StorageError):
+        write_object(uri, secrets.token_bytes(64))
+        delete_object(uri)
+
+
+def _is_there(
+    bucket: str, key: str, size: int, etag: str, put_etag: str | None, *, is_whole: bool = True
+) -> bool:
     """Whether the object is now the one of these bytes.
 
-    `etag` is what it has where ETags are of MD5s, and `put_etag` what the PUT of it answered.
+    `etag` is what it has where ETags are MD5s, of the bytes themselves if it `is_whole`, and `put_etag`
+    what the PUT of it answered.
     """
     try:
         seen = _look(bucket, key)
@@ -691,15 +719,28 @@ def _is_there(bucket: str, key: str, size: int, etag: str, put_etag: str | None)
         if fault.kind == "missing":
             return False
         raise
-    store = _store()
+    known = _store().md5_etags
     if seen.size != size:
         return False
     if seen.etag == etag:
-        store.has_md5_etags = True
+        known.setdefault(bucket, True)
         return True
-    if seen.md5 is not None and store.has_md5_etags:
+    if seen.md5 is None or known.get(bucket) is False or not (is_whole or _is_md5(bucket)):
+        return put_etag is not None and seen.etag == put_etag
+    if not is_whole:
         return False
-    return put_etag is not None and seen.etag == put_etag
+    # The ETag is another MD5, or none. The bytes are known here, so they decide.
+    body = _Body(io.BytesIO(), None)
+    answer = _ask("get_object", body=body, Bucket=bucket, Key=key)
+    is_ours = body.md5.hexdigest() == etag
+    if is_ours and _md5_in(answer) not in (None, etag):
+        known[bucket] = False
+        _log.warning(
+            "the ETags of the bucket %s are not MD5 digests: only the length of what is read from it "
+            "is checked",
+            bucket,
+        )
+    return is_ours
 
 
 def _page(**params: Any) -> Mapping[str, Any]:

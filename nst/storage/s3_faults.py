@@ -86,12 +86,18 @@ _REDIRECTS = {301, 302, 307, 308}
 
 
 class Fault(Exception):
-    """Why one request failed; never leaves this package. `is_answer`: the store itself answered so."""
+    """Why one request failed; never leaves this package.
 
-    def __init__(self, kind: Kind, said: str, *, is_answer: bool = False) -> None:
+    `is_answer`: the store itself answered so. `received`: the MD5 of what arrived whole, but damaged.
+    """
+
+    def __init__(
+        self, kind: Kind, said: str, *, is_answer: bool = False, received: str | None = None
+    ) -> None:
         super().__init__(said)
         self.kind = kind
         self.is_answer = is_answer
+        self.received = received
 
 
 def may_pass(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 A URL without a scheme is a local path. Every object appears under its name whole or not at all.
 """
 
+import io
 import os
 import posixpath
 import re
@@ -10,27 +11,29 @@ import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from html import unescape
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urljoin
 from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from nst.errors import (
+    AccessError,
     ConfigError,
     CorruptTransferError,
     ForbiddenError,
     NotFoundError,
     StorageError,
+    TooLargeError,
 )
 from nst.iterables import in_parallel
 from nst.redaction import redacted
-from nst.storage import files, lookalikes, s3
+from nst.storage import files, lookalikes, s3, web
 from nst.storage.files import Found, Listed, Version
-from nst.storage.retries import Patience, persistently
+from nst.storage.retries import persistently
 from nst.storage.wildcards import matcher
 
 _NUM_REQUESTS = 16
@@ -41,6 +44,11 @@ LARGE_BYTES = 64 << 20
 
 # Of a writer that was killed: a local file's, and the probe.
 _LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
+
+# What a page lists, and how long one may be.
+_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+_MAX_PAGE_BYTES = 16 << 20
+_has_roots = False
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -57,7 +65,25 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
 
 def read(uri: str, *, max_bytes: int | None = None) -> Found:
     """As `read_bytes`, with the version of these bytes if the store tells one."""
-    return _read(uri, max_bytes, s3.PATIENCE)
+    return _read(uri, max_bytes)
+
+
+def read_input(uri: str, *, max_bytes: int) -> Found:
+    """As `read`, of what a row names, who may be a stranger; see `name_roots`.
+
+    From the web it takes 60 seconds at most, follows no redirect, and raises AccessError for a host
+    name that points to an address which is not of the public internet, unless there are roots.
+    """
+    return _from_web(uri, max_bytes, _of_row()) if is_web(uri) else read(uri, max_bytes=max_bytes)
+
+
+def name_roots(roots: Sequence[str]) -> None:
+    """Say whether the URLs of rows are all in folders that the user has named.
+
+    Their hosts may then have private addresses.
+    """
+    global _has_roots
+    _has_roots = bool(roots)
 
 
 def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Found:
@@ -69,7 +95,7 @@ def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Fou
     if path is not None:
         return files.read_file_start(path, num_bytes, max_bytes=max_bytes)
     if is_s3(uri):
-        return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes, patience=s3.PATIENCE)
+        return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes)
     return read(uri, max_bytes=max_bytes)
 
 
@@ -89,7 +115,7 @@ def write_bytes(uri: str, data: bytes) -> str:
     Returns the version that `list_objects` will report, or "" if that is not known.
     Raises StorageError, which ends the run.
     """
-    return _write(uri, data, s3.PATIENCE)
+    return _write(uri, data)
 
 
 def read_into(uri: str, file: IO[bytes]) -> None:
@@ -98,9 +124,11 @@ def read_into(uri: str, file: IO[bytes]) -> None:
     if path is not None:
         files.read_file_into(path, file)
     elif is_s3(uri):
-        s3.read_object_into(uri, file, patience=s3.PATIENCE)
+        s3.read_object_into(uri, file)
+    elif is_web(uri):
+        _read_web(uri, file, None, web.OF_OPERATOR)
     else:
-        _patiently("read", uri, lambda: _read_other_into(uri, file), s3.PATIENCE)
+        _patiently("read", uri, lambda: _read_other_into(uri, file))
 
 
 def write_file(uri: str, file: IO[bytes]) -> str:
@@ -112,8 +140,8 @@ def write_file(uri: str, file: IO[bytes]) -> str:
         file.seek(0)
         return write_bytes(uri, file.read())
     if is_s3(uri):
-        return s3.write_large_object(uri, file, patience=s3.PATIENCE)
-    _patiently("write", uri, lambda: _write_other(uri, file), s3.PATIENCE)
+        return s3.write_large_object(uri, file)
+    _patiently("write", uri, lambda: _write_other(uri, file))
     return ""
 
 
@@ -128,7 +156,7 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
     if path is not None:
         return files.update_file(path, change)
     if is_s3(uri):
-        return s3.update_object(uri, change, patience=s3.PATIENCE)
+        return s3.update_object(uri, change)
     try:
         data = change(read_bytes(uri))
     except NotFoundError:
@@ -140,7 +168,7 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
 
 def delete(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
-    _delete(uri, s3.PATIENCE)
+    _delete(uri)
 
 
 def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
@@ -152,7 +180,7 @@ def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None)
     if uris and is_s3(uris[0]):
         length = s3.NUM_DELETED_AT_ONCE
         at_once = [uris[start : start + length] for start in range(0, len(uris), length)]
-        remove = partial(s3.delete_objects, patience=s3.PATIENCE)
+        remove = s3.delete_objects
         left = [uri for some in in_parallel(remove, at_once, check=check) for uri in some]
     in_parallel(delete, left, check=check)
 
@@ -161,26 +189,35 @@ def check_writable(folder: str) -> None:
     """Write a small object in `folder`, read it and delete it; a local folder is made first.
 
     Raises ConfigError if a file is in the way, and StorageError, which ends the run, if any of the
-    three steps fails. If the store does not answer, that takes less than 20 seconds.
+    three steps fails: within 20 seconds for an S3 store that does not answer at all.
     """
     path = local_path(folder)
     if path is not None:
         files.make_folder(path)
     data = secrets.token_bytes(64)
-    uri = join(folder, f".nst-probe-{secrets.token_hex(8)}")
-    _write(uri, data, s3.BRIEF)
+    uri = s3.probe_uri(folder)
+    _write(uri, data)
     try:
-        found = _read(uri, None, s3.BRIEF).data
+        found = _read(uri, None).data
     except StorageError as exc:
         with suppress(StorageError):
-            _delete(uri, s3.BRIEF)
+            _delete(uri)
         raise StorageError(f"{exc}; expected to read what was just written there") from exc
-    _delete(uri, s3.BRIEF)
+    _delete(uri)
     if found != data:
         raise StorageError(
             f"cannot use {redacted(folder)}: expected to read what was just written there, found "
             "other bytes; check the store, and run it again"
         )
+
+
+def work_for(output: str, *, have_answered: bool) -> None:
+    """Say that this process works for the run of an output, whose stores have answered or not.
+
+    Those that have are waited for from the first request on, and reads may write one test object in
+    the output, if that is a bucket and they have to know whether the ETags of a store are MD5s.
+    """
+    s3.work_for(output if is_s3(output) else None, have_answered=have_answered)
 
 
 def is_leftover(path: str) -> bool:
@@ -194,8 +231,8 @@ def exists(uri: str) -> bool:
     if path is not None:
         return path.is_file()
     if is_s3(uri):
-        return s3.object_exists(uri, patience=s3.PATIENCE)
-    found: bool = _patiently("look at", uri, lambda: _exists_other(uri), s3.PATIENCE)
+        return s3.object_exists(uri)
+    found: bool = _patiently("look at", uri, lambda: _exists_other(uri))
     return found
 
 
@@ -225,7 +262,7 @@ def glob(base: str, pattern: str) -> list[str]:
     """
     uri = full_pattern(base, pattern)
     matches = _matches(uri)
-    if not matches and local_path(uri) is None:
+    if not matches and local_path(uri) is None and not is_web(uri):
         # In a store it costs a request to find out which folders there are.
         literal = _with_literal_folders(uri, lambda _: True)
         matches = _matches(literal) if literal != uri else []
@@ -243,6 +280,8 @@ def _path_within(uri: str) -> str:
 
 def _matches(uri: str) -> list[str]:
     """The files that an absolute pattern matches, sorted; those of a disk as paths."""
+    if is_web(uri):
+        return _glob_web(uri)
     folder, rest = split_pattern(uri)
     path = local_path(folder)
     names = _names_below(folder, rest)
@@ -417,36 +456,43 @@ def relative_link(folder: str, start: str) -> str:
     return "" if found == "." else f"{quote(found)}/"
 
 
-def _read(uri: str, max_bytes: int | None, patience: Patience) -> Found:
+def _read(uri: str, max_bytes: int | None) -> Found:
     path = local_path(uri)
     if path is not None:
         return files.read_file(path, max_bytes=max_bytes)
     if is_s3(uri):
-        return s3.read_object(uri, max_bytes=max_bytes, patience=patience)
-    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes), patience)
+        return s3.read_object(uri, max_bytes=max_bytes)
+    if is_web(uri):
+        return _from_web(uri, max_bytes, web.OF_OPERATOR)
+    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes))
     return Found(data, len(data), Version(""))
 
 
-def _write(uri: str, data: bytes, patience: Patience) -> str:
+def _write(uri: str, data: bytes) -> str:
     path = local_path(uri)
     if path is not None:
         return files.write_file(path, data)
     if is_s3(uri):
-        return s3.write_object(uri, data, patience=patience)
+        return s3.write_object(
+            uri,
+            data,
+        )
     # One request, since a file object left in the middle would publish what it holds.
-    _patiently("write", uri, lambda: _call(uri, "pipe_file", data), patience)
+    _patiently("write", uri, lambda: _call(uri, "pipe_file", data))
     return ""
 
 
-def _delete(uri: str, patience: Patience) -> None:
+def _delete(uri: str) -> None:
     path = local_path(uri)
     if path is not None:
         files.delete_file(path)
     elif is_s3(uri):
-        s3.delete_object(uri, patience=patience)
+        s3.delete_object(
+            uri,
+        )
     else:
         with suppress(NotFoundError):
-            _patiently("delete", uri, lambda: _call(uri, "rm_file"), patience)
+            _patiently("delete", uri, lambda: _call(uri, "rm_file"))
 
 
 def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
@@ -456,7 +502,7 @@ def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
     if is_s3(folder):
         return s3.objects_in(folder, deep=deep).items()
     try:
-        found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep), s3.PATIENCE)
+        found = _patiently("list", folder, lambda: _listed_other(folder, deep=deep))
     except NotFoundError:
         return ()
     return found.items()
@@ -467,6 +513,11 @@ def is_s3(uri: str) -> bool:
     return uri.startswith(("s3://", "s3a://"))
 
 
+def is_web(uri: str) -> bool:
+    """Whether a URL is asked of a web server."""
+    return uri.startswith(("http://", "https://"))
+
+
 def local_path(uri: str) -> Path | None:
     """The local path of a path or file URL; None for other stores."""
     if "://" not in uri:
@@ -474,6 +525,52 @@ def local_path(uri: str) -> Path | None:
     if uri.startswith(("file://", "local://")):
         return Path(unquote(LocalFileSystem._strip_protocol(uri)))
     return None
+
+
+def _of_row() -> web.Terms:
+    return web.OF_ROW_IN_ROOT if _has_roots else web.OF_ROW
+
+
+def _from_web(uri: str, max_bytes: int | None, terms: web.Terms) -> Found:
+    sink = io.BytesIO()
+    _read_web(uri, sink, max_bytes, terms)
+    return Found(sink.getvalue(), len(sink.getvalue()), Version(""))
+
+
+def _read_web(uri: str, sink: IO[bytes], max_bytes: int | None, terms: web.Terms) -> None:
+    read = web.reader(uri, terms)
+    _patiently("read", uri, lambda: read(sink, max_bytes))
+
+
+def _glob_web(uri: str) -> list[str]:
+    """The file itself, or the links of the page of its folder that the pattern matches.
+
+    A web server has no other list.
+    """
+    plain = _ESCAPED.sub(r"\1", uri)
+    if _is_on_web(plain):
+        return [plain]
+    folder, name = split_pattern(uri)
+    if "/" in name:
+        raise NotFoundError(
+            f"cannot list {redacted(plain)}: expected a pattern in the name of a file, since a web "
+            "server lists one folder at a time"
+        )
+    start = f"{folder}/"
+    page = _from_web(start, _MAX_PAGE_BYTES, _of_row()).data.decode(errors="replace")
+    links = {urljoin(start, unescape(link)) for link in _LINK.findall(page)}
+    names = [link.removeprefix(start) for link in links if link.startswith(start)]
+    return sorted(start + found for found in _matching(names, name))
+
+
+def _is_on_web(uri: str) -> bool:
+    try:
+        _from_web(uri, 0, _of_row())
+    except TooLargeError:
+        return True
+    except StorageError:
+        return False
+    return True
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
@@ -554,10 +651,14 @@ def _version(entry: Mapping[str, Any]) -> str:
     return next((str(entry[name]) for name in known if entry.get(name)), "")
 
 
-def _patiently(verb: str, uri: str, attempt: Callable[[], _T], patience: Patience) -> _T:
+def _patiently(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
     """What `attempt` returns, after retries while the error may pass. Raises our own errors."""
     with _translated(verb, uri):
-        return persistently(attempt, may_pass=_may_pass, patience=patience)
+        return persistently(
+            attempt,
+            may_pass=_may_pass,
+            patience=lambda: s3.PATIENCE,
+        )
 
 
 def _may_pass(error: Exception) -> bool:
@@ -581,7 +682,7 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
     start = redacted(f"cannot {verb} {uri}")
     try:
         yield
-    except (StorageError, ConfigError):
+    except (StorageError, ConfigError, AccessError):
         raise
     except FileNotFoundError as exc:
         raise NotFoundError(f"{start}: there is no such file or object") from exc
@@ -593,7 +694,7 @@ def _translated(verb: str, uri: str) -> Iterator[None]:
         if is_refusal and verb == "read":
             raise ForbiddenError(message) from exc
         # A URL that is wrong, or of a host that no other row may name, concerns its row alone.
-        is_of_all = isinstance(exc, OSError) and not uri.startswith(("http://", "https://"))
+        is_of_all = isinstance(exc, OSError) and not is_web(uri)
         raise StorageError(message, ends_the_run=verb != "read" or is_of_all) from exc
 
 

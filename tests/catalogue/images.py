@@ -482,7 +482,7 @@ def _other_formats(bench: Bench) -> Letter:
 
 def _replaced(bench: Bench) -> Letter:
     """The file is another one from the second time on that it is read."""
-    read = storage.read
+    read = storage.read_input
     num_reads: list[str] = []
 
     def changing(uri: str, **options: Any) -> Found:
@@ -492,7 +492,7 @@ def _replaced(bench: Bench) -> Letter:
         num_reads.append(uri)
         return replace(found, data=_sound("PNG")) if len(num_reads) > 1 else found
 
-    bench.monkeypatch.setattr(storage, "read", changing)
+    bench.monkeypatch.setattr(storage, "read_input", changing)
     seen = bench.run([bad(content="b.png")])
     assert seen.reason() == "input_changed"
     return seen.letter
