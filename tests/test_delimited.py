@@ -144,7 +144,7 @@ def test_lines_are_counted_from_the_first_of_the_file() -> None:
 @pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__", "Unnamed: 0.1"])
 def test_the_index_of_a_data_frame_is_left_out_and_said(name: str) -> None:
     expected = (f"the column {name!r} is left out, as the index of a data frame",)
-    found = parsed("m.csv", f"{name},content,style\n0,a.png,s.png\n1,b.png,s.png\n")
+    found = parsed("m.csv", f"{name},content,style\n0,a.png,s.png\n1,b.png,s.png\n2,,\n")
     assert [job.content_name for job in found.jobs] == ["a.png", "b.png"]
     assert found.notes == expected
     row = f'{{"{name}": 7, "content": "a.png", "style": "s.png"}}\n'

@@ -58,9 +58,16 @@ def read_cells(
     ]
     problems = column_problems(columns, line=line, given=reading.given)
 
+    # An index alone makes no row.
+    index = {
+        position
+        for position, (name, column) in enumerate(zip(header, columns, strict=True))
+        if column == LEFT_OUT and (name.strip() or position == 0)
+    }
+
     def made() -> Iterator[Row]:
         for number, cells in rows:
-            if not _is_blank(cells):
+            if not _is_blank([cell for at, cell in enumerate(cells) if at not in index]):
                 missing = len(header) - len(cells) if are_ragged else 0
                 yield _row(number, header, columns, cells + [""] * missing, separator)
 
