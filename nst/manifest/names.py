@@ -155,6 +155,8 @@ def _expected_instead(name: str) -> str:
         return "a column whose name UTF-8 can hold, without NUL"
     if secret_in(name) is not None:
         return "a column without credentials in its name"
+    if _visible(name).rstrip("_").lower() == LABEL_PREFIX.rstrip("_"):
+        return f"a name behind {LABEL_PREFIX}, such as {LABEL_PREFIX}series"
     if num_known(re.split(r"[^\w]+", name)) > 1:
         return f"the name of one column, with {_SEPARATORS} between columns"
     return "a known column" + nearest(name, KNOWN_COLUMNS, LABEL_PREFIX + name)

@@ -178,10 +178,11 @@ def _read_parquet(data: bytes, _: Glob, reading: Reading) -> Table:
         for name, column in zip(columns, outline.columns, strict=True)
         if (kinds := _kinds(name)) and column.kind not in kinds and column.kind != "none"
     ]
-    return Table(_parquet_rows(data, reading), problems)
+    by_name = {each.name: name for each, name in zip(outline.columns, columns, strict=True)}
+    return Table(_parquet_rows(data, by_name), problems)
 
 
-def _parquet_rows(data: bytes, reading: Reading) -> Iterator[Row]:
+def _parquet_rows(data: bytes, by_name: Mapping[str, str]) -> Iterator[Row]:
     with _parquet_translated():
         total = 0
         found = tables.parquet_rows(data, max_cell_bytes=_MAX_CELL_BYTES)
@@ -191,9 +192,8 @@ def _parquet_rows(data: bytes, reading: Reading) -> Iterator[Row]:
             if total > MAX_BYTES:
                 expected = f"at most {MAX_BYTES} characters once unpacked"
                 raise Problems(Problem(number, None, expected, "more"))
-            columns = reading.columns(list(cells))
-            values = map(cell_of, columns, cells.values())
-            row = _named(columns, values)
+            row = {by_name[name]: cell_of(by_name[name], value) for name, value in cells.items()}
+            row.pop(LEFT_OUT, None)
             if any(is_given(row, column) for column in row):
                 yield Row(number, row)
 
