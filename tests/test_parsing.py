@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from nst.manifest import parsing, rows
 from nst.manifest.access import Access
 from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
 from nst.manifest.names import Reading
+from nst.manifest.problems import Problems
 from nst.storage import tables
 from tests.helpers import csv_bytes
 
@@ -904,6 +906,90 @@ def test_a_table_that_memory_does_not_hold_is_told(monkeypatch: pytest.MonkeyPat
             patch.setattr(tables, name, full)
             (said,) = refusal("m.parquet", parquet([{"content": "a", "style": "s"}]))
         assert said.endswith("found malloc of size 17179869184 failed")
+
+
+LOADERS = [yaml.BaseLoader, *([yaml.CBaseLoader] if yaml.__with_libyaml__ else [])]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        ("content: &x a\nstyle: s\n", "anchors and aliases are not read"),
+        ("content: a\nstyle: *x\n", "anchors and aliases are not read"),
+        ("content: a\nstyle: !t s\n", "line 2: expected YAML without tags; found '!t'"),
+        ("content: a\nstyle: !!str s\n", "line 2: expected YAML without tags"),
+        ("content: a\nstyle: s\nstyle: t\n", "expected each column once; found 2 of them"),
+        ("content: a\nstyle: s\n---\ncontent: b\n", "expected a single document"),
+        ("content: a\nstyle: " + "[" * 200 + "]" * 200, "a value or a list of values"),
+        ("content: a\nstyle: " + "[" * 1200, "expected YAML"),
+        ("content: a\nstyle: s\nlabel_x:\n- b\n- [[c]]\n", "line 5: expected a value or a list"),
+        ("content: 'a\n", "expected YAML"),
+        ("content: a\nstyle: \x07\n", "expected YAML"),
+    ],
+)
+def test_a_matrix_is_refused_alike_by_either_loader(
+    loader: Any, matrix: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_Loader", loader)
+    assert said in refusal("m.yaml", matrix)[0]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_matrix_is_read_alike_by_either_loader(
+    loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_Loader", loader)
+    matrix = (
+        "\ufeff# note\ncontent: [a, 'b: c', \"d\\te\"]\nstyle: >-\n  s\n  t\nlabel_x: no\n"
+        "label_y: 1:30\nlabel_z: \U0001f600\n"
+    )
+    jobs = parse("m.yaml", matrix)
+    assert [job.content_name for job in jobs] == ["a", "b: c", "d\te"]
+    assert {job.style_name for job in jobs} == {"s t"}
+    assert jobs[0].labels == {"x": "no", "y": "1:30", "z": "\U0001f600"}
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML has no libyaml here")
+def test_a_matrix_of_very_many_values_is_read() -> None:
+    """Of what takes the square of its length, it would take minutes."""
+    matrix = "content: a\nstyle: s\nseed: [" + ",".join(map(str, range(50_000))) + "]\n"
+    table = rows.read_rows("m.yaml", matrix.encode(), glob)
+    assert [row.cells["seed"] for row in table.rows] == [*map(str, range(50_000))]
+
+
+def test_values_and_patterns_of_a_matrix_are_counted_before_any_is_expanded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def matching(pattern: str) -> list[str]:
+        asked.append(pattern)
+        return [f"{pattern}{n}" for n in range(100)]
+
+    def said(matrix: str) -> str:
+        with pytest.raises(Problems) as caught:
+            rows.read_rows("m.yaml", matrix.encode(), matching)
+        (problem,) = caught.value.problems
+        return str(problem)
+
+    many = ", ".join(f"'{n}*'" for n in range(101))
+    assert said(f"content: [{many}]\nstyle: s\n") == "expected at most 100 patterns; found 101"
+    assert asked == []
+    monkeypatch.setattr(rows, "MAX_ROWS", 1000)
+    sizes = ", ".join(map(str, range(100, 600)))
+    # 500 sizes of one style, and of the three that there are at least.
+    assert "found 1500" in said(f"size: [{sizes}]\ncontent: ['1*', '2*', '3*']\nstyle: s\n")
+    assert asked == []
+    assert "found 1100" in said(f"content: [{many[:500]}]\nstyle: s\n")
+    assert len(asked) == 11
+    asked.clear()
+    assert "found 1100" in said(f"seed: []\ncontent: [{many[:500]}]\nstyle: s\n")
+    assert len(asked) == 11
+    monkeypatch.setattr(rows, "_MAX_MATRIX_VALUES", 4)
+    assert said("content: a\nstyle:\n- s\n- t\n") == (
+        "line 4: expected a matrix of at most 4 values; found more"
+    )
 
 
 def test_of_very_many_problems_some_are_listed() -> None:

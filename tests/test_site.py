@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from nst.gallery import site
+from nst.gallery import pages, site
 from nst.gallery.facets import Source
+from nst.gallery.pivot import cells_of
 from nst.job import PictureParams
 from nst.output.metadata import CurvePoint, LayerLoss, Outcome, Record
 from nst.output.paths import preview_name, small_preview_name
@@ -455,6 +456,38 @@ def spelt_out(text: str) -> str:
     text = re.sub(r"\\u[0-9a-f]{4}", "", text)
     text = re.sub("[\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2066-\u2069\ufeff]", "", text)
     return re.sub(r"[\s|]+", "", text)
+
+
+def test_plain_pages_grow_with_the_pictures_and_no_faster() -> None:
+    """With a column for each picture, all columns on each page would be the square of them."""
+
+    def size(number: int) -> int:
+        rows = [
+            record(id=f"i{n}", row=n + 1, content=f"c{n}.png", labels={"x": f"l{n}"})
+            for n in range(number)
+        ]
+        files = built(source(rows))
+        pages = [data for path, data in files.items() if path.startswith("pages/")]
+        assert sum(data.count(b"data-item=") for data in pages) == number
+        assert all(f">x l{n}<".encode() in b"".join(pages) for n in (0, number - 1))
+        return sum(map(len, pages))
+
+    assert size(400) < 2.2 * size(200)
+
+
+def test_of_a_row_with_very_many_lines_each_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+
+    def counting(grid: Any, row: int) -> Any:
+        calls.append(row)
+        return cells_of(grid, row)
+
+    monkeypatch.setattr(pages, "cells_of", counting)
+    files = built(source([record(id=f"i{n}", row=n + 1) for n in range(300)]))
+    assert len([path for path in files if path.startswith("pages/")]) == 3
+    assert calls == [0]
 
 
 SECRETS = [

@@ -219,11 +219,16 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }
 
 
+# What is in one of them must go before it does.
+_POOLS: list[Any] = []
+
+
 @contextmanager
 def counted_memory() -> Iterator[Any]:
     """A pool that says how many bytes Arrow had in it at most."""
     before = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)
+    _POOLS.append(pool)
     pa.set_memory_pool(pool)
     try:
         yield pool
@@ -324,3 +329,25 @@ def test_the_rows_of_a_table_are_counted_before_they_are_unpacked(
     monkeypatch.setattr(tables, "_MAX_BYTES", 306)
     with pytest.raises(tables.TableError, match="at most 306 bytes, found 307 once unpacked"):
         tables.rows_of_table(table)
+
+
+def test_a_long_text_in_every_row_is_once_in_memory_as_a_column_is_read() -> None:
+    codes = pa.array([0, 1] * 3000, pa.int32())
+    texts = pa.DictionaryArray.from_arrays(codes, pa.array(["a" * 100_000, "b"]))
+    data = io.BytesIO(parquet({"x": texts}, store_schema=False, row_group_size=1000))
+    with counted_memory() as pool:
+        found = ColumnReader(data).read("x")
+    assert found is not None
+    assert found.values == ["a" * 100_000, "b"]
+    assert found.codes.tolist() == [0, 1] * 3000
+    # Of three hundred megabytes.
+    assert pool.max_memory() < 20_000_000
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_column_of_any_encoding_is_told_by_its_distinct_values(written: str) -> None:
+    data = io.BytesIO(parquet({"x": ["b", None, "a", "b"] * 5}, **WRITTEN[written]))
+    found = ColumnReader(data).read("x")
+    assert found is not None
+    assert found.values == ["b", "a"]
+    assert found.codes.tolist() == [0, -1, 1, 0] * 5

@@ -104,6 +104,14 @@ def test_texts_that_look_alike_are_told_apart(texts: list[str]) -> None:
     assert all(new.startswith(old) for new, old in zip(made, texts, strict=True))
 
 
+def test_very_many_texts_that_look_alike_are_told_apart() -> None:
+    """By a search for a free number for each, it would take hours."""
+    made = told_apart(["a", "a (2)"] * 50_000)
+    assert made[:4] == ["a", "a (2)", "a (3)", "a (2) (2)"]
+    assert made[-2:] == ["a (50001)", "a (2) (50000)"]
+    assert len(set(made)) == 100_000
+
+
 def test_digits_are_sorted_by_number_and_case_is_left_out() -> None:
     texts = ["b", "A10", "a9", "a09b", "a9c", "a", "1e10", "C"]
     assert sorted(texts, key=natural_key) == ["1e10", "a", "a9", "a09b", "a9c", "A10", "b", "C"]

@@ -15,6 +15,7 @@ from prefect.settings import (
 
 from nst.errors import ConfigError
 from nst.manifest import parse_overrides
+from nst.redaction import redacted
 from nst.running import Listener, RunReport
 from nst.settings import RunnerName, RunSettings
 from nst_flows import runners
@@ -76,6 +77,6 @@ def _check_server() -> None:
         error = client.api_healthcheck()
     if error is not None:
         raise ConfigError(
-            f"expected a Prefect server at PREFECT_API_URL, {url}, found none that answers "
+            f"expected a Prefect server at PREFECT_API_URL, {redacted(url)}, found none that answers "
             f"({error}); start it, or unset PREFECT_API_URL to use a temporary one"
         )

@@ -60,12 +60,15 @@ def shown_reference(text: str) -> str:
 def told_apart(shown: Iterable[str]) -> list[str]:
     """The texts, those that look like an earlier one with a number after them."""
     taken: set[str] = set()
+    # The last number of each text, since very many can be alike.
+    numbers: dict[str, int] = {}
     result = []
     for text in shown:
-        made, number = text, 1
+        made, number = text, numbers.get(text, 1)
         while made in taken:
             number += 1
             made = f"{text} ({number})"
+        numbers[text] = number
         taken.add(made)
         result.append(made)
     return result

@@ -25,12 +25,13 @@ from nst.storage import is_pattern, tables
 Glob = Callable[[str], Sequence[str]]
 
 
-def read_rows(name: str, data: bytes, glob: Glob, reading: Reading) -> Table:
+def read_rows(name: str, data: bytes, glob: Glob, reading: Reading | None = None) -> Table:
     """The rows of the manifest file `name`, whose suffix decides the format. Raises Problems.
 
     `glob` expands a pattern of a matrix into paths in the same form; it raises Problems for a pattern
     that is not allowed. `reading` gets what is left out, until the last row is read.
     """
+    reading = reading or Reading()
     suffix = next((each for each in _ALL_SUFFIXES if name.lower().endswith(each)), None)
     if suffix is None:
         expected = "a manifest that ends in " + ", ".join(_ALL_SUFFIXES)
@@ -51,6 +52,9 @@ def _with_given(rows: Iterable[Row], reading: Reading) -> Iterator[Row]:
 MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 5_000_000
 _MAX_MATRIX_BYTES = 8 * 1024**2
+_MAX_MATRIX_VALUES = 500_000
+# For each a folder is listed, or a whole tree.
+_MAX_PATTERNS = 100
 # Some bytes of a Parquet file can be as many empty cells as one likes, and one text in all of them.
 _MAX_PARQUET_CELLS = 200_000_000
 _MAX_CELL_BYTES = 131_072
@@ -246,7 +250,7 @@ def _read_matrix(data: bytes, glob: Glob, reading: Reading) -> Table:
     data = as_utf_8(data)
     try:
         with _utf_8_translated(data):
-            root = yaml.compose(_text(data).read(), Loader=_PlainLoader)
+            root = _composed(_text(data).read())
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise Problems(Problem(None, None, "YAML", " ".join(str(exc).split()))) from exc
     is_empty = isinstance(root, yaml.MappingNode) and not root.value
@@ -268,10 +272,8 @@ def _read_matrix(data: bytes, glob: Glob, reading: Reading) -> Table:
         values = [_yaml_value(item) for item in items]
         if column in _LISTS and len(values) > 1 and not any(map(_is_list, values)):
             reading.note(_each_by_itself(column, values))
-        axes[column] = [found for item in values for found in _expanded(column, *item, glob=glob)]
-    num_rows = math.prod(map(len, axes.values()))
-    if num_rows > MAX_ROWS:
-        raise Problems(_too_many_rows(f"{num_rows}"))
+        axes[column] = values
+    axes = _all_expanded(axes, glob)
     rows = (
         Row(max(_lines(combination)), _cells(axes, combination), lines=_line_of(axes, combination))
         for combination in itertools.product(*axes.values())
@@ -279,20 +281,36 @@ def _read_matrix(data: bytes, glob: Glob, reading: Reading) -> Table:
     return Table(rows, problems)
 
 
-class _PlainLoader(yaml.BaseLoader):
-    """Refuses tags, which create objects, and anchors and aliases, which can expand enormously."""
+# That of libyaml takes time in proportion to a text, PyYAML's own the square of it.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "anchor", None) is not None:
-            raise yaml.composer.ComposerError(
-                None, None, "anchors and aliases are not read", event.start_mark
-            )
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            line = event.start_mark.line + 1
-            raise Problems(Problem(line, None, "YAML without tags", repr(tag)))
-        return super().compose_node(parent, index)
+
+def _composed(text: str) -> yaml.Node | None:
+    """The YAML document.
+
+    Refuses tags, which create objects, anchors and aliases, which can expand enormously, and more
+    values than memory should hold, before there is an object for any.
+    """
+    num_values = 0
+    # Typed loosely, as each loader has events and marks of its own.
+    events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
+    for event in events:
+        _check_plain(event)
+        num_values += isinstance(event, yaml.ScalarEvent)
+        if num_values > _MAX_MATRIX_VALUES:
+            expected = f"a matrix of at most {_MAX_MATRIX_VALUES:,} values"
+            raise Problems(Problem(event.start_mark.line + 1, None, expected, "more"))
+    return yaml.compose(text, Loader=_Loader)
+
+
+def _check_plain(event: Any) -> None:
+    if getattr(event, "anchor", None) is not None:
+        raise yaml.composer.ComposerError(
+            None, None, "anchors and aliases are not read", event.start_mark
+        )
+    tag = getattr(event, "tag", None)
+    if tag is not None:
+        raise Problems(Problem(event.start_mark.line + 1, None, "YAML without tags", shown(tag)))
 
 
 def _yaml_kind(node: yaml.Node) -> str:
@@ -359,10 +377,45 @@ def _cells(axes: Mapping[str, Any], combination: Sequence[tuple[int, Any]]) -> C
     return dict(zip(axes, (value for _, value in combination), strict=True))
 
 
-def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tuple[int, Any]]:
-    if column not in ("content", "style") or not isinstance(value, str) or not is_pattern(value):
-        yield line, value
-        return
+def _all_expanded(
+    axes: Mapping[str, list[tuple[int, Any]]], glob: Glob
+) -> dict[str, list[tuple[int, Any]]]:
+    """The values of each column, with its patterns replaced by what they match.
+
+    The number of rows is checked before the first pattern and after each, since what a few of them
+    match can be more than memory holds.
+    """
+    found = dict(axes)
+    _check_num_rows(found)
+    patterns = [
+        value for column, values in axes.items() for _, value in values if _is_glob(column, value)
+    ]
+    if len(patterns) > _MAX_PATTERNS:
+        expected = f"at most {_MAX_PATTERNS} patterns"
+        raise Problems(Problem(None, None, expected, f"{len(patterns)}"))
+    for column, values in axes.items():
+        found[column] = []
+        for item in values:
+            found[column] += _expanded(column, *item, glob=glob)
+            _check_num_rows(found)
+    return found
+
+
+def _check_num_rows(axes: Mapping[str, Sequence[object]]) -> None:
+    lengths = [*map(len, axes.values())]
+    # Where one column has no values yet, or none at all, the others may still be too many.
+    num_rows = max(math.prod(lengths), *lengths, 0)
+    if num_rows > MAX_ROWS:
+        raise Problems(_too_many_rows(f"{num_rows}"))
+
+
+def _is_glob(column: str, value: object) -> bool:
+    return column in ("content", "style") and isinstance(value, str) and is_pattern(value)
+
+
+def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> list[tuple[int, Any]]:
+    if not _is_glob(column, value):
+        return [(line, value)]
     try:
         matches = glob(value)
     except Problems as exc:
@@ -370,7 +423,7 @@ def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> Iterator[tup
         raise Problems(*found) from exc
     if not matches:
         raise Problems(Problem(line, column, "a pattern that some file matches", shown(value)))
-    yield from ((line, match) for match in matches)
+    return [(line, match) for match in matches]
 
 
 # What a file begins with that is something else than its name says.

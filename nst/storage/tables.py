@@ -3,9 +3,10 @@
 A file that may be large is one of ours that is open, of which only what is asked for is in memory.
 """
 
+import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
@@ -20,6 +21,7 @@ from pyarrow.interchange import from_dataframe
 
 from nst.errors import NSTError
 from nst.iterables import in_chunks
+from nst.storage.footers import Chunk, chunks_of
 
 Type: TypeAlias = "pa.DataType"
 TEXT: Type = pa.string()
@@ -95,12 +97,11 @@ def parquet_outline(data: bytes) -> ParquetOutline:
     with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data))
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        leaves = [i for i in range(len(file.schema)) if file.schema.column(i).max_repetition_level]
         return ParquetOutline(
             tuple(ParquetColumn(f.name, _kind(f.type), str(f.type)) for f in file.schema_arrow),
             file.metadata.num_rows,
             sum(group.total_byte_size for group in groups),
-            sum(group.column(i).num_values for group in groups for i in leaves),
+            sum(chunk.num_values for chunk in _chunks_of_lists(file.schema, data)),
         )
 
 
@@ -111,19 +112,18 @@ def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[
     file can be one long text in many rows.
     """
     with _translated(len(data)):
-        plain = pq.ParquetFile(pa.BufferReader(data))
-        _check_widths(plain.schema, max_cell_bytes)
-        chunks = [_chunks(plain, group) for group in range(plain.num_row_groups)]
-        coded = {c.path for each in chunks for c in each} - {
-            c.path for each in chunks for c in each if not c.may_be_coded
-        }
-        # Of each text in these columns Arrow has one, in however many rows it stands.
-        file = pq.ParquetFile(
-            pa.BufferReader(data), page_checksum_verification=True, read_dictionary=sorted(coded)
-        )
+        schema = pq.ParquetFile(pa.BufferReader(data)).schema
+        leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
+        _check_widths(leaves.values(), max_cell_bytes)
+        chunks = chunks_of(io.BytesIO(data))
+        coded = _codable(schema, chunks)
+        others = _texts_of(schema) - coded
+        file = _parquet(pa.BufferReader(data), coded=coded)
+        widest = max((leaf.length for leaf in leaves.values()), default=0)
         number = 0
         for group, each in enumerate(chunks):
-            most = max((c.max_value_bytes for c in each if c.path not in coded), default=0)
+            # One text can be as long as all that its column has, and stand in each row.
+            most = max([widest, *(c.num_bytes for c in each if c.path in others)])
             rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
             for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
                 for part in _small_parts(batch, number, max_cell_bytes):
@@ -138,46 +138,21 @@ _ROWS_AS_OBJECTS = 256
 _BYTES_AS_OBJECTS = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """What a column takes in one group of rows: how many bytes one value may have.
-
-    `may_be_coded` is true for texts that Arrow can read as numbers of a list of distinct ones.
-    """
-
-    path: str
-    may_be_coded: bool
-    max_value_bytes: int
+def _chunks_of_lists(schema: Any, data: bytes) -> list[Chunk]:
+    leaves = map(schema.column, range(len(schema)))
+    lists = {leaf.path for leaf in leaves if leaf.max_repetition_level}
+    return [
+        chunk for group in chunks_of(io.BytesIO(data)) for chunk in group if chunk.path in lists
+    ]
 
 
-_CODABLE = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
-
-
-def _check_widths(schema: Any, max_cell_bytes: int | None) -> None:
-    for leaf in map(schema.column, range(len(schema))):
+def _check_widths(leaves: Iterable[Any], max_cell_bytes: int | None) -> None:
+    for leaf in leaves:
         if max_cell_bytes is not None and leaf.length > max_cell_bytes:
             raise ValueError(
                 f"row 1 has {leaf.length:,} bytes in the column {leaf.path[:80]!r}, and may have "
                 f"{max_cell_bytes:,}"
             )
-
-
-def _chunks(file: Any, group: int) -> list[_Chunk]:
-    found = []
-    for i in range(len(file.schema)):
-        leaf, chunk = file.schema.column(i), file.metadata.row_group(group).column(i)
-        is_text = leaf.physical_type == "BYTE_ARRAY"
-        of_text = chunk.total_uncompressed_size if is_text else 8
-        found.append(
-            _Chunk(
-                path=leaf.path,
-                may_be_coded=is_text and _CODABLE.issuperset(chunk.encodings),
-                max_value_bytes=leaf.length
-                if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY"
-                else of_text,
-            )
-        )
-    return found
 
 
 def _small_parts(batch: Any, first: int, max_cell_bytes: int | None) -> Iterator[Any]:
@@ -532,6 +507,9 @@ class ColumnReader:
         self._size = _size(file)
         with _translated(self._size):
             self._file = _parquet(file)
+            coded = _codable(self._file.schema, chunks_of(file))
+            # Of each text one, since all of a label that is long and in every row can be gigabytes.
+            self._file = _parquet(file, coded=coded)
             self.names: tuple[str, ...] = tuple(dict.fromkeys(self._file.schema_arrow.names))
 
     def read(self, name: str) -> Coded | None:
@@ -661,8 +639,19 @@ def _kind(found: Type) -> Kind:
 _KINDS_OF_LISTS: Mapping[Kind, Kind] = {"text": "texts", "value": "values"}
 
 
-def _parquet(file: IO[bytes]) -> Any:
-    return pq.ParquetFile(file, page_checksum_verification=True)
+def _parquet(file: IO[bytes] | Any, *, coded: Collection[str] = ()) -> Any:
+    """An open file, whose texts at the paths `coded` Arrow has once, in however many rows they stand."""
+    return pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=sorted(coded))
+
+
+def _codable(schema: Any, chunks: Sequence[Sequence[Chunk]]) -> set[str]:
+    """The paths of the texts, also in lists and records, that Arrow can read as each distinct one once."""
+    return _texts_of(schema) - {c.path for each in chunks for c in each if not c.is_plain_or_coded}
+
+
+def _texts_of(schema: Any) -> set[str]:
+    leaves = map(schema.column, range(len(schema)))
+    return {leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"}
 
 
 def _batches(file: Any, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:
