@@ -344,6 +344,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.csv", 'content,style,backbone\n"a,b,c\n', "a quoted cell that does not end"),
         ("m.csv", 'content,style,backbone\n"a"b",b,c\n', "a quote within a quoted cell is written twice"),
         ("m.jsonl", '\n{"content": }', "line 2: expected a JSON object; found Expecting value at character 13"),
+        ("m.jsonl", '[\n{"content": "a", "style": "s"}\n]', "line 1: expected a JSON object; found Expecting value at character 2, in a list; write the objects alone"),
         ("m.jsonl", "[1]", "line 1: expected a JSON object; found list"),
         ("m.jsonl", "3", "line 1: expected a JSON object; found int"),
         ("m.jsonl", '{"size": NaN}', "line 1: expected a JSON object; found NaN, which is no JSON"),

@@ -117,7 +117,10 @@ def _jsonl_row(line: int, text: str, reading: Reading) -> Row:
         if not isinstance(cells, dict):
             raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
     except (ValueError, RecursionError) as exc:
-        return Row(line, {}, (Problem(line, None, "a JSON object", _said(exc)),), is_guess=True)
+        # As of one list of all rows, in many lines.
+        hint = ", in a list; write the objects alone" if text.strip() in ("[", "]") else ""
+        found = _said(exc) + hint
+        return Row(line, {}, (Problem(line, None, "a JSON object", found),), is_guess=True)
     columns = reading.columns(list(cells))
     try:
         problems = column_problems(columns, line=line, needs_all=False)
