@@ -144,7 +144,7 @@ def _nothing_known(names: Sequence[str], line: int | None) -> Problem:
     """The problem of a header that is none, or one whose columns are not apart."""
     required = " and ".join(map(repr, REQUIRED_COLUMNS))
     expected = f"the names of the columns, {required} among them"
-    if len(names) == 1:
+    if any(mark in name for name in names for mark in ",;\t| "):
         expected += f", with {_SEPARATORS} between columns"
     some = ", ".join(map(shown, names[:_MAX_SHOWN]))
     return Problem(line, None, expected, some + (", ..." if len(names) > _MAX_SHOWN else ""))
