@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -273,7 +274,7 @@ def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None
     versions. None where one of the inputs, by its URL, has no version.
     """
     try:
-        told = [f"content {job.content}\n{versions[job.content]}"]
+        told = [f"{_READING}content {job.content}\n{versions[job.content]}"]
         told += [f"style {style}\n{versions[style]}" for style in job.styles]
         if job.mask is not None:
             told.append(f"mask {job.mask}\n{versions[job.mask]}")
@@ -284,6 +285,11 @@ def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
     # Short, since those of a million records are in memory.
     return f"{recipe}.{digest[:32]}"
+
+
+# What versions cannot tell: the keys of pictures from some kinds of inputs have changed. Where a record
+# does not say so, all inputs are read once, and only those pictures are made again.
+_READING = "transparent styles and starts, opaque bitmaps\n"
 
 
 def is_other_recipe(one: str, other: str) -> bool:
@@ -298,21 +304,29 @@ def job_key(
     weights_digest: str,
     topology: Topology | None = None,
     params: str | None = None,
+    transparent: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """What decides the picture's pixels, as one digest: equal keys, equal pictures.
 
     Where the inputs lie, what the row is called and how the run goes are left out. `digests` are the
     sha256 of the inputs' bytes by their URL; `topology` is what the weights are for; `params` is
-    `params_as_json`, if it is known.
+    `params_as_json`, if it is known; `transparent` says of inputs, by their URL, what their headers say
+    of transparent pixels.
     """
     # The usual one was the only one once, and its pictures have kept their keys.
     is_usual = topology in (None, PROFILES[job.backbone].usual_topology)
+
+    def read_anew(uri: str, kinds: tuple[str, ...]) -> str | list[str]:
+        """The digest, marked if such an input is read otherwise than by the releases up to 0.2.0."""
+        kind = transparent.get(uri, "none")
+        return [digests[uri], kind] if kind in kinds else digests[uri]
+
     parts = [
         ENGINE_VERSION,
-        digests[job.content],
-        [digests[style] for style in job.styles],
-        digests[job.mask] if job.mask else None,
-        digests[job.start] if job.start else None,
+        read_anew(job.content, ("bitmap",)),
+        [read_anew(style, ("some", "bitmap")) for style in job.styles],
+        read_anew(job.mask, ("bitmap",)) if job.mask else None,
+        read_anew(job.start, ("some", "bitmap")) if job.start else None,
         weights_digest if is_usual else [weights_digest, topology],
         job.backbone,
     ]

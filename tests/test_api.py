@@ -24,6 +24,7 @@ from nst.pictures.exchange import png_of
 from nst.pictures.images import decode
 from nst.running import lease
 from nst.settings import SETTING_FIELDS, RunSettings
+from tests import forged
 from tests.helpers import ROOT, picture, picture_bytes, write_project
 from tests.helpers import row as row_of
 
@@ -121,6 +122,23 @@ def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> No
     )
     assert data is not None
     assert Image.open(BytesIO(data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
+
+
+def test_a_bitmap_in_memory_whose_alpha_is_0_everywhere_is_opaque() -> None:
+    with Image.open(BytesIO(forged.bitmap(bytes([30, 20, 10, 0]) * 64, 8))) as image:
+        data = png_of(image, name="a")
+    assert data is not None
+    with Image.open(BytesIO(data)) as found:
+        assert (found.mode, found.getpixel((3, 3))) == ("RGB", (10, 20, 30))
+
+
+def test_a_damaged_picture_in_memory_is_an_image_error() -> None:
+    """Its pixels are only now read of its file."""
+    with (
+        Image.open(BytesIO(picture_bytes(48, 64)[:2000])) as image,
+        pytest.raises(nst.ImageError, match="a: expected a sound picture, found one that cannot"),
+    ):
+        png_of(image, name="a")
 
 
 class Polars:
@@ -381,3 +399,15 @@ def test_a_picture_that_was_not_made_raises_what_its_reason_means(reason: Any) -
         "storage",
     ):
         assert error.reason == reason
+
+
+@pytest.mark.usefixtures("inputs")
+def test_a_listener_that_raises_costs_no_picture(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(nst.NoListener):
+        def recorded(self, group: nst.Group, outcome: nst.Outcome) -> None:
+            raise OSError("the disk of the log is full")
+
+    rows = [row_of(f"in/{name}.png", "in/s.png", id=name) for name in "ab"]
+    report = nst.run(rows, "out", overrides=STEPS, isolate=False, listener=Failing())
+    assert (report.num_ok, report.num_failed) == (2, 0)
+    assert caplog.text.count("the listener Failing has failed, and the run goes on: OSError") == 1

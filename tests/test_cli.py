@@ -105,6 +105,7 @@ def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path
         (("--device", "gpu"), "--device: expected auto, cpu, mps, cuda, or GPUs by their numbers"),
         (("--timeout", "0"), "--timeout: expected greater than 0; found '0'"),
         (("--fail-over", "many"), "--fail-over: expected a number of rows, as 20, or a share"),
+        (("--fail-over", "200%"), "--fail-over: expected a number of rows, as 20, or a share of"),
         (("--device", "cuda:99"), "--device cuda:99: found"),
         (("--format", "gif"), "--format: expected 'png', 'jpeg' or 'webp'; found 'gif'"),
         (("--output", ""), "expected a path or a URL"),
@@ -441,3 +442,21 @@ def test_failed_rows_that_are_not_listed_are_told_of(capsys: pytest.CaptureFixtu
         "Metadata: m",
         "Gallery: g",
     ]
+
+
+def test_a_folder_that_hides_the_flows_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nst_flows").mkdir()
+    (tmp_path / "nst_flows/__init__.py").write_text("")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nst_flows"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    done = nst_run(manifest, "--output", tmp_path / "out", "--prefect")
+    del sys.modules["nst_flows"]
+    assert done.returncode == 2
+    assert (
+        f"nst: --prefect: expected the package nst_flows of nst, found {tmp_path}/nst_flows without "
+        "nst_flows.local; rename that folder"
+    ) in done.stderr

@@ -194,3 +194,10 @@ def test_unknown_columns_are_left_out_on_demand(name: str, data: str) -> None:
     found = parsed(name, data, reading=Reading(ignores_unknown=True))
     assert [job.params.size for job in found.jobs] == [64]
     assert found.notes == ("the column 'Photographer' is left out, since it is not known",)
+
+
+def test_a_first_line_of_very_many_separators_is_read_once() -> None:
+    """By each way to divide it among separators and spaces, it would take hours."""
+    text = "sep=;" + "\t" * 200_000 + "x\ncontent,style\na,s\n"
+    with pytest.raises(ManifestError):
+        parsed("m.csv", text)

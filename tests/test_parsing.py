@@ -810,6 +810,12 @@ def test_a_text_that_is_too_long_fails_its_row_and_is_told_by_its_start(
     assert len(repr(result)) < 10_000
 
 
+def test_the_start_of_a_text_that_is_too_long_is_not_cut_through_a_credential() -> None:
+    text = "x" * 970 + " https://me:" + "cret" * 20 + "@host/" + "y" * 20_000
+    row = {"content": "a", "style": "s", "label_x": text}
+    assert "cret" not in repr(parsed("m.jsonl", jsonl([row]), keep_going=True))
+
+
 def test_texts_of_the_longest_are_read() -> None:
     row = {"content": "c" * 4090, "style": "s", "label_x": "a" * 10_000, "label_" + "n" * 194: "b"}
     (job,) = parsed("m.jsonl", jsonl([row])).jobs
@@ -955,7 +961,7 @@ def test_a_matrix_is_read_alike_by_either_loader(
 def test_a_matrix_of_very_many_values_is_read() -> None:
     """Of what takes the square of its length, it would take minutes."""
     matrix = "content: a\nstyle: s\nseed: [" + ",".join(map(str, range(50_000))) + "]\n"
-    table = rows.read_rows("m.yaml", matrix.encode(), glob)
+    table = rows.read_rows("m.yaml", matrix.encode(), glob, Reading())
     assert [row.cells["seed"] for row in table.rows] == [*map(str, range(50_000))]
 
 
@@ -970,7 +976,7 @@ def test_values_and_patterns_of_a_matrix_are_counted_before_any_is_expanded(
 
     def said(matrix: str) -> str:
         with pytest.raises(Problems) as caught:
-            rows.read_rows("m.yaml", matrix.encode(), matching)
+            rows.read_rows("m.yaml", matrix.encode(), matching, Reading())
         (problem,) = caught.value.problems
         return str(problem)
 

@@ -13,8 +13,8 @@ from nst.gallery.texts import (
     shown_sentence,
     shown_text,
     told_apart,
-    visible,
 )
+from nst.wording import visible
 
 
 @pytest.mark.parametrize(

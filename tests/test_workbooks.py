@@ -95,3 +95,11 @@ def test_where_the_package_is_missing_the_extra_is_named(monkeypatch: pytest.Mon
         "expected the package that reads workbooks (pip install 'nst[excel]'), or a file of CSV; "
         "found no package openpyxl"
     ]
+
+
+def test_a_text_that_is_too_long_is_refused_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workbooks, "MAX_BYTES_IN_FILE", 50)
+    data = workbook(["content", "style", "label_x"], ["a", "s", "x" * 50], ["b", "s", "x" * 51])
+    assert refusal("m.xlsx", data) == ["line 3: expected at most 50 characters in a cell; found 51"]

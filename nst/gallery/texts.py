@@ -9,14 +9,10 @@ from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from nst.redaction import HIDDEN, redacted, without_user
+from nst.wording import visible
 
 # Most texts are of these alone, and are told as they stand.
 _PLAIN = re.compile(r"[\w .,:+()-]*")
-# What turns text round, breaks a line or takes no room. Joiners stay: Persian and emoji need them.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\U000e0000-\U000e007f]"
-)
 _SPACES = re.compile(r"[\t\n\r]+")
 _URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]{0,30})://(?P<rest>[^\s\"'<>]*)")
 # Folders may have spaces in their names, but none begins or ends with one.
@@ -77,11 +73,6 @@ def told_apart(shown: Iterable[str]) -> list[str]:
 def shown_name(text: str) -> str:
     """As `shown_text`, for one word: the name of a layer or a file, without credentials."""
     return visible(redacted(text))
-
-
-def visible(text: str) -> str:
-    """`text` with a right-to-left override as `\\u202e`, and alike whatever else is not seen."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def readable(reference: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Excel's own way to say which one it is.
-_DECLARED = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\t]*\s*', re.IGNORECASE)
+_DECLARED = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\s]*', re.IGNORECASE)
 _NOTHING = ' ,;\t\r\n"'
 _DECIMALS = {name for name, each in PARAM_FIELDS.items() if each.annotation is float}
 _DECIMAL = re.compile(r"\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*")

@@ -5,6 +5,8 @@ from typing import Any
 
 MAX_NAME = 200
 MAX_CELL = 10_000
+# What Python's reader of CSV takes; a file with more in a cell is none.
+MAX_BYTES_IN_FILE = 131_072
 # Each is a column of the metadata, for every row.
 MAX_LABELS = 1000
 # Linux opens no longer path, and no key of S3 is as long.

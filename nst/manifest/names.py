@@ -64,11 +64,15 @@ class Reading:
     def _column(self, name: str) -> str:
         column = column_of(name)
         if column == LEFT_OUT:
-            self.note(f"the column {name!r} is left out, as the index of a data frame")
+            self.note(f"the column {_quoted(name)} is left out, as the index of a data frame")
         elif self.ignores_unknown and not is_column(column):
-            self.note(f"the column {name!r} is left out, since it is not known")
+            self.note(f"the column {_quoted(name)} is left out, since it is not known")
             return LEFT_OUT
         return column
+
+
+def _quoted(name: str) -> str:
+    return shown(name) if name else "''"
 
 
 @lru_cache(maxsize=1000)

@@ -380,7 +380,9 @@ def _bounded(row: Row, labels: set[str]) -> Row:
     problems = list(row.problems)
     for column, length in too_long(row.cells).items():
         value = row.cells[column]
-        starts[column] = value[:_MAX_KEPT] if isinstance(value, str) else None
+        # Not cut through a credential, which is told by its end too.
+        is_text = isinstance(value, str)
+        starts[column] = redacted(value[:MAX_CELL])[:_MAX_KEPT] if is_text else None
         problems.append(
             Problem(row.line, column, f"at most {MAX_CELL:,} characters", f"{length:,}")
         )

@@ -14,7 +14,7 @@ import yaml
 
 from nst.manifest.cells import cell_of
 from nst.manifest.delimited import read_delimited
-from nst.manifest.limits import num_characters
+from nst.manifest.limits import MAX_BYTES_IN_FILE, num_characters
 from nst.manifest.names import KNOWN_COLUMNS, LEFT_OUT, Reading, column_problems
 from nst.manifest.packing import as_utf_8, unpacked
 from nst.manifest.problems import Problem, Problems, shown
@@ -57,7 +57,6 @@ _MAX_MATRIX_VALUES = 500_000
 _MAX_PATTERNS = 100
 # Some bytes of a Parquet file can be as many empty cells as one likes, and one text in all of them.
 _MAX_PARQUET_CELLS = 200_000_000
-_MAX_CELL_BYTES = 131_072
 
 
 def _counted(rows: Iterable[Row]) -> Iterator[Row]:
@@ -192,7 +191,7 @@ def _read_parquet(data: bytes, _: Glob, reading: Reading) -> Table:
 def _parquet_rows(data: bytes, by_name: Mapping[str, str]) -> Iterator[Row]:
     with _parquet_translated():
         total = 0
-        found = tables.parquet_rows(data, max_cell_bytes=_MAX_CELL_BYTES)
+        found = tables.parquet_rows(data, max_cell_bytes=MAX_BYTES_IN_FILE)
         for number, cells in enumerate(found, start=1):
             # A text that stands in every row is in the file once, which says nothing of the sum.
             total += num_characters(cells)
@@ -357,7 +356,7 @@ def _is_list(value: tuple[int, Any]) -> bool:
 
 def _each_by_itself(column: str, values: Sequence[tuple[int, Any]]) -> str:
     line = values[0][0]
-    texts = ", ".join(str(text) for _, text in values[:_MAX_NOTED])
+    texts = ", ".join(str(text)[:_MAX_NOTED_TEXT] for _, text in values[:_MAX_NOTED])
     more = ", ..." if len(values) > _MAX_NOTED else ""
     return (
         f"line {line}, column {column!r}: each of {len(values)} values is for rows of its own; "
@@ -366,6 +365,7 @@ def _each_by_itself(column: str, values: Sequence[tuple[int, Any]]) -> str:
 
 
 _MAX_NOTED = 5
+_MAX_NOTED_TEXT = 80
 
 
 def _lines(combination: Sequence[tuple[int, Any]]) -> Iterator[int]:

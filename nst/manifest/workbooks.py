@@ -14,6 +14,7 @@ from typing import Any
 
 from nst.manifest.cells import label_of
 from nst.manifest.delimited import read_cells
+from nst.manifest.limits import MAX_BYTES_IN_FILE
 from nst.manifest.names import MAX_COLUMNS, Reading
 from nst.manifest.packing import MAX_UNPACKED_BYTES
 from nst.manifest.problems import Problem, Problems
@@ -55,7 +56,17 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
         sheet.reset_dimensions()
         cells = sheet.iter_rows(max_col=MAX_COLUMNS + 1, values_only=True)
         for line, values in enumerate(cells, start=1):
-            yield line, [_text(value) for value in values]
+            texts = [_text(value) for value in values]
+            _check_lengths(line, texts)
+            yield line, texts
+
+
+def _check_lengths(line: int, texts: list[str]) -> None:
+    """Raises Problems for a text that is too long: a workbook can have it once, and in each cell."""
+    longest = max(map(len, texts), default=0)
+    if longest > MAX_BYTES_IN_FILE:
+        expected = f"at most {MAX_BYTES_IN_FILE:,} characters in a cell"
+        raise Problems(Problem(line, None, expected, f"{longest:,}"))
 
 
 def _text(value: Any) -> str:

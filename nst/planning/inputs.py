@@ -60,11 +60,12 @@ def look_at_start(uri: str) -> Input:
 
 
 def _whole(uri: str, found: Found) -> Input:
-    height, width = images.probe_size(found.data, name=uri)
+    header = images.read_header(found.data, name=uri)
     return Input(
         uri=uri,
         digest=hashlib.sha256(found.data).hexdigest(),
         version=found.version.settled,
-        height=height,
-        width=width,
+        height=header.height,
+        width=header.width,
+        transparency=header.transparency,
     )

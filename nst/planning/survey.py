@@ -55,6 +55,7 @@ class Survey:
         self._chosen = chosen
         self._inputs: dict[str, Input | NSTError] = {}
         self._digests: dict[str, str] = {}
+        self._transparent: dict[str, images.Transparency] = {}
         self._styles: dict[tuple[str, ...], tuple[Input, ...]] = {}
         # By which object they are, as 0.0 and -0.0 are equal and not the same; which is held too,
         # so that no other can take its place.
@@ -133,6 +134,7 @@ class Survey:
             key = job_key(
                 job,
                 digests=self._digests,
+                transparent=self._transparent,
                 weights_digest=file.digest,
                 topology=file.topology,
                 params=self._params_as_json(job.params),
@@ -149,6 +151,10 @@ class Survey:
         for uri, each in found.items():
             if isinstance(each, Input) and each.digest is not None:
                 self._digests[uri] = each.digest
+                if each.transparency != "none":
+                    self._transparent[uri] = each.transparency
+                else:
+                    self._transparent.pop(uri, None)
 
     def _input(self, uri: str) -> Input:
         return _or_raise(self._inputs[uri])
@@ -237,9 +243,13 @@ def _check_shape(content: Input, other: Input) -> None:
     """Raises ImageError if a mask or a start has another aspect ratio than the content."""
     aspect, wanted = other.width / other.height, content.width / content.height
     if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
+        # Of a content that its Exif turns upright, other programs may see the sides the other way.
+        lies = abs(1 / aspect / wanted - 1) <= _MAX_ASPECT_ERROR
+        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {content.uri}"
         raise ImageError(
             f"{other.uri}: expected the shape of its content, {content.height} x {content.width} "
-            f"(height x width) or another size of it, found {other.height} x {other.width}"
+            f"(height x width) or another size of it, found {other.height} x {other.width}; {fix}",
+            reason="image_mismatched",
         )
 
 

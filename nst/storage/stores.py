@@ -344,7 +344,8 @@ def parent(uri: str) -> str:
 def absolute(uri: str) -> str:
     """`uri`, with a local path made absolute, so that it means the same in any working folder.
 
-    Raises ConfigError for a text that is neither a path nor a URL.
+    Raises ConfigError for a text that is neither a path nor a URL, and for a relative path in a
+    working folder that is gone.
     """
     if (meant := url_meant_by(uri)) is not None:
         raise ConfigError(
@@ -355,7 +356,15 @@ def absolute(uri: str) -> str:
         raise ConfigError(f"expected a path or a URL such as s3://bucket/folder, found {uri!r}")
     if scheme == "file":
         return url2pathname(rest)
-    return uri if separator else os.path.abspath(os.path.expanduser(uri))
+    if separator:
+        return uri
+    try:
+        return os.path.abspath(os.path.expanduser(uri))
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            f"expected an absolute path, or a working folder for {uri!r}, found that the working folder "
+            "has been deleted; cd to another one"
+        ) from exc
 
 
 def url_meant_by(text: str) -> str | None:
