@@ -94,17 +94,41 @@ def test_names_of_settings_are_read_whatever_their_capitals() -> None:
     assert same.id == job.id
 
 
+def test_the_name_of_a_label_stays_as_it_is_written() -> None:
+    names = (
+        "label__private",
+        "label_-x",
+        "label_A b",
+        "label_\u0645\u06cc\u200c\u062e",
+        " label_y ",
+    )
+    (job,) = parse("m.csv", f"content,style,{','.join(names)}\na,s,1,2,3,4,5\n")
+    assert list(job.labels) == ["_private", "-x", "A b", "\u0645\u06cc\u200c\u062e", "y"]
+
+
+def test_where_a_folder_gives_the_style_no_row_is_taken_for_a_comment() -> None:
+    data = "content\n#1.png\n2.png\n\n"
+    found = parsed("m.csv", data, reading=Reading(given={"style": "s.png"}))
+    assert [job.content_name for job in found.jobs] == ["#1.png", "2.png"]
+    named = parsed("m.csv", "content,style\n#1.png,s.png\n# a comment\n")
+    assert [job.content_name for job in named.jobs] == ["#1.png"]
+
+
 def test_where_no_comma_is_between_cells_a_decimal_may_have_one() -> None:
     text = "content;style;style_weight;style_blend;label_x\na.png;s.png;0,5;;0,5\n"
     (job,) = parse("m.csv", text)
     assert (job.params.style_weight, job.labels) == (0.5, {"x": "0,5"})
     (tabs,) = parse("m.csv", text.replace(";", "\t"))
     assert tabs == job
-    (problem,) = refusal("m.csv", "content;style;style_weight\na.png;s.png;1,000\n")
-    assert problem == (
-        "line 2, column 'style_weight': expected a number with a point, or without a comma; "
-        "found '1,000'"
-    )
+    for number in ("1,000", "1,500", "12,345,678"):
+        (problem,) = refusal("m.csv", f"content;style;style_weight\na.png;s.png;{number}\n")
+        assert problem == (
+            "line 2, column 'style_weight': expected a number with a point, or without a comma; "
+            f"found {number!r}"
+        )
+    for number, value in (("0,500", 0.5), ("1,5", 1.5), ("1234,500", 1234.5)):
+        (job,) = parse("m.csv", f"content;style;style_weight\na.png;s.png;{number}\n")
+        assert job.params.style_weight == value
     (two,) = parse("m.csv", "content;style;style_blend\na.png;s.png|t.png;2,1\n")
     assert two.params.style_blend == (2, 1)
 

@@ -83,6 +83,9 @@ def column_of(name: str) -> str:
     """
     if _OF_AN_INDEX.fullmatch(name):
         return LEFT_OUT
+    if name.strip().startswith(LABEL_PREFIX):
+        # Its own words, in which what is invisible may matter.
+        return name.strip()
     visible = _visible(name)
     folded = re.sub(r"[\s-]+", "_", visible).lower()
     if folded in KNOWN_COLUMNS:

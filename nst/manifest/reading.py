@@ -154,12 +154,12 @@ def _is_manifest(name: str) -> bool:
 
 def _visible(start: str, files: Sequence[str]) -> list[str]:
     """The files without those that Spark writes beside a table, such as logs; a warning names them."""
-    hidden = [file for file in files if _of_spark(_below(start, file))]
+    hidden = dict.fromkeys(file for file in files if _of_spark(_below(start, file)))
     if hidden:
-        shown = ", ".join(redacted(_below(start, file)) for file in hidden[:_MAX_NAMED])
+        shown = ", ".join(redacted(_below(start, file)) for file in list(hidden)[:_MAX_NAMED])
         more = f" and {len(hidden) - _MAX_NAMED} more" if len(hidden) > _MAX_NAMED else ""
         _log.warning("not read, since _ at the start hides a file or folder: %s%s", shown, more)
-    return [file for file in files if file not in set(hidden)]
+    return [file for file in files if file not in hidden]
 
 
 _MAX_NAMED = 10
