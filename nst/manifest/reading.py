@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,10 +128,22 @@ def _files_of(uri: str, output_uri: str) -> dict[str, _File]:
 def _in_a_folder(uri: str) -> list[str]:
     """The manifests directly in a folder; if there are none, those in folders called `column=value`."""
     names = [name for name in sorted(storage.list_sizes(uri)) if _is_manifest(name)]
-    if not names:
+    if not names and _may_have_partitions(uri):
         tree = filter(_is_manifest, sorted(storage.list_tree(uri)))
         names = [name for name in tree if all("=" in part for part in name.split("/")[:-1])]
     return _visible(uri, [storage.join(uri, name) for name in names])
+
+
+def _may_have_partitions(uri: str) -> bool:
+    """Whether it is worth while to list all below a folder: not all of a disk, for a wrong path."""
+    path = storage.local_path(uri)
+    if path is None:
+        return True
+    try:
+        with os.scandir(path) as entries:
+            return any("=" in entry.name for entry in entries)
+    except OSError:
+        return False
 
 
 def _is_manifest(name: str) -> bool:
@@ -141,12 +154,12 @@ def _is_manifest(name: str) -> bool:
 
 def _visible(start: str, files: Sequence[str]) -> list[str]:
     """The files without those that Spark writes beside a table, such as logs; a warning names them."""
-    hidden = [file for file in files if _of_spark(_below(start, file))]
+    hidden = dict.fromkeys(file for file in files if _of_spark(_below(start, file)))
     if hidden:
-        shown = ", ".join(redacted(_below(start, file)) for file in hidden[:_MAX_NAMED])
+        shown = ", ".join(redacted(_below(start, file)) for file in list(hidden)[:_MAX_NAMED])
         more = f" and {len(hidden) - _MAX_NAMED} more" if len(hidden) > _MAX_NAMED else ""
         _log.warning("not read, since _ at the start hides a file or folder: %s%s", shown, more)
-    return [file for file in files if file not in set(hidden)]
+    return [file for file in files if file not in hidden]
 
 
 _MAX_NAMED = 10

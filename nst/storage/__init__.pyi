@@ -21,6 +21,7 @@ from .stores import join as join
 from .stores import list_objects as list_objects
 from .stores import list_sizes as list_sizes
 from .stores import list_tree as list_tree
+from .stores import local_path as local_path
 from .stores import name_roots as name_roots
 from .stores import parent as parent
 from .stores import read_bytes as read_bytes

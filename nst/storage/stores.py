@@ -106,7 +106,9 @@ def hinting(uri: str) -> Iterator[None]:
         yield
     except NotFoundError as exc:
         hint = redacted(lookalikes.hint(uri, local_path(uri)))
-        raise (NotFoundError(f"{exc}{hint}") if hint else exc) from exc
+        if not hint:
+            raise
+        raise NotFoundError(f"{exc}{hint}") from exc
 
 
 def write_bytes(uri: str, data: bytes) -> str:
