@@ -25,7 +25,7 @@ from nst.errors import (
 from nst.output import Outcome, Record
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
-from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
+from nst.running import InThisProcess, Listener, NoListener, RunReport
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
 from nst.storage import TableError
 
@@ -229,7 +229,7 @@ class Output:
     @cached_property
     def report(self) -> Mapping[str, Any]:
         """What was run, with which settings and versions, and how it ended: run.json."""
-        return runs.read_account(self.url) or {}
+        return outputs.read_account(self.url) or {}
 
     def picture(self, id: str) -> "PIL.Image.Image":
         """The picture of a row. Raises ConfigError where there is no such row or it has none."""
@@ -252,6 +252,8 @@ class Output:
                 f"no column {missing[0]!r}"
             )
         rows = self.metadata.select(columns).to_pylist()
+        # Manifests may share an id, for which one of them may have failed.
+        rows.sort(key=lambda row: row["picture"] is not None)
         return {row["id"]: row["picture"] for row in rows}
 
 

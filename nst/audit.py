@@ -9,7 +9,7 @@ from nst import gallery, output, storage
 from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
 from nst.iterables import in_parallel
 from nst.output import Brief, Outcome, Record, read_metadata, records
-from nst.running import lease, runs
+from nst.running import lease
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
 _NO_GALLERY = (
@@ -95,7 +95,7 @@ def verify(url: str) -> Audit:
 
 
 def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
-    """Remove files that no row of the last run owns; returns their paths in the output.
+    """Remove files that no row of the metadata owns; returns their paths in the output.
 
     Raises ConfigError if there was no run, if one is running, or if the last one did not finish.
     """
@@ -120,12 +120,15 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
 
 
 def _is_cut_short(url: str) -> bool:
-    account = runs.read_account(url)
+    account = output.read_account(url)
     return account is not None and account.get("state") != "finished"
 
 
 def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
-    return {row.outcome.id: row for row in rows}
+    """The rows by their ids; of several of one id, which manifests may share, one with its picture."""
+    # Later ones stand over earlier ones.
+    in_order = sorted(rows, key=lambda row: row.outcome.status == "ok")
+    return {row.outcome.id: row for row in in_order}
 
 
 def _look(url: str, outcome: Outcome, recorded: Brief | None) -> str | None:

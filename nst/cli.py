@@ -352,14 +352,14 @@ def _print_audit(audit: Audit) -> None:
             print(f"    {job_id}")
 
 
-@app.command(short_help="Remove what no row of the last run owns.")
+@app.command(short_help="Remove what no row of the metadata owns.")
 def clean(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what no row of the last run owns: pictures, thumbnails, records, previews, leftovers.
+    """Remove what no row of any manifest owns: pictures, thumbnails, records, previews, leftovers.
 
     Example: nst clean output/demo --dry-run
     """

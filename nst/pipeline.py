@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nst import output, storage
@@ -136,6 +137,8 @@ def run_manifest(
     overrides = overrides or {}
     with open_painter(settings) as painter:
         rows = read_manifest(manifest, settings, overrides)
+        if kept_as is not None:
+            rows = replace(rows, manifest=output.manifest_name(kept_as, settings.output))
         with runs.opened(kept_as or manifest, settings, overrides) as this:
             if kept_as is not None:
                 # Not before the output is this run's: a refused one leaves that of the last run.
@@ -200,6 +203,7 @@ def finish(
         failed_by_reason=ended.failed_by_reason,
         failed=tuple(ended.failed),
         examples=tuple(ended.examples),
+        manifests=tuple(ended.manifests),
         gallery_url=gallery_url,
         metadata_url=storage.join(settings.output, output.METADATA),
     )

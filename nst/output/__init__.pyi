@@ -10,6 +10,14 @@ from .metadata import Outcome as Outcome
 from .metadata import Record as Record
 from .metadata import Status as Status
 from .metadata import failure as failure
+from .others import OtherRows as OtherRows
+from .others import is_gone as is_gone
+from .others import manifest_name as manifest_name
+from .others import manifests_before as manifests_before
+from .others import other_rows as other_rows
+from .others import read_account as read_account
+from .others import warn_of_lost_rows as warn_of_lost_rows
+from .others import with_other_rows as with_other_rows
 from .paths import ATTEMPTS as ATTEMPTS
 from .paths import GALLERY as GALLERY
 from .paths import IMAGES as IMAGES

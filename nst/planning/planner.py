@@ -19,6 +19,7 @@ from nst.painting import WeightsFile, usable_weights
 from nst.planning.done import EarlierRuns, with_history
 from nst.planning.plan import Plan, PlannedJob, make_groups
 from nst.planning.survey import DONE, DOUBTFUL, TO_MAKE, Survey, attempts
+from nst.planning.taken import without_taken_ids
 from nst.profiles import PROFILES
 from nst.settings import RunSettings
 
@@ -36,8 +37,11 @@ def plan_rows(
     Rows whose inputs or weights are missing fail in the plan, also finished ones whose input is gone.
     Damage behind the first bytes of an input is found only when it is loaded. Without `download`,
     weights that would have to be downloaded count as missing; without `resume` the output is ignored.
-    Raises ConfigError for a bad weights file of the user's own, and StorageError if a store fails.
+    Raises ConfigError for a bad weights file of the user's own, StorageError if a store fails, and
+    ManifestError for an id by which another manifest has another picture in the output.
     """
+    if resume and not settings.only:
+        rows = without_taken_ids(rows, settings)
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     layers = layers_of(unique)
     chosen = attempts(
@@ -61,6 +65,7 @@ def plan_rows(
         failed=(*impossible, *sorted_out.impossible, *sorted_out.left_alone),
         manifest_digest=rows.digest,
         learned=sorted_out.learned,
+        manifest=rows.manifest,
     )
 
 

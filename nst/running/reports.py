@@ -109,7 +109,8 @@ class RunReport:
 
     `failed` are the failed rows in their order, the first MAX_FAILED of them and without their
     curves; the metadata has them all. `examples` are the paths in the output of thumbnails of the
-    first few pictures.
+    first few pictures. `manifests` are the names of all manifests that have rows in the metadata; the
+    numbers are of this run's alone.
     """
 
     num_rows: int
@@ -120,6 +121,7 @@ class RunReport:
     gallery_url: str
     metadata_url: str
     examples: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = ()
 
     @property
     def num_failed(self) -> int:

@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args
 
 from nst import __version__, output, storage
 from nst import manifest as manifests
-from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError, StorageError
+from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
 from nst.job import ENGINE_VERSION
-from nst.output import records
+from nst.output import manifests_before, read_account, records
 from nst.planning import Plan
 from nst.redaction import redacted
 from nst.running import lease
@@ -83,6 +83,8 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
     with lease.held(settings.output) as held:
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)
+        # For the next run, if this one is killed before it has written the metadata.
+        account |= manifests_before(before, output.manifest_name(manifest, settings.output))
         was_cut_short = before is not None and before.get("state") != "finished"
         _sweep(settings.output, held, everywhere=held.took_over or was_cut_short)
         if before is not None:
@@ -130,19 +132,6 @@ def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
         if storage.is_leftover(path) or output.is_transient(path)
     ]
     storage.delete_all(leftovers, check=held.check)
-
-
-def read_account(output_url: str) -> dict[str, Any] | None:
-    """The run.json of an output's last run, or None if there was none."""
-    uri = storage.join(output_url, output.RUN)
-    try:
-        account = json.loads(storage.read_bytes(uri))
-    except NotFoundError:
-        return None
-    except ValueError as exc:
-        _log.warning("%s: expected the account of a run, ignoring what was found: %s", uri, exc)
-        return None
-    return account if isinstance(account, dict) else None
 
 
 def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,8 +248,12 @@ def _write(run: Run, state: State) -> None:
         counts["num_ok"] = run.report.num_ok
         counts["num_done_before"] = run.report.num_done_before
         counts["failed_by_reason"] = dict(run.report.failed_by_reason)
+    if run.report is not None and state == "finished":
+        counts["manifests"] = list(run.report.manifests)
     precision = {"precision": run.settings.precision}
     whole = {**run.account, **precision, "state": state, **ended, **counts}
+    if state == "finished":
+        whole.pop("manifest_of_old_rows", None)
     data = json.dumps(whole, indent=2).encode() + b"\n"
     run.lease.check()
     storage.write_bytes(storage.join(run.settings.output, output.RUN), data)
