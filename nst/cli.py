@@ -323,31 +323,42 @@ def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None
 @app.command(short_help="Check every picture of a run against its record.")
 def verify(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Have the next run make damaged pictures again, and make thumbnails and gallery "
+            "anew.",
+        ),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Check every picture of an output against its record, and the gallery against both.
+    """Check every picture of an output against its record, and all other files of it.
 
-    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed;
+    It changes nothing without --repair.
+
+    Exit status: 0 all is as recorded; 3 it is not, and what has to be made again is listed;
     2 no run has written there; 1 a fault of a store.
 
     Example: nst verify output/demo
     """
     with _errors("verify" if json_ else None):
-        audit = pipeline.verify(storage.absolute(output))
+        audit = pipeline.verify(storage.absolute(output), repair=repair)
     with _human(json_):
-        _print_audit(audit)
+        _print_audit(audit, repaired=repair)
     if json_:
         print(to_json(verify_document(audit)))
     if audit.findings:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _print_audit(audit: Audit) -> None:
+def _print_audit(audit: Audit, *, repaired: bool) -> None:
     print(f"{counted(audit.num_good, 'picture')} as recorded")
     for finding in audit.findings:
         print(f"  {finding.path}: {finding.said}")
     if audit.redone:
-        print(f"run it again to make {counted(len(audit.redone), 'picture')} anew:")
+        how = "run it again" if repaired else "give --repair, and then run it again,"
+        print(f"{how} to make {counted(len(audit.redone), 'picture')} anew:")
         for job_id in audit.redone:
             print(f"    {job_id}")
 

@@ -115,7 +115,9 @@ class VerifyDocument:
     command: Annotated[Literal["verify"], "The command."] = "verify"
     num_good: Annotated[int, "Pictures that are as recorded."]
     findings: Annotated[Sequence[VerifyFinding], "What is not: `path` in the output, `said`."]
-    redone: Annotated[Sequence[str], "Names of the pictures that a run would make again."]
+    redone: Annotated[
+        Sequence[str], "Names of the pictures that a run makes again after `--repair`."
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from nst.running import (
     Session,
     as_before,
     counting_failures,
+    make_missing_previews,
     max_failed,
     open_painter,
     run_in_lanes,
@@ -184,7 +185,7 @@ def finish(
     errors: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """Write the metadata and the gallery of what is there, and report every row.
+    """Write the metadata, the previews that were lost and the gallery of what is there; report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
     `check` is called right before each write and deletion, and what it raises ends this. Raises
@@ -194,6 +195,7 @@ def finish(
     # Of a million rows it is more than should be in memory at once.
     with ScratchFile() as table:
         ended = write_metadata(table, plan, settings, errors or {}, check)
+        make_missing_previews(table, plan, settings, check)
         release_memory()
         gallery_url = publish(settings.output, table, check=check)
     return RunReport(
@@ -206,6 +208,7 @@ def finish(
         manifests=tuple(ended.manifests),
         gallery_url=gallery_url,
         metadata_url=storage.join(settings.output, output.METADATA),
+        metadata_digest=ended.metadata_digest,
     )
 
 

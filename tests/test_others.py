@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from nst import __version__, pipeline, storage
-from nst.errors import ManifestError, NotFoundError
+from nst import __version__, audit, pipeline, storage
+from nst.errors import ConfigError, ManifestError, NotFoundError
 from nst.job import Job
 from nst.manifest.reading import read_manifest
 from nst.output import others, records
@@ -255,7 +255,15 @@ def test_damaged_metadata_cost_the_rows_of_others_with_a_warning(
     (output / "metadata.parquet").write_bytes(data)
     finish(output, b, B)
     assert told(output) == [(b, 1, "two"), (b, 2, "three")]
-    assert "run those manifests again" in caplog.text
+    assert f"run {a} again" in caplog.text
+    # Nothing of theirs is removed until then.
+    (finding, *_) = audit.verify(str(output)).findings[-1:]
+    assert (finding.path, a in finding.said) == ("metadata.parquet", True)
+    with pytest.raises(ConfigError, match=f"expected rows of {a}"):
+        audit.clean(str(output))
+    finish(output, a, A)
+    assert [name for name, *_ in told(output)] == [b, b, a, a]
+    audit.clean(str(output), dry_run=True)
 
 
 def test_of_a_manifest_that_was_moved_no_row_is_told_twice(tmp_path: Path) -> None:

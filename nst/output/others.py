@@ -131,10 +131,6 @@ class OtherRows:
     at: NDArray[np.int64]
     num_before: int
 
-    def manifests(self) -> list[str]:
-        """The names of their manifests, each once."""
-        return list(dict.fromkeys(self.table["manifest"].to_pylist()))
-
     def labels(self) -> tuple[list[str], list[str]]:
         """The labels that any of these rows has: those before the run's own rows, and the others."""
         names = [name for name in column_names(self.file) if name.startswith(LABEL_PREFIX)]
@@ -152,7 +148,7 @@ class OtherRows:
 def other_rows(output: str, manifest: str, file: IO[bytes]) -> OtherRows | None:
     """The rows of other manifests in the output's metadata, which is put into `file`; None if none.
 
-    `manifest` is the name of the run's own.
+    `manifest` is the name of the run's own. Raises TableError for metadata that are damaged.
     """
     account = read_account(output)
     if account is not None and _names_in(account) == [manifest]:
@@ -160,12 +156,9 @@ def other_rows(output: str, manifest: str, file: IO[bytes]) -> OtherRows | None:
         return None
     try:
         storage.read_into(storage.join(output, METADATA), file)
-        table = read_texts(file, ("id", "manifest", "picture_digest"))
     except NotFoundError:
         return None
-    except TableError as exc:
-        warn_of_lost_rows(output, exc)
-        return None
+    table = read_texts(file, ("id", "manifest", "picture_digest"))
     told = _manifest_of_old_rows(account) if account is not None else None
     names = _names(table, manifest_name(told, output) if told else "")
     is_other = names != manifest
@@ -178,14 +171,25 @@ def other_rows(output: str, manifest: str, file: IO[bytes]) -> OtherRows | None:
     return OtherRows(file, with_column(kept, "manifest", names[at].tolist()), at, num_before)
 
 
-def warn_of_lost_rows(output: str, error: TableError) -> None:
-    """Say that the rows of other manifests could not be kept, and what brings them back."""
+def lost_manifests(output: str, manifest: str, error: TableError) -> list[str]:
+    """The other manifests that had rows in metadata which cannot be read; says so, and what to do."""
+    names = _names_in(read_account(output) or {}) or []
+    lost = [name for name in names if name != manifest]
     _log.warning(
         "%s: expected the metadata of the runs before, found %s; the rows of other manifests are "
-        "left out: run those manifests again, and nst clean only after that",
+        "left out: run %s again, and nst clean only after that",
         storage.join(output, METADATA),
         error,
+        ", ".join(lost) or "those manifests",
     )
+    return lost
+
+
+def manifests_in(file: IO[bytes]) -> set[str]:
+    """The names of all manifests that have rows in an open file of metadata."""
+    return {
+        name for name in read_texts(file, ["manifest"])["manifest"].unique().to_pylist() if name
+    }
 
 
 def _names(table: Table, of_old_rows: str) -> NDArray[np.object_]:

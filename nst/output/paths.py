@@ -3,6 +3,7 @@
 The names are a contract: people link to them.
 """
 
+import re
 from collections.abc import Mapping
 
 from nst.job import Job
@@ -25,6 +26,18 @@ RUN = "run.json"
 # Long edges: what a grid shows, and the same on a screen of twice as many pixels.
 THUMBNAILS_PX = (256, 512)
 SMALL_PREVIEW_PX = 256
+
+
+# Digests of their bytes, and for thumbnails of their pictures'.
+_SMALL_COPY = re.compile(
+    rf"{THUMBS}/(?P<start>[0-9a-f]{{2}})/(?P=start)[0-9a-f]{{14}}-\d+\.webp"
+    rf"|{INPUTS}/[0-9a-f]{{16}}(\.jpg|-\d+\.webp)"
+)
+
+
+def is_small_copy(path: str) -> bool:
+    """Whether a path is that of a thumbnail or a preview, by our own way of naming them."""
+    return bool(_SMALL_COPY.fullmatch(path))
 
 
 def is_transient(path: str) -> bool:

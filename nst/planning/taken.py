@@ -51,8 +51,8 @@ def without_taken_ids(rows: Rows, settings: RunSettings) -> Rows:
     `keep_going` these are refused, under other ids.
     """
     with ScratchFile() as file:
-        others = output.other_rows(settings.output, rows.manifest, file)
         try:
+            others = output.other_rows(settings.output, rows.manifest, file)
             clashes = [] if others is None else list(_clashes(rows, others, settings))
         except TableError:
             # The run's end says so.

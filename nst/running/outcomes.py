@@ -20,6 +20,7 @@ from nst.storage import (
     ScratchFile,
     Table,
     TableError,
+    digest_of_file,
     find,
     joined,
     release_memory,
@@ -40,6 +41,7 @@ class Ended:
     failed: list[Record] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
+    metadata_digest: str = ""
 
     def add(self, jobs: Sequence[Job], outcomes: Table, manifest: str | None = None) -> None:
         status = np.array(outcomes["status"].to_pylist())
@@ -90,8 +92,9 @@ def write_metadata(
             yield side_by_side(metadata.jobs_to_table(jobs, labels, manifest), outcomes)
 
     metadata.write_metadata(table, tables(), labels)
-    others = [] if settings.only else _add_other_rows(table, plan, settings, ledger, labels)
-    ended.manifests += sorted({plan.manifest, *others})
+    lost = () if settings.only else _add_other_rows(table, plan, settings, ledger, labels)
+    ended.manifests += sorted({*lost, *output.manifests_in(table)})
+    ended.metadata_digest = digest_of_file(table)
     check()
     storage.write_file(storage.join(settings.output, output.METADATA), table)
     ids = (job.id for job in plan.jobs)
@@ -104,24 +107,26 @@ def write_metadata(
 def _add_other_rows(
     table: IO[bytes], plan: Plan, settings: RunSettings, ledger: Ledger, labels: Sequence[str]
 ) -> Sequence[str]:
-    """Put the rows of other manifests into the file of this run's rows; the names of these."""
+    """Put the rows of other manifests into the file of this run's rows.
+
+    Returns the names of those manifests whose rows cannot be read, with a warning.
+    """
     with ScratchFile() as before, ScratchFile() as merged:
-        others = output.other_rows(settings.output, plan.manifest, before)
-        if others is None:
-            return ()
-        first, last = others.labels()
-        all_labels = list(dict.fromkeys([*first, *labels, *last]))
-        rows = output.with_other_rows(table, others, settings.output, ledger.made, all_labels)
         try:
+            others = output.other_rows(settings.output, plan.manifest, before)
+            if others is None:
+                return ()
+            first, last = others.labels()
+            all_labels = list(dict.fromkeys([*first, *labels, *last]))
+            rows = output.with_other_rows(table, others, settings.output, ledger.made, all_labels)
             metadata.write_metadata(merged, rows, all_labels)
         except TableError as exc:
-            output.warn_of_lost_rows(settings.output, exc)
-            return ()
+            return output.lost_manifests(settings.output, plan.manifest, exc)
         merged.seek(0)
         table.seek(0)
         table.truncate()
         shutil.copyfileobj(merged, table)
-        return others.manifests()
+        return ()
 
 
 class _Finder:

@@ -110,7 +110,7 @@ class RunReport:
     `failed` are the failed rows in their order, the first MAX_FAILED of them and without their
     curves; the metadata has them all. `examples` are the paths in the output of thumbnails of the
     first few pictures. `manifests` are the names of all manifests that have rows in the metadata; the
-    numbers are of this run's alone.
+    numbers are of this run's alone. `metadata_digest` is the sha256 of the metadata's bytes.
     """
 
     num_rows: int
@@ -122,6 +122,7 @@ class RunReport:
     metadata_url: str
     examples: tuple[str, ...] = ()
     manifests: tuple[str, ...] = ()
+    metadata_digest: str = ""
 
     @property
     def num_failed(self) -> int:

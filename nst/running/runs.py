@@ -250,6 +250,7 @@ def _write(run: Run, state: State) -> None:
         counts["failed_by_reason"] = dict(run.report.failed_by_reason)
     if run.report is not None and state == "finished":
         counts["manifests"] = list(run.report.manifests)
+        counts["metadata_digest"] = run.report.metadata_digest
     precision = {"precision": run.settings.precision}
     whole = {**run.account, **precision, "state": state, **ended, **counts}
     if state == "finished":
