@@ -28,7 +28,7 @@ from nst.output import (
     read_table,
     records,
 )
-from nst.pictures import images
+from nst.pictures import SUFFIXES, images
 from nst.running import lease
 from nst.storage import TableError
 
@@ -121,7 +121,7 @@ def _verified(url: str) -> Audit:
     elif rows is not None and not lost:
         findings += [
             Finding(path=path, said="expected a row that owns it, found none; nst clean removes it")
-            for path in [*_unowned(tree, rows, ledger), *_stale(url, tree)]
+            for path in [*_unowned(url, tree, rows, ledger), *_stale(url, tree)]
         ]
     return Audit(num_good=len(outcomes) - len(redone), findings=tuple(findings), redone=redone)
 
@@ -262,7 +262,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
         rows = _by_id(in_order)
         ledger = records.read(url)
         tree = storage.list_tree(url)
-        unowned = [*_unowned(tree, rows, ledger), *_stale(url, tree)]
+        unowned = [*_unowned(url, tree, rows, ledger), *_stale(url, tree)]
         forgotten = sorted((ledger.made.keys() | ledger.failed.keys()) - rows.keys())
         if not dry_run:
             # Records first: one without its picture proves nothing, but would be looked for.
@@ -364,11 +364,11 @@ def _stale(url: str, tree: Mapping[str, int]) -> list[str]:
     """The files of earlier galleries, if the files of the current one are known."""
     built = _built_files(url)
     own = [path for path in tree if gallery.is_own(path) and path != gallery.RECEIPT]
-    return sorted(path for path in own if path not in built) if built else []
+    return gallery.stale_files(url, sorted({*own} - built.keys()), ()) if built else []
 
 
 def _unowned(
-    tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
+    url: str, tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
 ) -> list[str]:
     # A row that failed this time may have a picture of an earlier run, which is its own still.
     outcomes = [row.outcome for row in rows.values()]
@@ -382,14 +382,42 @@ def _unowned(
         for digest in _input_digests(outcome)
         for name in (output.preview_name, output.small_preview_name)
     }
-    owned = {output.IMAGES: pictures, output.THUMBS: thumbnails, output.INPUTS: previews}
+    strays = [path for path in tree if _id_of(path) is not None and path not in pictures]
     return sorted(
-        path
-        for path in tree
-        if storage.is_leftover(path)
-        or output.is_transient(path)
-        or any(path.startswith(f"{folder}/") and path not in own for folder, own in owned.items())
+        [
+            *_painted_here(url, strays, ledger),
+            *(path for path in tree if storage.is_leftover(path) or output.is_transient(path)),
+            *({path for path in tree if output.is_small_copy(path)} - thumbnails - previews),
+        ]
     )
+
+
+def _id_of(path: str) -> str | None:
+    """The id by which a run would give a picture this path, or None for no such path."""
+    name = path.removeprefix(f"{output.IMAGES}/")
+    stem, dot, suffix = name.rpartition(".")
+    is_picture = path != name and "/" not in name and f"{dot}{suffix}" in SUFFIXES.values()
+    return stem if is_picture else None
+
+
+def _painted_here(url: str, paths: Sequence[str], ledger: records.Ledger) -> list[str]:
+    """Those files among the pictures that a run has made under these names.
+
+    A record of the id proves that, or else what the file says of itself: a copy under another name is
+    somebody's own.
+    """
+    ids = [_id_of(path) or "" for path in paths]
+    has_record = (ledger.made.find(ids) >= 0) | (ledger.failed.find(ids) >= 0)
+
+    def says_so(pair: tuple[str, str]) -> bool:
+        data = _read(url, pair[0]) or b""
+        return b'"software": "nst ' in data and f'"id": "{pair[1]}"'.encode() in data
+
+    others = [(path, i) for path, i, known in zip(paths, ids, has_record, strict=True) if not known]
+    said = {
+        path for (path, _), ours in zip(others, in_parallel(says_so, others), strict=True) if ours
+    }
+    return [path for path, known in zip(paths, has_record, strict=True) if known or path in said]
 
 
 def _input_digests(outcome: Outcome) -> list[str]:

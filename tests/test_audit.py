@@ -8,10 +8,12 @@ import pytest
 from nst import audit, pipeline, storage
 from nst.errors import ConfigError, RunEndedError
 from nst.gallery import codec
+from nst.output import records
 from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
+from tests.tables import metadata_to_parquet
 
 ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
 
@@ -111,14 +113,18 @@ def test_a_file_of_the_gallery_that_is_gone_or_damaged_is_found_and_made_again(
 
 def test_files_of_earlier_galleries_are_found_and_removed_and_no_others(tmp_path: Path) -> None:
     output = run(tmp_path)
-    stale = ["data/rows-0007.0123abcd.js", "pages/9.html", "assets/gallery.js"]
-    for name in [*stale, "data/mine.csv", "assets/logo.png"]:
+    stale = ["data/rows-0007.0123abcd.js", "pages/9.html"]
+    mine = ["data/mine.csv", "assets/logo.png", "assets/gallery.js", "pages/8.html"]
+    for name in [*stale, *mine]:
         (tmp_path / "out" / name).write_text("x")
+    shutil.copy(tmp_path / "out/pages/1.html", tmp_path / "out/pages/9.html")
     assert [finding.path for finding in audit.verify(output).findings] == sorted(stale)
     assert audit.clean(output) == tuple(sorted(stale))
     assert audit.verify(output).findings == ()
-    assert (tmp_path / "out/data/mine.csv").exists()
-    assert (tmp_path / "out/assets/logo.png").exists()
+    # By their names some of them could be ours. Building the gallery anew leaves them too.
+    (tmp_path / "out/index.html").unlink()
+    pipeline.rebuild_gallery([output])
+    assert [(tmp_path / "out" / name).read_text() for name in mine] == ["x"] * len(mine)
 
 
 def test_a_comparison_in_an_output_is_no_stray_of_it(tmp_path: Path) -> None:
@@ -425,3 +431,64 @@ def test_metadata_and_records_that_are_gone_are_found(tmp_path: Path, painted: P
     found = audit.verify(output)
     assert {f"records/{part.name}" for part in parts} <= {each.path for each in found.findings}
     assert found.redone == ("one", "two")
+
+
+FOREIGN = (
+    "shards/00000.tar",
+    "shards/a/00001.json",
+    "attempts/notes.txt",
+    "images/mine.txt",
+    "images/mine.png",
+    "images/copy-of-one.png",
+    "images/nested/one.png",
+    "inputs/mine.jpg",
+    "thumbs/mine.webp",
+    "thumbs/ab/mine-256.webp",
+    "records/mine.parquet",
+    "records/new/mine.txt",
+    "locks/mine.txt",
+    ".mine.tmp",
+    "notes.txt",
+)
+
+
+def test_what_no_run_has_written_stays_whatever_its_folder(tmp_path: Path, painted: Path) -> None:
+    """After a run that was killed, a clean and a compaction of the records too."""
+    output = copied(painted, tmp_path)
+    own = (tmp_path / "out/images/one.png").read_bytes()
+    for name in FOREIGN:
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(own if name.endswith(".png") else b"mine")
+    # What a killed run, one of the last release among them, leaves.
+    leftovers = [
+        "shards/00001.json",
+        "shards/00001-2.beat",
+        "attempts/0123456789abcdef-1.json",
+        "images/.0123456789abcdef.tmp",
+    ]
+    for name in leftovers:
+        (tmp_path / "out" / name).write_bytes(b"x")
+    assert set(leftovers) <= set(audit.clean(output, dry_run=True))
+    assert not set(FOREIGN) & {finding.path for finding in audit.verify(output).findings}
+    account = tmp_path / "out/run.json"
+    account.write_text(account.read_text().replace('"finished"', '"interrupted"'))
+    rerun(painted, tmp_path)
+    assert not any((tmp_path / "out" / name).exists() for name in leftovers)
+    audit.clean(output)
+    ledger = records.read(output)
+    records.forget(output, ledger, ["none"])
+    assert [name for name in FOREIGN if not (tmp_path / "out" / name).exists()] == []
+
+
+def test_a_picture_says_itself_that_it_is_ours_where_its_record_is_gone(
+    tmp_path: Path, painted: Path
+) -> None:
+    """As after a kill between a picture and its record, whose row is in no manifest any more."""
+    output = copied(painted, tmp_path)
+    ledger = records.read(output)
+    records.forget(output, ledger, ["one"])
+    rows = [row for row in read_metadata(output) if row.outcome.id != "one"]
+    data = metadata_to_parquet(rows, [])
+    (tmp_path / "out/metadata.parquet").write_bytes(data)
+    assert "images/one.png" in audit.clean(output, dry_run=True)

@@ -1,7 +1,7 @@
 """Metadata -> the gallery of one output or of several, put where it is served from."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO
 
@@ -42,6 +42,8 @@ def rebuild_gallery(
             f"{folder}: expected a folder of the gallery's own, found the output of a run; choose "
             "another with --to"
         )
+    if to is not None:
+        _check_page(folder)
     with ExitStack() as opened:
         sources = [
             _source(name, url, link, read_table(url, opened.enter_context(ScratchFile())))
@@ -50,6 +52,16 @@ def rebuild_gallery(
         # Whoever asks for it may have found a damaged file.
         return storage.browsable(
             _write_gallery(folder, sources, static_pages=static_pages, looks=True)
+        )
+
+
+def _check_page(folder: str) -> None:
+    """Raises ConfigError for a folder that has somebody else's page where the gallery's would be."""
+    there = storage.list_sizes(folder)
+    if output.GALLERY in there and not _own_files(folder).keys() - {output.GALLERY}:
+        raise ConfigError(
+            f"{folder}: expected a folder of the gallery's own, found an {output.GALLERY} that no "
+            "gallery has written; choose another with --to"
         )
 
 
@@ -103,6 +115,8 @@ def _write_gallery(
     page = storage.join(url, output.GALLERY)
     digest = site.digest_of(sources, static_pages=static_pages)
     there = _own_files(url)
+    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
+    earlier = site.read_receipt(receipt)[1]
     sound = _sound(url, there) if looks else there
     if _is_built(url, sound, digest):
         return page
@@ -123,9 +137,25 @@ def _write_gallery(
         in_parallel(lambda file: storage.write_bytes(*file), missing, check=check)
     check()
     storage.write_bytes(storage.join(url, site.RECEIPT), site.receipt(digest, sizes, digests))
-    stale = sorted(there.keys() - sizes.keys() - {site.RECEIPT})
+    others = sorted(there.keys() - sizes.keys() - {site.RECEIPT})
+    stale = stale_files(url, others, earlier)
     storage.delete_all([storage.join(url, path) for path in stale], check=check)
     return page
+
+
+def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list[str]:
+    """Those files that a gallery has left: it named them, or their names or bytes prove it.
+
+    `earlier` are the paths that the gallery named. What anyone else has put there stays.
+    """
+
+    def is_stale(path: str) -> bool:
+        if path in earlier or site.is_stale(path, None):
+            return True
+        return site.is_stale(path, storage.read_bytes(storage.join(url, path)))
+
+    are_stale = in_parallel(is_stale, paths)
+    return [path for path, one in zip(paths, are_stale, strict=True) if one]
 
 
 def _own_files(url: str) -> dict[str, int]:

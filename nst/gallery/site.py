@@ -141,6 +141,22 @@ def is_whole(path: str, data: bytes) -> bool:
     return not is_hashed(path) or path.split(".")[-2] == codec.hash8(data)
 
 
+def is_stale(path: str, data: bytes | None) -> bool:
+    """Whether a file that no gallery names any more was written by a gallery's builder.
+
+    By its name, if that has a digest, or by its bytes, which are None where they are not known.
+    """
+    return is_own(path) and ((is_hashed(path) and path.count(".") > 1) or _is_page(data))
+
+
+def _is_page(data: bytes | None) -> bool:
+    return data is not None and _PAGE_MARK in data[:2000]
+
+
+# In the head of each page that this project has written.
+_PAGE_MARK = b"default-src 'none'"
+
+
 def is_own(path: str) -> bool:
     """Whether a path in a gallery is that of a file which only a gallery's builder writes."""
     return bool(_OWN.fullmatch(path))
