@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from nst import output, storage
 from nst.audit import clean, verify
 from nst.errors import (
     ConfigError,
+    CredentialError,
     TooManyFailedError,
 )
 from nst.gallery import gallery_folder, publish, rebuild_gallery
@@ -33,6 +35,7 @@ from nst.running import (
     make_missing_previews,
     max_failed,
     open_painter,
+    retract_metadata,
     run_in_lanes,
     runs,
     write_metadata,
@@ -52,6 +55,7 @@ __all__ = [
     "plan_rows",
     "read_manifest",
     "rebuild_gallery",
+    "retract",
     "run",
     "run_manifest",
     "usable_weights",
@@ -168,6 +172,7 @@ def run(
     """
     told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
+    retract(plan, settings, check)
     try:
         session = Session(
             painter=painter or InThisProcess(), settings=settings, listener=told, check=check_both
@@ -177,6 +182,18 @@ def run(
         errors = {group.name: str(exc) for group in plan.groups}
     check()
     return finish(plan, settings, errors, check)
+
+
+def retract(plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None) -> None:
+    """Have metadata and gallery tell no more of pictures that the plan makes anew; see there.
+
+    To be called before the first of them is made. `check` is called right before each write.
+    """
+    with ScratchFile() as table:
+        if retract_metadata(table, plan, settings, check):
+            # A gallery that is refused is reported when the run ends.
+            with suppress(CredentialError):
+                publish(settings.output, table, check=check)
 
 
 def finish(

@@ -1,7 +1,10 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -9,6 +12,7 @@ from nst import audit, pipeline, storage
 from nst.errors import ConfigError, RunEndedError
 from nst.gallery import codec
 from nst.output import records
+from nst.output.metadata import Outcome
 from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
@@ -492,3 +496,66 @@ def test_a_picture_says_itself_that_it_is_ours_where_its_record_is_gone(
     data = metadata_to_parquet(rows, [])
     (tmp_path / "out/metadata.parquet").write_bytes(data)
     assert "images/one.png" in audit.clean(output, dry_run=True)
+
+
+def test_a_run_that_is_killed_while_it_replaces_leaves_no_row_that_tells_of_another_picture(
+    tmp_path: Path, painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = copied(painted, tmp_path)
+    settings = RunSettings(output=output, isolate=False, replace=True)
+    manifest, overrides = str(painted / "in/manifest.csv"), {"steps": 2}
+    before = {row.outcome.picture_digest for row in read_metadata(output)}
+    written = records.write
+
+    def killed(url: str, outcome: Outcome) -> None:
+        written(url, outcome)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_manifest(manifest, settings, overrides)
+    told = read_metadata(output)
+    assert [(row.outcome.status, row.outcome.picture) for row in told] == [("failed", None)] * 2
+    assert all("has not finished" in str(row.outcome.error) for row in told)
+    assert audit.shown_pictures(output) == set()
+    said = {finding.path: finding.said for finding in audit.verify(output).findings}
+    assert said == {"run.json": "the last run did not finish; run it again"}
+    pipeline.run_manifest(manifest, settings, overrides)
+    told = read_metadata(output)
+    assert [row.params.steps for row in told] == [2, 2]
+    assert before.isdisjoint(row.outcome.picture_digest for row in told)
+    # The thumbnails of the pictures that are gone are nobody's now.
+    audit.clean(output)
+    assert audit.verify(output).findings == ()
+
+
+def test_metadata_of_an_earlier_picture_are_told_from_a_damaged_picture(
+    tmp_path: Path, painted: Path
+) -> None:
+    """As releases up to 0.2.0 left them that were killed while they replaced pictures."""
+    output = copied(painted, tmp_path)
+    (tmp_path / "out/images/one.png").write_bytes(b"made later")
+    made = records.read(output).made["one"]
+    digest = sha256(b"made later").hexdigest()
+    records.write(output, replace(made, picture_digest=digest, picture_bytes=10))
+    found = audit.verify(output)
+    assert found.redone == ()
+    assert "one that was made after it" in found.findings[0].said
+
+
+def test_a_run_that_replaces_nothing_writes_its_metadata_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    write = storage.write_file
+
+    def counted(uri: str, file: IO[bytes]) -> None:
+        written.append(uri)
+        write(uri, file)
+
+    monkeypatch.setattr(storage, "write_file", counted)
+    rows = [ROWS[0]]
+    run(tmp_path, rows)
+    run(tmp_path, ROWS)
+    assert [uri.rpartition("/")[2] for uri in written].count("metadata.parquet") == 2

@@ -6,6 +6,7 @@ from .attempts import PortionResult as PortionResult
 from .lease import Lease as Lease
 from .lookout import Lookout as Lookout
 from .nodes import RunIdentity as RunIdentity
+from .outcomes import retract_metadata as retract_metadata
 from .outcomes import write_metadata as write_metadata
 from .portions import make_portion as make_portion
 from .portions import remaining as remaining

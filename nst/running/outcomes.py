@@ -77,6 +77,44 @@ def write_metadata(
     before each write and deletion; an error that it raises ends this.
     """
     ledger = records.read(settings.output)
+    ended = _write_rows(table, plan, settings, errors, ledger, check)
+    ids = (job.id for job in plan.jobs)
+    records.compact(
+        settings.output, ledger, also=plan.failed, learned=plan.learned, order=ids, check=check
+    )
+    return ended
+
+
+def retract_metadata(
+    table: IO[bytes], plan: Plan, settings: RunSettings, check: Callable[[], None]
+) -> bool:
+    """Have the metadata tell no more of pictures that the plan makes anew; whether that was needed.
+
+    Their rows are failed until the run has ended, so that a run that is killed leaves no row that
+    tells of a picture that was written over. Pictures that are the first of their rows need no such
+    care. `table` is an empty open file, and has the metadata then.
+    """
+    planned = (one for group in plan.groups for one in group.jobs)
+    if not any(one.outdated is not None for one in planned):
+        return False
+    if not storage.exists(storage.join(settings.output, output.METADATA)):
+        return False
+    errors = {group.name: _NOT_FINISHED for group in plan.groups}
+    _write_rows(table, plan, settings, errors, records.read(settings.output), check)
+    return True
+
+
+_NOT_FINISHED = "the run that makes its picture has not finished"
+
+
+def _write_rows(
+    table: IO[bytes],
+    plan: Plan,
+    settings: RunSettings,
+    errors: Mapping[str, str],
+    ledger: Ledger,
+    check: Callable[[], None],
+) -> Ended:
     finder = _Finder(plan, ledger, errors)
     labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
     manifest = plan.manifest or None
@@ -97,10 +135,6 @@ def write_metadata(
     ended.metadata_digest = digest_of_file(table)
     check()
     storage.write_file(storage.join(settings.output, output.METADATA), table)
-    ids = (job.id for job in plan.jobs)
-    records.compact(
-        settings.output, ledger, also=plan.failed, learned=plan.learned, order=ids, check=check
-    )
     return ended
 
 
