@@ -462,6 +462,10 @@ def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
         print("  already done")
         for job_id in plan.done:
             print(f"    {job_id}")
+    if plan.to_encode:
+        print("  to encode in another format")
+        for job in plan.to_encode:
+            print(f"    {job.id}")
     failed = {outcome.id: outcome for outcome in plan.failed}
     rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
     _print_rows(rows, "cannot run as things are")
@@ -486,6 +490,8 @@ def _group_estimate(found: GroupEstimate) -> str:
 def _plan_summary(plan: Plan) -> str:
     parts = [f"{counted(plan.num_pictures_to_make, 'picture')} to make"]
     parts.append(f"{len(plan.done)} already done")
+    if plan.to_encode:
+        parts.append(f"{len(plan.to_encode)} to encode in another format, not to paint")
     if plan.failed:
         parts.append(f"{len(plan.failed)} that cannot run")
     return ", ".join(parts)
@@ -494,6 +500,10 @@ def _plan_summary(plan: Plan) -> str:
 def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
     print(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
+    if report.num_encoded:
+        print(
+            f"Encoded {counted(report.num_encoded, 'picture')} in another format, painted none of them"
+        )
     if report.num_failed > len(report.failed):
         print(
             f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "

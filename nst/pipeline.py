@@ -47,6 +47,7 @@ __all__ = [
     "as_before",
     "check",
     "clean",
+    "encode_stored",
     "estimated",
     "finish",
     "gallery_folder",
@@ -173,6 +174,7 @@ def run(
     told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
     retract(plan, settings, check)
+    plan = encode_stored(plan, settings, check)
     try:
         session = Session(
             painter=painter or InThisProcess(), settings=settings, listener=told, check=check_both
@@ -182,6 +184,17 @@ def run(
         errors = {group.name: str(exc) for group in plan.groups}
     check()
     return finish(plan, settings, errors, check)
+
+
+def encode_stored(
+    plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None
+) -> Plan:
+    """Encode what the output has without loss in another format; the plan with what failed of that."""
+    if not plan.to_encode:
+        return plan
+    from nst.running import encode_stored as encode
+
+    return encode(plan, settings, check)
 
 
 def retract(plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None) -> None:
@@ -226,6 +239,7 @@ def finish(
         gallery_url=gallery_url,
         metadata_url=storage.join(settings.output, output.METADATA),
         metadata_digest=ended.metadata_digest,
+        num_encoded=len({job.id for job in plan.to_encode} - {each.id for each in plan.failed}),
     )
 
 

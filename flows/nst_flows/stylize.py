@@ -126,6 +126,7 @@ def _stylize(
             settled = this.settled(lambda: backend.precision(settings))
             current_listener().planned(plan)
             pipeline.retract(plan, settled, this.lease.check)
+            plan = pipeline.encode_stored(plan, settled, this.lease.check)
             errors, states = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
             this.report = finish(plan, settled, errors, this.lease.check, wait_for=states)

@@ -103,7 +103,8 @@ class Group:
 class Plan:
     """What happens to every row of a manifest: it will run, is done, or cannot run.
 
-    Identical rows are one job with one id, which is once in `groups`, `done` (ids) or `failed`.
+    Identical rows are one job with one id, which is once in `groups`, `done` (ids), `failed` or
+    `to_encode`: the jobs whose pictures are there without loss in another format than the run's.
     `manifest_digest` is the sha256 of the manifest's bytes, `manifest` what the metadata calls it.
 
     `learned` is the new `inputs_key` for the records of some finished jobs: their inputs had new
@@ -117,6 +118,7 @@ class Plan:
     manifest_digest: str = ""
     learned: Mapping[str, str] = field(default_factory=dict)
     manifest: str = ""
+    to_encode: tuple[Job, ...] = ()
 
     @property
     def num_pictures_to_make(self) -> int:

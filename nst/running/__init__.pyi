@@ -3,6 +3,7 @@ from . import lease as lease
 from . import nodes as nodes
 from . import runs as runs
 from .attempts import PortionResult as PortionResult
+from .encoding import encode_stored as encode_stored
 from .lease import Lease as Lease
 from .lookout import Lookout as Lookout
 from .nodes import RunIdentity as RunIdentity
