@@ -199,8 +199,9 @@ def plan(
     uri = _manifest_of(manifest)
     if uri is not None:
         return made(uri)
+    kept = storage.join(chosen.output, MANIFEST)
     with _in_a_file(_json_lines(_rows(manifest))) as file:
-        return made(file)
+        return made(file, kept_as=kept)
 
 
 class Output:

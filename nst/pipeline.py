@@ -14,7 +14,7 @@ from nst.errors import (
     TooManyFailedError,
 )
 from nst.gallery import gallery_folder, publish, rebuild_gallery
-from nst.manifest import check_urls, read_manifest
+from nst.manifest import Rows, check_urls, read_manifest
 from nst.output import read_metadata
 from nst.painting import usable_weights
 from nst.planning import (
@@ -96,9 +96,10 @@ def make_plan(
     *,
     download: bool = True,
     resume: bool = True,
+    kept_as: str | None = None,
 ) -> Plan:
-    """`plan_rows` of `read_manifest`."""
-    rows = read_manifest(manifest_uri, settings, overrides)
+    """`plan_rows` of `read_manifest`; with `kept_as`, of a run that would keep the manifest there."""
+    rows = _read(manifest_uri, settings, overrides, kept_as)
     return plan_rows(rows, settings, download=download, resume=resume)
 
 
@@ -142,9 +143,7 @@ def run_manifest(
     """
     overrides = overrides or {}
     with open_painter(settings) as painter:
-        rows = read_manifest(manifest, settings, overrides)
-        if kept_as is not None:
-            rows = replace(rows, manifest=output.manifest_name(kept_as, settings.output))
+        rows = _read(manifest, settings, overrides, kept_as)
         with runs.opened(kept_as or manifest, settings, overrides) as this:
             if kept_as is not None:
                 # Not before the output is this run's: a refused one leaves that of the last run.
@@ -154,6 +153,18 @@ def run_manifest(
             settled = this.settled(lambda: painter.precision(settings.device))
             this.report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
             return this.report
+
+
+def _read(
+    manifest: str,
+    settings: RunSettings,
+    overrides: Mapping[str, Any] | None,
+    kept_as: str | None,
+) -> Rows:
+    rows = read_manifest(manifest, settings, overrides)
+    if kept_as is None:
+        return rows
+    return replace(rows, manifest=output.manifest_name(kept_as, settings.output))
 
 
 def run(

@@ -270,7 +270,7 @@ class _Merger:
         """Those of these numbers, as the metadata has them."""
         if start == stop:
             return
-        first = 0
+        first, last = 0, int(self._others.at[stop - 1])
         for table in rows_in_order(self._others.file, self._columns, _ROWS_AT_ONCE):
             low, high = np.searchsorted(self._others.at, (first, first + len(table)))
             numbers = np.arange(max(low, start), min(high, stop))
@@ -278,6 +278,8 @@ class _Merger:
             if len(numbers):
                 yield self._kept(table.take(self._others.at[numbers] - first), numbers)
             first += len(table)
+            if first > last:
+                return
 
     def _kept(self, rows: Table, numbers: NDArray[np.int64]) -> Table:
         """These rows, with what is true of their pictures."""
