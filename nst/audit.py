@@ -40,7 +40,7 @@ _NO_METADATA = (
     "expected the metadata as the last run wrote it, found another or none; run every manifest of "
     "this output again"
 )
-_NO_ROWS = "expected rows of {}, which a run could not read any more, found none; run it again"
+_NO_ROWS = "expected rows of {}, as run.json says, found none; run it again, or others with --only"
 _NO_RECORDS = (
     "expected records, found a file that is damaged; run every manifest of this output again, which "
     "makes their pictures anew"
@@ -258,7 +258,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
             )
         in_order = read_metadata(url)
         if lost := _lost_manifests(output.read_account(url), in_order):
-            raise ConfigError(f"{url}: {_NO_ROWS.format(', '.join(lost))} first")
+            raise ConfigError(f"{url}: {_NO_ROWS.format(', '.join(lost))}")
         rows = _by_id(in_order)
         ledger = records.read(url)
         tree = storage.list_tree(url)

@@ -261,9 +261,46 @@ def test_damaged_metadata_cost_the_rows_of_others_with_a_warning(
     assert (finding.path, a in finding.said) == ("metadata.parquet", True)
     with pytest.raises(ConfigError, match=f"expected rows of {a}"):
         audit.clean(str(output))
+    finish(output, b, B)
+    with pytest.raises(ConfigError, match=f"expected rows of {a}"):
+        audit.clean(str(output))
     finish(output, a, A)
     assert [name for name, *_ in told(output)] == [b, b, a, a]
     audit.clean(str(output), dry_run=True)
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_pictures_of_a_manifest_whose_run_was_killed_are_kept_until_it_runs_again(
+    tmp_path: Path, only: bool
+) -> None:
+    """A run of another manifest that finishes after it knows no row of them."""
+    a, b = paths(tmp_path)
+    output = tmp_path / "out"
+    made(output, "one", "two", "three")
+    finish(output, a, A)
+    with pytest.raises(KeyboardInterrupt), opened(b, RunSettings(output=str(output)), {}):
+        raise KeyboardInterrupt
+    finish(output, a, A, only=only)
+    assert [name for name, *_ in told(output)] == [a, a]
+    if only:
+        audit.clean(str(output), dry_run=True)
+        return
+    with pytest.raises(ConfigError, match=f"expected rows of {b}"):
+        audit.clean(str(output))
+    finish(output, b, B)
+    audit.clean(str(output), dry_run=True)
+
+
+def test_metadata_that_are_gone_leave_what_they_had_to_be_run_again(tmp_path: Path) -> None:
+    a, b = paths(tmp_path)
+    output = tmp_path / "out"
+    made(output, "one", "two", "three")
+    finish(output, a, A)
+    finish(output, b, B)
+    (output / "metadata.parquet").unlink()
+    finish(output, b, B)
+    with pytest.raises(ConfigError, match=f"expected rows of {a}"):
+        audit.clean(str(output))
 
 
 def test_of_a_manifest_that_was_moved_no_row_is_told_twice(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from nst.output.paths import METADATA, RUN
 from nst.output.records import RecordTable
 from nst.redaction import redacted, secret_in, without_user
 from nst.storage import (
+    TEXT,
+    Column,
     RowReader,
     Table,
     TableError,
@@ -34,6 +36,7 @@ from nst.storage import (
     read_texts,
     rows_in_order,
     side_by_side,
+    table_of,
     values_at,
     with_column,
 )
@@ -123,16 +126,19 @@ class OtherRows:
 
     `table` has their ids, manifests and picture digests; `at` are their positions in the file, and
     the first `num_before` of them come before the rows of the run's own manifest. The manifest is ""
-    where nothing tells it.
+    where nothing tells it. `missing` are the manifests that have rows by run.json, and none there.
     """
 
     file: IO[bytes]
     table: Table
     at: NDArray[np.int64]
     num_before: int
+    missing: tuple[str, ...]
 
     def labels(self) -> tuple[list[str], list[str]]:
         """The labels that any of these rows has: those before the run's own rows, and the others."""
+        if not len(self.at):
+            return [], []
         names = [name for name in column_names(self.file) if name.startswith(LABEL_PREFIX)]
         found = [
             (name.removeprefix(LABEL_PREFIX), self.at[has_text])
@@ -150,31 +156,35 @@ def other_rows(output: str, manifest: str, file: IO[bytes]) -> OtherRows | None:
 
     `manifest` is the name of the run's own. Raises TableError for metadata that are damaged.
     """
-    account = read_account(output)
-    if account is not None and _names_in(account) == [manifest]:
+    account = read_account(output) or {}
+    known = _names_in(account) or []
+    if known == [manifest]:
         # Of a million rows the metadata is gigabytes, which need not be read for that.
         return None
     try:
         storage.read_into(storage.join(output, METADATA), file)
+        table = read_texts(file, _TOLD)
     except NotFoundError:
-        return None
-    table = read_texts(file, ("id", "manifest", "picture_digest"))
-    told = _manifest_of_old_rows(account) if account is not None else None
+        table = table_of((), [Column(name, TEXT, "") for name in _TOLD])
+    told = _manifest_of_old_rows(account)
     names = _names(table, manifest_name(told, output) if told else "")
     is_other = names != manifest
     at = np.nonzero(is_other)[0]
-    if not len(at):
+    missing = tuple(sorted({*known} - {*names.tolist(), manifest}))
+    if not len(at) and not missing:
         return None
     own = np.nonzero(~is_other)[0]
     num_before = len(at) if not len(own) else int(np.searchsorted(at, own[0]))
-    kept = table.take(at)
-    return OtherRows(file, with_column(kept, "manifest", names[at].tolist()), at, num_before)
+    kept = with_column(table.take(at), "manifest", names[at].tolist())
+    return OtherRows(file, kept, at, num_before, missing)
 
 
-def lost_manifests(output: str, manifest: str, error: TableError) -> list[str]:
+_TOLD = ("id", "manifest", "picture_digest")
+
+
+def lost_manifests(output: str, manifest: str, error: TableError) -> tuple[str, ...]:
     """The other manifests that had rows in metadata which cannot be read; says so, and what to do."""
-    names = _names_in(read_account(output) or {}) or []
-    lost = [name for name in names if name != manifest]
+    lost = tuple(name for name in _names_in(read_account(output) or {}) or () if name != manifest)
     _log.warning(
         "%s: expected the metadata of the runs before, found %s; the rows of other manifests are "
         "left out: run %s again, and nst clean only after that",
@@ -248,7 +258,7 @@ class _Merger:
         others: OtherRows,
         output: str,
         made: RecordTable,
-        columns: Sequence[storage.Column],
+        columns: Sequence[Column],
     ) -> None:
         self._others = others
         self._made = made
@@ -258,6 +268,7 @@ class _Merger:
         ids = others.table["id"]
         self._own_at = find(ids.to_pylist(), told["id"])
         self._is_painted = np.array([status == "ok" for status in told["status"].to_pylist()])
+        self._made_at = made.find(ids.to_pylist())
         names = others.table["manifest"].to_pylist()
         gone = lru_cache(maxsize=None)(lambda name: is_gone(name, output))
         is_shared = self._own_at >= 0
@@ -288,11 +299,12 @@ class _Merger:
         own_at = self._own_at[numbers]
         is_anew = np.zeros(len(rows), bool)
         is_anew[own_at >= 0] = self._is_painted[own_at[own_at >= 0]]
-        is_stale = ~is_anew & self._are_stale(rows)
+        made_at = self._made_at[numbers]
+        is_stale = ~is_anew & self._are_stale(rows, made_at)
         parts = [
             rows.filter(~(is_anew | is_stale)),
             self._with_own(rows.filter(is_anew), own_at[is_anew]),
-            self._with_records(rows.filter(is_stale)),
+            self._with_records(rows.filter(is_stale), made_at[is_stale]),
         ]
         order = [np.nonzero(each)[0] for each in (~(is_anew | is_stale), is_anew, is_stale)]
         return joined(parts).take(np.argsort(np.concatenate(order)))
@@ -304,9 +316,8 @@ class _Merger:
         named = [c.name for c in (*OUTCOME_COLUMNS, *PARAM_COLUMNS)]
         return _with_columns(rows, found.select(named))
 
-    def _are_stale(self, rows: Table) -> NDArray[np.bool_]:
+    def _are_stale(self, rows: Table, at: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the picture of each row has been made anew since, as its record tells."""
-        at = self._made.find(rows["id"].to_pylist())
         recorded = values_at(self._made.table, "picture_digest", at)
         said = rows["picture_digest"].to_pylist()
         return np.array(
@@ -317,9 +328,8 @@ class _Merger:
             bool,
         )
 
-    def _with_records(self, rows: Table) -> Table:
+    def _with_records(self, rows: Table, at: NDArray[np.int64]) -> Table:
         """The rows with their records, where these are of the same key; failed where not."""
-        at = self._made.find(rows["id"].to_pylist())
         recorded = values_at(self._made.table, "key", at)
         is_same = np.array(
             [a == b for a, b in zip(rows["key"].to_pylist(), recorded, strict=True)], bool

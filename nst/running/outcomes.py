@@ -143,7 +143,8 @@ def _add_other_rows(
 ) -> Sequence[str]:
     """Put the rows of other manifests into the file of this run's rows.
 
-    Returns the names of those manifests whose rows cannot be read, with a warning.
+    Returns the names of those manifests whose rows are not there any more, or cannot be read, of
+    which there is a warning.
     """
     with ScratchFile() as before, ScratchFile() as merged:
         try:
@@ -160,7 +161,7 @@ def _add_other_rows(
         table.seek(0)
         table.truncate()
         shutil.copyfileobj(merged, table)
-        return ()
+        return others.missing
 
 
 class _Finder:
