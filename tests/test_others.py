@@ -232,7 +232,8 @@ def test_a_run_that_was_killed_after_its_metadata_loses_no_row(tmp_path: Path) -
     settings = RunSettings(output=str(output))
 
     def killed() -> None:
-        with opened(b, settings, {}):
+        with opened(b, settings, {}) as this:
+            this.plan = plan
             pipeline.finish(plan, settings)
             raise KeyboardInterrupt
 
@@ -278,8 +279,16 @@ def test_pictures_of_a_manifest_whose_run_was_killed_are_kept_until_it_runs_agai
     output = tmp_path / "out"
     made(output, "one", "two", "three")
     finish(output, a, A)
-    with pytest.raises(KeyboardInterrupt), opened(b, RunSettings(output=str(output)), {}):
-        raise KeyboardInterrupt
+    settings = RunSettings(output=str(output))
+    plan = Plan(jobs=tuple(B), groups=(), done=(), failed=(), manifest=b)
+
+    def killed() -> None:
+        with opened(b, settings, {}) as this:
+            this.plan = plan
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     finish(output, a, A, only=only)
     assert [name for name, *_ in told(output)] == [a, a]
     if only:
@@ -289,6 +298,38 @@ def test_pictures_of_a_manifest_whose_run_was_killed_are_kept_until_it_runs_agai
         audit.clean(str(output))
     finish(output, b, B)
     audit.clean(str(output), dry_run=True)
+
+
+def test_a_run_that_is_refused_leaves_nothing_to_be_run_again(tmp_path: Path) -> None:
+    a, b = paths(tmp_path)
+    output = tmp_path / "out"
+    made(output, "one", "two")
+    finish(output, a, A)
+    with pytest.raises(ManifestError), opened(b, RunSettings(output=str(output)), {}):
+        raise ManifestError("its ids are taken")
+    finish(output, a, A)
+    assert audit.clean(str(output), dry_run=True) == ()
+
+
+def test_the_pictures_of_a_first_run_that_was_killed_outlast_a_run_of_another_manifest(
+    tmp_path: Path,
+) -> None:
+    a, b = paths(tmp_path)
+    output = tmp_path / "out"
+    plan = Plan(jobs=tuple(A), groups=(), done=(), failed=(), manifest=a)
+
+    def killed() -> None:
+        with opened(a, RunSettings(output=str(output)), {}) as this:
+            this.plan = plan
+            made(output, "one")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    made(output, "two", "three")
+    finish(output, b, B)
+    with pytest.raises(ConfigError, match=f"expected rows of {a}"):
+        audit.clean(str(output))
 
 
 def test_metadata_that_are_gone_leave_what_they_had_to_be_run_again(tmp_path: Path) -> None:

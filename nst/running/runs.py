@@ -50,7 +50,8 @@ class Interrupted(BaseException):
 class Run:
     """A run in progress. The caller sets its plan and its report.
 
-    The precision in its settings stays `auto` until it is decided.
+    The precision in its settings stays `auto` until it is decided. `manifests_before` are those that
+    had rows in the metadata when it began, None where that is not known.
     """
 
     lease: Lease
@@ -58,6 +59,7 @@ class Run:
     account: Mapping[str, Any]
     plan: Plan | None = None
     report: RunReport | None = None
+    manifests_before: tuple[str, ...] | None = None
 
     def settled(self, choose: Callable[[], Precision]) -> RunSettings:
         """The settings with the one precision of all pictures of this run.
@@ -84,7 +86,13 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)
         # For the next run, if this one is killed before it has written the metadata.
-        account |= manifests_before(before, output.manifest_name(manifest, settings.output))
+        named = output.manifest_name(manifest, settings.output)
+        if before is None and not storage.exists(storage.join(settings.output, output.METADATA)):
+            # An output in which no manifest has rows yet.
+            told: Mapping[str, Any] | None = {"manifests": []}
+        else:
+            told = before
+        account |= manifests_before(told, named)
         was_cut_short = before is not None and before.get("state") != "finished"
         _sweep(settings.output, held, everywhere=held.took_over or was_cut_short)
         if before is not None:
@@ -93,6 +101,8 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         if not settings.replace:
             _check_same_settings(settings.output, account, made_with)
         run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
+        if told is not None and "manifests" in account:
+            run.manifests_before = tuple(told["manifests"])
         _write(run, "running")
         try:
             yield run
@@ -255,6 +265,13 @@ def _write(run: Run, state: State) -> None:
     whole = {**run.account, **precision, "state": state, **ended, **counts}
     if state == "finished":
         whole.pop("manifest_of_old_rows", None)
+    if (
+        state in ("stopped", "interrupted")
+        and run.plan is None
+        and run.manifests_before is not None
+    ):
+        # It was refused, or stopped before it could make a picture.
+        whole["manifests"] = list(run.manifests_before)
     data = json.dumps(whole, indent=2).encode() + b"\n"
     run.lease.check()
     storage.write_bytes(storage.join(run.settings.output, output.RUN), data)
