@@ -368,7 +368,8 @@ def test_what_is_done_is_not_made_again_and_what_changed_is(
     report = run(manifest, output)
     assert (report.num_ok, report.num_done_before) == (2, 2)
     assert records(output) == first
-    assert to_make(image_format="webp") == ["one", "two"]
+    # It is encoded of what is there.
+    assert to_make(image_format="webp") == []
     (output / "images/two.png").unlink()
     assert to_make() == ["two"]
     run(manifest, output)
