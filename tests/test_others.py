@@ -27,7 +27,7 @@ from tests.tables import metadata_to_parquet
 from tests.test_metadata import OK
 
 
-def made(output: Path, *ids: str, **values: Any) -> None:
+def made(output: Path | str, *ids: str, **values: Any) -> None:
     """Records of pictures that are there."""
     for job_id in ids:
         own = {"id": job_id, "picture": f"images/{job_id}.png", "picture_digest": job_id * 8}
@@ -47,11 +47,12 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "out/index.html"
 
 
-def finish(output: Path, manifest: str, jobs: Sequence[Job], only: bool = False) -> None:
+def finish(output: Path | str, manifest: str, jobs: Sequence[Job], only: bool = False) -> None:
     """The end of a run of a manifest, of which no picture is left to make."""
     there = records.read(str(output)).made
     failed = tuple(failure(each.id, NotFoundError("gone")) for each in jobs if each.id not in there)
-    plan = Plan(jobs=tuple(jobs), groups=(), done=(), failed=failed, manifest=manifest)
+    name = manifest_name(manifest, str(output))
+    plan = Plan(jobs=tuple(jobs), groups=(), done=(), failed=failed, manifest=name)
     chosen = RunSettings(output=str(output), only=only)
     with opened(manifest, chosen, {}) as this:
         this.plan = plan
@@ -59,7 +60,7 @@ def finish(output: Path, manifest: str, jobs: Sequence[Job], only: bool = False)
         assert this.report.num_rows == len(jobs)
 
 
-def told(output: Path) -> list[tuple[str | None, int, str]]:
+def told(output: Path | str) -> list[tuple[str | None, int, str]]:
     return [(each.manifest, each.row, each.outcome.id) for each in read_metadata(str(output))]
 
 
@@ -103,6 +104,21 @@ def test_a_run_replaces_the_rows_of_its_manifest_and_keeps_those_of_others_in_or
     assert told(output) == [(a, 1, "one"), *both[2:]]
     assert "label_x" not in pq.read_table(output / "metadata.parquet").column_names
     assert json.loads((output / "run.json").read_text())["manifests"] == [a, b]
+
+
+def test_in_a_bucket_it_is_as_on_a_disk(bucket: str) -> None:
+    a, b = f"{bucket}/in/a.csv", f"{bucket}/in/b.csv"
+    for name in (a, b):
+        storage.write_bytes(name, b"x")
+    output = f"{bucket}/out"
+    made(output, "one", "two", "three")
+    finish(output, a, A)
+    finish(output, b.replace("s3://", "s3a://"), B)
+    finish(output, a, A)
+    assert told(output) == [(a, 1, "one"), (a, 2, "two"), (b, 1, "two"), (b, 2, "three")]
+    storage.delete(a)
+    finish(output, b, B)
+    assert told(output) == [(a, 1, "one"), (b, 1, "two"), (b, 2, "three")]
 
 
 def test_only_leaves_the_rows_of_other_manifests_out(tmp_path: Path) -> None:
