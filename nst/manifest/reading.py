@@ -38,12 +38,13 @@ _FILES_AT_ONCE = 16
 class Rows:
     """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes.
 
-    `refused` says for some ids why they must not run.
+    `refused` says for some ids why they must not run. `manifest` is what the metadata calls it.
     """
 
     jobs: tuple[Job, ...]
     refused: Mapping[str, Refusal]
     digest: str
+    manifest: str = ""
 
 
 def read_manifest(
@@ -84,7 +85,12 @@ def read_manifest(
     _check_output((job for job in jobs if job.id not in refused), settings.output)
     if not jobs:
         _log.warning("%s has no rows", uri)
-    return Rows(jobs=tuple(jobs), refused=refused, digest=_digest_of(list(files), digests))
+    return Rows(
+        jobs=tuple(jobs),
+        refused=refused,
+        digest=_digest_of(list(files), digests),
+        manifest=output.manifest_name(uri, settings.output),
+    )
 
 
 @dataclass(frozen=True, slots=True)
