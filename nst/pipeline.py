@@ -234,9 +234,9 @@ def encode_stored(
 
 
 def retract(plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None) -> None:
-    """Have metadata and gallery tell no more of pictures that the plan makes anew; see there.
+    """Have metadata and gallery tell no more of pictures that the plan makes anew.
 
-    To be called before the first of them is made. `check` is called right before each write.
+    To be called before the first of them is made; see `retract_metadata`. `check` is called right before each write.
     """
     with ScratchFile() as table:
         if retract_metadata(table, plan, settings, check):

@@ -7,7 +7,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from nst.storage import tables
-from nst.storage.footers import chunks_of
+from nst.storage.footers import chunks_of, repeatable_bytes
 
 TABLE = {
     "text": ["a", None, "b"] * 50,
@@ -96,3 +96,29 @@ def test_damage_anywhere_is_told_or_harmless() -> None:
             list(tables.parquet_rows(bytes(damaged), max_cell_bytes=5000))
         except (tables.TableError, MemoryError):
             continue
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # The list of distinct values has each, and its length in four bytes.
+        ({}, 100_005 + 4),
+        ({"compression": "none", "data_page_version": "2.0"}, 100_005 + 4),
+        ({"use_dictionary": False}, 0),
+    ],
+)
+def test_what_can_be_repeated_is_as_long_as_the_distinct_values(
+    options: dict[str, Any], expected: int
+) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"x": ["a" * 100_000, "b"] * 10}), sink, **options)
+    ((chunk,),) = chunks_of(sink)
+    assert repeatable_bytes(sink.getvalue(), chunk) == expected
+
+
+def test_what_is_told_by_the_value_before_it_can_be_repeated() -> None:
+    sink = io.BytesIO()
+    encoded = {"use_dictionary": False, "column_encoding": {"x": "DELTA_BYTE_ARRAY"}}
+    pq.write_table(pa.table({"x": ["a" * 100_000] * 20}), sink, **encoded)
+    ((chunk,),) = chunks_of(sink)
+    assert 100_000 < repeatable_bytes(sink.getvalue(), chunk) == chunk.num_bytes < 101_000

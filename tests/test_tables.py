@@ -265,6 +265,15 @@ def test_a_text_that_is_stored_by_its_difference_is_refused_likewise(
     assert pool.max_memory() < 50_000_000
 
 
+def test_of_large_rows_few_are_in_memory() -> None:
+    texts = [f"{n}" * 20_000 for n in range(100, 800)]
+    data = parquet({"x": texts}, compression="zstd", row_group_size=100)
+    with counted_memory() as pool:
+        assert [row["x"] for row in tables.parquet_rows(data)] == texts
+    # Of forty megabytes.
+    assert pool.max_memory() < 25_000_000
+
+
 def test_rows_are_few_at_a_time_where_they_are_large() -> None:
     batch = pa.RecordBatch.from_arrays([coded(LONG), in_lists(coded("b" * 100_000))], ["x", "y"])
     parts = list(tables._small_parts(batch, 0, None))

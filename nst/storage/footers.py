@@ -11,19 +11,23 @@ from typing import IO, Any
 
 # Without any of these a value is in its page as it is, or by its number in a list of distinct ones.
 _PLAIN_OR_CODED = frozenset({0, 2, 3, 4, 8})
+_CODED = frozenset({2, 8})
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A column in one group of rows: its path, and the values and bytes that it has unpacked.
 
-    A value that stands in many rows can be counted once in `num_bytes`.
+    A value that stands in many rows can be counted once in `num_bytes`. `first_page` is where the
+    first page begins in the file.
     """
 
     path: str
     num_values: int
     num_bytes: int
     is_plain_or_coded: bool
+    has_codes: bool
+    first_page: int
 
 
 def chunks_of(file: IO[bytes]) -> list[list[Chunk]]:
@@ -45,7 +49,32 @@ def _chunk(column: Mapping[int, Any]) -> Chunk:
         num_values=found[5],
         num_bytes=found[6],
         is_plain_or_coded=_PLAIN_OR_CODED.issuperset(found[2]),
+        has_codes=not _CODED.isdisjoint(found[2]),
+        first_page=min(found.get(11) or found[9], found[9]),
     )
+
+
+def repeatable_bytes(data: bytes, chunk: Chunk) -> int:
+    """How many bytes a value of the column can have that stands in many rows, and in the file once.
+
+    That is as many as the list of its distinct values has; for encodings that tell a value by the one
+    before it, as all of the column.
+    """
+    if not chunk.is_plain_or_coded:
+        return chunk.num_bytes
+    if not chunk.has_codes:
+        return 0
+    try:
+        header, _ = _structure(data[chunk.first_page : chunk.first_page + _MAX_HEADER_BYTES], 0)
+    except (IndexError, KeyError, ValueError):
+        return chunk.num_bytes
+    is_list = header.get(1) == _DICTIONARY_PAGE
+    return int(header[2]) if is_list and 2 in header else chunk.num_bytes
+
+
+# The header of a page of distinct values is some bytes; that of others has more, and is none.
+_MAX_HEADER_BYTES = 200
+_DICTIONARY_PAGE = 2
 
 
 def _structure(data: bytes, at: int) -> tuple[dict[int, Any], int]:

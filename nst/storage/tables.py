@@ -21,7 +21,7 @@ from pyarrow.interchange import from_dataframe
 
 from nst.errors import NSTError
 from nst.iterables import in_chunks
-from nst.storage.footers import Chunk, chunks_of
+from nst.storage.footers import Chunk, chunks_of, repeatable_bytes
 
 Type: TypeAlias = "pa.DataType"
 TEXT: Type = pa.string()
@@ -116,22 +116,22 @@ def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[
         leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
         _check_widths(leaves.values(), max_cell_bytes)
         chunks = chunks_of(io.BytesIO(data))
-        coded = _codable(schema, chunks)
-        others = _texts_of(schema) - coded
+        # In lists, since in one row there can be any number of a text.
+        lists = {path for path, leaf in leaves.items() if leaf.max_repetition_level}
+        coded = _codable(schema, chunks) & lists
         file = _parquet(pa.BufferReader(data), coded=coded)
-        widest = max((leaf.length for leaf in leaves.values()), default=0)
+        texts = _texts_of(schema) - coded
         number = 0
         for group, each in enumerate(chunks):
-            # One text can be as long as all that its column has, and stand in each row.
-            most = max([widest, *(c.num_bytes for c in each if c.path in others)])
-            rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
+            row_bytes = sum(leaf.length for leaf in leaves.values() if leaf.length > 0)
+            row_bytes += sum(repeatable_bytes(data, c) for c in each if c.path in texts)
+            rows = min(_ROWS_AS_OBJECTS, max(_BYTES_IN_ARROW // max(row_bytes, 1), 1))
             for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
                 for part in _small_parts(batch, number, max_cell_bytes):
                     yield from rows_of(part)
                 number += batch.num_rows
 
 
-# Many, since each batch has all distinct texts of a column with it.
 _ROWS_IN_ARROW = 10_000
 _BYTES_IN_ARROW = 64 << 20
 _ROWS_AS_OBJECTS = 256
