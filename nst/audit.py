@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -116,7 +116,7 @@ def _verified(url: str) -> Audit:
         findings += _of_the_gallery(url, outcomes)
     lost = [] if in_order is None else _lost_manifests(account, in_order)
     findings += [Finding(path=output.METADATA, said=_NO_ROWS.format(name)) for name in lost]
-    if account is not None and account.get("state") != "finished":
+    if _is_cut_short(account, tree):
         findings.append(Finding(path=output.RUN, said="the last run did not finish; run it again"))
     elif rows is not None and not lost:
         findings += [
@@ -251,7 +251,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
     """
     read_metadata(url)
     with lease.held(url) as held:
-        if _is_cut_short(url):
+        if _is_cut_short(output.read_account(url), storage.list_sizes(url)):
             raise ConfigError(
                 f"{url}: expected a finished run, found one that was cut short and whose rows "
                 "are unknown; run it again first"
@@ -278,12 +278,12 @@ def _lost_manifests(account: Mapping[str, Any] | None, rows: Sequence[Record]) -
     return sorted({*named} - {row.manifest for row in rows})
 
 
-def _is_cut_short(url: str) -> bool:
-    """Whether the last run did not finish, as far as run.json shows; an unreadable one shows nothing."""
-    account = output.read_account(url)
-    if account is None:
-        return output.RUN in storage.list_sizes(url)
-    return account.get("state") != "finished"
+def _is_cut_short(account: Mapping[str, Any] | None, files: Container[str]) -> bool:
+    """Whether the last run did not finish, as far as run.json shows; an unreadable one shows nothing.
+
+    `files` are those of the output, by their paths.
+    """
+    return output.RUN in files if account is None else account.get("state") != "finished"
 
 
 def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
@@ -344,18 +344,16 @@ def _shown_by(url: str, path: str) -> set[str]:
 
 
 def _read(url: str, path: str) -> bytes | None:
+    """A file of the output; None if it is missing, or damaged by the store's own account."""
     try:
         return storage.read_bytes(storage.join(url, path))
-    except NotFoundError:
+    except (NotFoundError, CorruptTransferError):
         return None
 
 
 def _is_damaged(url: str, path: str, size: int, digest: str | None) -> bool:
     """Whether a file of the gallery is missing or differs from what was written."""
-    try:
-        data = _read(url, path)
-    except CorruptTransferError:
-        return True
+    data = _read(url, path)
     if data is None or len(data) != size or not gallery.is_whole(path, data):
         return True
     return digest is not None and hashlib.sha256(data).hexdigest() != digest

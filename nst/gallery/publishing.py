@@ -114,8 +114,7 @@ def _write_gallery(
     page = storage.join(url, output.GALLERY)
     digest = site.digest_of(sources, static_pages=static_pages)
     there = _own_files(url)
-    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
-    earlier = site.read_receipt(receipt)[1]
+    earlier = site.read_receipt(_receipt(url, there))[1]
     sound = _sound(url, there) if looks else there
     if _is_built(url, sound, digest):
         return page
@@ -151,7 +150,8 @@ def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list
     def is_stale(path: str) -> bool:
         if path in earlier or site.is_stale(path, None):
             return True
-        return site.is_stale(path, storage.read_bytes(storage.join(url, path)))
+        data = _read(url, path)
+        return data is not None and site.is_stale(path, data)
 
     are_stale = in_parallel(is_stale, paths)
     return [path for path, one in zip(paths, are_stale, strict=True) if one]
@@ -171,12 +171,12 @@ def _own_files(url: str) -> dict[str, int]:
 
 def _sound(url: str, there: Mapping[str, int]) -> dict[str, int]:
     """Those of these files whose bytes are the ones that were written, as the receipt tells."""
-    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
+    receipt = _receipt(url, there)
     digests = site.digests_in_receipt(receipt)
 
     def is_sound(path: str) -> bool:
-        data = storage.read_bytes(storage.join(url, path))
-        return hashlib.sha256(data).hexdigest() == digests[path]
+        data = _read(url, path)
+        return data is not None and hashlib.sha256(data).hexdigest() == digests[path]
 
     known = [path for path in there if path in digests]
     are_sound = in_parallel(is_sound, known)
@@ -185,14 +185,21 @@ def _sound(url: str, there: Mapping[str, int]) -> dict[str, int]:
 
 
 def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
-    if site.RECEIPT not in there:
-        return False
-    try:
-        receipt = storage.read_bytes(storage.join(url, site.RECEIPT))
-    except CorruptTransferError:
-        return False
-    built_from, sizes = site.read_receipt(receipt)
+    built_from, sizes = site.read_receipt(_receipt(url, there))
     return built_from == digest and sizes.items() <= there.items()
+
+
+def _receipt(url: str, there: Container[str]) -> bytes:
+    """What the gallery says that it was built from, and of which files; nothing if it cannot be read."""
+    return (_read(url, site.RECEIPT) or b"") if site.RECEIPT in there else b""
+
+
+def _read(url: str, path: str) -> bytes | None:
+    """A file of the gallery, or None where the store finds it damaged."""
+    try:
+        return storage.read_bytes(storage.join(url, path))
+    except CorruptTransferError:
+        return None
 
 
 def _bundles(
