@@ -5,11 +5,11 @@ Exported from `nst`. A thin translation to the steps of a run, as the command li
 
 import inspect
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import date
 from functools import cached_property, partial
 from io import BytesIO
 from tempfile import TemporaryDirectory
@@ -22,9 +22,11 @@ from nst.errors import (
     ManifestError,
     error_of,
 )
+from nst.manifest import LEFT_OUT, Reading, cell_of
 from nst.output import Outcome, Record
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
+from nst.redaction import redacted, secret_in_url
 from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
 from nst.storage import TableError
@@ -42,6 +44,8 @@ _Manifest: TypeAlias = "_Text | Iterable[Mapping[str, Any]] | pa.Table | Any"
 
 # The rows of a run that were given as such, in its output.
 MANIFEST = "manifest.jsonl"
+
+_log = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -106,7 +110,7 @@ def stylize(
         if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
             raise ConfigError(
                 "style: expected a path or a URL without '|', which stands between styles in a "
-                f"manifest; found {os.fspath(each)!r}; give several styles as a list"
+                f"manifest; found {redacted(os.fspath(each))!r}; give several styles as a list"
             )
     given = {"content": content}
     if mask is not None:
@@ -115,7 +119,7 @@ def stylize(
     if not isinstance(picture_parameters.get("init"), str | None):
         given["init"] = picture_parameters.pop("init")
     parameters = {"backbone": backbone, "size": size, **picture_parameters}
-    row = _with_absolute_paths(_cells(parameters))
+    row = _with_absolute_paths(_cells(parameters, Reading()))
     with TemporaryDirectory(prefix="nst-") as folder:
         row |= {name: _picture_uri(each, f"{folder}/{name}.png") for name, each in given.items()}
         row["style"] = [
@@ -257,7 +261,7 @@ class Output:
 
 def open(output: "_Text") -> Output:
     """The output of a run. Raises ConfigError where there is none."""
-    found = Output(_output_url(output))
+    found = Output(output_url(output))
     if not storage.exists(storage.join(found.url, outputs.METADATA)):
         raise ConfigError(
             f"{found.url}: expected the output of a run, found no {outputs.METADATA} in it"
@@ -272,14 +276,22 @@ def manifest_uri(text: str) -> str:
 
 
 def _settings(output: "_Text", given: Mapping[str, Any]) -> RunSettings:
-    return settings_of(_output_url(output), given, absolute=storage.absolute)
+    return settings_of(output_url(output), given, absolute=storage.absolute)
 
 
-def _output_url(output: Any) -> str:
-    """An output in any working folder. Raises ConfigError for what is neither path nor URL."""
+def output_url(output: Any) -> str:
+    """An output in any working folder.
+
+    Raises ConfigError for what is neither path nor URL, and for a URL with credentials.
+    """
     path = os.fspath(output) if isinstance(output, os.PathLike) else output
     if not isinstance(path, str):
         raise ConfigError(f"output: expected a path or a URL; found {type(output).__name__}")
+    if secret_in_url(path):
+        raise ConfigError(
+            "output: expected a URL without credentials, which come from the environment; found "
+            f"{redacted(path)!r}"
+        )
     return storage.absolute(path)
 
 
@@ -358,23 +370,38 @@ def _manifest_of(manifest: Any) -> str | None:
 
 def _rows(manifest: Any) -> list[Mapping[str, Any]]:
     """The rows of a manifest in memory. Raises ManifestError for what has none."""
-    if hasattr(manifest, "to_pylist"):  # pyarrow
+    is_table = True
+    if hasattr(manifest, "to_batches"):  # pyarrow
+        found = _of_arrow(storage.rows_of_table, manifest)
+    elif hasattr(manifest, "to_pylist"):
         found = manifest.to_pylist()
     elif hasattr(manifest, "to_arrow"):  # Polars
-        found = manifest.to_arrow().to_pylist()
+        found = _of_arrow(storage.rows_of_table, manifest.to_arrow())
     elif hasattr(manifest, "to_dict"):  # pandas
         found = manifest.to_dict(orient="records")
     elif hasattr(manifest, "__dataframe__"):
-        found = storage.rows_of_frame(manifest)
+        found = _of_arrow(storage.rows_of_frame, manifest)
     elif isinstance(manifest, Iterable) and not isinstance(manifest, Mapping | bytes):
-        found = manifest
+        found, is_table = manifest, False
     else:
         raise ManifestError(f"{_EXPECTED_ROWS}; found {type(manifest).__name__}")
     rows = list(found)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):
             raise ManifestError(f"{_EXPECTED_ROWS}; found {type(row).__name__} as row {number}")
-    return [_with_absolute_paths(_cells(row)) for row in rows]
+    reading = Reading()
+    cells = [_with_absolute_paths(_cells(row, reading)) for row in rows]
+    for note in reading.notes:
+        _log.warning("manifest: %s", note)
+    # A row of a table that has nothing in it is one that a spreadsheet had below its last.
+    return [row for row in cells if row or not is_table]
+
+
+def _of_arrow(rows_of: Callable[[Any], list[dict[str, Any]]], table: Any) -> Any:
+    try:
+        return rows_of(table)
+    except TableError as exc:
+        raise ManifestError(f"manifest: {exc}") from exc
 
 
 _EXPECTED_ROWS = (
@@ -383,31 +410,29 @@ _EXPECTED_ROWS = (
 )
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as JSON has it. What a table has for nothing, as NaN, is left out."""
-    cells = {column: _cell(column, value) for column, value in row.items()}
-    return {column: value for column, value in cells.items() if value is not None}
+def _cells(row: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """A row as JSON has it, under the names that columns have. What is nothing, as NaN, is left out."""
+    cells: dict[str, Any] = {}
+    for name, value in row.items():
+        (column,) = reading.columns([str(name)])
+        cell = None if column == LEFT_OUT else _cell(column, value)
+        if cell is None:
+            continue
+        if column in cells:
+            raise ManifestError(f"column {column!r}: expected it once; found {name!r} beside it")
+        cells[column] = cell
+    return cells
 
 
 def _cell(column: str, value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if hasattr(value, "tolist"):
-        # A number of NumPy, or an array of them.
-        return _cell(column, value.tolist())
-    if isinstance(value, list | tuple):
-        return [_cell(column, each) for each in value]
-    # Only what says of itself that it is no number.
-    if type(value).__name__ == "NAType" or (isinstance(value, float) and value != value):
-        return None
-    if value is not None and not isinstance(value, str | int | float):
-        raise ManifestError(
-            f"column {column!r}: expected text, a number or a list of them; found "
-            f"{type(value).__name__}"
-        )
-    return value
+    cell = cell_of(column, value)
+    for each in cell if isinstance(cell, list) else [cell]:
+        if each is not None and not isinstance(each, str | int | float | list):
+            raise ManifestError(
+                f"column {column!r}: expected text, a number or a list of them; found "
+                f"{type(each).__name__}"
+            )
+    return cell
 
 
 def _with_absolute_paths(cells: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """The command line: a thin translation to the steps of a run; it alone prints and exits."""
 
+import codecs
+import io
 import logging
+import os
 import signal
 import sys
+import threading
 import time
+import traceback
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractContextManager,
     contextmanager,
@@ -13,12 +18,14 @@ from contextlib import (
     redirect_stdout,
     suppress,
 )
+from functools import partial
 from typing import Annotated, Any, cast, get_args
 
 import typer
+from typer.core import TyperGroup
 
-from nst import __version__, options, pipeline, storage
-from nst.api import manifest_uri
+from nst import __version__, options, pipeline, storage, streams
+from nst.api import manifest_uri, output_url
 from nst.audit import Audit
 from nst.documents import (
     ErrorDocument,
@@ -36,19 +43,61 @@ from nst.output import Record
 from nst.painting import WeightsFile
 from nst.planning import Estimate, GroupEstimate, Plan
 from nst.profiles import PROFILES
+from nst.redaction import redacted
 from nst.running import Interrupted, RunProgress, RunReport
 from nst.settings import RunnerName
-from nst.wording import counted, shown_bytes, shown_duration
+from nst.wording import counted, message, shown_bytes, shown_duration, visible
 
-EXIT_STOPPED = 1  # a fault of a store stopped it; running it again goes on from there
+EXIT_STOPPED = 1  # it was stopped by no fault of the user's; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
 EXIT_SOME_FAILED = 3  # the run finished and some rows failed
 EXIT_TOO_MANY_FAILED = 4  # more than --fail-over allows, and the rest was left
 
 _MAX_LISTED = 50
+_AGAIN_S = 0.05
 _RUNNERS = get_args(RunnerName)
 
+# What Typer raises for bad usage, whether it has it of its own or from click.
+_BadUsage: Any = typer.BadParameter.__mro__[2]
+
+
+class _Commands(TyperGroup):
+    """Ends each command by its exit status, whatever it came upon."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        command = partial(super().main, *args, **extra | {"standalone_mode": False})
+        if not standalone_mode:
+            return command()
+        with streams.guarded() as out:
+            status = _status(command)
+            out.flush()
+            if out.has_lost_output:
+                _print_error(
+                    f"stdout could not take all that was to be printed: {out.error}; nothing else is "
+                    "affected, and running the same again prints it"
+                )
+                status = status or EXIT_STOPPED
+        sys.exit(status)
+
+
+def _status(command: Callable[[], Any]) -> int:
+    """The exit status of a command, after its error is printed."""
+    try:
+        return command() or 0
+    except _BadUsage as exc:
+        sink = io.StringIO()
+        exc.show(sink)
+        usage, label, said = sink.getvalue().rstrip("\n").partition("Error: ")
+        print(f"{usage}{label}{visible(said)}", file=sys.stderr)
+        return int(exc.exit_code)
+    except BaseException as exc:
+        said, status = _told("nst", exc)
+        _print_error(said)
+        return status
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -85,21 +134,56 @@ JsonOption = Annotated[
 
 
 def main() -> None:
-    """The command `nst`."""
+    """The command `nst`, once its modules are loaded."""
     _show_warnings()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    sys.unraisablehook = _not_raised
+    app(prog_name="nst")
 
 
 def _interrupt(number: int, _: object) -> None:
     raise Interrupted(number)
 
 
+def _not_raised(what: Any) -> None:
+    """Have a signal that came where Python raises nothing, as in a finalizer, come again soon."""
+    if isinstance(what.exc_value, KeyboardInterrupt | Interrupted):
+        number = _number_of(what.exc_value)
+        # To the process: a thread that sends it to itself does not wake the main thread, which may wait.
+        again = threading.Timer(_AGAIN_S, os.kill, [os.getpid(), number])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(what)
+
+
+def _number_of(error: BaseException) -> int:
+    return error.number if isinstance(error, Interrupted) else signal.SIGINT
+
+
 def _show_warnings() -> None:
     """Our own warnings on stderr. Not the root logger's: Prefect sets up logging of its own."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.getLogger("nst").addHandler(handler)
+    handler = _OnStderr()
+    handler.setFormatter(_InOneMessage("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("nst")
+    logger.addHandler(handler)
+    # Prefect's would say it once more.
+    logger.propagate = False
+
+
+class _OnStderr(logging.StreamHandler[Any]):
+    """On what stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class _InOneMessage(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return message(super().format(record))
 
 
 @app.callback(invoke_without_command=True)
@@ -111,7 +195,7 @@ def _root(
     Example: nst run manifests/demo.csv --output output/demo
     """
     if version:
-        print(f"nst {__version__}")
+        _print(f"nst {__version__}")
         raise typer.Exit
 
 
@@ -148,24 +232,22 @@ def run(
 
     Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
     3 the run finished and some rows failed, which are listed; 4 more failed than --fail-over allows,
-    and the others were not made; 1 a fault of a store or no answer of a cluster stopped it;
+    and the others were not made; 1 a fault of a store, no answer of a cluster or an unexpected error
+    stopped it, or all is done but stdout could not take the report;
     130 and 143 Ctrl-C or SIGTERM did. Whatever stops it, run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
     """
     started = time.monotonic()
-    with _errors("run" if json_ else None):
+    with _errors("run", is_json=json_):
         settings = typed_settings(given, storage.absolute(output))
         _check_runner(runner, runner_address, prefect)
         overrides = pairs(set_, "--set", "FIELD=VALUE")
         manifest = manifest_uri(manifest)
         pipeline.check(manifest, settings, paints_here=runner == "threads")
-    with _errors("run" if json_ else None), RunProgress() as progress:
+    with _errors("run", is_json=json_), RunProgress() as progress:
         if prefect:
-            # Prefect takes a second to import and belongs to flows/, which nst/ otherwise ignores.
-            from nst_flows.local import run_locally
-
-            report = run_locally(
+            report = _flow()(
                 manifest,
                 settings,
                 overrides,
@@ -179,21 +261,39 @@ def run(
     with _human(json_):
         _print_report(report)
         if progress.num_made:
-            print(
+            _print(
                 f"Made {counted(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
                 f"{progress.num_made / wall_s:.3g} images/s"
             )
     if json_:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
     if pipeline.fails(report, settings):
-        print(
-            f"nst: more rows failed than --fail-over {settings.fail_over} allows; correct them, or "
-            "allow more, and run it again",
-            file=sys.stderr,
+        _print_error(
+            f"more rows failed than --fail-over {settings.fail_over} allows; correct them, or "
+            "allow more, and run it again"
         )
         raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _flow() -> Callable[..., RunReport]:
+    """`run_locally` of the flows, which nst/ otherwise ignores: Prefect takes a second to import.
+
+    Raises ConfigError if somebody else's package has their name.
+    """
+    try:
+        from nst_flows.local import run_locally
+    except ModuleNotFoundError as exc:
+        name = str(exc.name)
+        if not name.startswith("nst_flows"):
+            raise
+        found = getattr(sys.modules.get("nst_flows"), "__path__", ["none"])
+        raise ConfigError(
+            f"--prefect: expected the package nst_flows of nst, found {', '.join(found)} without "
+            f"{name}; rename that folder, or take it off PYTHONPATH"
+        ) from exc
+    return run_locally
 
 
 def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
@@ -230,7 +330,7 @@ def plan(
 
     Example: nst plan manifests/study.yaml --output output/study
     """
-    with _errors("plan" if json_ else None):
+    with _errors("plan", is_json=json_):
         settings = typed_settings(given, storage.absolute(output) if output else "-")
         made = pipeline.make_plan(
             manifest_uri(manifest),
@@ -297,14 +397,14 @@ def gallery(
 
     Example: nst gallery output/first output/second --to output/both --serve
     """
-    with _errors():
-        urls = [storage.absolute(each) for each in outputs]
-        place = storage.absolute(to) if to else None
+    with _errors("gallery"):
+        urls = [output_url(each) for each in outputs]
+        place = output_url(to) if to else None
         if thumbnails:
             for url in urls:
                 made = pipeline.make_thumbnails(url)
-                print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
-        print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
+                _print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
+        _print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
         if serve:
             _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_)
 
@@ -314,7 +414,9 @@ def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None
     site = serving.site_of(folder, urls)
     with serving.open_server(site, port) as server, suppress(KeyboardInterrupt, Interrupted):
         url = serving.url_of(server, site)
-        print(f"Serving: {url}\nCtrl-C ends it", flush=True)
+        _print(f"Serving: {url}")
+        _print("Ctrl-C ends it")
+        sys.stdout.flush()
         if opened:
             webbrowser.open(url)
         server.serve_forever()
@@ -332,8 +434,8 @@ def verify(
 
     Example: nst verify output/demo
     """
-    with _errors("verify" if json_ else None):
-        audit = pipeline.verify(storage.absolute(output))
+    with _errors("verify", is_json=json_):
+        audit = pipeline.verify(output_url(output))
     with _human(json_):
         _print_audit(audit)
     if json_:
@@ -343,13 +445,13 @@ def verify(
 
 
 def _print_audit(audit: Audit) -> None:
-    print(f"{counted(audit.num_good, 'picture')} as recorded")
+    _print(f"{counted(audit.num_good, 'picture')} as recorded")
     for finding in audit.findings:
-        print(f"  {finding.path}: {finding.said}")
+        _print(f"  {finding.path}: {finding.said}")
     if audit.redone:
-        print(f"run it again to make {counted(len(audit.redone), 'picture')} anew:")
+        _print(f"run it again to make {counted(len(audit.redone), 'picture')} anew:")
         for job_id in audit.redone:
-            print(f"    {job_id}")
+            _print(f"    {job_id}")
 
 
 @app.command(short_help="Remove what no row of the last run owns.")
@@ -363,11 +465,11 @@ def clean(
 
     Example: nst clean output/demo --dry-run
     """
-    with _errors():
-        removed = pipeline.clean(storage.absolute(output), dry_run=dry_run)
+    with _errors("clean"):
+        removed = pipeline.clean(output_url(output), dry_run=dry_run)
     for path in removed:
-        print(f"  {path}")
-    print(f"{counted(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
+        _print(f"  {path}")
+    _print(f"{counted(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
 
 
 @app.command(name="weights", short_help="Say what weights there are, and how to get the others.")
@@ -380,7 +482,7 @@ def show_weights(
 
     Example: nst weights --weights resnet50=weights/resnet50.safetensors
     """
-    with _errors("weights" if json_ else None):
+    with _errors("weights", is_json=json_):
         chosen = typed_settings(given, "-").weights
     found = [backbone_weights(backbone, _weights_of(backbone, chosen)) for backbone in PROFILES]
     if json_:
@@ -388,10 +490,13 @@ def show_weights(
         return
     for each in found:
         if each.error is None:
-            topology = f"\n    topology {each.topology}" if each.topology else ""
-            print(f"{each.backbone}: {each.origin}, {each.uri}\n    sha256 {each.sha256}{topology}")
+            _print(f"{each.backbone}: {each.origin}, {each.uri}")
+            _print(f"    sha256 {each.sha256}")
+            if each.topology:
+                _print(f"    topology {each.topology}")
         else:
-            print(f"{each.backbone}: missing\n    {each.error}")
+            _print(f"{each.backbone}: missing")
+            _print(f"    {each.error}")
 
 
 def _weights_of(backbone: str, chosen: Mapping[str, str]) -> WeightsFile | NSTError:
@@ -402,30 +507,82 @@ def _weights_of(backbone: str, chosen: Mapping[str, str]) -> WeightsFile | NSTEr
 
 
 @contextmanager
-def _errors(json_of: str | None = None) -> Iterator[None]:
+def _errors(command: str, *, is_json: bool = False) -> Iterator[None]:
     """Print an error that a user can act on, and exit with what it means.
 
-    With `--json`, of the command `json_of`, the error is a document too, and whatever is printed
-    within goes to stderr.
+    With `--json` the error is a document too, and whatever is printed within goes to stderr.
     """
     try:
-        with _human(json_of is not None):
+        with _human(is_json):
+            _check_working_folder()
             yield
-    except NSTError as exc:
-        is_usage = isinstance(exc, ConfigError | ManifestError)
-        raise _stopped(str(exc), EXIT_USAGE if is_usage else EXIT_STOPPED, json_of) from exc
-    except (KeyboardInterrupt, Interrupted) as exc:
-        number = exc.number if isinstance(exc, Interrupted) else signal.SIGINT
-        said = "stopped; what is finished is kept, run the same again to go on"
-        # What a shell reports of a process that a signal ended.
-        raise _stopped(said, 128 + number, json_of) from exc
+    except typer.Exit:
+        raise
+    except BaseException as exc:
+        said, status = _told(f"nst {command}", exc)
+        _print_error(said)
+        if is_json:
+            print(to_json(ErrorDocument(command=command, error=said, exit_status=status)))
+        raise typer.Exit(status) from exc
 
 
-def _stopped(said: str, status: int, json_of: str | None) -> typer.Exit:
-    print(f"nst: {said}", file=sys.stderr)
-    if json_of is not None:
-        print(to_json(ErrorDocument(command=json_of, error=said, exit_status=status)))
-    return typer.Exit(status)
+def _check_working_folder() -> None:
+    """Raises ConfigError for one that is gone, in which PyTorch ends the process where it stands."""
+    try:
+        os.getcwd()
+    except OSError as exc:
+        raise ConfigError(
+            f"expected a working folder that exists, found none ({exc.strerror}); cd to another one"
+        ) from exc
+
+
+def _told(command: str, error: BaseException) -> tuple[str, int]:
+    """What to say of an error that ended a command, and its exit status."""
+    match error:
+        case SystemExit():
+            raise error
+        case ConfigError() | ManifestError():
+            return str(error), EXIT_USAGE
+        case NSTError():
+            return str(error), EXIT_STOPPED
+        case KeyboardInterrupt() | Interrupted() | typer.Abort():
+            said = "stopped; what is finished is kept, run the same again to go on"
+            # What a shell reports of a process that a signal ended.
+            return said, 128 + _number_of(error)
+        case UnicodeEncodeError(encoding=encoding) if _is_of_names(encoding):
+            name = error.object[error.start : error.end]
+            return (
+                f"expected a locale whose file names can have {name!r}, found one of {encoding}; "
+                "set LC_ALL=C.UTF-8 or PYTHONUTF8=1, and run it again"
+            ), EXIT_USAGE
+        case _:
+            return _surprise(command, error), EXIT_STOPPED
+
+
+def _is_of_names(encoding: str) -> bool:
+    """Whether this locale encodes the names of files so, and cannot have all of them."""
+    name = codecs.lookup(encoding).name
+    return name != "utf-8" and name == codecs.lookup(sys.getfilesystemencoding()).name
+
+
+def _surprise(command: str, error: BaseException) -> str:
+    """What to say of an error that nobody has thought of, after where it happened is printed."""
+    where = "".join(traceback.format_exception(error)).rstrip()
+    print(message(redacted(where)), file=sys.stderr)
+    return (
+        f"an unexpected error ended {command}: {type(error).__name__}: {redacted(str(error))}\n"
+        "What is finished is kept; run the same again to go on. The lines above say where it "
+        "happened; if it happens again, report them"
+    )
+
+
+def _print(line: str) -> None:
+    """Print a line for people, in which no name can look like another line."""
+    print(visible(line))
+
+
+def _print_error(said: str) -> None:
+    print(f"nst: {message(said)}", file=sys.stderr)
 
 
 def _human(is_json: bool) -> AbstractContextManager[object]:
@@ -434,23 +591,23 @@ def _human(is_json: bool) -> AbstractContextManager[object]:
 
 
 def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
-    print(f"{counted(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
+    _print(f"{counted(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
     if estimate is not None:
-        print(_estimate_summary(estimate))
+        _print(_estimate_summary(estimate))
     of_groups = {one.name: one for one in estimate.groups} if estimate is not None else {}
     for group in plan.groups:
         found = of_groups.get(group.name)
-        print(
+        _print(
             f"  group {group.name}: {group.backbone}, {group.height} x {group.width} px, "
             f"{group.steps} steps, {counted(len(group.jobs), 'picture')}"
             f"{_group_estimate(found) if found else ''}"
         )
         for planned in group.jobs:
-            print(f"    {planned.job.id}")
+            _print(f"    {planned.job.id}")
     if plan.done:
-        print("  already done")
+        _print("  already done")
         for job_id in plan.done:
-            print(f"    {job_id}")
+            _print(f"    {job_id}")
     failed = {outcome.id: outcome for outcome in plan.failed}
     rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
     _print_rows(rows, "cannot run as things are")
@@ -482,26 +639,26 @@ def _plan_summary(plan: Plan) -> str:
 
 def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
-    print(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
+    _print(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
     if report.num_failed > len(report.failed):
-        print(
+        _print(
             f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "
             "all of them"
         )
     _print_rows([_failed_row(record) for record in report.failed], "failed")
     if report.num_failed:
         _print_counts(report)
-    print(f"Metadata: {report.metadata_url}")
-    print(f"Gallery: {report.gallery_url}")
+    _print(f"Metadata: {report.metadata_url}")
+    _print(f"Gallery: {report.gallery_url}")
 
 
 def _print_counts(report: RunReport) -> None:
     counts = {"ok": report.num_ok}
     counts |= {f"failed, {reason}": n for reason, n in report.failed_by_reason.items()}
     width = max(len(str(report.num_rows)), len("rows"))
-    print(f"{'rows':>{width}}  status")
+    _print(f"{'rows':>{width}}  status")
     for status, number in counts.items():
-        print(f"{number:>{width}}  {status}")
+        _print(f"{number:>{width}}  {status}")
 
 
 def _failed_row(record: Record) -> tuple[int, str, str]:
@@ -514,8 +671,8 @@ def _print_rows(rows: Sequence[tuple[int, str, str]], what: str) -> None:
     for row, job_id, reason in rows:
         by_reason.setdefault(reason, []).append((row, job_id))
     for reason, members in by_reason.items():
-        print(f"{counted(len(members), 'row')} {what}: {reason}")
+        _print(f"{counted(len(members), 'row')} {what}: {reason}")
         for row, job_id in members[:_MAX_LISTED]:
-            print(f"    row {row}, {job_id}")
+            _print(f"    row {row}, {job_id}")
         if len(members) > _MAX_LISTED:
-            print(f"    and {len(members) - _MAX_LISTED} more, all of them in the metadata")
+            _print(f"    and {len(members) - _MAX_LISTED} more, all of them in the metadata")

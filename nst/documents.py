@@ -155,8 +155,9 @@ Document = RunDocument | PlanDocument | VerifyDocument | WeightsDocument | Error
 
 
 def to_json(document: Document) -> str:
-    """The document as text in ASCII, which every terminal and pipe can carry."""
-    return json.dumps(asdict(document), indent=2)
+    """The document as printable ASCII, which every terminal and pipe can carry."""
+    # Of all control characters JSON leaves this one as it is.
+    return json.dumps(asdict(document), indent=2).replace("\x7f", "\\u007f")
 
 
 def run_document(report: RunReport, *, num_made: int, wall_s: float) -> RunDocument:

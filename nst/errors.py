@@ -10,7 +10,6 @@ NSTError
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture alone does not fit the device
 ├── WorkerError        a picture crashed or hung its painting process
-├── CredentialError    a gallery would expose a credential; everything else is written
 ├── TableError         bytes that are not a Parquet table; lives in storage/tables.py
 ├── WeightsError       a backbone's weights are missing or do not fit
 └── StorageError       a store refused or did not answer; see `ends_the_run`
@@ -36,6 +35,7 @@ Reason = Literal[
     "image_unreadable",
     "image_too_small",
     "image_too_large",
+    "image_mismatched",
     "weights_unavailable",
     "diverged",
     "out_of_memory",
@@ -59,6 +59,7 @@ REASONS: Mapping[Reason, str] = {
     "image_unreadable": "An input is a picture that cannot be decoded completely.",
     "image_too_small": "After resizing, the short side of an input is too small for the backbone's layers.",
     "image_too_large": "An input has more bytes or pixels than the limit.",
+    "image_mismatched": "A mask or a picture to start from has not the shape of its content.",
     "weights_unavailable": "The backbone's weights are missing or unusable.",
     "diverged": "The loss of this picture became infinite or not a number.",
     "out_of_memory": "The picture does not fit the device's memory, even alone.",
@@ -99,10 +100,6 @@ class AccessError(NSTError):
     """This run may not read a URL; only the rows that name it fail."""
 
     reason: Reason = "path_not_allowed"
-
-
-class CredentialError(NSTError):
-    """A text that would be published contains a credential; the message does not quote it."""
 
 
 class ImageError(NSTError):
@@ -212,6 +209,7 @@ _CLASSES: Mapping[Reason, Callable[[str], NSTError]] = {
             "image_unreadable",
             "image_too_small",
             "image_too_large",
+            "image_mismatched",
         ),
         ImageError,
     ),

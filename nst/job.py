@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -29,6 +30,15 @@ def _split(value: object) -> object:
     return tuple(value) or None if isinstance(value, list | tuple) else value
 
 
+def _folded(value: object) -> object:
+    """A choice, or names of layers, whatever their capitals and the spaces around them."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _all_folded(values: object) -> object:
+    return tuple(map(_folded, values)) if isinstance(values, tuple) else values
+
+
 def _some_weight(weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
     if weights is not None and not sum(weights) > 0:
         raise PydanticCustomError("weights", "weights of which some are above 0")
@@ -45,7 +55,11 @@ def _no_truth_value(value: object) -> object:
 Pooling = Literal["max", "avg"]
 PreserveColor = Literal["none", "luminance", "match"]
 Init = Literal["recolored", "content", "noise", "picture"]
-LayerNames = Annotated[tuple[str, ...] | None, BeforeValidator(_split)]
+Choice = BeforeValidator(_folded)
+# The one behind is the first to see the value.
+LayerNames = Annotated[
+    tuple[str, ...] | None, BeforeValidator(_all_folded), BeforeValidator(_split)
+]
 # Last in an annotation: before a bound, it would hide the bound from the schema.
 Number = BeforeValidator(_no_truth_value)
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), Number]
@@ -107,7 +121,9 @@ class PictureParams:
         Field(description="Layers that hold the style, in equal shares; empty: the backbone's."),
     ] = None
     pooling: Annotated[
-        Pooling, Field(description="How the network shrinks its features; avg is smoother.")
+        Pooling,
+        Field(description="How the network shrinks its features; avg is smoother."),
+        Choice,
     ] = "max"
     style_blend: Annotated[
         Blend,
@@ -138,6 +154,7 @@ class PictureParams:
             description="Keep the content's colours: paint its luminance alone, or match the "
             "style's colours to it first."
         ),
+        Choice,
     ] = "none"
     init: Annotated[
         Init,
@@ -145,6 +162,7 @@ class PictureParams:
             description="What the optimisation starts from: the content in the style's colours, the "
             "content, seeded noise, or in a manifest the path or URL of a picture."
         ),
+        Choice,
     ] = "recolored"
     tolerance: Annotated[
         float,
@@ -160,6 +178,7 @@ class PictureParams:
     optimizer: Annotated[
         Literal["lbfgs", "adam"],
         Field(description="lbfgs reaches in fewer steps what adam reaches in many."),
+        Choice,
     ] = "lbfgs"
     seed: Annotated[
         int,
@@ -255,7 +274,7 @@ def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None
     versions. None where one of the inputs, by its URL, has no version.
     """
     try:
-        told = [f"content {job.content}\n{versions[job.content]}"]
+        told = [f"{_READING}content {job.content}\n{versions[job.content]}"]
         told += [f"style {style}\n{versions[style]}" for style in job.styles]
         if job.mask is not None:
             told.append(f"mask {job.mask}\n{versions[job.mask]}")
@@ -266,6 +285,11 @@ def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
     # Short, since those of a million records are in memory.
     return f"{recipe}.{digest[:32]}"
+
+
+# What versions cannot tell: the keys of pictures from some kinds of inputs have changed. Where a record
+# does not say so, all inputs are read once, and only those pictures are made again.
+_READING = "transparent styles and starts, opaque bitmaps\n"
 
 
 def is_other_recipe(one: str, other: str) -> bool:
@@ -280,21 +304,29 @@ def job_key(
     weights_digest: str,
     topology: Topology | None = None,
     params: str | None = None,
+    transparent: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """What decides the picture's pixels, as one digest: equal keys, equal pictures.
 
     Where the inputs lie, what the row is called and how the run goes are left out. `digests` are the
     sha256 of the inputs' bytes by their URL; `topology` is what the weights are for; `params` is
-    `params_as_json`, if it is known.
+    `params_as_json`, if it is known; `transparent` says of inputs, by their URL, what their headers say
+    of transparent pixels.
     """
     # The usual one was the only one once, and its pictures have kept their keys.
     is_usual = topology in (None, PROFILES[job.backbone].usual_topology)
+
+    def read_anew(uri: str, kinds: tuple[str, ...]) -> str | list[str]:
+        """The digest, marked if such an input is read otherwise than by the releases up to 0.2.0."""
+        kind = transparent.get(uri, "none")
+        return [digests[uri], kind] if kind in kinds else digests[uri]
+
     parts = [
         ENGINE_VERSION,
-        digests[job.content],
-        [digests[style] for style in job.styles],
-        digests[job.mask] if job.mask else None,
-        digests[job.start] if job.start else None,
+        read_anew(job.content, ("bitmap",)),
+        [read_anew(style, ("some", "bitmap")) for style in job.styles],
+        read_anew(job.mask, ("bitmap",)) if job.mask else None,
+        read_anew(job.start, ("some", "bitmap")) if job.start else None,
         weights_digest if is_usual else [weights_digest, topology],
         job.backbone,
     ]

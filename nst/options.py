@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from nst.errors import ConfigError
+from nst.redaction import redacted
 from nst.settings import (
     SETTING_FIELDS,
     RunSettings,
@@ -62,9 +63,9 @@ def pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise ConfigError(f"{option}: expected {form}; found {text!r}")
+            raise ConfigError(f"{option}: expected {form}; found {redacted(text)!r}")
         if name in found:
-            raise ConfigError(f"{option}: expected {name} once; found {text!r} too")
+            raise ConfigError(f"{option}: expected {name} once; found {redacted(text)!r} too")
         found[name] = value
     return found
 

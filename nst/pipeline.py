@@ -1,5 +1,6 @@
 """The steps of a run, which the command line and the flow both call."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from nst.planning import (
     estimate,
     plan_rows,
 )
+from nst.redaction import redacted_url, secret_in_url
 from nst.running import (
     InThisProcess,
     Listener,
@@ -128,7 +130,8 @@ def run_manifest(
 ) -> RunReport:
     """The whole of a run, without Prefect: manifest in; pictures, metadata and gallery out.
 
-    With `kept_as` the manifest is copied there, and run.json names the copy.
+    With `kept_as` the manifest, JSON Lines, is copied there without the credentials of rows that were
+    refused for them, and run.json names the copy.
 
     Raises ManifestError or ConfigError before anything is made, and StorageError where a store is
     out of order; what is finished by then is kept, and another run goes on from there.
@@ -141,11 +144,34 @@ def run_manifest(
             if kept_as is not None:
                 # Not before the output is this run's: a refused one leaves that of the last run.
                 this.lease.check()
-                storage.write_bytes(kept_as, storage.read_bytes(manifest))
+                storage.write_bytes(kept_as, _without_secrets(storage.read_bytes(manifest)))
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
             this.report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
             return this.report
+
+
+def _without_secrets(json_lines: bytes) -> bytes:
+    lines = json_lines.splitlines(keepends=True)
+    return b"".join(map(_line_without_secrets, lines))
+
+
+def _line_without_secrets(line: bytes) -> bytes:
+    if secret_in_url(line.decode()) is None:
+        return line
+    return json.dumps(_hidden(json.loads(line))).encode() + b"\n"
+
+
+def _hidden(value: Any) -> Any:
+    match value:
+        case str():
+            return redacted_url(value)
+        case dict():
+            return {redacted_url(name): _hidden(each) for name, each in value.items()}
+        case list():
+            return [_hidden(each) for each in value]
+        case _:
+            return value
 
 
 def run(
@@ -185,8 +211,7 @@ def finish(
     """Write the metadata and the gallery of what is there, and report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
-    `check` is called right before each write and deletion, and what it raises ends this. Raises
-    CredentialError where the gallery is refused, by when all else is written.
+    `check` is called right before each write and deletion, and what it raises ends this.
     """
     release_memory()
     # Of a million rows it is more than should be in memory at once.

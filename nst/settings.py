@@ -18,7 +18,7 @@ PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 RunnerName = Literal["threads", "ray", "dask"]
 
 DEFAULT_SCHEMES = ("file", "s3")
-FAIL_OVER_PATTERN = r"^(\d+|\d+(\.\d+)?%)?$"
+FAIL_OVER_PATTERN = r"^(\d+|(100(\.0+)?|\d{1,2}(\.\d+)?)%)?$"
 DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$"
 
 
@@ -126,6 +126,11 @@ class RunSettings:
         Field(description="Fail the rows of a manifest that are wrong, and run the others."),
         Option(of_plan=True),
     ] = False
+    ignore_unknown_columns: Annotated[
+        bool,
+        Field(description="Leave out the columns of a manifest that are not known."),
+        Option(of_plan=True),
+    ] = False
     skip_failed: Annotated[
         bool, Field(description="Leave rows that failed before as they are.")
     ] = False
@@ -153,7 +158,10 @@ class RunSettings:
             description="How many rows may fail, or what share of them, as 20 or 5%, before the run "
             "stops and fails; any if empty.",
         ),
-        Option(metavar="NUMBER|SHARE%", form="a number of rows, as 20, or a share of them, as 5%"),
+        Option(
+            metavar="NUMBER|SHARE%",
+            form="a number of rows, as 20, or a share of them of at most 100%, as 5%",
+        ),
     ] = ""
     isolate: Annotated[
         bool,

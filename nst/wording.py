@@ -1,4 +1,28 @@
-"""Quantities as people read them."""
+"""Quantities and foreign texts as people read them."""
+
+import re
+
+# What a terminal obeys, turns text round, breaks a line or takes no room, and halves of characters, which
+# nothing can encode. Joiners stay: Persian and emoji need them.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` in one line, with a right-to-left override as `\\u202e`, and alike all else unseen."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def message(text: str) -> str:
+    """A message of one line or several, each `visible`, and all after the first indented.
+
+    So no name with a line break in it passes for a message of its own.
+    """
+    first, *others = text.split("\n")
+    indented = (line if line.startswith("  ") else f"  {line}" for line in others)
+    return "\n".join(map(visible, (first, *indented)))
 
 
 def shown_bytes(count: int) -> str:

@@ -4,10 +4,14 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import servers
+
+if TYPE_CHECKING:
+    from tests.operators import Operator
 
 # Before anything imports prefect: neither the user's server nor their database is touched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="nst-tests-prefect-")
@@ -64,3 +68,12 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Operator]":
+    """Who has typed all that deploy/README.md says, with a server and a worker."""
+    from tests.operators import who_has_typed_it_all
+
+    with who_has_typed_it_all(tmp_path_factory.mktemp("operator")) as operator:
+        yield operator

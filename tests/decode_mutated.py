@@ -15,13 +15,20 @@ from nst.errors import ImageError
 from nst.pictures import images
 
 _SIZE = 64
+# The largest, the smallest, and those on both sides of the sign, in both orders of bytes.
+EXTREMES = tuple(
+    value.to_bytes(width, order)
+    for width in (1, 2, 4, 8)
+    for value in (0, (1 << 8 * width - 1) - 1, 1 << 8 * width - 1, (1 << 8 * width) - 1)
+    for order in ("big", "little")
+)
 
 
 def _mutated(generator: np.random.Generator, sound: dict[str, bytes]) -> tuple[str, str, bytes]:
     """What was picked, what was done to it, and the bytes."""
     name, data = _picked(generator, sound)
     at = int(generator.integers(1, len(data)))
-    match generator.integers(4):
+    match generator.integers(5):
         case 0:
             return name, f"cut at {at}", data[:at]
         case 1:
@@ -34,6 +41,11 @@ def _mutated(generator: np.random.Generator, sound: dict[str, bytes]) -> tuple[s
             length = int(generator.integers(1, 65))
             junk = generator.bytes(length)
             return name, f"{length} bytes over at {at}", data[:at] + junk + data[at + length :]
+        case 3:
+            # A number in the header that is as large as it can be, or as small.
+            at = int(generator.integers(0, min(len(data), 256)))
+            number = EXTREMES[int(generator.integers(len(EXTREMES)))]
+            return name, f"{number!r} over at {at}", data[:at] + number + data[at + len(number) :]
         case _:
             other, tail = _picked(generator, sound)
             start = int(generator.integers(0, len(tail)))
@@ -47,6 +59,8 @@ def _picked(generator: np.random.Generator, sound: dict[str, bytes]) -> tuple[st
 
 
 def _decode(data: bytes) -> images.Picture:
+    # The start of a longer file, which is looked at first.
+    images.size_by_start(data[: len(data) * 3 // 4], name="it")
     images.probe_size(data, name="it")
     return images.decode(data, long_edge_px=_SIZE, name="it")
 

@@ -90,3 +90,13 @@ def harmful_weights(kind: str, canary: Path) -> bytes:
                     archive.addfile(entry, io.BytesIO(data))
             return sink.getvalue()
     return pickle.dumps(state)
+
+
+def bitmap(pixels: bytes, width: int) -> bytes:
+    """A 32 bit BMP of BGRA pixels from top to bottom, whose header names a mask for each channel."""
+    height = len(pixels) // 4 // width
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, width, -height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    header += masks + b"BGRs" + bytes(48)
+    start = 14 + len(header)
+    return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + header + pixels

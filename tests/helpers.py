@@ -49,12 +49,11 @@ SILENCE_S = 10
 def nst(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """What `nst` prints and its exit status, as typed in `cwd`, but in this process.
 
-    Raises what a user would see as a traceback.
+    Raises AssertionError for an unexpected error, which a user would see as one.
     """
     with chdir(cwd or ROOT):
-        done = CliRunner().invoke(cli.app, [*map(str, arguments)])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
+        done = CliRunner().invoke(cli.app, [*map(str, arguments)], prog_name="nst")
+    assert "an unexpected error ended nst" not in done.stderr, done.stderr
     return subprocess.CompletedProcess(
         [*map(str, arguments)], done.exit_code, done.stdout, done.stderr
     )

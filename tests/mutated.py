@@ -79,6 +79,7 @@ def originals() -> dict[str, bytes]:
         "TIFF JPEG": encoded(colour, "TIFF", compression="jpeg"),
         "TIFF fax": encoded(colour.convert("1"), "TIFF", compression="group4"),
         "TIFF pages": _film("TIFF"),
+        "TIFF big": encoded(colour, "TIFF", big_tiff=True),
         "BMP": encoded(colour, "BMP"),
         "BMP palette": encoded(colour.quantize(16), "BMP"),
         "GIF": encoded(colour, "GIF"),

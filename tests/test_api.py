@@ -24,6 +24,7 @@ from nst.pictures.exchange import png_of
 from nst.pictures.images import decode
 from nst.running import lease
 from nst.settings import SETTING_FIELDS, RunSettings
+from tests import forged
 from tests.helpers import ROOT, picture, picture_bytes, write_project
 from tests.helpers import row as row_of
 
@@ -123,6 +124,23 @@ def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> No
     assert Image.open(BytesIO(data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
+def test_a_bitmap_in_memory_whose_alpha_is_0_everywhere_is_opaque() -> None:
+    with Image.open(BytesIO(forged.bitmap(bytes([30, 20, 10, 0]) * 64, 8))) as image:
+        data = png_of(image, name="a")
+    assert data is not None
+    with Image.open(BytesIO(data)) as found:
+        assert (found.mode, found.getpixel((3, 3))) == ("RGB", (10, 20, 30))
+
+
+def test_a_damaged_picture_in_memory_is_an_image_error() -> None:
+    """Its pixels are only now read of its file."""
+    with (
+        Image.open(BytesIO(picture_bytes(48, 64)[:2000])) as image,
+        pytest.raises(nst.ImageError, match="a: expected a sound picture, found one that cannot"),
+    ):
+        png_of(image, name="a")
+
+
 class Polars:
     """As much of one as is asked for."""
 
@@ -167,6 +185,16 @@ def test_rows_are_taken_from_whatever_table_they_are_in(inputs: Path, kind: Any)
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_table_that_is_too_large_once_unpacked_is_refused(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst.storage.tables._MAX_BYTES", 100)
+    rows = [{"content": "c" * 60, "style": "s" * 60}]
+    for kind in (pa.Table.from_pylist, Polars, Interchange):
+        with pytest.raises(nst.ManifestError, match="manifest: expected a table of at most 100 by"):
+            _rows(kind(rows))
+
+
 def test_several_styles_in_a_text_of_a_list_are_in_the_working_folder_too(inputs: Path) -> None:
     (found,) = _rows([{"content": "a.png", "style": ["s.png|t.png", "u.png"]}])
     assert found["style"] == [f"{inputs}/{name}.png" for name in "stu"]
@@ -196,7 +224,7 @@ def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None
     kept = inputs / "out/manifest.jsonl"
     before = kept.read_bytes()
     others = [row_of("in/a.png", "in/s.png", id="two")]
-    with pytest.raises(nst.ManifestError, match="column 'size': expected greater than"):
+    with pytest.raises(nst.ManifestError, match="column 'size': expected a whole number from 32"):
         nst.run([{**others[0], "size": 1}], "out")
     with pytest.raises(nst.ConfigError, match="expected the settings that its pictures were made"):
         nst.run(others, "out", overrides=STEPS, isolate=False, image_format="webp")
@@ -205,6 +233,33 @@ def test_rows_that_are_refused_leave_those_of_the_last_run(inputs: Path) -> None
     assert kept.read_bytes() == before
     nst.run(others, "out", overrides=STEPS, isolate=False)
     assert json.loads(kept.read_text())["id"] == "two"
+
+
+def test_rows_are_kept_without_the_credentials_that_they_were_refused_for(inputs: Path) -> None:
+    signed = "https://host/a.png?token=canary"
+    rows = [
+        row_of("in/a.png", "in/s.png", id="one"),
+        row_of(signed, "in/s.png", id="two"),
+        row_of("in/a.png", "in/s.png", id="three", label_of="s3://K:canary@b"),
+    ]
+    report = nst.run(rows, "out", overrides=STEPS, isolate=False, keep_going=True)
+    assert [record.outcome.id for record in report.failed] == ["two", "three"]
+    for file in (inputs / "out").rglob("*"):
+        assert file.is_dir() or b"canary" not in file.read_bytes(), file
+    kept = [json.loads(line) for line in (inputs / "out/manifest.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in kept] == ["one", "two", "three"]
+    assert kept[1]["content"] == "https://host/a.png?token=***"
+    again = nst.run(
+        inputs / "out/manifest.jsonl", "out", overrides=STEPS, isolate=False, keep_going=True
+    )
+    assert [record.outcome.id for record in again.failed] == ["two", "three"]
+    assert again.num_done_before == 1
+
+
+def test_an_output_whose_url_has_a_credential_is_not_opened() -> None:
+    with pytest.raises(nst.ConfigError, match="without credentials") as caught:
+        nst.open("s3://K:canary@b/out")
+    assert "s3://***@b/out" in str(caught.value)
 
 
 def test_metadata_that_is_none_is_told_by_its_file(inputs: Path) -> None:
@@ -344,3 +399,15 @@ def test_a_picture_that_was_not_made_raises_what_its_reason_means(reason: Any) -
         "storage",
     ):
         assert error.reason == reason
+
+
+@pytest.mark.usefixtures("inputs")
+def test_a_listener_that_raises_costs_no_picture(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(nst.NoListener):
+        def recorded(self, group: nst.Group, outcome: nst.Outcome) -> None:
+            raise OSError("the disk of the log is full")
+
+    rows = [row_of(f"in/{name}.png", "in/s.png", id=name) for name in "ab"]
+    report = nst.run(rows, "out", overrides=STEPS, isolate=False, listener=Failing())
+    assert (report.num_ok, report.num_failed) == (2, 0)
+    assert caplog.text.count("the listener Failing has failed, and the run goes on: OSError") == 1

@@ -265,3 +265,54 @@ def test_the_number_of_threads_changes_no_bit(kind: str) -> None:
     for number in (2, 3, 8):
         again = with_threads(number, found)
         assert all(torch.equal(a, b) for a, b in zip(again, alone, strict=True)), number
+
+
+def half_visible(height: int = 40, width: int = 50) -> tuple[Tensor, Tensor]:
+    """A picture of which the left half is white and transparent, and its alpha."""
+    picture, alpha = picture_tensor(height, width, seed=2).clone(), torch.ones(1, height, width)
+    picture[:, :, : width // 2] = 1
+    alpha[:, :, : width // 2] = 0
+    return picture, alpha
+
+
+@pytest.mark.parametrize("match", [colors.match_colors, colors.match_luminance])
+def test_what_is_transparent_has_no_part_in_the_colours(match: Callable[..., Tensor]) -> None:
+    """Against a picture of the visible half alone."""
+    style, alpha = half_visible()
+    content = picture_tensor(48, 64)
+    alone = style[:, :, 25:]
+    torch.testing.assert_close(
+        match(style, content, weights=alpha)[:, :, 25:], match(alone, content)
+    )
+
+
+def test_a_target_counts_as_far_as_it_is_visible() -> None:
+    style, alpha = half_visible()
+    content = picture_tensor(48, 64)
+    found = colors.match_colors(content, style, target_weights=alpha)
+    torch.testing.assert_close(found, colors.match_colors(content, style[:, :, 25:]))
+    half = torch.full_like(alpha, 0.5)
+    even = colors.match_colors(content, style, target_weights=half)
+    torch.testing.assert_close(even, colors.match_colors(content, style))
+
+
+def test_a_picture_is_put_on_the_mean_of_what_is_visible() -> None:
+    style, alpha = half_visible()
+    found = colors.on_own_mean(style, alpha)
+    torch.testing.assert_close(found[:, :, 25:], style[:, :, 25:])
+    mean = style[:, :, 25:].mean(dim=(1, 2))
+    torch.testing.assert_close(found[:, 3, 3], mean)
+    # A quarter of black on white is a quarter of black on black.
+    faint = torch.full((3, 8, 8), 0.75)
+    torch.testing.assert_close(
+        colors.on_own_mean(faint, torch.full((1, 8, 8), 0.25)), torch.zeros(3, 8, 8)
+    )
+
+
+def test_styles_are_prepared_by_what_is_visible_of_them() -> None:
+    style, alpha = half_visible()
+    content = picture_tensor(48, 64)
+    for mode in ("match", "luminance"):
+        _, (clear,) = colors.prepared(content, (style,), (alpha,), mode)
+        _, (alone,) = colors.prepared(content, (style[:, :, 25:],), (None,), mode)
+        torch.testing.assert_close(clear[:, :, 25:], alone)

@@ -1,6 +1,7 @@
 """The flow once, on a temporary Prefect server, and its parts as plain functions."""
 
 import json
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from nst.running.reports import RunReport
 from nst.settings import SETTING_FIELDS, RunSettings, settings_of
 from nst_flows import stylize, tasks
 from nst_flows.local import _check_server
+from nst_flows.logs import show_names_as_text
 from nst_flows.parameters import PictureOverrides, overrides_of, parameters_of
 from nst_flows.stylize import stylize_manifest
 from nst_flows.summary import (
@@ -154,6 +156,22 @@ def test_a_relative_path_is_refused_since_a_worker_runs_in_a_folder_of_its_own()
         pipeline.check("/m.csv", settings)
 
 
+def test_a_log_of_a_flow_has_a_message_for_each_record(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("nst"), "handlers", [caplog.handler])
+        show_names_as_text()
+    try:
+        raise ValueError("x\x1b[31m\n6 of 6 rows ok")
+    except ValueError:
+        logging.getLogger("nst").exception("%s", "y\u202e\n6 of 6 rows ok")
+    caplog.handler.filters.clear()
+    lines = caplog.text.splitlines()
+    assert any("y\\u202e" in line for line in lines)
+    assert "  ValueError: x\\u001b[31m" in lines
+    assert "  6 of 6 rows ok" in lines
+    assert "6 of 6 rows ok" not in lines
+
+
 def test_a_server_that_does_not_answer_is_named() -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -182,6 +200,9 @@ def test_a_summary_links_what_a_browser_can_open() -> None:
         ("s3://bucket/night/", "night/"),
         ("/in/night/*.csv", "night/*.csv"),
         ("rows.csv", "rows.csv"),
+        ("s3://KEY:se/cret@bucket/", "***@bucket/"),
+        ("https://host/rows.csv?token=cret", "host/rows.csv?token=***"),
+        ("in/x\n6 of 6 rows ok\x1b.csv", "x\\u000a6 of 6 rows ok\\u001b.csv"),
     ],
 )
 def test_a_run_is_named_by_its_manifest_and_its_output(

@@ -1,7 +1,8 @@
 import io
 import json
 import zlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -213,6 +214,45 @@ def test_jpeg_shows_what_is_transparent_as_white() -> None:
 def test_values_out_of_range_are_clipped_not_wrapped() -> None:
     made = Picture(np.array([-0.5, 0.5, 1.5], dtype=np.float32).repeat(16).reshape(3, 4, 4), None)
     assert mean_colour(decoded(images.encode(made, "png", {}))) == [0, 128, 255]
+
+
+@pytest.mark.parametrize("offset", [0, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_an_offset_to_nowhere_is_an_image_error(
+    offset: int, order: Literal["little", "big"]
+) -> None:
+    magic = {"little": b"II+\0\x08\0\0\0", "big": b"MM\0+\0\x08\0\0"}[order]
+    data = magic + offset.to_bytes(8, order)
+    with pytest.raises(ImageError) as caught:
+        images.probe_size(data, name="in.tiff")
+    assert caught.value.reason in ("image_truncated", "image_unreadable")
+    assert images.size_by_start(data, name="in.tiff") is None
+
+
+def test_whatever_a_reader_raises_is_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the header is read, where the pixels are, and where it is asked what is wrong."""
+
+    class SurpriseError(Exception):
+        pass
+
+    def surprise(*_: Any, **__: Any) -> None:
+        raise SurpriseError("of a reader")
+
+    data = picture_bytes(48, 64)
+    for where, name in (
+        (formats, "png_chunks"),
+        (ImageFile.ImageFile, "load"),
+        (Image, "open"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, name, surprise)
+            with pytest.raises(ImageError, match=r"in\.png: .*of a reader"):
+                decoded(data)
+
+
+def test_a_picture_without_pixels_is_refused() -> None:
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        decoded(forged.png(0, 10))
 
 
 def _cut(image_format: str) -> bytes:
@@ -548,3 +588,158 @@ def test_first_bytes_of_no_sound_picture_tell_nothing() -> None:
     for bad in (b"", b"GIF", b"\x89PNG\r\n\x1a\n", data[:20] + b"x" + data[21:], b"<html>" * 99):
         assert images.size_by_start(bad, name="in") is None
     assert images.size_by_start(forged.png(30_000, 30_000), name="in") is None
+
+
+@pytest.mark.parametrize(
+    ("alphas", "expected"), [((0, 0), None), ((0, 255), [0, 1]), ((255, 255), None)]
+)
+def test_a_bitmap_whose_alpha_is_0_everywhere_is_opaque(
+    alphas: tuple[int, int], expected: list[int] | None
+) -> None:
+    data = forged.bitmap(b"".join(bytes([30, 20, 10, alpha]) for alpha in alphas) * 8, 2)
+    made = images.decode(data, long_edge_px=8, name="in.bmp")
+    assert images.read_header(data, name="in.bmp").transparency == "bitmap"
+    if expected is None:
+        assert made.alpha is None
+        assert mean_colour(made) == [10, 20, 30]
+    else:
+        assert made.alpha is not None
+        assert made.alpha[0].tolist() == expected
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF", "AVIF"])
+def test_other_pictures_whose_alpha_is_0_everywhere_are_transparent(image_format: str) -> None:
+    data = encoded(Image.new("RGBA", (32, 32), (10, 20, 30, 0)), image_format)
+    made = decoded(data)
+    assert images.read_header(data, name="in").transparency == "some"
+    assert made.alpha is not None
+    assert not made.alpha.any()
+    assert mean_colour(made) == [255, 255, 255]
+
+
+def test_a_header_that_cannot_be_read_says_nothing_of_transparency() -> None:
+    assert images.transparency_of(b"no picture", name="in") == "none"
+    assert images.transparency_of(picture_bytes(8, 8), name="in") == "none"
+
+
+def told_in_png(*chunks: tuple[bytes, bytes]) -> bytes:
+    rows = (b"\0" + bytes([100, 50, 25]) * 8) * 8
+    return forged.png(8, 8, rows, *(forged.png_chunk(kind, body) for kind, body in chunks))
+
+
+def chromaticities(*values: float) -> bytes:
+    return b"".join(round(100_000 * value).to_bytes(4) for value in values)
+
+
+def told_in_exif(
+    image_format: str, *, color_space: int | None = None, index: str | None = None
+) -> bytes:
+    exif = Image.Exif()
+    if color_space is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[0xA001] = color_space
+    if index is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: index}
+    return encoded(quadrants(), image_format, exif=exif.tobytes())
+
+
+def told_in_tiff(values: Mapping[int, Any]) -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[319] = 5
+    for tag, value in values.items():
+        tags[tag] = value
+    return encoded(quadrants(), "TIFF", tiffinfo=tags)
+
+
+def told_in_bitmap(space: bytes) -> bytes:
+    return forged.bitmap(bytes([30, 20, 10, 255]) * 64, 8).replace(b"BGRs", space)
+
+
+SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+GAMMA_22, GAMMA_18 = (45455).to_bytes(4), (55556).to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (told_in_png((b"gAMA", (100_000).to_bytes(4))), "those of gAMA 1, where sRGB has 0.45455"),
+        (told_in_png((b"gAMA", GAMMA_18)), "those of gAMA 0.55556"),
+        (told_in_png((b"gAMA", GAMMA_22), (b"cHRM", chromaticities(*P3))), "those of cHRM 0.3127"),
+        (told_in_png((b"cICP", bytes([9, 16, 0, 1]))), "coded as primaries 9 and transfer 16"),
+        (told_in_exif("JPEG", color_space=2), "Adobe RGB by its Exif"),
+        (told_in_exif("JPEG", color_space=0xFFFF, index="R03"), "Adobe RGB by its Exif"),
+        (told_in_exif("WEBP", color_space=2), "Adobe RGB by its Exif"),
+        (told_in_tiff({34665: {0xA001: 2}}), "Adobe RGB by its Exif"),
+        (told_in_exif("PNG", color_space=2), "Adobe RGB by its Exif"),
+        (told_in_tiff({319: P3[2:]}), "those of PrimaryChromaticities 0.68 0.32"),
+        (told_in_bitmap(b"DEBM"), "those of a profile in a bitmap, which is not read"),
+    ],
+    ids=[
+        "gamma",
+        "gamma 1.8",
+        "P3",
+        "cICP",
+        "Exif",
+        "R03",
+        "WebP",
+        "TIFF",
+        "PNG",
+        "primaries",
+        "BMP",
+    ],
+)
+def test_colours_that_are_told_beside_a_profile_are_warned_of(
+    data: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoded(data)
+    (record,) = caplog.records
+    assert f"in.png: taken as sRGB, its colours are {said}" in record.getMessage()
+    caplog.clear()
+    images.decode_preview(data, long_edge_px=8, name="preview")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        told_in_png((b"gAMA", GAMMA_22)),
+        told_in_png((b"gAMA", GAMMA_22), (b"cHRM", chromaticities(*SRGB))),
+        told_in_png((b"sRGB", b"\0"), (b"gAMA", GAMMA_18)),
+        told_in_png((b"cICP", bytes([1, 13, 0, 1])), (b"gAMA", GAMMA_18)),
+        told_in_exif("JPEG", color_space=1, index="R98"),
+        told_in_exif("JPEG", color_space=0xFFFF),
+        told_in_tiff({318: 7}),
+        told_in_tiff({319: SRGB[2:], 34665: {0xA001: 1}}),
+        encoded(quadrants(), "BMP"),
+        told_in_bitmap(b"BGRs"),
+    ],
+    ids=[
+        "gamma",
+        "primaries",
+        "sRGB",
+        "cICP",
+        "Exif",
+        "uncalibrated",
+        "a tag of a wrong type",
+        "TIFF",
+        "BMP",
+        "BMP sRGB",
+    ],
+)
+def test_colours_that_are_told_as_srgb_are_not_warned_of(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoded(data)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {255: 2}])
+def test_a_first_page_that_is_a_smaller_copy_is_warned_of(
+    tags: dict[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    values = {256: 2, 257: 2, 258: 8, 259: 1, 262: 1, 277: 1, 278: 2}
+    decoded(forged.tiff({**values, **tags}, bytes(4)))
+    assert "in.png: its first page, which is used, says that it is a smaller copy" in caplog.text
+    caplog.clear()
+    decoded(forged.tiff({**values, 254: 2}, bytes(4)))
+    assert not caplog.records

@@ -13,6 +13,7 @@ from PIL import Image
 
 from nst import pipeline, storage
 from nst.errors import StorageError, WorkerError
+from nst.job import job_key
 from nst.output import metadata, records
 from nst.output.metadata import Outcome
 from nst.planning.plan import Plan, failure_of
@@ -23,7 +24,7 @@ from nst.storage.files import Found
 from tests import servers
 from tests.buckets import Bucket, bucket_behind
 from tests.faults import Fault, FaultProxy, Request, Status, lists
-from tests.helpers import csv_bytes, encoded, picture_bytes, row, write_project
+from tests.helpers import csv_bytes, encoded, picture, picture_bytes, row, write_project
 from tests.tables import outcomes_to_parquet
 
 ROWS = [row(id="one", steps=1), row("b.png", "t.png", id="two", steps=1)]
@@ -167,6 +168,33 @@ def test_records_of_earlier_releases_learn_versions(desk: Desk) -> None:
     assert read_by_plan(desk) == []
     desk.rewrite(inputs_key=None, key="another")
     assert desk.to_make() == ["one", "two"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_what_was_made_before_transparent_styles_had_keys_of_their_own_is_read_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Then only what has such a style is made again."""
+    desk.input("manifest.csv").write_bytes(csv_bytes(ROWS[:1]))
+    style = Image.fromarray(picture(48, 64, seed=5)).convert(mode)
+    desk.input("s.png").write_bytes(encoded(style))
+    with monkeypatch.context() as before:
+        before.setattr("nst.job._READING", "")
+        (group,) = desk.plan().groups
+    (planned,) = group.jobs
+    desk.run()
+    digests = {
+        each.uri: hashlib.sha256(Path(each.uri).read_bytes()).hexdigest() for each in planned.inputs
+    }
+    file = group.weights
+    key = job_key(planned.job, digests=digests, weights_digest=file.digest, topology=file.topology)
+    desk.rewrite(inputs_key=planned.inputs_key, key=key)
+    made = desk.to_make()
+    assert read_by_plan(desk) == ["a.png", "s.png"]
+    assert made == (["one"] if mode == "RGBA" else [])
+    desk.run()
+    assert desk.to_make() == []
+    assert read_by_plan(desk) == []
 
 
 def test_many_parts_are_made_one_with_what_was_learned(

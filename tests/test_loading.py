@@ -1,24 +1,38 @@
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from nst.job import PictureParams
+from nst.errors import ImageError
+from nst.job import PictureParams, job_key
 from nst.painting.weights import WeightsFile
 from nst.planning.plan import Input, PlannedJob
 from nst.running.loading import Inputs, Loaded
-from tests.helpers import job, picture_bytes, picture_tensor
+from tests.helpers import encoded, job, picture, picture_bytes, picture_tensor
 
 SIZE = (48, 64)
 
 
-def loaded(folder: Path, *, num_styles: int = 1, mask: bool = False, **params: Any) -> Loaded:
-    """A content of SIZE and styles of 40 x 50 px, at their own size unless `params` say else."""
+def loaded(
+    folder: Path,
+    *,
+    num_styles: int = 1,
+    mask: bool = False,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    **params: Any,
+) -> Loaded:
+    """A content of SIZE and styles of 40 x 50 px, at their own size unless `params` say else.
+
+    `files` are there in place of those pictures, or as `p.png`, a picture to start from.
+    """
 
     def source(name: str, height: int, width: int, seed: int) -> Input:
-        data = picture_bytes(height, width, seed=seed)
+        data = files.get(name) or picture_bytes(height, width, seed=seed)
         (folder / name).write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
         return Input(uri=str(folder / name), digest=digest, height=height, width=width)
@@ -26,18 +40,20 @@ def loaded(folder: Path, *, num_styles: int = 1, mask: bool = False, **params: A
     content = source("a.png", *SIZE, 0)
     styles = tuple(source(f"s{n}.png", 40, 50, 1 + n) for n in range(num_styles))
     over = source("m.png", *SIZE, 9) if mask else None
+    start = source("p.png", *SIZE, 9) if "p.png" in files else None
     planned = PlannedJob(
         job=job(
             params=PictureParams(**{"size": 64} | params),
             content=content.uri,
             styles=tuple(style.uri for style in styles),
             mask=over and over.uri,
+            start=start and start.uri,
         ),
         key=None,
         content=content,
         styles=styles,
         mask=over,
-        start=None,
+        start=start,
         height=SIZE[0],
         width=SIZE[1],
     )
@@ -88,3 +104,77 @@ def test_keys_tell_apart_what_has_other_pixels(tmp_path: Path) -> None:
     assert keys[0][0] == keys[2][0]
     assert keys[0][1] == keys[1][1]
     assert keys[0][1] != keys[2][1]
+
+
+def half_clear(height: int, width: int) -> bytes:
+    """A picture of which the left half is transparent, and magenta there."""
+    image = Image.fromarray(picture(height, width, seed=4)).convert("RGBA")
+    image.paste((255, 0, 255, 0), (0, 0, width // 2, height))
+    return encoded(image)
+
+
+def test_a_transparent_style_is_on_its_own_mean_and_has_its_alpha(tmp_path: Path) -> None:
+    found = loaded(tmp_path, files={"s0.png": half_clear(40, 50)})
+    (style,), (alpha,) = found.item.styles, found.item.alphas
+    assert alpha is not None
+    assert alpha.shape == (1, 40, 50)
+    assert alpha[0, 7].tolist() == [0] * 25 + [1] * 25
+    expected = picture_tensor(40, 50, seed=4)[:, :, 25:]
+    torch.testing.assert_close(style[:, :, 25:], expected)
+    torch.testing.assert_close(style[:, 3, 3], expected.mean(dim=(1, 2)))
+    assert found.sources.style_alphas == found.item.alphas
+
+
+def test_an_opaque_style_has_no_alpha(tmp_path: Path) -> None:
+    opaque = encoded(Image.fromarray(picture(40, 50, seed=1)).convert("RGBA"))
+    found = loaded(tmp_path, files={"s0.png": opaque})
+    assert found.item.alphas == (None,)
+    assert torch.equal(found.item.styles[0], picture_tensor(40, 50, seed=1))
+
+
+def test_a_style_that_is_transparent_everywhere_is_refused(tmp_path: Path) -> None:
+    clear = encoded(Image.new("RGBA", (50, 40)))
+    with pytest.raises(ImageError, match=r"s0\.png: expected a style .* transparent everywhere"):
+        loaded(tmp_path, files={"s0.png": clear})
+
+
+def test_a_start_shows_the_content_where_it_is_transparent(tmp_path: Path) -> None:
+    found = loaded(tmp_path, files={"p.png": half_clear(*SIZE)}, init="picture")
+    assert found.item.start is not None
+    content, start = picture_tensor(*SIZE), picture_tensor(*SIZE, seed=4)
+    torch.testing.assert_close(found.item.start[:, :, :32], content[:, :, :32])
+    torch.testing.assert_close(found.item.start[:, :, 32:], start[:, :, 32:])
+
+
+def test_the_key_of_what_is_loaded_tells_of_transparency(tmp_path: Path) -> None:
+    opaque = loaded(tmp_path)
+    clear = loaded(tmp_path, files={"s0.png": half_clear(40, 50)})
+    digests = {each.uri: str(each.digest) for each in clear.planned.inputs}
+    plain = job_key(clear.planned.job, digests=digests, weights_digest="w")
+    assert [each.transparency for each in clear.planned.inputs] == ["none", "some"]
+    assert clear.planned.key != plain
+    digests = {each.uri: str(each.digest) for each in opaque.planned.inputs}
+    assert opaque.planned.key == job_key(opaque.planned.job, digests=digests, weights_digest="w")
+
+
+def test_a_content_that_is_transparent_everywhere_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded(tmp_path, files={"a.png": encoded(Image.new("RGBA", (64, 48)))})
+    assert "a.png: it is transparent everywhere" in caplog.text
+    caplog.clear()
+    loaded(tmp_path, files={"a.png": half_clear(*SIZE)})
+    assert not caplog.records
+
+
+def test_a_mask_that_tells_nothing_apart_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded(tmp_path, mask=True, files={"m.png": encoded(Image.new("L", (64, 48), 128))})
+    assert "found grey 128 of 255 everywhere" in caplog.text
+    caplog.clear()
+    loaded(tmp_path, mask=True, files={"m.png": half_clear(*SIZE)})
+    assert "m.png: where this mask is transparent, it counts as white" in caplog.text
+    caplog.clear()
+    loaded(tmp_path, mask=True)
+    assert not caplog.records

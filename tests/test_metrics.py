@@ -286,3 +286,33 @@ def test_pictures_are_not_flat() -> None:
     small_square = torch.full((1, 3, 64, 64), 1.0)
     small_square[..., :4, :4] = 0.5
     assert not is_flat(small_square).any()
+
+
+def test_colours_are_those_of_what_is_visible() -> None:
+    one, other = picture_tensor(40, 30, seed=1)[None], picture_tensor(40, 34, seed=2)[None]
+    both = torch.cat([one, other], dim=3)
+    visible = torch.zeros(1, 1, 40, 64)
+    visible[..., :30] = 1
+    torch.testing.assert_close(color_histograms(both, visible), color_histograms(one))
+
+
+def test_grain_is_that_of_what_is_visible() -> None:
+    """Of white noise of a known variance beside what is flat and beside what is stronger."""
+    generator = torch.Generator().manual_seed(0)
+    grain = 0.02 * torch.randn(1, 3, 96, 128, generator=generator)
+    picture = 0.5 + grain
+    picture[..., 64:] = 0.5
+    visible = torch.zeros(1, 1, 96, 128)
+    visible[..., :64] = 1
+    assert fine_energy(picture, visible).item() == pytest.approx(0.02**2, rel=0.1)
+    # Its edges are no grain, however much darker it is than what it is on.
+    flat = torch.full((1, 3, 96, 128), 0.1)
+    flat[..., 64:] = 0.9
+    assert fine_energy(flat, visible).item() < 1e-6
+    assert fine_energy(flat).item() > 1e-6
+
+
+def test_what_is_too_thin_to_have_an_inside_has_grain_all_the_same() -> None:
+    visible = torch.zeros(1, 1, 40, 40)
+    visible[..., 20] = 1
+    assert fine_energy(picture_tensor(40, 40)[None], visible).isfinite().all()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nst.painting.backbones import Backbone, load_backbone
 from nst.painting.objective import Balance, Objective, balanced
@@ -343,3 +344,31 @@ def test_extreme_weights_give_finite_numbers(weights: tuple[float, float]) -> No
     found = balance_of(50.0, 100.0, content_weight=weights[0], style_weight=weights[1])
     for name in ("total", "content", "style"):
         assert getattr(found, name).isfinite().all(), name
+
+
+@pytest.mark.parametrize("tile_px", [None, 32])
+def test_what_is_transparent_of_a_style_has_no_part_in_its_grams(tile_px: int | None) -> None:
+    """Against the sums over the visible positions, one by one: Gatys et al. (2017, section 4)."""
+    style, alpha = picture_tensor(64, 96, seed=5), torch.zeros(1, 64, 96)
+    alpha[:, 16:48, 32:64] = 1
+    alpha[:, 16:48, 64:80] = 0.5
+    one = replace(item(), styles=(style,), style_alphas=(alpha,))
+    backbone = vgg16()
+    targets = Objective.of([one], backbone, tile_px=tile_px)._targets[0]
+    features = backbone(style[None])
+    for layer, target in targets.styles.items():
+        found = features[layer][0].double()
+        guide = functional.adaptive_avg_pool2d(alpha, found.shape[1:])[0].double()
+        expected = torch.zeros(len(found), len(found), dtype=torch.float64)
+        for y, x in guide.nonzero().tolist():
+            guided = found[:, y, x] * guide[y, x]
+            expected += guided[:, None] * guided
+        expected /= guide.square().sum()
+        assert relative(target.grams[0, 0].double(), expected) < 1e-3
+
+
+def test_an_alpha_of_1_everywhere_is_none() -> None:
+    opaque = replace(item(), style_alphas=(torch.ones(1, *item().styles[0].shape[1:]),))
+    one, other = (Objective.of([each], vgg16())._targets[0] for each in (item(), opaque))
+    for layer, target in one.styles.items():
+        assert relative(other.styles[layer].grams, target.grams) < 1e-5

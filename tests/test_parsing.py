@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from nst.job import Job, PictureParams
 from nst.manifest import parsing, rows
 from nst.manifest.access import Access
 from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
+from nst.manifest.names import Reading
+from nst.manifest.problems import Problems
 from nst.storage import tables
 from tests.helpers import csv_bytes
 
@@ -43,6 +46,7 @@ def parsed(
     access: Access = ANYWHERE,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
+    reading: Reading | None = None,
 ) -> parsing.Parsed:
     return parsing.parse(
         name,
@@ -52,6 +56,7 @@ def parsed(
         access=access,
         overrides=overrides,
         keep_going=keep_going,
+        reading=reading,
     )
 
 
@@ -235,7 +240,8 @@ def test_what_is_equal_in_python_is_checked_each_for_itself(value: object) -> No
     row = {"content": "a.png", "style": "s.png", "backbone": "vgg16"}
     fine = row | {column: [1] if isinstance(value, list) else 1}
     (problem,) = refusal("m.jsonl", jsonl([fine, row | {column: value}, fine]))
-    assert problem.startswith(f"line 2, column '{column}': expected a number")
+    expected = "numbers" if isinstance(value, list) else "a number"
+    assert problem.startswith(f"line 2, column '{column}': expected {expected} from 0")
 
 
 def test_what_rows_have_in_common_is_one_object() -> None:
@@ -298,9 +304,8 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
         "line 3, column 'style': expected the path or URL of a picture, or several with | between "
         "them; found nothing",
         "line 3, column 'id': expected an id that line 2 does not have; found 'one'",
-        "line 4, column 'size': expected greater than or equal to 32; found '9'",
-        "line 4, column 'steps': expected a valid integer, unable to parse string as an integer;"
-        " found 'ten'",
+        "line 4, column 'size': expected a whole number from 32 to 8192; found '9'",
+        "line 4, column 'steps': expected a whole number from 1 to 100000; found 'ten'",
         "line 5, column 'id': expected an id that line 4 does not have; found 'ok'",
         "line 6, column 'id': expected an id that line 4 does not have; found 'OK'",
         f"line 7, column 'id': expected {SAFE_ID_RULE}; found '../x'",
@@ -325,13 +330,17 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("m.txt", "", "ends in .csv, .jsonl, .parquet, .yaml, .yml; found 'm.txt'"),
+        ("m.txt", "", "ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .yaml, .yml, .xlsx, "),
         ("m.csv", "content,backbone\na,vgg16\n", "column 'style': expected this column"),
         ("m.csv", "content,style,backbone,size,size\n", "column 'size': expected each column once"),
         ("m.csv", "content,style,backbone\na,b\n", "line 2: expected 3 cells as in the header; found 2"),
         ("m.csv", 'content,style,backbone\n"a,b,c\n', "expected CSV"),
-        ("m.csv", "content,style,backbone\n".encode("utf-16"), "expected text in UTF-8; found the byte"),
+        ("m.csv", "content,style,backbone\n".encode("utf-16-le"), "expected text in UTF-8; found the byte 0x00 at 1, as in UTF-16"),
+        ("m.csv", "content,style\n".encode("utf-16")[:-1], "expected text in UTF-16, or in UTF-8; found"),
         ("m.jsonl", '{"content": "a"\n', "line 1: expected a JSON object"),
+        ("m.csv", 'content,style,backbone\n"a,b,c\n', "a quoted cell that does not end"),
+        ("m.csv", 'content,style,backbone\n"a"b",b,c\n', "a quote within a quoted cell is written twice"),
+        ("m.jsonl", '\n{"content": }', "line 2: expected a JSON object; found Expecting value at character 13"),
         ("m.jsonl", "[1]", "line 1: expected a JSON object; found list"),
         ("m.jsonl", "3", "line 1: expected a JSON object; found int"),
         ("m.jsonl", '{"size": NaN}', "line 1: expected a JSON object; found NaN, which is no JSON"),
@@ -343,19 +352,20 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.jsonl", '{"content": "a\\u0000", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL"),
         ("m.jsonl", '{"label_\\ud800": "a"}', "expected a column whose name UTF-8 can hold"),
         ("m.jsonl", '{"content": "a", "style": ["\\ud800"], "backbone": "vgg16"}', "column 'style': expected text that UTF-8 can hold"),
-        ("m.jsonl", '{"content": "a"}\n{"content": "\xff"}'.encode("latin-1"), "line 2: expected text in UTF-8; found the byte 0xff at 30"),
+        ("m.jsonl", '{"content": "a"}\n{"content": "\xff"}'.encode("latin-1"), "line 2: expected text in UTF-8, which Excel calls CSV UTF-8; found the byte 0xff at 30"),
         ("m.csv", "content,style,backbone\na,b\0,vgg16\n", "line 2: expected text in UTF-8; found the byte 0x00 at 26"),
         ("m.csv", f"content,style,backbone\na,b,vgg16\n{'a' * 131073},b,vgg16\n", "line 3: expected CSV; found field larger than field limit"),
         ("m.csv", ",".join(f"label_{i}" for i in range(2000)), "line 1: expected at most 1000 columns; found 2000"),
         ("m.csv", parquet(ROWS), "found a Parquet file; let its name end in .parquet"),
-        ("m.csv", GZIPPED, "found a gzip file; unpack it first"),
-        ("m.csv.gz", GZIPPED, "ends in .csv, .jsonl, .parquet, .yaml, .yml"),
+        ("m.csv", GZIPPED, "found a gzip file; let its name end in .gz"),
+        ("m.yaml.gz", GZIPPED, "expected a manifest that ends in .csv, "),
+        ("m.csv.gz", GZIPPED[:-4], "expected a gzip file; found Compressed file ended"),
+        ("m.csv.gz", b"content,style\n", "expected a gzip file; found Not a gzipped file"),
         ("m.parquet", "content,style,backbone\n", "expected a Parquet file"),
         ("m.parquet", parquet([{"content": 3, "style": "s", "backbone": "vgg16"}]), "column 'content': expected a column of text; found int64"),
         ("m.parquet", parquet([{"content": "a", "style": ["s"], "backbone": ["vgg16"]}]), "column 'backbone': expected a column of text; found list<"),
         ("m.parquet", parquet([{"content": "a", "style": {"a": 1}, "backbone": "vgg16"}]), "column 'style': expected a column of text or of lists of text; found struct<"),
         ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "size": {"a": 1}}]), "column 'size': expected a column of text"),
-        ("m.parquet", parquet([{"content": "a", "style": "s", "backbone": "vgg16", "label_x": b"x"}]), "column 'label_x': expected a column of text, of numbers, or of lists of either; found binary"),
         ("m.yaml", "content: &a a\nstyle: s\nbackbone: vgg16\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nlabel_x: *a\n", "expected YAML; found anchors and aliases are not read"),
         ("m.yaml", "content: a\ncontent: b\nstyle: s\nbackbone: vgg16\n", "column 'content': expected each column once; found 2 of them"),
@@ -371,7 +381,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: " + "[" * 5000, "expected YAML"),
         ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a valid integer"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a whole number from 0 to 9223372036854775807; found '~'"),
         ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
         ("m.yaml", "content: a\nbackbone: vgg16\n", "column 'style': expected this column"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: ~\n", "line 3, column 'backbone': expected one of vgg16, vgg19, resnet50; found '~'"),
@@ -379,7 +389,7 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.jsonl", '{"content": "a", "style": "s", "backbone": ["vgg19"]}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found ['vgg19']"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
         ("m.yaml", "content: none/*.png\nstyle: s\nbackbone: vgg16\n", "line 1, column 'content': expected a pattern that some file matches"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected greater than"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: [vgg16]\nsize:\n  - 64\n  - 9\n", "line 6, column 'size': expected a whole number from 32"),
     ],
 )  # fmt: skip
 def test_refused(name: str, data: bytes | str, said: str) -> None:
@@ -389,22 +399,34 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("style_weight", "nan", "finite number"),
-        ("style_weight", "inf", "finite number"),
-        ("style_weight", -1, "greater than or equal to 0"),
-        ("style_weight", "1,5", "a valid number"),
-        ("steps", 0, "greater than or equal to 1"),
-        ("steps", 1.5, "a valid integer"),
-        ("steps", True, "a number"),
-        ("style_weight", False, "a number"),
-        ("size", 100_000, "less than or equal to 8192"),
-        ("init", "nois", "'recolored', 'content', 'noise' or 'picture'"),
-        ("optimizer", "sgd", "'lbfgs' or 'adam'"),
-        ("seed", -1, "greater than or equal to 0"),
+        ("style_weight", "nan", "a number from 0 to 1e+06; found 'nan'"),
+        ("style_weight", "inf", "a number from 0 to 1e+06; found 'inf'"),
+        ("style_weight", -1, "a number from 0 to 1e+06; found -1"),
+        ("style_weight", "1,5", "a number from 0 to 1e+06 (did you mean '1.5'?); found '1,5'"),
+        ("style_weight", "1,5,0", "a number from 0 to 1e+06; found '1,5,0'"),
+        ("content_size", 9, "a whole number from 32 to 8192; found 9"),
+        ("steps", 0, "a whole number from 1 to 100000; found 0"),
+        ("steps", 1.5, "a whole number from 1 to 100000; found 1.5"),
+        ("steps", True, "a whole number from 1 to 100000; found True"),
+        ("style_weight", False, "a number from 0 to 1e+06; found False"),
+        ("size", 100_000, "a whole number from 32 to 8192; found 100000"),
+        ("init", "nois", "one of recolored, content, noise, or the path or URL of a picture (did you mean 'noise'?)"),
+        ("optimizer", "sgd", "one of lbfgs, adam; found 'sgd'"),
+        ("optimizer", "ADAMW", "one of lbfgs, adam (did you mean 'adam'?); found 'adamw'"),
+        ("preserve_color", "true", "one of none, luminance, match; found 'true'"),
+        ("preserve_color", True, "one of none, luminance, match; found True"),
+        ("seed", -1, "a whole number from 0 to 9223372036854775807; found -1"),
+        ("style_blend", "1 x", "numbers from 0 to 1e+06, with spaces between them; found 'x'"),
+        ("style_blend", True, "numbers from 0 to 1e+06, with spaces between them; found True"),
+        ("style_layers", 3, "names of layers, with spaces between them; found 3"),
+        ("style_layers", "conv4_2", "layers of vgg16, relu1_1 to relu5_3 (did you mean 'relu4_2'?); found 'conv4_2'"),
+        ("style_layers", "Block4_Conv2", "(did you mean 'relu4_2'?)"),
+        ("style_layers", "relu5_4", "layers of vgg16, relu1_1 to relu5_3 ('relu5_4' is one of vgg19)"),
+        ("style_layers", "layer4.2", "layers of vgg16, relu1_1 to relu5_3 ('layer4.2' is one of resnet50)"),
         ("style_layers", "relu1_1 relu9_1", "layers of vgg16"),
         ("content_layers", "layer2.3", "layers of vgg16"),
     ],
-)
+)  # fmt: skip
 def test_values_out_of_range_are_refused(column: str, value: object, said: str) -> None:
     row = {"content": "a", "style": "s", "backbone": "vgg16", column: value}
     (problem,) = refusal("m.jsonl", jsonl([row]))
@@ -412,12 +434,78 @@ def test_values_out_of_range_are_refused(column: str, value: object, said: str) 
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("resnet", "(did you mean 'resnet50'?)"),
+        ("VGG99", "(did you mean 'vgg19'?)"),
+        ("ViT", "resnet50; found 'ViT'"),
+    ],
+)
+def test_an_unknown_backbone_names_the_nearest(text: str, said: str) -> None:
+    (problem,) = refusal("m.csv", f"content,style,backbone\na,b,{text}\n")
+    assert problem.startswith("line 2, column 'backbone': expected one of vgg16, vgg19, resnet50")
+    assert said in problem
+
+
+def test_a_wrong_value_of_a_matrix_is_told_once_and_in_its_line() -> None:
+    text = (
+        "style: [s, t]\nbackbone: [vgg16, vgg99]\nsize:\n- 64\n- 9\n"
+        "content: ['http://h/a.png', b]\nseed: [0, 1, 2]\n"
+    )
+    assert [problem.partition(": expected")[0] for problem in refusal("m.yaml", text)] == [
+        "line 2, column 'backbone'",
+        "line 5, column 'size'",
+        "line 6, column 'content'",
+    ]
+    (found, *_) = parsed("m.yaml", text, keep_going=True).refused.values()
+    assert found.message.startswith("line 6, column 'content'")
+
+
+def test_a_list_that_makes_rows_of_layers_is_noted() -> None:
+    text = "content: a\nstyle: s\nstyle_layers: [relu1_1, relu2_1]\n"
+    found = parsed("m.yaml", text)
+    assert [job.params.style_layers for job in found.jobs] == [("relu1_1",), ("relu2_1",)]
+    assert found.notes == (
+        "line 3, column 'style_layers': each of 2 values is for rows of its own; "
+        "[[relu1_1, relu2_1]] is all of them for one row",
+    )
+    (blend,) = parsed(
+        "m.yaml", "content: a\nstyle: s|t\nstyle_blend: ['2', '1']\n", keep_going=True
+    ).notes
+    assert "[[2, 1]] is all of them for one row" in blend
+    for plain in ("[[relu1_1, relu2_1]]", "relu1_1", "[relu1_1 relu2_1, relu3_1]", "[relu1_1]"):
+        assert parsed("m.yaml", text.replace("[relu1_1, relu2_1]", plain)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (
+            "init",
+            "picture",
+            "column 'init': expected one of recolored, content, noise; a picture is",
+        ),
+        ("init", "a.png", "column 'init': expected one of recolored, content, noise; a picture is"),
+        ("init", "nois", "did you mean 'noise'?"),
+        ("Size", "64", "expected a picture parameter (did you mean 'size'?); found 'Size'"),
+        ("backbone", "vgg16", "this is a column of the manifest alone; found 'backbone'"),
+        ("label_x", "y", "this is a column of the manifest alone; found 'label_x'"),
+    ],
+)
+def test_an_override_that_cannot_be_is_told_what_can(field: str, value: str, said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse("m.csv", csv_bytes(ROWS), **{field: value})
+    assert "--set: refused with 1 problem, nothing was run" in str(caught.value)
+    assert said in str(caught.value)
+
+
 def test_a_wrong_column_does_not_hide_what_is_wrong_with_the_rows() -> None:
     text = "id,content,style,backbone,size,colour\nx,a,s,vgg1,64,\nx,a,s,vgg16,9,\n"
     assert [problem.split(";")[0] for problem in refusal("m.csv", text)] == [
         "line 1, column 'colour': expected a known column (a column of your own is called 'label_colour')",
         "line 2, column 'backbone': expected one of vgg16, vgg19, resnet50 (did you mean 'vgg19'?)",
-        "line 3, column 'size': expected greater than or equal to 32",
+        "line 3, column 'size': expected a whole number from 32 to 8192",
         "line 3, column 'id': expected an id that line 2 does not have",
     ]
 
@@ -428,7 +516,7 @@ def test_a_bad_override_is_refused_by_its_name() -> None:
     message = str(caught.value)
     assert "--set: refused with 2 problems" in message
     assert "expected a picture parameter (did you mean 'steps'?); found 'step'" in message
-    assert "column 'size': expected greater than or equal to 32; found '9'" in message
+    assert "column 'size': expected a whole number from 32 to 8192; found '9'" in message
 
 
 @pytest.mark.parametrize("style", ["s.png|t.png", " s.png | t.png ", ["s.png", "t.png"]])
@@ -438,6 +526,13 @@ def test_a_row_may_name_several_styles_and_their_blend(style: object) -> None:
     assert job.styles == ("/base/s.png", "/base/t.png")
     assert job.params.style_blend == (2.0, 1.0)
     assert job.id.startswith("a-")
+
+
+def test_a_style_of_a_list_that_is_several_is_noted() -> None:
+    row = {"content": "a.png", "style": ["s|t.png", "u.png"], "backbone": "vgg16"}
+    found = parsed("m.jsonl", jsonl([row, row]))
+    assert found.jobs[0].styles == ("/base/s", "/base/t.png", "/base/u.png")
+    assert found.notes == ("'s|t.png' is several styles, in a list too: | is between them",)
 
 
 def test_a_blend_is_of_as_many_weights_as_styles_and_not_beside_a_mask() -> None:
@@ -523,7 +618,7 @@ def test_with_keep_going_a_wrong_row_fails_by_itself_and_says_what_it_can() -> N
     assert "line 3, column 'backbone': expected one of" in reasons["two"][1]
     (nameless,) = parsed("m.csv", "content,style,size\na.png,s.png,9\n", keep_going=True).jobs
     assert nameless.backbone == "vgg19"
-    assert "line 3, column 'size': expected greater" in reasons["two"][1]
+    assert "line 3, column 'size': expected a whole number" in reasons["two"][1]
     assert reasons[short.id] == (
         "bad_row",
         "line 4: expected 6 cells as in the header; found 4",
@@ -616,6 +711,153 @@ def test_secrets_in_a_manifest_are_not_repeated() -> None:
     assert "cret" not in repr(parsed("m.jsonl", data, keep_going=True))
 
 
+SIGNED = [
+    "https://host/a.jpg?token=cret",
+    "https://host/a.jpg?X-Amz-Signature=cret",
+    "https://host/a.jpg?GoogleAccessId=me&Expires=1&Signature=cret",
+    "https://host/a.jpg?sv=2020&sig=cret",
+    "https://host/a.jpg?Policy=p&Signature=cret&Key-Pair-Id=k",
+    "https://me:cret@host/a.jpg",
+    "https://host/AKIAIOSFODNN7SECRET/a.jpg",
+]
+
+
+@pytest.mark.parametrize("signed", SIGNED)
+@pytest.mark.parametrize(
+    "column", ["content", "style", "mask", "init", "label_x", "id", "backbone"]
+)
+def test_a_credential_fails_its_row_alone_and_is_not_told(column: str, signed: str) -> None:
+    row = {"content": "a", "style": "s"}
+    access = Access(("file", "s3", "https"))
+    value = ["t", signed] if column == "style" else signed
+    data = jsonl([row, row | {column: value}])
+    result = parsed("m.jsonl", data, access=access, keep_going=True)
+    (refused,) = result.refused.values()
+    assert [job.id in result.refused for job in result.jobs] == [False, True]
+    for told in (repr(result), refused.message):
+        assert "cret" not in told.replace("secret", "")
+        assert "SECRET" not in told
+    if column != "backbone":
+        assert "without credentials" in refused.message
+    assert f"line 2, column '{column}': expected" in refusal("m.jsonl", data)[0]
+
+
+@pytest.mark.parametrize("text", ["signature=Monet", "sig=0.5", "token=3", "Q&A;key=Cm", "a@b.org"])
+def test_a_label_that_only_looks_like_a_credential_is_one(text: str) -> None:
+    (job,) = parse("m.csv", f"content,style,label_x\na,s,{text}\n")
+    assert job.labels == {"x": text}
+
+
+def test_the_id_of_a_key_is_no_id_of_a_row() -> None:
+    rows = [{"content": "a", "style": "s", "id": "AKIAIOSFODNN7EXAMPLE"}]
+    result = parsed("m.jsonl", jsonl(rows), keep_going=True)
+    (job_id,) = result.refused
+    assert job_id.startswith("row-1-")
+
+
+def test_a_credential_in_the_name_of_a_column_is_not_told() -> None:
+    name = "label_AKIAIOSFODNN7EXAMPLE"
+    row = {"content": "a", "style": "s", name: "x"}
+    (said,) = refusal("m.csv", csv_bytes([row]))
+    assert "a column without credentials in its name" in said
+    result = parsed("m.jsonl", jsonl([row]), keep_going=True)
+    for told in (said, repr(result)):
+        assert "EXAMPLE" not in told
+
+
+def test_a_value_of_the_environment_may_name_a_folder_and_no_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "minioadmin")
+    (job,) = parse("m.csv", "content,style\n/home/minioadmin/a.png,s\n")
+    assert job.content == "/home/minioadmin/a.png"
+    (said,) = refusal("m.csv", "content,style,label_x\na,s,of minioadmin\n")
+    assert "found a credential of the environment in 'of ***'" in said
+
+
+LONG = [
+    ("content", "s3://b/" + "?&" * 10_000, "at most 10,000 characters; found 20,007"),
+    ("content", "s3://b/" + "?&" * 3000, "at most 4,096 characters, not 6,007; found 's3://b/?"),
+    ("style", "|".join(["s"] * 6000), "at most 10,000 characters; found 11,999"),
+    ("style", ["s", "t" * 5000], "at most 4,096 characters, not 5,000; found 'ttt"),
+    ("style", ["s"] * 6000, "at most 10,000 characters; found 12,000"),
+    ("mask", "m" * 5000, "at most 4,096 characters, not 5,000; found 'mmm"),
+    ("init", "./" + "p" * 5000, "at most 4,096 characters, not 5,002; found './ppp"),
+    ("backbone", "v" * 120_000, "at most 10,000 characters; found 120,000"),
+    ("label_x", "a." * 100_000, "at most 10,000 characters; found 200,000"),
+    ("label_x", ["a"] * 6000, "at most 10,000 characters; found 12,000"),
+    ("style_layers", "x " * 6000, "at most 10,000 characters; found 12,000"),
+    ("id", "i" * 10_001, "at most 10,000 characters; found 10,001"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "expected"), LONG, ids=lambda v: str(v)[:20])
+def test_a_text_that_is_too_long_fails_its_row_and_is_told_by_its_start(
+    column: str, value: Any, expected: str
+) -> None:
+    row = {"content": "a", "style": "s"}
+    data = jsonl([row, row | {column: value}])
+    (said,) = refusal("m.jsonl", data)
+    assert said.startswith(f"line 2, column '{column}': expected")
+    assert expected in said
+    assert len(said) < 300
+    result = parsed("m.jsonl", data, keep_going=True)
+    assert [job.id in result.refused for job in result.jobs] == [False, True]
+    assert len(repr(result)) < 10_000
+
+
+def test_the_start_of_a_text_that_is_too_long_is_not_cut_through_a_credential() -> None:
+    text = "x" * 970 + " https://me:" + "cret" * 20 + "@host/" + "y" * 20_000
+    row = {"content": "a", "style": "s", "label_x": text}
+    assert "cret" not in repr(parsed("m.jsonl", jsonl([row]), keep_going=True))
+
+
+def test_texts_of_the_longest_are_read() -> None:
+    row = {"content": "c" * 4090, "style": "s", "label_x": "a" * 10_000, "label_" + "n" * 194: "b"}
+    (job,) = parsed("m.jsonl", jsonl([row])).jobs
+    assert job.content == "/base/" + "c" * 4090
+    assert len(job.labels["x"]) == 10_000
+
+
+@pytest.mark.parametrize("name", ["label_" + "n" * 195, "x" * 120_000])
+def test_the_name_of_a_column_has_a_limit(name: str) -> None:
+    row = {"content": "a", "style": "s", name: "x"}
+    for file, data in (("m.jsonl", jsonl([row])), ("m.csv", csv_bytes([row]))):
+        (said,) = refusal(file, data)
+        assert f"a column whose name has at most 200 characters, not {len(name):,}" in said
+        assert len(said) < 400
+
+
+def test_a_pattern_has_the_limit_of_a_path() -> None:
+    (said,) = refusal("m.yaml", "{content: '" + "*?" * 2100 + "', style: s}")
+    assert "a path or a URL of at most 4,096 characters, not 4,200" in said
+
+
+def test_of_a_row_with_very_many_problems_some_are_told() -> None:
+    row = {"content": "a", "style": "s"}
+    layers = " ".join(f"l{n}" for n in range(1000))
+    result = parsed("m.jsonl", jsonl([row | {"style_layers": layers}]), keep_going=True)
+    (refused,) = result.refused.values()
+    assert refused.message.count("expected layers of vgg19") == 20
+    styles = [f"http://h/{n}" for n in range(30)]
+    result = parsed("m.jsonl", jsonl([row | {"style": styles}]), keep_going=True)
+    (refused,) = result.refused.values()
+    assert refused.message.count("expected") == 20
+    assert refused.message.endswith(". And 10 more problems")
+
+
+def test_rows_may_have_a_thousand_labels_between_them() -> None:
+    row = {"content": "a", "style": "s"}
+    many = [{f"label_{n}": "x" for n in range(first, first + 400)} for first in (0, 400, 800)]
+    data = jsonl([row | labels for labels in [*many, many[0]]])
+    (said,) = refusal("m.jsonl", data)
+    assert said == (
+        "line 3: expected at most 1,000 columns of labels in all rows; found 400 more in this one"
+    )
+    result = parsed("m.jsonl", data, keep_going=True)
+    assert [len(job.labels) for job in result.jobs] == [400, 400, 0, 400]
+
+
 def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [{"content": "a" * 500, "style": "s", "backbone": "vgg16"}] * 40
     monkeypatch.setattr(rows, "MAX_BYTES", 10_000)
@@ -635,6 +877,122 @@ def test_a_file_is_read_up_to_its_limits(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     for name, data in files:
         assert refusal(name, data)[0].startswith("expected at most 3 rows; split the manifest")
+
+
+def test_a_table_of_very_many_cells_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"content": "a", "style": ["s"] * 10}
+    monkeypatch.setattr(rows, "_MAX_PARQUET_CELLS", 24)
+    assert len(parsed("m.parquet", parquet([row] * 2)).jobs) == 2
+    (said,) = refusal("m.parquet", parquet([row] * 3))
+    assert said == "expected at most 24 cells and items of lists; found 36"
+
+
+def test_a_text_that_is_in_every_row_of_a_table_is_refused_before_it_is_unpacked() -> None:
+    table = pa.Table.from_pylist([{"content": "a", "style": "s", "label_x": "x" * 200_000}] * 300)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="brotli")
+    data = sink.getvalue().to_pybytes()
+    assert len(data) < 3000
+    for keep_going in (False, True):
+        with pytest.raises(ManifestError) as caught:
+            parsed("m.parquet", data, keep_going=keep_going)
+        said = "row 1 has 200,000 bytes in the column 'label_x', and may have 131,072"
+        assert said in str(caught.value)
+
+
+def test_a_table_that_memory_does_not_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise pa.ArrowMemoryError("malloc of size 17179869184 failed")
+
+    for name in ("parquet_outline", "parquet_rows"):
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, name, full)
+            (said,) = refusal("m.parquet", parquet([{"content": "a", "style": "s"}]))
+        assert said.endswith("found malloc of size 17179869184 failed")
+
+
+LOADERS = [yaml.BaseLoader, *([yaml.CBaseLoader] if yaml.__with_libyaml__ else [])]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        ("content: &x a\nstyle: s\n", "anchors and aliases are not read"),
+        ("content: a\nstyle: *x\n", "anchors and aliases are not read"),
+        ("content: a\nstyle: !t s\n", "line 2: expected YAML without tags; found '!t'"),
+        ("content: a\nstyle: !!str s\n", "line 2: expected YAML without tags"),
+        ("content: a\nstyle: s\nstyle: t\n", "expected each column once; found 2 of them"),
+        ("content: a\nstyle: s\n---\ncontent: b\n", "expected a single document"),
+        ("content: a\nstyle: " + "[" * 200 + "]" * 200, "a value or a list of values"),
+        ("content: a\nstyle: " + "[" * 1200, "expected YAML"),
+        ("content: a\nstyle: s\nlabel_x:\n- b\n- [[c]]\n", "line 5: expected a value or a list"),
+        ("content: 'a\n", "expected YAML"),
+        ("content: a\nstyle: \x07\n", "expected YAML"),
+    ],
+)
+def test_a_matrix_is_refused_alike_by_either_loader(
+    loader: Any, matrix: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_Loader", loader)
+    assert said in refusal("m.yaml", matrix)[0]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_matrix_is_read_alike_by_either_loader(
+    loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_Loader", loader)
+    matrix = (
+        "\ufeff# note\ncontent: [a, 'b: c', \"d\\te\"]\nstyle: >-\n  s\n  t\nlabel_x: no\n"
+        "label_y: 1:30\nlabel_z: \U0001f600\n"
+    )
+    jobs = parse("m.yaml", matrix)
+    assert [job.content_name for job in jobs] == ["a", "b: c", "d\te"]
+    assert {job.style_name for job in jobs} == {"s t"}
+    assert jobs[0].labels == {"x": "no", "y": "1:30", "z": "\U0001f600"}
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML has no libyaml here")
+def test_a_matrix_of_very_many_values_is_read() -> None:
+    """Of what takes the square of its length, it would take minutes."""
+    matrix = "content: a\nstyle: s\nseed: [" + ",".join(map(str, range(50_000))) + "]\n"
+    table = rows.read_rows("m.yaml", matrix.encode(), glob, Reading())
+    assert [row.cells["seed"] for row in table.rows] == [*map(str, range(50_000))]
+
+
+def test_values_and_patterns_of_a_matrix_are_counted_before_any_is_expanded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def matching(pattern: str) -> list[str]:
+        asked.append(pattern)
+        return [f"{pattern}{n}" for n in range(100)]
+
+    def said(matrix: str) -> str:
+        with pytest.raises(Problems) as caught:
+            rows.read_rows("m.yaml", matrix.encode(), matching, Reading())
+        (problem,) = caught.value.problems
+        return str(problem)
+
+    many = ", ".join(f"'{n}*'" for n in range(101))
+    assert said(f"content: [{many}]\nstyle: s\n") == "expected at most 100 patterns; found 101"
+    assert asked == []
+    monkeypatch.setattr(rows, "MAX_ROWS", 1000)
+    sizes = ", ".join(map(str, range(100, 600)))
+    # 500 sizes of one style, and of the three that there are at least.
+    assert "found 1500" in said(f"size: [{sizes}]\ncontent: ['1*', '2*', '3*']\nstyle: s\n")
+    assert asked == []
+    assert "found 1100" in said(f"content: [{many[:500]}]\nstyle: s\n")
+    assert len(asked) == 11
+    asked.clear()
+    assert "found 1100" in said(f"seed: []\ncontent: [{many[:500]}]\nstyle: s\n")
+    assert len(asked) == 11
+    monkeypatch.setattr(rows, "_MAX_MATRIX_VALUES", 4)
+    assert said("content: a\nstyle:\n- s\n- t\n") == (
+        "line 4: expected a matrix of at most 4 values; found more"
+    )
 
 
 def test_of_very_many_problems_some_are_listed() -> None:

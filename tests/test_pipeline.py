@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,20 @@ from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from nst.storage import files, stores
 from nst.storage.files import Found
-from tests.helpers import ROOT, Page, encoded, picture, random_state, row, write_project
+from tests.helpers import (
+    ROOT,
+    Page,
+    encoded,
+    picture,
+    picture_bytes,
+    random_state,
+    row,
+    write_project,
+)
 from tests.painters import PaintsBy
+
+# Layers at the front of the network, for tests that need many steps of any picture.
+SHALLOW = {"content_layers": "relu1_2", "style_layers": "relu1_1"}
 
 
 def settings(output: Path | str, **values: object) -> RunSettings:
@@ -178,9 +191,9 @@ def test_inputs_have_two_previews_and_each_is_written_where_it_is_missing(tmp_pa
 @pytest.mark.usefixtures("two_threads")
 def test_alone_and_in_a_batch_the_pictures_are_the_same(tmp_path: Path) -> None:
     rows = [
-        row(id="one", steps=12),
-        row("b.png", "t.png", id="two", steps=12),
-        row("b.png", "s.png", id="three", steps=12, content_weight=0.5),
+        row(id="one", steps=6),
+        row("b.png", "t.png", id="two", steps=6),
+        row("b.png", "s.png", id="three", steps=6, content_weight=0.5),
     ]
     manifest = write_project(tmp_path / "in", rows)
     plan = pipeline.make_plan(str(manifest), settings(tmp_path / "batch"))
@@ -196,7 +209,7 @@ def test_s3_gives_the_same_pictures_as_a_local_disk_bit_for_bit(
     tmp_path: Path, bucket: str
 ) -> None:
     local = tmp_path / "in"
-    rows = [row(steps=10), row("b.png", "t.png", steps=10, label_series="x y")]
+    rows = [row(), row("b.png", "t.png", label_series="x y")]
     manifest = write_project(local, rows)
     for path in local.iterdir():
         storage.write_bytes(f"{bucket}/in/{path.name}", path.read_bytes())
@@ -254,6 +267,25 @@ def test_inputs_that_are_missing_or_broken_fail_only_their_own_rows(tmp_path: Pa
     assert "at least 32 px" in errors["thin"]
     assert "1 x 64" in errors["thin"]
     assert [p.name for p in (tmp_path / "out/images").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "values", "advice"),
+    [
+        (16, 16, {}, "use a larger picture, or a picture that is less elongated"),
+        (16, 640, {}, "use a larger picture, or"),
+        (64, 64, {"style_scale": 0.25}, "use a larger size or style_scale, or"),
+        (100, 800, {}, "use a larger size or style_scale, or"),
+    ],
+)
+def test_a_style_that_is_too_small_is_told_what_would_help(
+    tmp_path: Path, height: int, width: int, values: dict[str, object], advice: str
+) -> None:
+    manifest = write_project(tmp_path / "in", [{**row(id="one"), "size": 64, **values}])
+    (tmp_path / "in/s.png").write_bytes(encoded(Image.fromarray(picture(height, width))))
+    (failed,) = pipeline.make_plan(str(manifest), RunSettings(output=str(tmp_path / "out"))).failed
+    assert failed.reason == "image_too_small"
+    assert advice in str(failed.error)
 
 
 def test_missing_weights_fail_their_rows_before_anything_is_optimised(
@@ -438,12 +470,13 @@ def test_a_picture_whose_header_lies_about_its_size_fails_alone(
 ) -> None:
     from nst.pictures import images
 
-    probe = images.probe_size
+    read = images.read_header
 
-    def lied_to(data: bytes, *, name: str) -> tuple[int, int]:
-        return (64, 48) if name.endswith("a.png") else probe(data, name=name)
+    def lied_to(data: bytes, *, name: str) -> images.Header:
+        header = read(data, name=name)
+        return replace(header, height=64, width=48) if name.endswith("a.png") else header
 
-    monkeypatch.setattr(images, "probe_size", lied_to)
+    monkeypatch.setattr(images, "read_header", lied_to)
     manifest = write_project(tmp_path / "in", [row(id="one"), row("b.png", id="two")])
     (failed,) = run(manifest, tmp_path / "out").failed
     assert (failed.outcome.id, failed.outcome.reason) == ("one", "image_unreadable")
@@ -587,41 +620,41 @@ def test_pictures_are_written_and_recorded_while_later_ones_are_not_yet_made(
     assert run(manifest, tmp_path / "out").num_ok == 4
 
 
-@pytest.mark.parametrize(
-    "cells",
-    [
-        pytest.param({"style": "s.png|t.png"}, id="two styles"),
-        pytest.param({"style": "s.png|t.png", "style_blend": "5 1"}, id="blended"),
-        pytest.param({"style": "s.png|t.png", "mask": "m.png"}, id="regions"),
-        pytest.param({"mask": "m.png"}, id="mask"),
-        pytest.param({"style_scale": 0.6}, id="style scale"),
-        pytest.param({"content_size": 32}, id="content size"),
-        pytest.param({"preserve_color": "luminance"}, id="luminance"),
-        pytest.param({"preserve_color": "match"}, id="matched colours"),
-        pytest.param({"init": "content"}, id="from the content"),
-        pytest.param({"init": "noise"}, id="from noise"),
-        pytest.param({"init": "./b.png"}, id="from a picture"),
-        pytest.param({"pooling": "avg"}, id="average pooling"),
-        pytest.param({"detail_weight": 50.0}, id="detail"),
-    ],
-)
-def test_every_option_makes_another_picture_and_is_in_the_metadata(
-    tmp_path: Path, cells: dict[str, object]
-) -> None:
-    rows = [row(id="plain", steps=6), row(id="other", steps=6) | cells]
+OPTIONS: dict[str, dict[str, object]] = {
+    "two-styles": {"style": "s.png|t.png"},
+    "blended": {"style": "s.png|t.png", "style_blend": "5 1"},
+    "regions": {"style": "s.png|t.png", "mask": "m.png"},
+    "masked": {"mask": "m.png"},
+    "scaled-style": {"style_scale": 0.6},
+    "smaller-content": {"content_size": 32},
+    "luminance": {"preserve_color": "luminance"},
+    "matched-colors": {"preserve_color": "match"},
+    "from-content": {"init": "content"},
+    "from-noise": {"init": "noise"},
+    "from-picture": {"init": "./b.png"},
+    "average-pooling": {"pooling": "avg"},
+    "detail": {"detail_weight": 50.0},
+}
+
+
+def test_every_option_makes_another_picture_and_is_in_the_metadata(tmp_path: Path) -> None:
+    rows = [row(id="plain", steps=6)]
+    rows += [row(id=name, steps=6) | cells for name, cells in OPTIONS.items()]
     manifest = write_project(tmp_path / "in", rows)
     (tmp_path / "in/m.png").write_bytes(
         encoded(Image.fromarray(np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype("u1")))
     )
     assert run(manifest, tmp_path / "out").failed == ()
-    assert abs(pixels(tmp_path / "out", "plain") - pixels(tmp_path / "out", "other")).max() > 2
-    _, other = records(tmp_path / "out")
-    assert other.style == cells.get("style", "s.png")
-    assert other.mask == cells.get("mask")
-    assert other.start == (cells["init"] if cells.get("init") == "./b.png" else None)
-    for name, value in cells.items():
-        if name not in ("style", "mask", "style_blend") and other.start is None:
-            assert getattr(other.params, name) == value
+    plain = pixels(tmp_path / "out", "plain")
+    for record in records(tmp_path / "out")[1:]:
+        name, cells = record.outcome.id, OPTIONS[record.outcome.id]
+        assert abs(plain - pixels(tmp_path / "out", name)).max() > 2, name
+        assert record.style == cells.get("style", "s.png")
+        assert record.mask == cells.get("mask")
+        assert record.start == ("./b.png" if name == "from-picture" else None)
+        for option, value in cells.items():
+            if option not in ("style", "mask", "style_blend") and record.start is None:
+                assert getattr(record.params, option) == value
 
 
 def test_a_mask_leaves_the_content_where_it_is_black(tmp_path: Path) -> None:
@@ -658,10 +691,24 @@ def test_luminance_keeps_the_hues_of_the_content(tmp_path: Path) -> None:
 
 
 def test_a_mask_of_another_shape_than_its_content_fails_its_row(tmp_path: Path) -> None:
-    manifest = write_project(tmp_path / "in", [row(id="one", mask="t.png"), row(id="two")])
-    (failed,) = run(manifest, tmp_path / "out").failed
-    assert failed.outcome.id == "one"
-    assert "expected the shape of its content, 48 x 64" in str(failed.outcome.error)
+    rows = [
+        row(id="one", mask="wide.png"),
+        row(id="two", init="wide.png"),
+        row(id="three", mask="high.png"),
+        row(id="four"),
+    ]
+    manifest = write_project(tmp_path / "in", rows)
+    (tmp_path / "in/wide.png").write_bytes(picture_bytes(30, 90))
+    (tmp_path / "in/high.png").write_bytes(picture_bytes(64, 48))
+    failed = {each.outcome.id: each.outcome for each in run(manifest, tmp_path / "out").failed}
+    assert {each.reason for each in failed.values()} == {"image_mismatched"}
+    said = (
+        "expected the shape of its content, 48 x 64 (height x width) or another size of it, found"
+    )
+    for name in ("one", "two"):
+        assert f"wide.png: {said} 30 x 90; crop it, or make it anew over" in str(failed[name].error)
+    assert f"high.png: {said} 64 x 48; turn it by 90 degrees" in str(failed["three"].error)
+    assert len(failed) == 3
 
 
 def test_a_missing_style_among_several_fails_its_row(tmp_path: Path) -> None:
@@ -702,12 +749,14 @@ def test_metrics_of_each_picture_are_in_the_metadata(tmp_path: Path) -> None:
 
 
 def test_a_picture_stops_when_it_no_longer_moves(tmp_path: Path) -> None:
-    rows = [row(id="stops", steps=60, tolerance=0.5), row(id="goes on", steps=60)]
-    rows[1]["id"] = "goes-on"
+    rows = [
+        row(id="stops", steps=40, tolerance=0.5, **SHALLOW),
+        row(id="goes-on", steps=40, **SHALLOW),
+    ]
     run(write_project(tmp_path / "in", rows), tmp_path / "out")
     stops, goes_on = (record.outcome for record in records(tmp_path / "out"))
-    assert (stops.evaluations, goes_on.evaluations) == (30, 60)
-    assert stops.loss_curve[-1].evaluation == 30
+    assert (stops.evaluations, goes_on.evaluations) == (20, 40)
+    assert stops.loss_curve[-1].evaluation == 20
 
 
 def test_a_store_that_does_not_answer_fails_no_row_but_the_whole_group(
@@ -757,7 +806,10 @@ def test_a_picture_that_cannot_be_decoded_fails_its_row_and_not_its_batch(tmp_pa
 
 
 def test_a_long_runs_curve_has_64_points_with_the_first_and_the_last(tmp_path: Path) -> None:
-    run(write_project(tmp_path / "in", [row(id="one", size=48, steps=150)]), tmp_path / "out")
+    run(
+        write_project(tmp_path / "in", [row(id="one", size=32, steps=150, **SHALLOW)]),
+        tmp_path / "out",
+    )
     evaluations = [p.evaluation for p in records(tmp_path / "out")[0].outcome.loss_curve]
     assert len(evaluations) == 64
     assert (evaluations[0], evaluations[-1]) == (1, 150)

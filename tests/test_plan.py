@@ -124,6 +124,22 @@ def test_a_key_is_of_all_that_decides_the_pixels_and_of_nothing_else() -> None:
     assert len({key(), *others}) == 12
 
 
+def test_a_key_tells_of_transparency_where_that_has_changed_what_is_painted() -> None:
+    """And of nothing else, so that what earlier releases painted of other inputs stays done."""
+    one = job(styles=("/s",), mask="/m", start="/p")
+    digests = {one.content: "c", "/s": "s", "/m": "m", "/p": "p"}
+
+    def key(**kinds: str) -> str:
+        transparent = {one.content if name == "c" else f"/{name}": k for name, k in kinds.items()}
+        return job_key(one, digests=digests, weights_digest="w", transparent=transparent)
+
+    assert key() == job_key(one, digests=digests, weights_digest="w")
+    assert key(c="none", s="none", m="none", p="none") == key()
+    assert key(c="some") == key(m="some") == key()
+    others = [key(s="some"), key(p="some"), *(key(**{name: "bitmap"}) for name in "csmp")]
+    assert len({key(), *others}) == 7
+
+
 def test_a_key_is_of_the_topology_where_it_is_not_the_usual_one() -> None:
     """So that what earlier releases painted, which knew no other, is not painted again."""
     one = job(backbone="resnet50")

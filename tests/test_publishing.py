@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nst import gallery, storage
-from nst.errors import ConfigError, CorruptTransferError, CredentialError, StorageError
+from nst.errors import ConfigError, CorruptTransferError, StorageError
 from nst.gallery.publishing import rebuild_gallery
 from nst.output.metadata import Record
 from nst.storage import stores
@@ -146,16 +146,6 @@ def test_other_options_previews_and_metadata_make_it_anew(
     with writes(monkeypatch) as seen:
         rebuild_gallery([output], static_pages=False)
     assert seen
-
-
-def test_a_gallery_that_is_refused_leaves_the_one_before(tmp_path: Path) -> None:
-    output = write_output(tmp_path, rows())
-    rebuild_gallery([output])
-    before = files_in(tmp_path)
-    write_output(tmp_path, rows(labels={"note": "AKIAIOSFODNN7EXAMPLE"}))
-    with pytest.raises(CredentialError, match="label_note: expected no credentials"):
-        rebuild_gallery([output])
-    assert files_in(tmp_path) == before
 
 
 def test_a_store_that_fails_half_way_leaves_a_page_that_works(

@@ -28,6 +28,8 @@ def settings(tmp_path: Path, **values: Any) -> RunSettings:
         ({"weights": {"vgg19": "https://h/w.pt"}}, "--weights vgg19: expected a URL of file, s3"),
         ({"output": "memory://out"}, "--output: expected a URL of file, s3"),
         ({"roots": ("in",)}, "--root: expected an absolute path"),
+        ({"roots": ("https://h/?sig=cret",)}, "--root: expected a URL without credentials"),
+        ({"output": "s3://b/o?token=cret"}, "--output: expected a URL without credentials"),
     ],
 )
 def test_what_the_run_itself_names_is_held_to_the_schemes(
@@ -80,6 +82,22 @@ def write_files(folder: Path, files: dict[str, list[dict[str, object]]]) -> None
     for name, rows in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(csv_bytes(rows))
+
+
+@pytest.mark.parametrize("folder", ["x [1]", "x*", "x 1"])
+def test_a_pattern_in_a_folder_with_brackets_is_held_to_its_roots_and_the_output(
+    tmp_path: Path, folder: str
+) -> None:
+    inside = tmp_path / folder
+    write_files(inside, {})
+    (inside / "m.yaml").write_text("content: '[ab].png'\nstyle: s.png\n")
+    rows = read_manifest(f"{inside}/m.yaml", settings(tmp_path, roots=(str(inside),)))
+    assert [job.content for job in rows.jobs] == [f"{inside}/a.png", f"{inside}/b.png"]
+    with pytest.raises(ManifestError, match="expected a place in"):
+        read_manifest(f"{inside}/m.yaml", settings(tmp_path, roots=(f"{tmp_path}/other",)))
+    (inside / "m.yaml").write_text("content: 'out/images/*.png'\nstyle: s.png\n")
+    with pytest.raises(ManifestError, match="does not reach into the folders that this run writes"):
+        read_manifest(f"{inside}/m.yaml", settings(tmp_path, output=f"{inside}/out"))
 
 
 class TestSeveralFiles:
@@ -194,3 +212,44 @@ class TestSeveralFiles:
         for ending in ("in/", "in/*.csv", "*/*.csv"):
             rows = read_manifest(f"{bucket}/{ending}", settings(tmp_path))
             assert [job.id for job in rows.jobs] == ["a", "b"]
+
+    @pytest.mark.parametrize("ending", ["/", "/*/*.csv", "/**/*.csv", "/backbone=*/*.csv"])
+    def test_folders_that_are_called_by_a_column_give_it(self, tmp_path: Path, ending: str) -> None:
+        cells: dict[str, object] = {
+            "content": f"{tmp_path}/in/a.png",
+            "style": f"{tmp_path}/in/s.png",
+        }
+        files: dict[str, list[dict[str, object]]] = {
+            "t/backbone=vgg16/m.csv": [cells],
+            "t/backbone=vgg19/m.csv": [cells],
+            "t/backbone=__HIVE_DEFAULT_PARTITION__/m.csv": [cells],
+            "t/_temporary/m.csv": [cells | {"size": 1}],
+            "t/.hidden/m.csv": [cells | {"size": 1}],
+        }
+        write_files(tmp_path / "in", files)
+        rows = read_manifest(f"{tmp_path}/in/t{ending}", settings(tmp_path))
+        assert [job.backbone for job in rows.jobs] == ["vgg19", "vgg16", "vgg19"]
+        one = read_manifest(f"{tmp_path}/in/t/backbone=vgg16/m.csv", settings(tmp_path))
+        assert [job.backbone for job in one.jobs] == ["vgg19"]
+
+    def test_a_required_column_may_be_given_by_a_folder_and_another_is_a_label(
+        self, tmp_path: Path
+    ) -> None:
+        style = f"{tmp_path}/in/s.png".replace("/", "%2F")
+        name = f"t/style={style}/Size=64/day=2026-01-02/m.csv"
+        write_files(tmp_path / "in", {name: [{"content": f"{tmp_path}/in/a.png", "steps": 3}]})
+        (job,) = read_manifest(f"{tmp_path}/in/t/", settings(tmp_path)).jobs
+        assert (job.styles, job.params.size) == ((f"{tmp_path}/in/s.png",), 64)
+        assert job.labels == {"day": "2026-01-02"}
+
+    def test_what_spark_writes_beside_a_table_is_hidden_and_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        files = {name: [row(id=f"is{name[:1]}")] for name in ("a.csv", "_b.csv", ".c.csv")}
+        write_files(tmp_path / "in", files)
+        for ending in ("", "*.csv"):
+            rows = read_manifest(f"{tmp_path}/in/{ending}", settings(tmp_path))
+            assert [job.id for job in rows.jobs] == ["isa"]
+            assert "_b.csv" in caplog.messages[-1]
+        named = read_manifest(f"{tmp_path}/in/_*.csv", settings(tmp_path))
+        assert [job.id for job in named.jobs] == ["is_"]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from nst.painting import metrics, perceptual
 from nst.painting.backbones import Backbone, load_backbone
-from nst.painting.colors import as_grey
+from nst.painting.colors import as_grey, on_own_mean
 from nst.painting.rulers import Rulers, Sources
 from nst.painting.weights import load_lpips_heads, load_state, obtain
 from nst.profiles import PROFILES
@@ -144,3 +144,19 @@ def test_a_flat_style_of_one_pixel_divides_nothing_by_zero() -> None:
     expected = metrics.fine_energy(PICTURE[None]) / metrics.MIN_FINE_ENERGY
     assert found.noise == pytest.approx(expected.item())
     assert 0 < found.color_distance < 1
+
+
+def test_a_transparent_style_is_measured_as_what_is_visible_of_it() -> None:
+    """A picture that is its visible half is at no distance, however it is grounded."""
+    visible, content = picture_tensor(64, 64, seed=3), picture_tensor(64, 64)
+    on_white = torch.cat([torch.ones(3, 64, 64), visible], dim=2)
+    alpha = torch.cat([torch.zeros(1, 64, 64), torch.ones(1, 64, 64)], dim=2)
+    grounded = on_own_mean(on_white, alpha)
+    plain = Rulers(CPU).measure(visible, sources(on_white, content=content), "vgg19")
+    values = {"style_alphas": (alpha,)}
+    found = Rulers(CPU).measure(visible, sources(grounded, content=content, **values), "vgg19")
+    assert found.color_distance == pytest.approx(0, abs=1e-3)
+    assert found.style_distance is not None
+    assert plain.style_distance is not None
+    assert found.style_distance < 0.25 * plain.style_distance
+    assert abs(found.noise - 1) < abs(plain.noise - 1)

@@ -1,5 +1,6 @@
 """Where tasks run: what is refused before anything is read, and what becomes of a portion."""
 
+import logging
 import pickle
 import sys
 import time
@@ -19,6 +20,7 @@ from nst.running.lookout import Lookout
 from nst.running.nodes import Node, RunIdentity
 from nst.running.reports import NoListener, PortionReport
 from nst.running.session import Session
+from nst.running.silence import Silence
 from nst.settings import RunSettings
 from nst_flows import fan_out, local, runners
 from nst_flows.runners import Runner
@@ -305,6 +307,44 @@ def test_a_cluster_that_shrank_to_nothing_while_a_plan_was_made_is_waited_for(
     backend = fan_out.Backend(painter=None, runner=runner_of(ask=lambda _: []))
     with pytest.raises(RunnerError, match="a node that paints, found none"):
         backend.precision(settings)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_cluster_that_lost_all_nodes_is_told_of_each_minute_and_waited_for_half_an_hour(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_silent: bool
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(fan_out, "get_run_logger", lambda: logging.getLogger("nst"))
+    monkeypatch.setattr(fan_out, "Silence", lambda every_s: Silence(every_s, lambda: now[0]))
+
+    def none() -> int:
+        if is_silent:
+            raise OSError("connection refused")
+        return 0
+
+    slots: list[Callable[[], int]] = [lambda: 2]
+    absence = fan_out._Absence(runner_of(num_slots=lambda: slots[-1]()))
+    assert absence.num_slots() == 2
+    slots.append(none)
+    for _ in range(125):
+        now[0] += 1
+        assert absence.num_slots() == 0
+    what = "not answered (OSError: connection refused)" if is_silent else "had no node that paints"
+    said = f"the cluster of slurm has {what} for"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{said} 60 s; the run waits for a node, for 30 min at most",
+        f"{said} 2 min; the run waits for a node, for 30 min at most",
+    ]
+    # A node that comes back begins the wait anew.
+    slots.pop()
+    assert absence.num_slots() == 2
+    slots.append(none)
+    for _ in range(1799):
+        now[0] += 1
+        assert absence.num_slots() == 0
+    now[0] += 1
+    with pytest.raises(RunnerError, match="for 30 min; what is finished is kept"):
+        absence.num_slots()
 
 
 def test_of_a_dask_cluster_with_gpus_only_workers_that_have_one_are_asked() -> None:

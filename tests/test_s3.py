@@ -257,7 +257,7 @@ def test_a_flipped_bit_is_found_where_the_store_keeps_checksums(
     monkeypatch.delenv("AWS_RESPONSE_CHECKSUM_VALIDATION")
     shop.proxy.rules.append(forever(Flip(5), "GET", "there"))
     s3._store().has_answered = False
-    with pytest.raises(CorruptTransferError, match="checksum.* at each of 3 tries"):
+    with pytest.raises(CorruptTransferError, match=r"checksum.* at each of 3 tries"):
         storage.read_bytes(shop.there)
     assert s3._store().has_answered
 

@@ -169,6 +169,48 @@ def test_glob_gives_references_as_they_would_be_written(folder: str) -> None:
     ]
 
 
+def test_a_pattern_of_many_wildcards_finds_its_files(folder: str) -> None:
+    storage.write_bytes(storage.join(folder, "in/" + "a" * 60), b"x")
+    storage.write_bytes(storage.join(folder, "in/a"), b"x")
+    assert storage.glob(folder, "in/" + "*?" * 20) == ["in/" + "a" * 60]
+    assert storage.glob(folder, "in/" + "*?" * 20 + "b") == []
+
+
+def test_brackets_of_a_folder_are_no_pattern(folder: str) -> None:
+    for name in ("x [1]/a.png", "x [1]/b[2]/c.png", "x 1/a.png", "y*?/a.png", "y2/a.png"):
+        if "*" not in name or "://" not in folder:
+            storage.write_bytes(storage.join(folder, name), b"x")
+    odd = storage.join(folder, "x [1]")
+    assert storage.glob(odd, "*.png") == ["a.png"]
+    assert storage.glob(odd, "../x*1/*.png") == ["../x 1/a.png"]
+    assert storage.glob(odd, "b[2]/*.png") == ["b[2]/c.png"]
+    assert storage.glob(odd, "**/c.png") == ["b[2]/c.png"]
+    assert storage.glob(folder, "x [[]1]/*.png") == ["x [1]/a.png"]
+    absolute = storage.join(odd, "b[2]/*.png")
+    assert storage.glob("/anywhere", absolute) == [storage.join(odd, "b[2]/c.png")]
+    if "://" not in folder:
+        assert storage.glob(f"{folder}/y*?", "*.png") == ["a.png"]
+
+
+def test_a_pattern_is_one_where_no_folder_has_its_name(folder: str) -> None:
+    for name in ("x1/a.png", "x2/a.png"):
+        storage.write_bytes(storage.join(folder, name), b"x")
+    assert storage.glob(folder, "x[12]/*.png") == ["x1/a.png", "x2/a.png"]
+    assert storage.glob(folder, "x[!1]/*.png") == ["x2/a.png"]
+    assert storage.glob(folder, "x?/a.p[nm]g") == ["x1/a.png", "x2/a.png"]
+
+
+def test_wildcards_match_no_hidden_files(folder: str) -> None:
+    for name in ("._a.png", "a.png", ".trash/b.png", "c/._d.png", "c/_DSC1.png", ".hid/e.png"):
+        storage.write_bytes(storage.join(folder, name), b"x")
+    assert storage.glob(folder, "*.png") == ["a.png"]
+    assert storage.glob(folder, "**/*.png") == ["a.png", "c/_DSC1.png"]
+    assert storage.glob(folder, "*/*.png") == ["c/_DSC1.png"]
+    assert storage.glob(folder, "._*.png") == ["._a.png"]
+    assert storage.glob(storage.join(folder, ".hid"), "*.png") == ["e.png"]
+    assert storage.glob(folder, ".hid/*.png") == [".hid/e.png"]
+
+
 @pytest.mark.parametrize(
     ("base", "reference", "expected"),
     [

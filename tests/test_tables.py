@@ -1,5 +1,7 @@
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -94,8 +96,6 @@ def test_lists_come_flat_and_so_many_rows_at_a_time(num_rows: int, group_size: i
     assert sum(lengths) == 20
     expected = [[(p["n"], p["loss"], p["layer"]) for p in curve or ()] for curve in CURVES]
     assert [[(n, None if math.isnan(x) else x, t) for n, x, t in row] for row in seen] == expected
-    assert set(tables.nested_texts(data, "curve", "layer")) == {"a", "b"}
-    assert tables.nested_texts(data, "other", "layer") == []
 
 
 def test_damaged_files_are_told_as_such() -> None:
@@ -186,3 +186,168 @@ def test_tables_are_written_in_groups_of_one_length(group_rows: int, lengths: li
     empty = io.BytesIO()
     tables.write_parquet(empty, [], COLUMNS, notes={}, group_rows=group_rows)
     assert pq.ParquetFile(empty).read().num_rows == 0
+
+
+def coded(value: Any, kind: Any = None) -> pa.Array:
+    """The value in a hundred rows, of which a file has it once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), pa.array([value], kind))
+
+
+def in_lists(items: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(range(len(items) + 1), pa.int32()), items)
+
+
+LONG = "a" * 1_000_000
+EVERY_ROW = {
+    "text": coded(LONG),
+    "large text": coded(LONG, pa.large_string()),
+    "bytes": coded(LONG.encode(), pa.binary()),
+    "lists": in_lists(coded(LONG)),
+    "lists of lists": in_lists(in_lists(coded(LONG))),
+    "records": pa.StructArray.from_arrays([coded(LONG)], ["x"]),
+    "fixed": pa.array([LONG.encode()] * 100, pa.binary(1_000_000)),
+}
+WRITTEN: dict[str, dict[str, Any]] = {
+    "as usual": {},
+    "in groups of rows": {"row_group_size": 10},
+    "without the types of Arrow": {"store_schema": False},
+    "by what is new in each": {
+        "use_dictionary": False,
+        "column_encoding": {"x": "DELTA_BYTE_ARRAY"},
+    },
+    "by lengths": {"use_dictionary": False, "column_encoding": {"x": "DELTA_LENGTH_BYTE_ARRAY"}},
+}
+
+
+# What is in one of them must go before it does.
+_POOLS: list[Any] = []
+
+
+@contextmanager
+def counted_memory() -> Iterator[Any]:
+    """A pool that says how many bytes Arrow had in it at most."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    _POOLS.append(pool)
+    pa.set_memory_pool(pool)
+    try:
+        yield pool
+    finally:
+        pa.set_memory_pool(before)
+
+
+@pytest.mark.parametrize("written", ["as usual", "without the types of Arrow"])
+@pytest.mark.parametrize("kind", EVERY_ROW)
+def test_a_text_that_stands_in_many_rows_is_refused_before_it_is_unpacked(
+    kind: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_BYTES_IN_ARROW", 8_000_000)
+    data = parquet({"x": EVERY_ROW[kind]}, compression="brotli", **WRITTEN[written])
+    assert len(data) < 10_000
+    with (
+        counted_memory() as pool,
+        pytest.raises(tables.TableError, match=r"row 1 has 1,000,000 bytes .* and may have 5,000"),
+    ):
+        list(tables.parquet_rows(data, max_cell_bytes=5000))
+    # Of a hundred megabytes.
+    assert pool.max_memory() < 50_000_000
+
+
+def test_a_text_that_is_stored_by_its_difference_is_refused_likewise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "_BYTES_IN_ARROW", 8_000_000)
+    options = WRITTEN["by what is new in each"]
+    data = parquet({"x": [LONG] * 100}, compression="brotli", **options)
+    assert len(data) < 10_000
+    with counted_memory() as pool, pytest.raises(tables.TableError, match="row 1 has 1,000,000"):
+        list(tables.parquet_rows(data, max_cell_bytes=5000))
+    assert pool.max_memory() < 50_000_000
+
+
+def test_rows_are_few_at_a_time_where_they_are_large() -> None:
+    batch = pa.RecordBatch.from_arrays([coded(LONG), in_lists(coded("b" * 100_000))], ["x", "y"])
+    parts = list(tables._small_parts(batch, 0, None))
+    assert [part.num_rows for part in parts] == [15] * 6 + [10]
+    assert [row["x"] for part in parts for row in part.to_pylist()] == [LONG] * 100
+    small = pa.RecordBatch.from_arrays([pa.array(range(600))], ["x"])
+    assert [part.num_rows for part in tables._small_parts(small, 0, None)] == [256, 256, 88]
+
+
+VALUES: dict[str, Any] = {
+    "texts": ["b", None, "a", "b", ""],
+    "coded": pa.array(["b", None, "a", "b", None]).dictionary_encode(),
+    "numbers": [1, None, 3, -4, 5],
+    "lists": [["a", None], [], None, ["b"], ["a", "b"]],
+    "large lists": pa.array([["a"], [], None, ["b"], ["c"]], pa.large_list(pa.large_string())),
+    "fixed lists": pa.array([["a", "b"], None, ["c", "d"], ["e", None], ["f", "g"]]).cast(
+        pa.list_(pa.string(), 2)
+    ),
+    "records": [{"n": 1, "t": "x"}, None, {"n": None, "t": None}, {"n": 2, "t": "y"}, None],
+    "lists of records": [[{"n": 1, "t": "x"}], [], None, [{"n": 2, "t": None}] * 2, []],
+    "maps": pa.array([[("k", 1)], [], None, [("l", 2)], []], pa.map_(pa.string(), pa.int32())),
+    "times": pa.array([1, None, 3, 4, 5], pa.timestamp("s")),
+    "nothing": pa.nulls(5),
+    "bytes": [b"a", b"", None, b"b", b"c"],
+    "views": pa.array(["a", None, "b", "c", "d" * 100], pa.string_view()),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("kind", VALUES)
+def test_rows_of_every_type_and_encoding_are_those_that_were_written(
+    kind: str, written: str
+) -> None:
+    options = dict(WRITTEN[written])
+    if "column_encoding" in options and kind not in ("texts", "bytes"):
+        return
+    table = pa.table({"x": VALUES[kind], "n": range(5)})
+    if kind == "views" and not options.get("store_schema", True):
+        table = table.cast(pa.schema([("x", pa.string()), ("n", pa.int64())]))
+    data = parquet({name: table[name] for name in table.column_names}, **options)
+    expected = table.to_pylist()
+    for row in expected if kind == "bytes" else ():
+        # Text may be stored without saying so.
+        row["x"] = None if row["x"] is None else row["x"].decode()
+    assert list(tables.parquet_rows(data, max_cell_bytes=5000)) == expected
+
+
+def test_an_outline_counts_the_items_of_lists() -> None:
+    data = parquet({"x": [["a", "b"], [], None], "y": ["a", "b", "c"]})
+    # An empty list and none take a place each.
+    assert tables.parquet_outline(data).num_items == 4
+
+
+def test_the_rows_of_a_table_are_counted_before_they_are_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = pa.RunEndEncodedArray.from_arrays([2, 5], ["a", "b" * 100])
+    table = pa.table({"x": runs, "y": coded("c", None).slice(0, 5)})
+    assert tables._cell_bytes(runs).tolist() == [1, 1, 100, 100, 100]
+    assert tables._cell_bytes(runs.slice(1, 2)).tolist() == [1, 100]
+    assert tables.rows_of_table(table) == table.to_pylist()
+    monkeypatch.setattr(tables, "_MAX_BYTES", 306)
+    with pytest.raises(tables.TableError, match="at most 306 bytes, found 307 once unpacked"):
+        tables.rows_of_table(table)
+
+
+def test_a_long_text_in_every_row_is_once_in_memory_as_a_column_is_read() -> None:
+    codes = pa.array([0, 1] * 3000, pa.int32())
+    texts = pa.DictionaryArray.from_arrays(codes, pa.array(["a" * 100_000, "b"]))
+    data = io.BytesIO(parquet({"x": texts}, store_schema=False, row_group_size=1000))
+    with counted_memory() as pool:
+        found = ColumnReader(data).read("x")
+    assert found is not None
+    assert found.values == ["a" * 100_000, "b"]
+    assert found.codes.tolist() == [0, 1] * 3000
+    # Of three hundred megabytes.
+    assert pool.max_memory() < 20_000_000
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_column_of_any_encoding_is_told_by_its_distinct_values(written: str) -> None:
+    data = io.BytesIO(parquet({"x": ["b", None, "a", "b"] * 5}, **WRITTEN[written]))
+    found = ColumnReader(data).read("x")
+    assert found is not None
+    assert found.values == ["b", "a"]
+    assert found.codes.tolist() == [0, -1, 1, 0] * 5

@@ -13,8 +13,8 @@ from nst.gallery.texts import (
     shown_sentence,
     shown_text,
     told_apart,
-    visible,
 )
+from nst.wording import visible
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,14 @@ def test_texts_that_look_alike_are_told_apart(texts: list[str]) -> None:
     assert all(new.startswith(old) for new, old in zip(made, texts, strict=True))
 
 
+def test_very_many_texts_that_look_alike_are_told_apart() -> None:
+    """By a search for a free number for each, it would take hours."""
+    made = told_apart(["a", "a (2)"] * 50_000)
+    assert made[:4] == ["a", "a (2)", "a (3)", "a (2) (2)"]
+    assert made[-2:] == ["a (50001)", "a (2) (50000)"]
+    assert len(set(made)) == 100_000
+
+
 def test_digits_are_sorted_by_number_and_case_is_left_out() -> None:
     texts = ["b", "A10", "a9", "a09b", "a9c", "a", "1e10", "C"]
     assert sorted(texts, key=natural_key) == ["1e10", "a", "a9", "a09b", "a9c", "A10", "b", "C"]
@@ -161,3 +169,12 @@ def test_numbers_are_written_as_javascript_writes_them(number: float, expected: 
 )
 def test_chips_have_three_digits(number: float, expected: str) -> None:
     assert chip_text(number) == expected
+
+
+@pytest.mark.parametrize("part", ["a.", "/a ", "/a", "C:\\a ", "://", "a://b ", "'", "|", "0"])
+def test_work_grows_with_the_length_of_a_text_and_no_faster(part: str) -> None:
+    """Of what takes the square of its length, these would take minutes."""
+    text = part * (200_000 // len(part))
+    assert shown_text(text)
+    assert shown_reference(text)
+    assert natural_key(text)

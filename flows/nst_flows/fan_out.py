@@ -1,7 +1,7 @@
 """The groups of a plan as tasks: a bounded number at a time, wherever the tasks of the flow run."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import (
 )
 from prefect.exceptions import CancelledRun, PrefectException
 from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed, Pending
 from prefect.types._datetime import DateTime
 from prefect.utilities.engine import emit_task_run_state_change_event
@@ -33,7 +34,7 @@ from nst.errors import (
     TooManyFailedError,
     ends_the_run,
 )
-from nst.planning import Plan, Portion, in_portions
+from nst.planning import Group, Plan, Portion, in_portions
 from nst.running import (
     Lease,
     Lookout,
@@ -41,22 +42,27 @@ from nst.running import (
     PortionResult,
     RunIdentity,
     Session,
+    Silence,
     attempts,
     counting_failures,
     nodes,
     num_lanes_for,
     open_painter,
+    run_in_lanes,
     why_it_ended,
 )
 from nst.settings import Precision, RunnerName, RunSettings
+from nst.wording import shown_duration
 from nst_flows import summary
 from nst_flows.runners import Runner, elsewhere, of_the_flow, threads
 from nst_flows.tasks import TAG, Assignment, GroupsEndedError, stylize_portion
 from nst_flows.watching import current_listener, painting
 
-# However many rows there are: each task costs 0.1 s between two groups, 20 KB of the server's database
-# and 40 KB of this process, and nobody looks at more than a hundred. A cluster gets more of them.
-MAX_TASKS = 100
+# However many rows there are: each task costs 20 KB of the server's database, 40 KB of this process and
+# 0.4 s between two groups. The time is spent by waiting for a slot of the tag: a server with SQLite
+# answers one of seven such requests with 503, "database is locked", and Prefect's client then waits 2 s.
+# A cluster gets more tasks.
+MAX_TASKS = 40
 _TASKS_PER_SLOT = 4
 # The number of tasks submitted beyond those that run, so that no node waits for this process.
 _WAITING = 2
@@ -65,6 +71,9 @@ _POLL_S = 1.0
 _GRACE_S = 20.0
 # How long a cluster that grows with its load may take to get its first node.
 _NODES_S = 15.0
+# How long a run waits for a cluster that has lost all of its nodes, and how often it says so.
+_ABSENCE_S = 1800
+_SAID_EVERY_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +184,8 @@ def fan_out(
         lookout = Lookout(settings, told) if backend.painter is None else None
         try:
             tasks.run(portions, check, lookout)
+            if tasks.not_begun:
+                tasks.errors |= run_in_lanes(tasks.not_begun, session).errors
         except TooManyFailedError as exc:
             tasks.end()
             return {group.name: str(exc) for group in plan.groups}, tasks.edges
@@ -184,6 +195,47 @@ def fan_out(
         if backend.painter is None:
             attempts.forget(settings, lease.token)
     return tasks.errors, tasks.edges
+
+
+class _Absence:
+    """Looks whether a runner has nodes that paint, and says each minute that it has none."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._silence = Silence(_POLL_S)
+        self._said_s = 0.0
+
+    def num_slots(self) -> int:
+        """As of the runner; 0 also if it does not answer. Raises RunnerError after half an hour."""
+        try:
+            found = self._runner.num_slots()
+        except Exception as exc:
+            # What an engine raises of a cluster that is gone is its own affair.
+            found, said = 0, f"not answered ({type(exc).__name__}: {exc})"
+        else:
+            said = "had no node that paints"
+        if found:
+            self._silence.heard()
+            self._said_s = 0.0
+        else:
+            self._say(said, self._silence.seconds())
+        return found
+
+    def _say(self, said: str, seconds: float) -> None:
+        if seconds >= _ABSENCE_S:
+            raise RunnerError(
+                f"expected a cluster of {self._runner.name} with a node that paints, found that it has "
+                f"{said} for {shown_duration(seconds)}; what is finished is kept, start a node and run it again"
+            )
+        if seconds >= self._said_s + _SAID_EVERY_S:
+            self._said_s = seconds
+            get_run_logger().warning(
+                "the cluster of %s has %s for %s; the run waits for a node, for %s at most",
+                self._runner.name,
+                said,
+                shown_duration(seconds),
+                shown_duration(_ABSENCE_S),
+            )
 
 
 @dataclass(slots=True)
@@ -196,19 +248,23 @@ class _Tasks:
     planned: State[Any]
     painter: Painter | None
     errors: dict[str, str] = field(default_factory=dict)
+    # Groups that could not be made as tasks, since the server does not answer.
+    not_begun: list[Group] = field(default_factory=list)
     edges: list[Any] = field(default_factory=list)
     _under_way: dict[UUID, tuple[PrefectFuture[Any], Portion]] = field(default_factory=dict)
+    _is_refused: bool = False
     _through: "SimpleQueue[UUID]" = field(default_factory=SimpleQueue)
 
     def run(
         self, portions: Sequence[Portion], check: Callable[[], None], lookout: Lookout | None
     ) -> None:
         waiting = deque(portions)
-        while waiting or self._under_way:
+        absence = _Absence(self.runner)
+        while (waiting and not self._is_refused) or self._under_way:
             check()
             # Nodes come and go.
-            num_slots = self.runner.num_slots()
-            while waiting and len(self._under_way) < num_slots + _WAITING:
+            num_slots = absence.num_slots()
+            while self._may_submit(waiting, num_slots):
                 portion = waiting.popleft()
                 if lookout is not None:
                     lookout.begun(portion)
@@ -222,6 +278,11 @@ class _Tasks:
             self._end_of(ended, lookout)
         # What had the last of them end early may be what ends the run.
         check()
+        self.not_begun += [group for portion in waiting for group in portion]
+
+    def _may_submit(self, waiting: Collection[Portion], num_slots: int) -> bool:
+        is_free = len(self._under_way) < num_slots + _WAITING
+        return bool(waiting) and is_free and not self._is_refused
 
     def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
         parameters = {"assignment": Assignment(portion, self.settings, self.identity)}
@@ -232,10 +293,30 @@ class _Tasks:
         self._under_way[future.task_run_id] = (future, portion)
         if has_to_wait:
             self._show_waiting(future, portion)
-        future.add_done_callback(lambda done: self._through.put(done.task_run_id))
+        future.add_done_callback(self._is_through)
+
+    def _is_through(self, future: PrefectFuture[Any]) -> None:
+        """Called by the thread of a task, before it begins with another one."""
+        if self._was_refused(future):
+            self._is_refused = True
+            # Each of those that wait would ask the server for as long.
+            for other, _ in [*self._under_way.values()]:
+                other.wrapped_future.cancel()  # type: ignore[attr-defined]
+        self._through.put(future.task_run_id)
+
+    def _was_refused(self, future: PrefectFuture[Any]) -> bool:
+        return self.painter is not None and _was_not_begun(future)
 
     def _end_of(self, task_run: UUID, lookout: Lookout | None) -> None:
         future, portion = self._under_way.pop(task_run)
+        if self._was_refused(future):
+            if not self.not_begun:
+                get_run_logger().warning(
+                    "the Prefect server does not let tasks begin; the other groups are painted "
+                    "without tasks"
+                )
+            self.not_begun += portion
+            return
         made, errors = _outcome(future, portion)
         if lookout is not None and made is not None:
             lookout.ended(portion, made)
@@ -288,6 +369,14 @@ class _Tasks:
         return {"assignment": {TaskRunResult(id=task_run)}}
 
 
+def _was_not_begun(future: PrefectFuture[Any]) -> bool:
+    """Whether a task in a thread of this process was ended before it began."""
+    if future.wrapped_future.cancelled():  # type: ignore[attr-defined]
+        return True
+    error = future.wrapped_future.exception()  # type: ignore[attr-defined]
+    return isinstance(error, Exception) and not isinstance(error, NSTError)
+
+
 def _outcome(
     future: PrefectFuture[Any], portion: Portion
 ) -> tuple[PortionResult | None, Mapping[str, str]]:
@@ -311,9 +400,10 @@ def _outcome(
 
 def _final(future: PrefectFuture[Any]) -> State[Any]:
     """The state of a task that is over; one whose node took it along is told to have crashed."""
-    state = future.state
-    if state.is_final():
-        return state
+    with suppress(httpx.HTTPError):
+        state = future.state
+        if state.is_final():
+            return state
     crashed: State[Any] = Crashed(message="its node was lost")
     _set(future, crashed)
     crashed.state_details.task_run_id = future.task_run_id
@@ -321,5 +411,10 @@ def _final(future: PrefectFuture[Any]) -> State[Any]:
 
 
 def _set(future: PrefectFuture[Any], state: State[Any]) -> None:
-    with suppress(httpx.HTTPError, PrefectException), get_client(sync_client=True) as client:
+    with (
+        suppress(httpx.HTTPError, PrefectException),
+        # A server that is gone would be asked for a minute.
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True) as client,
+    ):
         client.set_task_run_state(future.task_run_id, state, force=True)

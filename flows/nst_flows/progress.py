@@ -1,32 +1,29 @@
 """A run's progress as an artifact that Prefect's UI shows and that changes during the run."""
 
-import logging
 import time
 from typing import cast
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from nst.output import Outcome
 from nst.planning import Group, Plan
 from nst.running import NoListener, Tally
+from nst_flows.telling import Teller
 
 # Nobody looks at a run of hours every few seconds.
 EVERY_S = 5.0
 _EVERY_SHARE = 0.01
-
-_log = logging.getLogger(__name__)
+# How long the end of a run may wait for the server to take the last progress.
+_LAST_S = 20.0
 
 
 class ProgressArtifact(NoListener):
-    """A listener that counts, and keeps the artifact up to date.
+    """A listener that counts, and keeps the artifact up to date by `teller`, which holds nobody up."""
 
-    If the server refuses the artifact, the run continues without it.
-    """
-
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, teller: Teller | None = None) -> None:
         self._key = key
+        self.teller = teller or Teller()
         self.num_made = 0
         self.num_failed = 0
         self._tally: Tally | None = None
@@ -45,16 +42,8 @@ class ProgressArtifact(NoListener):
 
     def planned(self, plan: Plan) -> None:
         self._tally = Tally(plan)
-        self._started_at = self._shown_at = time.monotonic()
-        try:
-            made = create_progress_artifact(
-                self._tally.share * 100, key=self._key, description=self._words()
-            )
-        except httpx.HTTPError as exc:
-            _log.warning("the progress cannot be shown, the Prefect server said: %s", exc)
-        else:
-            # Prefect types it as if it might be asynchronous; here it is not.
-            self._artifact = cast(UUID, made)
+        self._started_at = time.monotonic()
+        self._show(self._words())
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         assert self._tally is not None
@@ -69,15 +58,22 @@ class ProgressArtifact(NoListener):
     def ended(self, words: str) -> None:
         """Show the last progress, with `words` that say how the run ended."""
         self._show(words)
+        self.teller.wait(_LAST_S)
 
     def _show(self, words: str) -> None:
         self._shown_at = time.monotonic()
-        if self._artifact is None or self._tally is None:
+        if self._tally is None:
             return
-        try:
-            update_progress_artifact(self._artifact, self._tally.share * 100, description=words)
-        except httpx.HTTPError as exc:
-            _log.warning("the progress was not updated, the Prefect server said: %s", exc)
+        share = self._tally.share * 100
+        self.teller.tell("progress", lambda: self._put(share, words))
+
+    def _put(self, share: float, words: str) -> None:
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, share, description=words)
+            return
+        made = create_progress_artifact(share, key=self._key, description=words)
+        # Prefect types it as if it might be asynchronous; here it is not.
+        self._artifact = cast(UUID, made)
 
     def _words(self) -> str:
         assert self._tally is not None

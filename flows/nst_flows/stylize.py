@@ -17,12 +17,15 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from nst import pipeline
+from nst.redaction import redacted
 from nst.running import Listeners, RunReport, runs
 from nst.settings import RunnerName, RunSettings, settings_of
 from nst.storage import is_pattern, work_for
+from nst.wording import visible
 from nst_flows import summary, variables
 from nst_flows.credentials import credentials_of
 from nst_flows.fan_out import fan_out, open_backend
+from nst_flows.logs import show_names_as_text
 from nst_flows.parameters import (
     BlockName,
     PictureOverrides,
@@ -34,20 +37,24 @@ from nst_flows.parameters import (
 from nst_flows.progress import ProgressArtifact
 from nst_flows.runners import is_in_threads
 from nst_flows.tasks import finish, plan_rows, read_manifest
-from nst_flows.watching import current_listener, listening
+from nst_flows.watching import current_listener, end_of_flow, listening
 
 TOO_MANY_FAILED = "TooManyFailed"
 ROWS_FAILED_EVENT = "nst.batch.rows-failed"
 
+# How long the end of a run may wait for the server to take what it shows of it.
+_SHOWN_S = 60.0
+
 
 def run_name() -> str:
     parameters = runtime.flow_run.parameters
-    manifest = variables.shown(str(parameters["manifest"]))
-    output = variables.shown(str(parameters["output"]))
+    # Before the flow looks at them, which refuses a URL with credentials.
+    manifest = redacted(variables.shown(str(parameters["manifest"])))
+    output = redacted(variables.shown(str(parameters["output"])))
     *_, folder, name = ("", *manifest.split("/"))
     # A pattern, and a folder, which ends in a slash, are told apart by what is before them.
     is_name = name and not is_pattern(name)
-    return f"{name if is_name else f'{folder}/{name}'} to {output}"
+    return visible(f"{name if is_name else f'{folder}/{name}'} to {output}")
 
 
 @flow(name="stylize-manifest", flow_run_name=run_name)
@@ -80,6 +87,7 @@ def stylize_manifest(
         runner: Where groups are painted: threads of this process, or a cluster of ray or dask.
         runner_address: Address of the cluster, such as HOST:8786; one of this machine alone if empty.
     """
+    show_names_as_text()
     manifest, output = variables.resolved(manifest), variables.resolved(output)
     chosen = settings_of(output, settings)
     pipeline.check(manifest, chosen, paints_here=is_in_threads(runner))
@@ -87,6 +95,7 @@ def stylize_manifest(
     with (
         # What paints has ended by then, whatever it was at.
         _saying_it_stopped(progress),
+        _keeping_its_error(),
         credentials_of(credentials_block),
         listening(Listeners(current_listener(), progress)),
     ):
@@ -105,6 +114,16 @@ def _saying_it_stopped(progress: ProgressArtifact) -> Iterator[None]:
         said = summary.stopped_line(progress.num_made, progress.num_pictures)
         get_run_logger().warning(said)
         progress.ended(said)
+        raise
+
+
+@contextmanager
+def _keeping_its_error() -> Iterator[None]:
+    """What a flow raises within is known also where Prefect cannot tell its server."""
+    try:
+        yield
+    except Exception as exc:
+        end_of_flow().error = exc
         raise
 
 
@@ -139,6 +158,7 @@ def _ended(
     gallery_base_url: str | None,
 ) -> Any:
     """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
+    end_of_flow().report = report
     _show(report, progress, settings, gallery_base_url)
     message = f"{report.num_failed} of {report.num_rows} rows failed"
     if pipeline.fails(report, settings):
@@ -159,7 +179,19 @@ def _show(
     line = summary.ended_line(report, gallery_base_url)
     get_run_logger().info(line)
     progress.ended(line)
+    progress.teller.tell(
+        "end", lambda: _make_artifacts(report, progress, settings, gallery_base_url, line)
+    )
+    progress.teller.wait(_SHOWN_S)
 
+
+def _make_artifacts(
+    report: RunReport,
+    progress: ProgressArtifact,
+    settings: RunSettings,
+    gallery_base_url: str | None,
+    line: str,
+) -> None:
     def key(kind: str) -> str:
         return summary.artifact_key(kind, settings.output)
 

@@ -17,6 +17,7 @@ from nst.planning import Plan, Portion
 from nst.running import PortionResult, RunIdentity, RunReport, make_portion, remaining, run_in_order
 from nst.settings import RunSettings
 from nst_flows import summary
+from nst_flows.logs import show_names_as_text
 from nst_flows.watching import session_here
 
 # Of the tasks that paint, by which a concurrency limit can hold them.
@@ -88,6 +89,7 @@ def stylize_portion(assignment: Assignment) -> Any:
     In whatever process: its arguments are plain data, and what is made is in the output. Raises
     GroupsEndedError at the end where some groups ended early.
     """
+    show_names_as_text()
     portion, settings = assignment.portion, assignment.settings
     is_first = (runtime.task_run.run_count or 0) <= 1
     started_at = time.monotonic()

@@ -6,9 +6,10 @@ No parameters of the flow and its tasks: neither could be sent by a deployment, 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
-from nst.running import Listener, NoListener, Session
+from nst.running import Listener, NoListener, RunReport, Session
 
 _Told = TypeVar("_Told", bound=Listener)
 
@@ -17,6 +18,32 @@ _Told = TypeVar("_Told", bound=Listener)
 # none of it.
 _listener: ContextVar[Listener] = ContextVar("listener")
 _session: ContextVar[Session] = ContextVar("session")
+
+
+@dataclass(slots=True)
+class End:
+    """How a flow ended, also where Prefect could not tell its server: by a report or an error."""
+
+    report: RunReport | None = None
+    error: Exception | None = None
+
+
+_end: ContextVar[End] = ContextVar("end")
+
+
+def end_of_flow() -> End:
+    """What the flow that runs here fills in at its end."""
+    return _end.get(End())
+
+
+@contextmanager
+def awaiting_end() -> Iterator[End]:
+    """A flow that runs within fills it in."""
+    token = _end.set(End())
+    try:
+        yield _end.get()
+    finally:
+        _end.reset(token)
 
 
 def current_listener() -> Listener:

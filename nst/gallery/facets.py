@@ -18,6 +18,7 @@ from nst import output
 from nst.errors import ConfigError
 from nst.gallery.fields import RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
+from nst.redaction import secret_in_url
 from nst.storage import Coded, ColumnReader, TableError
 
 # The details of each run begin at a multiple of this, in files of as many rows.
@@ -382,8 +383,8 @@ def _path_facet(name: str, column: Coded, clean: Callable[[str], str | None]) ->
 
 
 def _picture(path: str) -> str | None:
-    """A relative path as a URL; None for what would lead out of the output."""
-    if any(name in ("", ".", "..") for name in path.split("/")):
+    """A relative path as a URL; None for what would lead out of the output, or show a credential."""
+    if any(name in ("", ".", "..") for name in path.split("/")) or secret_in_url(path):
         return None
     quoted = quote(path)
     # Not twice in memory where it is the same, as it is of most.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -181,6 +181,10 @@ class Pages:
         self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
         column = items.facets[grid.column].field
         self._columns = [_column_text(column, value) for value in grid.columns]
+        # Of the last row, since one can have as many lines as there are items.
+        self._cells = lru_cache(maxsize=1)(lambda row: cells_of(grid, row))
+        self._apart = lru_cache(maxsize=1)(self._found_apart)
+        self._thumb = lru_cache(maxsize=2)(self._found_thumb)
 
     @property
     def num_pages(self) -> int:
@@ -188,10 +192,10 @@ class Pages:
 
     def first(self, *, num_static: int) -> bytes:
         """`index.html`, with as many of its first lines as keep it small."""
+        columns = range(min(len(self._columns), _MAX_FIRST_COLUMNS))
         at = [each for each, _ in zip(lines_of(self._grid), range(_NUM_FIRST_LINES), strict=False)]
         lines = [
-            self._line(number, *each, root="", num_columns=_MAX_FIRST_COLUMNS)
-            for number, each in enumerate(at)
+            self._line(number, *each, root="", columns=columns) for number, each in enumerate(at)
         ]
         while True:
             page = self._rendered(
@@ -199,6 +203,7 @@ class Pages:
                 root="",
                 lines=lines,
                 columns=self._columns[:_MAX_FIRST_COLUMNS],
+                num_columns=len(self._columns),
                 num_static=num_static,
             )
             if len(page) <= _MAX_INDEX_BYTES or len(lines) <= 1:
@@ -206,19 +211,25 @@ class Pages:
             lines.pop()
 
     def static_pages(self) -> Iterator[tuple[str, bytes]]:
-        """`pages/1.html` and so on, with every line and every column."""
+        """`pages/1.html` and so on, with every line, and of the columns those that its lines use.
+
+        If each item has a column of its own, all columns would be the square of all items.
+        """
         at = list(lines_of(self._grid))
         for page in range(self.num_pages):
             first = page * _PAGE_LINES
+            some = at[first : first + _PAGE_LINES]
+            columns = sorted({column for row, n in some for column in self._cells(row)[n]})
             lines = [
-                self._line(number, *each, root="../", num_columns=len(self._columns))
-                for number, each in enumerate(at[first : first + _PAGE_LINES], first)
+                self._line(number, *each, root="../", columns=columns)
+                for number, each in enumerate(some, first)
             ]
             data = self._rendered(
                 "page.html.j2",
                 root="../",
                 lines=lines,
-                columns=self._columns,
+                columns=[self._columns[column] for column in columns],
+                num_columns=len(columns),
                 num_static=self.num_pages,
                 page=page + 1,
                 num_pages=self.num_pages,
@@ -246,7 +257,6 @@ class Pages:
                 column_title=title,
                 column_fields=title,
                 row_titles=[items.facets[name].field.title for name in grid.row],
-                num_columns=len(self._columns),
                 lines=lines,
                 first_line=lines[0].number if lines else 0,
                 metadata=[
@@ -274,11 +284,13 @@ class Pages:
             for name, values in self._grid.run_diff.items()
         ]
 
-    def _line(self, number: int, row: int, within: int, *, root: str, num_columns: int) -> Line:
+    def _line(
+        self, number: int, row: int, within: int, *, root: str, columns: Iterable[int]
+    ) -> Line:
         grid, items = self._grid, self._items
         first = int(grid.starts[row])
-        cells = cells_of(grid, row, within)
-        best = _best(items, [cell for cell in cells if cell is not None])
+        cells = self._cells(row)[within]
+        best = _best(items, [*cells.values()])
         apart = self._apart(row)
         return Line(
             number=number,
@@ -290,12 +302,12 @@ class Pages:
                 for name in grid.row[2:]
             ),
             cells=tuple(
-                self._cell(cell, best, apart, root) if cell is not None else None
-                for cell in cells[:num_columns]
+                self._cell(cells[column], best, apart, root) if column in cells else None
+                for column in columns
             ),
         )
 
-    def _thumb(self, kind: str, row: int, root: str) -> Thumb:
+    def _found_thumb(self, kind: str, row: int, root: str) -> Thumb:
         """An input by what any item of its row knows of it."""
         items, grid = self._items, self._grid
         members = range(int(grid.starts[row]), int(grid.starts[row + 1]))
@@ -315,7 +327,7 @@ class Pages:
     def _base(self, item: int, root: str) -> str:
         return root + self._sources[int(self._items.run[item])].base
 
-    def _apart(self, row: int) -> list[Facet]:
+    def _found_apart(self, row: int) -> list[Facet]:
         """The fields in which pictures of a row differ that share a column."""
         grid = self._grid
         if grid.heights[grid.row_patterns[row]] == 1:

@@ -1,5 +1,6 @@
 """Items -> the view that a gallery opens with: rows of inputs and settings, columns of one field."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -90,16 +91,16 @@ def lines_of(grid: Grid) -> Iterator[tuple[int, int]]:
             yield row, number
 
 
-def cells_of(grid: Grid, row: int, number: int) -> list[int | None]:
-    """For each column, which item stands in line `number` of a row, by its number in the order."""
-    cells: list[int | None] = [None] * len(grid.columns)
-    seen = [0] * len(grid.columns)
-    start = int(grid.starts[row])
-    for number_in_row, column in enumerate(grid.patterns[int(grid.row_patterns[row])]):
-        if seen[column] == number:
-            cells[column] = start + number_in_row
+def cells_of(grid: Grid, row: int) -> list[dict[int, int]]:
+    """For each line of a row, which item stands in which column, by its number in the order."""
+    pattern = int(grid.row_patterns[row])
+    lines: list[dict[int, int]] = [{} for _ in range(int(grid.heights[pattern]))]
+    # All lines at once: a row can have as many as there are items.
+    seen: Counter[int] = Counter()
+    for item, column in enumerate(grid.patterns[pattern], int(grid.starts[row])):
+        lines[seen[column]][column] = item
         seen[column] += 1
-    return cells
+    return lines
 
 
 def _constant_in_runs(items: Items, num_runs: int) -> dict[str, tuple[Value | None, ...]]:

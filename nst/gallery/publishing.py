@@ -77,8 +77,7 @@ def _run_names(urls: Sequence[str]) -> list[str]:
 def publish(url: str, table: IO[bytes], *, check: Callable[[], None] = lambda: None) -> str:
     """Write the gallery of an output from its metadata, `table`; where a browser finds it.
 
-    `check` is called right before each write and deletion, and what it raises ends this. Raises
-    CredentialError where it would show one, by when nothing of it is written.
+    `check` is called right before each write and deletion, and what it raises ends this.
     """
     (name,) = _run_names([url])
     return storage.browsable(_write_gallery(url, [_source(name, url, "", table)], check=check))

@@ -1,7 +1,7 @@
 """Metadata of runs -> the files of a static gallery, one by one: data, assets, pages, the page.
 
-All texts are in memory before the first file is made, and looked through for credentials, so that
-a gallery is refused whole. Loss curves, most of the metadata, are read as they are written.
+Every text goes through `texts`, which hides credentials. Loss curves, most of the metadata, are read
+as they are written.
 """
 
 import hashlib
@@ -16,14 +16,13 @@ from urllib.parse import unquote
 import numpy as np
 
 from nst import __version__, output
-from nst.errors import ConfigError, CredentialError
+from nst.errors import ConfigError
 from nst.gallery import codec
 from nst.gallery.facets import DETAIL_ITEMS, Facet, Items, Source, read_items, rounded
 from nst.gallery.fields import ALWAYS
 from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
 from nst.gallery.pivot import Grid, arrange
-from nst.gallery.texts import visible
-from nst.redaction import secret_in
+from nst.gallery.texts import shown_name
 from nst.storage import Coded, Nested, tables
 
 RECEIPT = "data/build.json"
@@ -31,8 +30,6 @@ FOLDERS = ("data", "assets", "pages")
 
 # Beyond this many pictures, pages for readers without scripts are made only if asked for.
 _MAX_STATIC_ITEMS = 2000
-
-_TEXTS_AT_ONCE = 10_000
 
 _OWN = re.compile(
     r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+)\.[0-9a-f]{8}\.js)"
@@ -46,15 +43,14 @@ def build(
 ) -> Iterator[tuple[str, bytes]]:
     """The files of the gallery of these runs by their paths in it, `index.html` the last of them.
 
-    The same runs give the same files. Raises, before the first of them, ConfigError for bytes that
-    are no metadata and CredentialError for a text that holds a credential.
+    The same runs give the same files. Raises ConfigError for bytes that are no metadata, before the
+    first of them.
     """
     found = read_items(sources)
     grid = arrange(found, num_runs=len(sources))
     items = found.in_order(grid.order)
     # Of a million items it is a fifth of a gigabyte.
     del found
-    _refuse_secrets(sources, items)
     named: dict[str, str] = {}
 
     def data_file(key: str, content: Mapping[str, Any]) -> tuple[str, bytes]:
@@ -223,7 +219,7 @@ def _layers(lists: Nested | None) -> list[list[list[Any]]]:
         return []
     names = lists.items["layer"]
     assert isinstance(names, Coded)
-    shown = [visible(str(name)) for name in names.values]
+    shown = [shown_name(str(name)) for name in names.values]
     layers = [shown[code] for code in names.codes.tolist()]
     losses = rounded(_numbers(lists.items["loss"]).astype(np.float64))
     known = [loss if np.isfinite(loss) else None for loss in losses.tolist()]
@@ -287,68 +283,6 @@ def _field_content(index: int, facet: Facet, named: Mapping[str, str]) -> dict[s
     else:
         content["value"] = facet.values[0] if facet.values else None
     return content
-
-
-def _refuse_secrets(sources: Sequence[Source], items: Items) -> None:
-    """Raises CredentialError where a text that goes into the gallery holds what opens a store."""
-    row = items.facets["row"]
-    for facet in (*items.facets.values(), *items.paths.values()):
-        for code in _suspects(facet):
-            text = str(facet.values[code])
-            kind = secret_in(text) or secret_in(unquote(text))
-            if kind is not None:
-                item = int(np.flatnonzero(facet.codes == code)[0])
-                where = f"row {row.at(item)}"
-                if len(sources) > 1:
-                    where += f" of run {int(items.run[item]) + 1}"
-                raise _refusal(f"{where}, {_shown_name(items, facet)}", kind)
-    others = [
-        *(
-            (f"the title of label {n}", f.field.title)
-            for n, f in enumerate(items.facets.values(), 1)
-        ),
-        *((f"the name of run {n}", name) for n, name in enumerate(run_names(sources), 1)),
-        *((f"the place of run {n}", unquote(each.base)) for n, each in enumerate(sources, 1)),
-        *(("style_layer_losses", name) for name in _layer_names(sources)),
-    ]
-    for where, text in others:
-        kind = secret_in(text)
-        if kind is not None:
-            raise _refusal(where, kind)
-
-
-def _suspects(facet: Facet) -> Iterator[int]:
-    """The codes of texts among which a credential is, if any."""
-    if facet.kind == "number":
-        return
-    for first in range(0, len(facet.values), _TEXTS_AT_ONCE):
-        texts = [str(value) for value in facet.values[first : first + _TEXTS_AT_ONCE]]
-        # Whatever breaks a line is spelt out in each of them, so that all are searched at once.
-        together = "\n".join(texts)
-        if secret_in(together) is not None or secret_in(unquote(together)) is not None:
-            yield from range(first, first + len(texts))
-
-
-def _shown_name(items: Items, facet: Facet) -> str:
-    name = facet.field.name
-    if secret_in(name) is None:
-        return name
-    return f"field {list(items.facets).index(name) + 1}"
-
-
-def _refusal(where: str, kind: str) -> CredentialError:
-    return CredentialError(
-        f"{where}: expected no credentials in what a gallery shows, found {kind}; take it out of "
-        "the manifest, run it again, and change whatever it opens. The gallery is as it was"
-    )
-
-
-def _layer_names(sources: Sequence[Source]) -> set[str]:
-    return {
-        name
-        for source in sources
-        for name in tables.nested_texts(source.metadata, "style_layer_losses", "layer")
-    }
 
 
 def _package_files() -> list[Any]:

@@ -1,22 +1,20 @@
-"""What a person wrote -> what a page may show of it: no folder of this machine, nothing invisible."""
+"""What a person wrote -> what a page may show of it: no credential, no folder of this machine, nothing
+invisible."""
 
 import re
+import sys
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
-from nst.redaction import HIDDEN, without_user
+from nst.redaction import HIDDEN, redacted, without_user
+from nst.wording import visible
 
 # Most texts are of these alone, and are told as they stand.
 _PLAIN = re.compile(r"[\w .,:+()-]*")
-# What turns text round, breaks a line or takes no room. Joiners stay: Persian and emoji need them.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\U000e0000-\U000e007f]"
-)
 _SPACES = re.compile(r"[\t\n\r]+")
-_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s\"'<>]*)")
+_URL = re.compile(r"(?i)\b(?P<scheme>[a-z][a-z0-9+.-]{0,30})://(?P<rest>[^\s\"'<>]*)")
 # Folders may have spaces in their names, but none begins or ends with one.
 _FOLDER = r"[^/\s:\"'<>|](?:[^/:\"'<>|\n]*[^/\s:\"'<>|])?/"
 _POSIX_PATH = re.compile(rf"(?<![^\s\"'(\[=,;<>|])/(?:{_FOLDER})+[^/\s:\"'<>|]*")
@@ -31,16 +29,14 @@ _HOMES = {"home", "users"}
 
 
 def shown_text(text: str) -> str:
-    """A text without folders of local paths, users and queries of URLs, and anything invisible.
-
-    What else in it may be a credential stays, to be found and refused.
+    """A text without credentials, folders of local paths, users and queries of URLs, and anything
+    invisible.
     """
     if _PLAIN.fullmatch(text):
-        return text
-    text = _URL.sub(_shown_url, without_user(text))
+        return redacted(text)
+    text = redacted(_URL.sub(_shown_url, without_user(text)))
     text = _POSIX_PATH.sub(lambda found: _shortened(found[0], "/"), text)
     text = _WINDOWS_PATH.sub(lambda found: _shortened(found[0], "\\"), text)
-    # The name alone of what was hidden is what a search for credentials would find.
     return visible(_NAMED_HIDDEN.sub(HIDDEN, text))
 
 
@@ -51,6 +47,7 @@ def shown_sentence(text: str) -> str:
 
 def shown_reference(text: str) -> str:
     """As `shown_text`, for the path or URL of a picture, or several of them apart by `|`."""
+    text = redacted(text)
     if _PLAIN.fullmatch(text):
         return text
     return " | ".join(_shown_url_or_path(each.strip()) for each in text.split("|"))
@@ -59,20 +56,23 @@ def shown_reference(text: str) -> str:
 def told_apart(shown: Iterable[str]) -> list[str]:
     """The texts, those that look like an earlier one with a number after them."""
     taken: set[str] = set()
+    # The last number of each text, since very many can be alike.
+    numbers: dict[str, int] = {}
     result = []
     for text in shown:
-        made, number = text, 1
+        made, number = text, numbers.get(text, 1)
         while made in taken:
             number += 1
             made = f"{text} ({number})"
+        numbers[text] = number
         taken.add(made)
         result.append(made)
     return result
 
 
-def visible(text: str) -> str:
-    """`text` with a right-to-left override as `\\u202e`, and alike whatever else is not seen."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def shown_name(text: str) -> str:
+    """As `shown_text`, for one word: the name of a layer or a file, without credentials."""
+    return visible(redacted(text))
 
 
 def readable(reference: str) -> str:
@@ -83,7 +83,7 @@ def readable(reference: str) -> str:
 def natural_key(text: str) -> str:
     """What texts are sorted by so that `a9` comes before `a10`, whatever their case."""
     pieces = _DIGITS.split(text.casefold())
-    pieces[1::2] = [f"0{chr(len(digits))}{digits}" for digits in pieces[1::2]]
+    pieces[1::2] = [f"0{chr(min(len(digits), sys.maxunicode))}{digits}" for digits in pieces[1::2]]
     return "".join(pieces)
 
 

@@ -5,16 +5,16 @@ to is checked where it is resolved, in `nst/storage/web.py`, which follows no re
 link that someone changes during the run is not detected.
 """
 
+import glob
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from urllib.parse import unquote, urlsplit
 
 from nst.errors import AccessError, ConfigError
-from nst.redaction import redacted
-from nst.storage import address_of, is_pattern, is_public
+from nst.manifest.limits import MAX_REFERENCE
+from nst.redaction import redacted, secret_in_url
+from nst.storage import address_of, is_public, matches, split_pattern, url_meant_by
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -22,10 +22,11 @@ _WEB_PORTS = {"http": 80, "https": 443}
 _BARE_SCHEMES = ("data:", "file:", "local:")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d*)?")
-_SIGNED = re.compile(
-    r"\?(.*&)?(X-Amz-[\w-]+|X-Goog-[\w-]+|AWSAccessKeyId|Signature|sig)=", re.IGNORECASE | re.DOTALL
-)
 _VERSION = re.compile(r"[?&]versionId=", re.IGNORECASE)
+_NO_SECRETS = (
+    "a URL without credentials, since URLs are written and shown; those of a store come from the "
+    "environment, and a picture that needs others can be copied to a store or a disk first"
+)
 _PRIVATE_NAMES = ("localhost", "local", "internal", "localdomain")
 
 
@@ -77,6 +78,15 @@ class Access:
         """As `objection`, but only by the form of the text, so also for a relative path."""
         if not is_plain(reference):
             return "a path or a URL of characters that UTF-8 has, without NUL"
+        if len(reference) > MAX_REFERENCE:
+            return (
+                f"a path or a URL of at most {MAX_REFERENCE:,} characters, not {len(reference):,}"
+            )
+        if secret_in_url(reference) is not None:
+            return _NO_SECRETS
+        meant = url_meant_by(reference)
+        if meant is not None:
+            return f"{meant!r}, with :// behind the scheme"
         scheme = _scheme(reference)
         is_of_home = os.path.expanduser(reference) != reference
         is_absolute = is_of_home or reference.startswith(("/", "file://"))
@@ -93,9 +103,7 @@ class Access:
         authority = reference.partition("://")[2].partition("/")[0]
         may_have_port = scheme in _WEB and _HOST.fullmatch(authority)
         if "@" in authority or (":" in authority and not may_have_port):
-            return "a URL without credentials, which come from the environment"
-        if _SIGNED.search(reference):
-            return "a URL without a signature, which would be written to the metadata"
+            return _NO_SECRETS
         if scheme not in _WEB and _VERSION.search(reference):
             return "a URL without a versionId, since objects are read as they are now"
         return None
@@ -108,9 +116,8 @@ class Access:
         expected = self.objection_to_kind(uri) or _objection_to_form(uri)
         if expected:
             return expected
-        parts = uri.split("/")
-        first = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts) - 1)
-        place, pattern = _place("/".join(parts[:first]) or "/"), parts[first:]
+        folder, rest = split_pattern(uri)
+        place, pattern = _place(folder), rest.split("/")
         if self.roots:
             expected = self._objection_to_place(place)
             if not expected and ".." in pattern:
@@ -118,8 +125,9 @@ class Access:
         elif _scheme(uri) in _WEB:
             expected = _objection_to_host(uri)
         if not expected:
-            folders = [*place.split("/"), *(pattern if pattern[-1] == "**" else pattern[:-1])]
-            if any(_reaches(folders, closed.split("/")) for closed in self._closed_places):
+            plain = map(glob.escape, place.split("/"))
+            folders = [*plain, *(pattern if pattern[-1] == "**" else pattern[:-1])]
+            if any(matches(folders, closed.split("/")) for closed in self._closed_places):
                 expected = "a pattern that does not reach into the folders that this run writes"
         return expected
 
@@ -188,8 +196,8 @@ def _place(uri: str) -> str:
     """A path with its links resolved, or a URL with its host normalised; without a last slash."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
-        # fsspec does expand a tilde, and does not unquote the path of a URL.
-        return os.path.realpath(os.path.expanduser(rest if separator else uri))
+        # As what reads it does: a tilde is expanded, and the path of a URL is percent-encoded.
+        return os.path.realpath(os.path.expanduser(unquote(rest) if separator else uri))
     if scheme in _WEB:
         authority, slash, path = rest.partition("/")
         host = authority.lower().removesuffix(f":{_WEB_PORTS[scheme]}").removesuffix(":")
@@ -199,17 +207,6 @@ def _place(uri: str) -> str:
 
 def _is_below(place: str, folder: str) -> bool:
     return place == folder or place.startswith(folder.rstrip("/") + "/")
-
-
-def _reaches(pattern: Sequence[str], folder: Sequence[str]) -> bool:
-    """Whether the segments of a pattern can match those of a folder; `**` is any number of segments."""
-    matched = {0}
-    for part in pattern:
-        if part == "**":
-            matched = set(range(min(matched), len(folder) + 1)) if matched else set()
-        else:
-            matched = {i + 1 for i in matched if i < len(folder) and fnmatchcase(folder[i], part)}
-    return len(folder) in matched
 
 
 def _objection_to_host(url: str) -> str | None:

@@ -5,7 +5,8 @@ that expands a glob.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, get_args
@@ -13,13 +14,31 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from nst.errors import ManifestError, Reason
-from nst.job import LABEL_PREFIX, PARAM_FIELDS, PARAMS_ADAPTER, Init, Job, PictureParams
+from nst.job import (
+    LABEL_PREFIX,
+    PARAM_FIELDS,
+    PARAMS_ADAPTER,
+    Init,
+    Job,
+    PictureParams,
+    range_text,
+)
 from nst.manifest.access import Access, is_plain
+from nst.manifest.cells import label_of
 from nst.manifest.ids import SAFE_ID_RULE, Ids, id_of, is_safe_id
+from nst.manifest.limits import MAX_CELL, MAX_LABELS, too_long
+from nst.manifest.names import (
+    OPTIONAL_COLUMNS,
+    REQUIRED_COLUMNS,
+    Reading,
+    choice_of,
+    column_of,
+)
 from nst.manifest.problems import Problem, Problems, nearest, shown
-from nst.manifest.rows import REQUIRED_COLUMNS, Cells, Glob, Row, is_given, read_rows, text_of
+from nst.manifest.rows import Glob, is_given, read_rows, text_of
+from nst.manifest.table import Cells, Row
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
-from nst.redaction import redacted
+from nst.redaction import redacted, secret_in
 
 Resolve = Callable[[str], str]
 
@@ -34,6 +53,7 @@ _REQUIRED_TEXT = {
 # The number of remembered values of each kind that rows may have in common.
 _MAX_REMEMBERED = 20_000
 _MAX_LISTED = 1000
+_MAX_LISTED_OF_ROW = 20
 _MAX_KEPT = 1000
 
 
@@ -55,14 +75,17 @@ class Parsed:
 
     jobs: tuple[Job, ...]
     refused: Mapping[str, Refusal]
+    # What was left out of the file, or may be meant otherwise than it was read.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Earlier:
-    """The number of rows in the files before this one, and their ids."""
+    """The number of rows in the files before this one, their ids, and the columns of their labels."""
 
     num_rows: int = 0
     ids: Ids = field(default_factory=Ids)
+    labels: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +109,16 @@ def parse(
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
     after: "Earlier | None" = None,
+    reading: Reading | None = None,
+    resolve_pattern: Resolve | None = None,
 ) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
 
     Where it is one of several files, `after` is what came before it, and goes on with it.
 
-    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written;
-    neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
-    stand over those of every row.
+    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written, and
+    `resolve_pattern`, if it is another than `resolve`, into an absolute pattern; neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
+    stand over those of every row. `reading` says what else there is of columns.
     Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
     where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
@@ -111,62 +136,68 @@ def parse(
 
     def matches(pattern: str) -> Sequence[str]:
         expected = access.objection_to_kind(pattern)
-        expected = expected or access.objection_to_pattern(resolve(pattern))
+        expected = expected or access.objection_to_pattern((resolve_pattern or resolve)(pattern))
         if expected:
             raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
         return glob(pattern)
 
+    reading = reading or Reading()
     jobs: list[Job] = []
     refused: dict[str, Refusal] = {}
-    problems: list[Problem] = []
+    # Each once, since rows of a matrix share their cells.
+    problems: dict[Problem, None] = {}
     ids = after.ids if after else Ids()
+    labels = after.labels if after else set()
     file = name if after else None
     number = after.num_rows if after else 0
     try:
         forced = parse_overrides(overrides or {})
-        table = read_rows(name, data, matches)
-        problems += table.problems
-        reader = _Reader(locate, forced)
+        table = read_rows(name, data, matches, reading)
+        problems |= dict.fromkeys(table.problems)
+        reader = _Reader(locate, forced, reading)
         for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
+            row = _bounded(row, labels)
             own_id = text_of(row.cells, "id")
             job = None
             found: list[Problem] = []
             try:
                 job = reader.job(number, row, own_id)
             except Problems as exc:
-                found += exc.problems
+                found += _in_their_lines(exc.problems, row)
             job_id = job.id if job else own_id
             is_own = own_id is not None
             clash = ids.add(job_id, number, row.line, is_own=is_own, file=file) if job_id else []
             if job and not clash:
                 jobs.append(job)
             elif keep_going:
-                if job_id is None or clash or not is_safe_id(job_id):
+                if job_id is None or clash or not is_safe_id(job_id) or secret_in(job_id):
                     job_id = ids.stand_in(number, row.cells)
                 jobs.append(_stand_in(number, row, job_id))
                 refused[job_id] = _row_refusal([*found, *clash], file)
             else:
-                problems += [*found, *clash]
+                problems |= dict.fromkeys([*found, *clash])
     except Problems as exc:
-        problems += exc.problems
+        problems |= dict.fromkeys(exc.problems)
     if problems:
         raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
     if after:
         after.num_rows = number
-    return Parsed(tuple(jobs), refused)
+    return Parsed(tuple(jobs), refused, tuple(reading.notes))
 
 
 def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     """Validated picture parameters from `values`. Raises ManifestError for any other name or value."""
     known = list(PARAM_FIELDS)
     problems = [
-        Problem(None, None, "a picture parameter" + nearest(field, known), repr(field))
+        Problem(None, None, "a picture parameter" + _instead_of(field), shown(field))
         for field in values
         if field not in known
     ]
-    if values.get("init") == "picture":
+    init = values.get("init")
+    if init == "picture" or (isinstance(init, str) and _is_picture(init)):
         expected = "one of " + ", ".join(_NAMED_INITS) + "; a picture is each row's own"
-        problems.append(Problem(None, "init", expected, "'picture'"))
+        problems.append(Problem(None, "init", expected, shown(init)))
+        values = {name: value for name, value in values.items() if name != "init"}
     try:
         params = PARAMS_ADAPTER.validate_python({k: v for k, v in values.items() if k in known})
     except ValidationError as exc:
@@ -174,6 +205,19 @@ def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     if problems:
         raise _refusal("--set", problems)
     return {field: getattr(params, field) for field in values}
+
+
+def _instead_of(field: str) -> str:
+    """A hint for a message: what a field of `--set` may have meant."""
+    column = column_of(field)
+    if column in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS) or column.startswith(LABEL_PREFIX):
+        return ", of which each row may have its own; this is a column of the manifest alone"
+    return nearest(field, PARAM_FIELDS)
+
+
+def _in_their_lines(problems: Iterable[Problem], row: Row) -> Iterator[Problem]:
+    """The problems of a row, each in the line in which its column stands."""
+    return (replace(each, line=row.line_of(each.column)) for each in problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +247,8 @@ class _Written:
 class _Reader:
     """Rows -> jobs. A value that rows share is read once, and is one object for all of them."""
 
-    def __init__(self, locate: _Locate, forced: Mapping[str, Any]) -> None:
+    def __init__(self, locate: _Locate, forced: Mapping[str, Any], reading: Reading) -> None:
+        self._note = reading.note
         self._locate = locate
         self._forced = forced
         remembered = lru_cache(maxsize=_MAX_REMEMBERED)
@@ -230,6 +275,11 @@ class _Reader:
         for column in REQUIRED_COLUMNS:
             value = cells.get(column)
             if column == "style":
+                for each in value if isinstance(value, list) else ():
+                    if isinstance(each, str) and "|" in each:
+                        self._note(
+                            f"{shown(each)} is several styles, in a list too: | is between them"
+                        )
                 value = _joined(value)
             text = value.strip() if isinstance(value, str) else ""
             if text:
@@ -237,7 +287,7 @@ class _Reader:
             else:
                 problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
         value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
-        backbone = value.strip() if isinstance(value, str) else ""
+        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
         if backbone in PROFILES:
             texts["backbone"] = self._shared(backbone)
         else:
@@ -259,6 +309,7 @@ class _Reader:
                 for column, value in cells.items()
                 if not all(map(is_plain, _texts(value)))
             ]
+        problems += _secret_problems(cells, line)
         if own_id is not None and not is_safe_id(own_id):
             problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
         content = located("content", texts["content"]) if "content" in texts else ""
@@ -320,6 +371,34 @@ class _Reader:
         return _Settings(params, own, start, tuple(problems))
 
 
+def _bounded(row: Row, labels: set[str]) -> Row:
+    """The row; if its cells are too long, or its labels too many, with the start of the text alone.
+
+    `labels` are those of the rows before it, to which its own are added.
+    """
+    starts: dict[str, Any] = {}
+    problems = list(row.problems)
+    for column, length in too_long(row.cells).items():
+        value = row.cells[column]
+        # Not cut through a credential, which is told by its end too.
+        is_text = isinstance(value, str)
+        starts[column] = redacted(value[:MAX_CELL])[:_MAX_KEPT] if is_text else None
+        problems.append(
+            Problem(row.line, column, f"at most {MAX_CELL:,} characters", f"{length:,}")
+        )
+    own = {c for c in row.cells if c.startswith(LABEL_PREFIX) and c not in labels}
+    if len(labels) + len(own) > MAX_LABELS:
+        starts |= dict.fromkeys(own)
+        expected = f"at most {MAX_LABELS:,} columns of labels in all rows"
+        problems.append(Problem(row.line, None, expected, f"{len(own)} more in this one"))
+    else:
+        labels |= own
+    if not starts:
+        return row
+    cells = {column: starts.get(column, value) for column, value in row.cells.items()}
+    return replace(row, cells=cells, problems=tuple(problems), is_guess=True)
+
+
 def _styles(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in text.split("|"))))
 
@@ -335,12 +414,37 @@ def _are_plain(cells: Cells) -> bool:
     return is_plain("".join(texts))
 
 
+# Their URLs are looked at one by one, by what may be read.
+_REFERENCES = ("content", "style", "mask", "init")
+
+
+def _secret_problems(cells: Cells, line: int | None) -> list[Problem]:
+    """One for each cell that would bring a credential into the metadata, and into what shows it."""
+    texts = {
+        column: "\n".join(_texts(value))
+        for column, value in cells.items()
+        if column not in _REFERENCES
+    }
+    # All in one look, as above.
+    if secret_in("\n".join(texts.values())) is None:
+        return []
+    return [
+        Problem(line, column, _NO_SECRETS, f"{kind} in {shown(text)}")
+        for column, text in texts.items()
+        if (kind := secret_in(text)) is not None
+    ]
+
+
+_NO_SECRETS = "a text without credentials, since it would be written to the metadata; remove it"
+
+
 def _label_items(cells: Cells) -> tuple[str, ...]:
     """Names and texts alternating."""
     items: list[str] = []
     for column, value in cells.items():
-        if column.startswith(LABEL_PREFIX) and is_given(cells, column):
-            items += (column.removeprefix(LABEL_PREFIX), str(value))
+        text = label_of(value) if column.startswith(LABEL_PREFIX) else None
+        if text is not None and text.strip():
+            items += (column.removeprefix(LABEL_PREFIX), text)
     return tuple(items)
 
 
@@ -366,7 +470,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         style_name=said("style"),
         backbone=said("backbone") or DEFAULT_BACKBONE,
         params=PictureParams(),
-        labels={name: _kept(text) for name, text in labels.items() if is_plain(name)},
+        labels={redacted(name): _kept(text) for name, text in labels.items() if is_plain(name)},
         mask_name=said("mask") or None,
         start_name=start if _is_picture(start) else None,
     )
@@ -380,7 +484,9 @@ def _kept(text: str) -> str:
 
 def _row_refusal(problems: Sequence[Problem], file: str | None) -> Refusal:
     is_access = any(problem.reason == "path_not_allowed" for problem in problems)
-    said = ". ".join(map(str, problems))
+    said = ". ".join(map(str, problems[:_MAX_LISTED_OF_ROW]))
+    if len(problems) > _MAX_LISTED_OF_ROW:
+        said += f". And {len(problems) - _MAX_LISTED_OF_ROW} more problems"
     message = redacted(f"{file}: {said}" if file else said)
     return Refusal("path_not_allowed" if is_access else "bad_row", message)
 
@@ -433,28 +539,70 @@ def _blend_problems(
 
 def _layer_problems(params: PictureParams, backbone: str, line: int | None) -> list[Problem]:
     known = PROFILES[backbone].layers
-    return [
-        Problem(line, column, f"layers of {backbone}" + nearest(layer, known), repr(layer))
+    unknown = [
+        (column, layer)
         for column, layers in (
             ("content_layers", params.content_layers),
             ("style_layers", params.style_layers),
         )
-        for layer in layers or ()
+        for layer in dict.fromkeys(layers or ())
         if layer not in known
     ]
+    expected = f"layers of {backbone}, {known[0]} to {known[-1]}"
+    return [
+        Problem(line, column, expected + _layer_meant(layer, known), shown(layer))
+        for column, layer in unknown[:_MAX_LISTED_OF_ROW]
+    ]
+
+
+def _layer_meant(layer: str, known: Sequence[str]) -> str:
+    """A hint for a message: the layer that other programs call so, or a similar one of the backbone."""
+    found = _OF_A_VGG.fullmatch(layer)
+    name = f"relu{found[1]}_{found[2]}" if found else layer
+    if name in known:
+        return f" (did you mean {name!r}?)"
+    others = [each.name for each in PROFILES.values() if name in each.layers]
+    return f" ({name!r} is one of {' and '.join(others)})" if others else nearest(layer, known)
+
+
+# As Keras, Caffe and others write it.
+_OF_A_VGG = re.compile(r"(?:block|conv|relu)?_?(\d)_?(?:conv|relu)?_?(\d)")
 
 
 def _value_problems(error: ValidationError, line: int | None) -> list[Problem]:
-    """Pydantic's findings in our words: "Input should be greater than 1" -> "greater than 1"."""
+    """Pydantic's findings in our words: what the column may have, where it has a type of its own."""
     return [
-        Problem(
-            line,
-            str(detail["loc"][0]),
-            detail["msg"].removeprefix("Input should be ").rstrip("."),
-            shown(detail["input"]),
-        )
+        Problem(line, column, _expected_of(column, detail), shown(detail["input"]))
         for detail in error.errors(include_url=False)
+        if (column := str(detail["loc"][0]))
     ]
+
+
+def _expected_of(column: str, detail: Any) -> str:
+    schema, found = _SCHEMAS[column], detail["input"]
+    if "enum" in schema:
+        choices = _NAMED_INITS if column == "init" else schema["enum"]
+        more = ", or the path or URL of a picture" if column == "init" else ""
+        near = nearest(found, choices) if isinstance(found, str) else ""
+        return f"one of {', '.join(choices)}{more}{near}"
+    kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
+    kind = next((_KINDS[each] for each in kinds if each in _KINDS), None)
+    if kind is None:
+        is_ours = detail["type"] == "weights"
+        return str(detail["msg"]) if is_ours else _LISTS[column]
+    point = found.strip().replace(",", ".") if isinstance(found, str) else ""
+    near = f" (did you mean {point!r}?)" if "," in str(found) and _NUMBER.fullmatch(point) else ""
+    return f"{kind} {range_text(schema).rstrip('.').lower()}{near}"
+
+
+_SCHEMAS: Mapping[str, Any] = PARAMS_ADAPTER.json_schema()["properties"]
+_LISTS = {
+    "content_layers": "names of layers, with spaces between them",
+    "style_layers": "names of layers, with spaces between them",
+    "style_blend": "numbers from 0 to 1e+06, with spaces between them",
+}
+_KINDS = {"integer": "a whole number", "number": "a number"}
+_NUMBER = re.compile(r"[+-]?\d+\.\d+")
 
 
 def _refusal(name: str, problems: Sequence[Problem]) -> ManifestError:

@@ -9,6 +9,8 @@ from nst.errors import Reason
 from nst.redaction import redacted
 
 _MAX_SHOWN = 80
+# No credential that begins in what is shown ends behind this.
+_MAX_LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Problem:
 
     def __str__(self) -> str:
         line = None if self.line is None else f"line {self.line}"
-        column = None if self.column is None else f"column {self.column!r}"
+        column = None if self.column is None else f"column {shown(self.column)}"
         where = ", ".join(filter(None, (line, column)))
         return f"{where + ': ' if where else ''}expected {self.expected}; found {self.found}"
 
@@ -43,7 +45,8 @@ def shown(value: object) -> str:
     """A value as a message quotes it: shortened, or `nothing` if it is empty."""
     if value is None or value == "":
         return "nothing"
-    text = redacted(repr(value))
+    start = value[:_MAX_LOOKED_AT] if isinstance(value, str) else value
+    text = redacted(repr(start)[:_MAX_LOOKED_AT])
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
@@ -52,7 +55,7 @@ def nearest(name: str, known: Sequence[str] | Mapping[str, Any], label: str | No
 
     Otherwise the name for a column of the user's own, if `label` is given.
     """
-    near = get_close_matches(name, list(known), n=1)
+    near = get_close_matches(name.lower(), list(known), n=1)
     if near:
         return f" (did you mean {near[0]!r}?)"
     return f" (a column of your own is called {label!r})" if label else ""

@@ -3,8 +3,9 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from nst import output, storage
 from nst.errors import (
@@ -14,10 +15,9 @@ from nst.errors import (
     ends_the_run,
 )
 from nst.iterables import in_parallel
-from nst.job import (
-    Job,
-)
+from nst.job import LABEL_PREFIX, Job
 from nst.manifest.access import Access, is_inside
+from nst.manifest.names import Reading, column_of, is_column
 from nst.manifest.parsing import Earlier, Parsed, Refusal, parse
 from nst.manifest.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
 from nst.output import records
@@ -59,7 +59,7 @@ def read_manifest(
     refused: dict[str, Refusal] = {}
     errors: list[str] = []
     digests: list[str] = []
-    earlier = Earlier() if files != {uri: uri} else None
+    earlier = Earlier() if files != {uri: _File(uri)} else None
     for start in range(0, len(files), _FILES_AT_ONCE):
         some = list(files)[start : start + _FILES_AT_ONCE]
         for file, data in zip(some, in_parallel(_read_manifest, some), strict=True):
@@ -69,6 +69,8 @@ def read_manifest(
             except ManifestError as exc:
                 errors.append(str(exc))
                 continue
+            for note in parsed.notes:
+                _log.warning("%s: %s", redacted(files[file].shown), redacted(note))
             jobs += parsed.jobs
             refused |= parsed.refused
     if errors:
@@ -84,31 +86,93 @@ def read_manifest(
     return Rows(jobs=tuple(jobs), refused=refused, digest=_digest_of(list(files), digests))
 
 
-def _files_of(uri: str, output_uri: str) -> dict[str, str]:
-    """The files that a manifest's URL stands for, and what messages call them.
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What messages call a file, and the columns that the names of its folders give."""
+
+    shown: str
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+def _files_of(uri: str, output_uri: str) -> dict[str, _File]:
+    """The files that a manifest's URL stands for.
 
     These are the file itself, or the manifests directly in a folder by their suffix, or the matches of
     a pattern; never files in the output, whose metadata is a table as well.
     """
     if uri.startswith(("http://", "https://")) or not (uri.endswith("/") or is_pattern(uri)):
-        return {uri: uri}
+        return {uri: _File(uri)}
     if uri.endswith("/"):
-        found = [
-            storage.join(uri, name)
-            for name in sorted(storage.list_sizes(uri))
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+        start, found = uri, _in_a_folder(uri)
     else:
-        found = storage.glob(storage.parent(uri), uri)
+        folder = storage.parent(uri)
+        found = storage.glob(folder, uri)
         if found == [uri]:
-            return {uri: uri}
+            return {uri: _File(uri)}
+        start, pattern = storage.split_pattern(storage.full_pattern(folder, uri))
+        found = found if _of_spark(pattern) else _visible(start, found)
     found = [file for file in found if not is_inside(file, output_uri)]
     if not found:
         raise ManifestError(
             f"{redacted(uri)}: expected files that end in {', '.join(SUFFIXES)}, found none"
         )
     names = [file.rpartition("/")[2] for file in found]
-    return dict(zip(found, names if len(set(names)) == len(names) else found, strict=True))
+    shown = names if len(set(names)) == len(names) else found
+    return {
+        file: _File(name, _partition(_below(start, file)))
+        for file, name in zip(found, shown, strict=True)
+    }
+
+
+def _in_a_folder(uri: str) -> list[str]:
+    """The manifests directly in a folder; if there are none, those in folders called `column=value`."""
+    names = [name for name in sorted(storage.list_sizes(uri)) if _is_manifest(name)]
+    if not names:
+        tree = filter(_is_manifest, sorted(storage.list_tree(uri)))
+        names = [name for name in tree if all("=" in part for part in name.split("/")[:-1])]
+    return _visible(uri, [storage.join(uri, name) for name in names])
+
+
+def _is_manifest(name: str) -> bool:
+    parts = name.split("/")
+    is_hidden = any(part.startswith((".", "~$")) for part in parts)
+    return name.lower().endswith(SUFFIXES) and not is_hidden
+
+
+def _visible(start: str, files: Sequence[str]) -> list[str]:
+    """The files without those that Spark writes beside a table, such as logs; a warning names them."""
+    hidden = [file for file in files if _of_spark(_below(start, file))]
+    if hidden:
+        shown = ", ".join(redacted(_below(start, file)) for file in hidden[:_MAX_NAMED])
+        more = f" and {len(hidden) - _MAX_NAMED} more" if len(hidden) > _MAX_NAMED else ""
+        _log.warning("not read, since _ at the start hides a file or folder: %s%s", shown, more)
+    return [file for file in files if file not in set(hidden)]
+
+
+_MAX_NAMED = 10
+
+
+def _of_spark(path: str) -> bool:
+    return any(part.startswith("_") for part in path.split("/"))
+
+
+def _below(start: str, file: str) -> str:
+    return file.removeprefix(start.rstrip("/") + "/")
+
+
+def _partition(path: str) -> dict[str, str]:
+    """The columns that folders called `column=value` give; one that is not known becomes a label."""
+    given = {}
+    for folder in path.split("/")[:-1]:
+        key, equals, value = (unquote(part) for part in folder.partition("="))
+        if key and equals and value != _NULL_PARTITION:
+            column = column_of(key)
+            given[column if is_column(column) else LABEL_PREFIX + key] = value
+    return given
+
+
+# What Hive and Spark write for no value.
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
@@ -120,8 +184,11 @@ def _digest_of(files: Sequence[str], digests: Sequence[str]) -> str:
 
 
 def check_urls(manifest_uri: str, settings: RunSettings) -> None:
-    """Raises ConfigError if the manifest, the output or a weights file has a scheme that is not allowed."""
-    access = Access(settings.schemes)
+    """Raises ConfigError for a manifest, an output, a root or a weights file whose URL may not be used.
+
+    That is one with a scheme that is not allowed, or with credentials in it.
+    """
+    access = Access(settings.schemes, settings.roots)
     chosen = {
         f"--weights {backbone}": choice
         for backbone, choice in settings.weights.items()
@@ -152,7 +219,8 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
 
 def _read_manifest(uri: str) -> bytes:
     try:
-        return storage.read_bytes(uri, max_bytes=MAX_BYTES)
+        with storage.hinting(uri):
+            return storage.read_bytes(uri, max_bytes=MAX_BYTES)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
@@ -166,7 +234,7 @@ def _parse_manifest(
     data: bytes,
     settings: RunSettings,
     overrides: Mapping[str, Any] | None,
-    shown_name: str,
+    named: _File,
     earlier: Earlier | None,
 ) -> Parsed:
     storage.name_roots(settings.roots)
@@ -174,9 +242,10 @@ def _parse_manifest(
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
     own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)
     return parse(
-        shown_name if earlier else name.rpartition("/")[2],
+        named.shown if earlier else name.rpartition("/")[2],
         data,
         resolve=lambda reference: storage.resolve(folder, reference),
+        resolve_pattern=lambda pattern: storage.full_pattern(folder, pattern),
         glob=lambda pattern: storage.glob(folder, pattern),
         access=Access(
             settings.schemes,
@@ -186,4 +255,5 @@ def _parse_manifest(
         overrides=overrides,
         keep_going=settings.keep_going,
         after=earlier,
+        reading=Reading(given=named.given, ignores_unknown=settings.ignore_unknown_columns),
     )

@@ -16,17 +16,23 @@ EPS = 1e-5
 
 
 def prepared(
-    content: Tensor, styles: tuple[Tensor, ...], mode: PreserveColor
+    content: Tensor,
+    styles: tuple[Tensor, ...],
+    alphas: tuple[Tensor | None, ...],
+    mode: PreserveColor,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Content and styles as they are painted in this mode of keeping the content's colours."""
+    """Content and styles as they are painted in this mode of keeping the content's colours.
+
+    `alphas` are those of the styles, [1,h,w] or None: the colours of what is transparent do not count.
+    """
+    pairs = tuple(zip(styles, alphas, strict=True))
     match mode:
         case "none":
             return content, styles
         case "luminance":
-            matched = tuple(match_luminance(style, content) for style in styles)
-            return as_grey(content), matched
+            return as_grey(content), tuple(match_luminance(s, content, a) for s, a in pairs)
         case "match":
-            return content, tuple(match_colors(style, content) for style in styles)
+            return content, tuple(match_colors(s, content, weights=a) for s, a in pairs)
 
 
 def finished(painted: Tensor, content: Tensor, mode: PreserveColor) -> Tensor:
@@ -45,23 +51,42 @@ def as_grey(picture: Tensor) -> Tensor:
     return luminance(picture).repeat_interleave(3, dim=-3)
 
 
-def match_colors(picture: Tensor, target: Tensor) -> Tensor:
+def on_own_mean(picture: Tensor, alpha: Tensor) -> Tensor:
+    """A picture on white [3,H,W], some of it visible by `alpha` [1,H,W], on its mean visible colour.
+
+    On white it would show an edge and a ground that are not its own.
+    """
+    visible = picture.double() - (1 - alpha.double())
+    mean = reductions.total(visible) / reductions.total(alpha.double())
+    return (visible + (1 - alpha) * mean[:, None, None]).clamp(0, 1).float()
+
+
+def match_colors(
+    picture: Tensor,
+    target: Tensor,
+    *,
+    weights: Tensor | None = None,
+    target_weights: Tensor | None = None,
+) -> Tensor:
     """The picture with the colours' mean and covariance of `target`: [3,H,W], [3,h,w] -> [3,H,W].
+
+    With weights, [1,H,W] and [1,h,w], pixels count for the moments by them.
 
     The linear transfer of Gatys et al. (2017, section 5.2), but with the symmetric matrix of Pitié
     and Kokaram (2007), which of all that fit moves the colours least. What leaves [0, 1] is
     clamped, which then changes the moments. A flat picture becomes the target's mean.
     """
-    return _matched(picture, target)
+    return _matched(picture, target, weights, target_weights)
 
 
-def match_luminance(picture: Tensor, target: Tensor) -> Tensor:
+def match_luminance(picture: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """The picture in grey, with the luma's mean and deviation of `target`: -> [3,H,W], clamped.
 
     Gatys et al. (2017, section 5.1) do so to the style before a transfer of the luma alone. A flat
     picture becomes the target's mean.
     """
-    return _matched(luminance(picture), luminance(target)).repeat_interleave(3, dim=0)
+    matched = _matched(luminance(picture), luminance(target), weights, None)
+    return matched.repeat_interleave(3, dim=0)
 
 
 def with_colors_of(painted: Tensor, content: Tensor) -> Tensor:
@@ -80,16 +105,18 @@ def with_colors_of(painted: Tensor, content: Tensor) -> Tensor:
     return (luma + share * chroma).clamp(0, 1)
 
 
-def _matched(picture: Tensor, target: Tensor) -> Tensor:
+def _matched(
+    picture: Tensor, target: Tensor, weights: Tensor | None, target_weights: Tensor | None
+) -> Tensor:
     """A (x - mean(x)) + mean(t), clamped, with A C_x A = C_t: [C,H,W], [C,h,w] -> [C,H,W].
 
     A = C_x^-1/2 (C_x^1/2 C_t C_x^1/2)^1/2 C_x^-1/2, in double: A stretches up to a hundredfold.
     """
-    mean, covariance = _moments(picture)
+    mean, covariance = _moments(picture, weights)
     if not covariance.isfinite().all():
         # Colours that are no numbers match nothing; whoever optimises the picture finds them out.
         return picture
-    target_mean, target_covariance = _moments(target)
+    target_mean, target_covariance = _moments(target, target_weights)
     root = _square_root(covariance)
     inverse = torch.linalg.inv(root)
     matrix = inverse @ _square_root(root @ target_covariance @ root) @ inverse
@@ -98,13 +125,20 @@ def _matched(picture: Tensor, target: Tensor) -> Tensor:
     return matched.clamp(0, 1).float().view(picture.shape)
 
 
-def _moments(picture: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(picture: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean [C,1] and covariance [C,C] of the colours, the latter with EPS on its diagonal."""
     pixels = picture.double().flatten(1)  # [C,H*W]
-    mean = reductions.mean(pixels)[:, None]
-    offsets = pixels - mean
-    # Divided by all pixels and not by one less, which a picture of one pixel does not have.
-    covariance = reductions.square_of(offsets.T[None])[0] / pixels.shape[1]
+    if weights is None:
+        mean = reductions.mean(pixels)[:, None]
+        offsets = pixels - mean
+        # Divided by all pixels and not by one less, which a picture of one pixel does not have.
+        covariance = reductions.square_of(offsets.T[None])[0] / pixels.shape[1]
+    else:
+        shares = weights.double().flatten(1)  # [1,H*W]
+        shares = shares / reductions.total(shares)
+        mean = reductions.total(pixels * shares)[:, None]
+        offsets = (pixels - mean) * shares.sqrt()
+        covariance = reductions.square_of(offsets.T[None])[0]
     return mean, covariance + EPS * torch.eye(len(pixels), dtype=pixels.dtype, device=pixels.device)
 
 

@@ -85,7 +85,15 @@ def _initial(item: Item) -> Tensor:
         case "recolored":
             # The strokes are what takes steps; the colours can be had at once.
             palette = torch.cat([style.flatten(1) for style in item.styles], dim=1)
-            return match_colors(item.content, palette[:, None])
+            weights = None
+            if any(alpha is not None for alpha in item.alphas):
+                weights = torch.cat(
+                    [
+                        torch.ones_like(style[0].flatten()) if alpha is None else alpha.flatten()
+                        for style, alpha in zip(item.styles, item.alphas, strict=True)
+                    ]
+                )[None, None]
+            return match_colors(item.content, palette[:, None], target_weights=weights)
         case "content":
             return item.content
         case "noise":

@@ -8,6 +8,7 @@ from math import exp, pi
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nst.painting import reductions
 from nst.painting.colors import luminance
@@ -33,6 +34,8 @@ _COLOR_EPS = 1e-6
 # Pixels that are put into bins together: the kernels of more do not fit the caches of a CPU, which
 # takes almost three times as long.
 _PIXELS_AT_ONCE = 1 << 11
+# The edge of what is visible, a few periods of the highest octave wide.
+_EDGE_PX = 17
 # The highest octave of frequencies, in cycles per pixel.
 _OCTAVE = (0.25, 0.5)
 
@@ -75,8 +78,10 @@ def color_distance(a: Tensor, b: Tensor) -> Tensor:
     return ((a.sqrt() - b.sqrt()).square().sum(dim=(1, 2, 3)) / 2).sqrt()
 
 
-def color_histograms(images: Tensor) -> Tensor:
+def color_histograms(images: Tensor, visible: Tensor | None = None) -> Tensor:
     """RGB-uv histograms, [B,3,H,W] -> [B,3,64,64], each item's sum 1: of colours, whatever their light.
+
+    Pixels count by `visible` [B,1,H,W], or all alike.
 
     Afifi et al. ("HistoGAN", CVPR 2021), with the parameters of the code of Chung et al. ("StyleID",
     CVPR 2024): each channel has a plane of the logarithms of its quotients with the other two, into
@@ -86,8 +91,10 @@ def color_histograms(images: Tensor) -> Tensor:
     """
     pixels = images.clamp(0, 1).flatten(2)  # [B,3,N]
     planes = images.new_zeros(len(images), 3, _BINS, _BINS)
-    for some in torch.split(pixels, _PIXELS_AT_ONCE, dim=2):
-        planes += _color_planes(some)
+    for start in range(0, pixels.shape[2], _PIXELS_AT_ONCE):
+        some = slice(start, start + _PIXELS_AT_ONCE)
+        weights = None if visible is None else visible.flatten(2)[..., some]
+        planes += _color_planes(pixels[..., some], weights)
     return planes / (planes.sum(dim=(1, 2, 3), keepdim=True) + _COLOR_EPS)
 
 
@@ -101,16 +108,19 @@ def relative_noise(energy: Tensor, style_energy: Tensor) -> Tensor:
     return ratio
 
 
-def fine_energy(images: Tensor) -> Tensor:
+def fine_energy(images: Tensor, visible: Tensor | None = None) -> Tensor:
     """Mean power spectral density of a picture's highest octave, [B,3,H,W] -> [B], of any size.
 
     That is over the frequencies f with 0.25 <= |f| <= 0.5 cycles per pixel, and over the channels;
     white noise of variance v has v. The mean is taken off, and a Hann window keeps the borders,
     where one side meets the other, out of the spectrum (a periodogram as of Welch, 1967, of one
-    segment, divided by the window's energy). It takes some 50 bytes of memory per pixel.
+    segment, divided by the window's energy). It takes some 50 bytes of memory per pixel. Of pictures
+    of which only some is `visible` [1,1,H,W], the window falls off to the edges of that too.
     """
     height, width = images.shape[2:]
     window = _hann(height, images)[:, None] * _hann(width, images)
+    if visible is not None:
+        window = window * _inside(visible)[0, 0]
     mean = reductions.total(images * window, kept=2) / reductions.total(window, kept=0)
     spectrum = torch.fft.rfft2((images - mean[..., None, None]) * window)  # [B,3,H,W/2+1]
     power = (spectrum.real.square() + spectrum.imag.square()).mean(dim=1)
@@ -146,10 +156,12 @@ def _window_weights(side_px: int) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _color_planes(pixels: Tensor) -> Tensor:
-    """The histograms before their division, of pixels [B,3,N] -> [B,3,64,64]."""
+def _color_planes(pixels: Tensor, weights: Tensor | None) -> Tensor:
+    """The histograms before their division, of pixels [B,3,N] by weights [B,1,N] -> [B,3,64,64]."""
     red, green, blue = (pixels + _COLOR_EPS).log().unbind(dim=1)
     brightness = (pixels.square().sum(dim=1) + _COLOR_EPS).sqrt()[:, None]
+    if weights is not None:
+        brightness = brightness * weights
     red_green, red_blue, green_blue = (
         _kernels(quotient) for quotient in (red - green, red - blue, green - blue)
     )
@@ -170,6 +182,18 @@ def _kernels(logarithms: Tensor) -> Tensor:
     bins = torch.linspace(-_BIN_RANGE, _BIN_RANGE, _BINS, device=logarithms.device)
     offsets = (logarithms[:, None] - bins[:, None]) / _BIN_WIDTH
     return offsets.square_().add_(1).reciprocal_()
+
+
+def _inside(visible: Tensor) -> Tensor:
+    """How far inside of what is visible each pixel is: [1,1,H,W] -> [1,1,H,W], 0 at its edges.
+
+    Of what is too thin to have an inside, how visible it is.
+    """
+    means = functional.avg_pool2d(
+        visible, _EDGE_PX, stride=1, padding=_EDGE_PX // 2, count_include_pad=False
+    )
+    inside = (2 * means - 1).clamp_min(0)
+    return inside if bool(inside.any()) else visible
 
 
 def _hann(length: int, like: Tensor) -> Tensor:

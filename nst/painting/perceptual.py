@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nst.painting import losses
+from nst.painting import losses, regions
 
 # Last of each block of VGG-16, in the order of the heads (Zhang et al., 2018).
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
@@ -73,10 +73,21 @@ def cfsd(content: Tensor, picture: Tensor) -> Tensor:
     return torch.cat(divergences, dim=1).mean(dim=1) * _CFSD_POSITIONS
 
 
-def grams(features: Features) -> dict[str, Tensor]:
-    """The Gram of each of STYLE_LAYERS, [B,C,C], divided by its number of positions."""
+def grams(features: Features, visible: Tensor | None = None) -> dict[str, Tensor]:
+    """The Gram of each of STYLE_LAYERS, [B,C,C], divided by its number of positions.
+
+    Of one picture of which only some is `visible` [1,1,H,W], as of a region in `nst.painting.regions`.
+    """
+    if visible is not None:
+        return {layer: _gram_of_visible(features[layer], visible) for layer in STYLE_LAYERS}
     tables = {layer: losses.positions(features[layer]) for layer in STYLE_LAYERS}
     return {layer: table.mT @ table / table.shape[1] for layer, table in tables.items()}
+
+
+def _gram_of_visible(features: Tensor, visible: Tensor) -> Tensor:
+    guide = regions.at_layer(visible[0], *features.shape[2:]).flatten()[:, None]
+    table = losses.positions(features) * guide
+    return table.mT @ table / guide.square().sum().clamp_min(losses.MIN_SCALE)
 
 
 def style_distance(of_picture: Features, of_style: Features) -> Tensor:

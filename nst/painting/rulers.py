@@ -29,7 +29,8 @@ class Sources:
     """What a picture is compared with: its content [3,H,W] and its styles [3,h,w], float32 sRGB.
 
     They are as in their files, before any recolouring, at the size at which they were painted from.
-    The keys identify the pixels; `shares` are those of the styles, and sum to 1.
+    The keys identify the pixels; `shares` are those of the styles, and sum to 1. `style_alphas` are
+    as in `Item`: what is transparent is not measured.
     """
 
     content: Tensor
@@ -37,6 +38,7 @@ class Sources:
     styles: tuple[Tensor, ...]
     style_keys: tuple[str, ...]
     shares: tuple[float, ...]
+    style_alphas: tuple[Tensor | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,19 +122,25 @@ class Rulers:
 
     def _style(self, sources: Sources, judge: str) -> "_Style":
         styles = []
-        for pixels, key in zip(sources.styles, sources.style_keys, strict=True):
+        alphas = sources.style_alphas or (None,) * len(sources.styles)
+        for pixels, alpha, key in zip(sources.styles, alphas, sources.style_keys, strict=True):
             if (key, judge) not in self._styles:
-                self._styles[key, judge] = self._style_alone(pixels[None].to(self._device), judge)
+                visible = None if alpha is None else alpha[None].to(self._device)
+                self._styles[key, judge] = self._style_alone(
+                    pixels[None].to(self._device), visible, judge
+                )
             styles.append(self._styles[key, judge])
         return _mixed(styles, sources.shares)
 
-    def _style_alone(self, pixels: Tensor, judge: str) -> "_Style":
+    def _style_alone(self, pixels: Tensor, visible: Tensor | None, judge: str) -> "_Style":
         small = _shrunk(pixels)
+        small_visible = None if visible is None else _shrunk(visible)
         grams = None
         if _is_wide_enough(small):
             network = _vgg16(self._device) if judge == "vgg16" else _vgg19(self._device, judge)
-            grams = perceptual.grams(network(small))
-        return _Style(metrics.color_histograms(small), metrics.fine_energy(pixels), grams)
+            grams = perceptual.grams(network(small), small_visible)
+        histogram = metrics.color_histograms(small, small_visible)
+        return _Style(histogram, metrics.fine_energy(pixels, visible), grams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +179,7 @@ def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
 
 
 def _shrunk(images: Tensor) -> Tensor:
-    """At most _MAX_PX on the long edge, [1,3,H,W] -> [1,3,h,w]."""
+    """At most _MAX_PX on the long edge, [1,C,H,W] -> [1,C,h,w]."""
     scale = _MAX_PX / max(images.shape[2:])
     if scale >= 1:
         return images

@@ -23,6 +23,8 @@ class Item:
     `mask` [1,H,W] in [0, 1] says where each style paints, as in `nst.painting.regions`; without one, several
     styles are blended. `start` [3,H,W] is what the optimisation starts from where that is a picture.
     `style_keys` name the styles' pixels, so that what is computed of them once can be found again.
+    `style_alphas` are [1,h,w] in [0, 1], or None for a style that is opaque: what is transparent is
+    left out of the style's statistics. () means that all are opaque.
     """
 
     content: Tensor
@@ -31,6 +33,12 @@ class Item:
     mask: Tensor | None = None
     start: Tensor | None = None
     style_keys: tuple[str, ...] = ()
+    style_alphas: tuple[Tensor | None, ...] = ()
+
+    @property
+    def alphas(self) -> tuple[Tensor | None, ...]:
+        """The alpha of each style."""
+        return self.style_alphas or (None,) * len(self.styles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +157,10 @@ def targets_of(
     content = item.content[None].to(device)
     tiles = cut(content.shape[2], content.shape[3], tile_px, backbone.profile.margin_px)
     keys = item.style_keys or tuple(f"only {n}" for n in range(len(item.styles)))
-    styles = [_Style(s[None].to(device), k) for s, k in zip(item.styles, keys, strict=True)]
+    styles = [
+        _Style(pixels[None].to(device), None if alpha is None else alpha[None].to(device), key)
+        for pixels, alpha, key in zip(item.styles, item.alphas, keys, strict=True)
+    ]
     if not item.style_keys:
         memo = {}
     grams = [_style_grams(s, shares, backbone, memo, tile_px) for s in styles]
@@ -209,7 +220,9 @@ def _pixel_targets(
 ) -> PixelTargets:
     edges, shade = losses.laplacian(content), losses.shade(content)
     # Of several styles, the one with the most of it.
-    energy = torch.stack([metrics.fine_energy(style.pixels) for style in styles]).amax(dim=0)
+    energy = torch.stack([metrics.fine_energy(style.pixels, style.alpha) for style in styles]).amax(
+        dim=0
+    )
     return PixelTargets(
         edges=edges,
         edge_scale=losses.detail_scale(edges),
@@ -302,9 +315,10 @@ def _joined(pieces: Sequence[tuple[Slices, Tensor]], size: tuple[int, int]) -> T
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """A style picture [1,3,h,w] and its key in the memo."""
+    """A style picture [1,3,h,w], its alpha [1,1,h,w] if it has one, and its key in the memo."""
 
     pixels: Tensor
+    alpha: Tensor | None
     key: str
 
 
@@ -345,18 +359,39 @@ def _style_grams(
     memo: StyleMemo,
     tile_px: int | None,
 ) -> Mapping[str, Tensor]:
-    """The Gram [C,C] of each style layer."""
+    """The Gram [C,C] of each style layer; of a transparent style as of a region of a picture."""
     name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px)
     if name not in memo:
         sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
+        counts: dict[str, Tensor | int] = {}
         tiles = _tiles(style, backbone, tile_px)
-        for layer, features, _ in feature_maps(style.pixels, tiles, backbone):
+        for layer, features, guide in _guided_maps(style, tiles, backbone):
             if layer in shares.style:
-                add_sums(sums, layer, features, None)
-                counts[layer] = counts.get(layer, 0) + features[0, 0].numel()
+                add_sums(sums, layer, features, guide)
+                count = features[0, 0].numel() if guide is None else _size_of(guide)
+                counts[layer] = counts.get(layer, 0) + count
         memo[name] = {layer: sums[layer][0, 0] / counts[layer] for layer in sums}
     return memo[name]
+
+
+def _size_of(guide: Tensor) -> Tensor:
+    return reductions.total(guide.square(), kept=0).clamp_min(losses.MIN_SCALE)
+
+
+def _guided_maps(
+    style: _Style, tiles: Sequence[Tile], backbone: Backbone
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """As `feature_maps`, with the alpha at the size of the map, [1,1,h,w], if there is one."""
+    for tile in tiles:
+        features = backbone(style.pixels[:, :, tile.rows, tile.columns])
+        for layer in list(features):
+            own = features.pop(layer)
+            core, _ = tile.at(backbone.profile.stride(layer), own)
+            guide = None
+            if style.alpha is not None:
+                alpha = style.alpha[0, :, tile.rows, tile.columns]
+                guide = regions.at_layer(alpha, *own.shape[2:])[None][core]
+            yield layer, own[core], guide
 
 
 def _tiles(style: _Style, backbone: Backbone, tile_px: int | None) -> tuple[Tile, ...]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from nst import settings
 from nst.errors import ImageError
-from nst.pictures.images import HIGH_RANGE_MODES, split_high_range
+from nst.pictures.images import HIGH_RANGE_MODES, has_empty_alpha, split_high_range
 
 # What a PNG holds as it is; other modes become one of them first, RGB if nothing else is said here.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -29,6 +29,19 @@ def png_of(given: object, *, name: str) -> bytes | None:
         given = Image.fromarray(given)
     if not isinstance(given, Image.Image):
         return None
+    try:
+        return _encoded(given, name)
+    except ImageError:
+        raise
+    except Exception as exc:
+        # It may be of a file that is damaged, and whose pixels are only now read.
+        raise ImageError(
+            f"{name}: expected a sound picture, found one that cannot be decoded: "
+            f"{str(exc) or type(exc).__name__}"
+        ) from exc
+
+
+def _encoded(given: Image.Image, name: str) -> bytes:
     image = _as_a_png_can(given, name)
     sink = io.BytesIO()
     # With how it lies and what its colours mean, as the file that it may be of.
@@ -43,6 +56,8 @@ def png_of(given: object, *, name: str) -> bytes | None:
 
 
 def _as_a_png_can(image: Image.Image, name: str) -> Image.Image:
+    if has_empty_alpha(image):
+        return image.convert("RGB")
     if image.mode in _MODES:
         return image
     if image.mode.startswith(HIGH_RANGE_MODES):
@@ -65,6 +80,7 @@ def image_of(data: bytes, *, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_WRITTEN)
         image.load()
-    except (OSError, SyntaxError, ValueError) as exc:
-        raise ImageError(f"{name}: expected a picture as a run wrote it, found {exc}") from exc
+    except Exception as exc:
+        said = str(exc) or type(exc).__name__
+        raise ImageError(f"{name}: expected a picture as a run wrote it, found {said}") from exc
     return image

@@ -18,11 +18,18 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class PngChunk:
-    """A piece of a PNG; `is_sound` where its checksum is right."""
+    """A piece of a PNG, from `start` to `end` in its file."""
 
     kind: bytes
     body: memoryview
-    is_sound: bool
+    start: int
+    end: int
+    checksum: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its checksum is right."""
+        return zlib.crc32(self.body, zlib.crc32(self.kind)) == self.checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ def png_chunks(data: bytes) -> Iterator[PngChunk]:
             return
         kind = bytes(view[at + 4 : at + 8])
         checksum = int.from_bytes(view[end - 4 : end])
-        yield PngChunk(kind, view[at + 8 : end - 4], zlib.crc32(view[at + 4 : end - 4]) == checksum)
+        yield PngChunk(kind, view[at + 8 : end - 4], at, end, checksum)
         if kind == b"IEND":
             return
         at = end
@@ -198,11 +205,14 @@ _AVIF_HEAD = 1 << 16
 
 
 def is_cut_short(data: bytes, name: str) -> bool:
-    """Whether a file in the format `name` says of itself that it ends later than it does."""
+    """Whether a file in the format `name` says of itself that it ends later than it does.
+
+    Raises nothing, whatever the bytes are.
+    """
     try:
         return _IS_CUT_SHORT[name](data)
-    except (struct.error, IndexError, ValueError):
-        # It ends within what would have said so.
+    except Exception:
+        # It ends within what would have said so, or points to where no file reaches.
         return True
 
 
@@ -234,9 +244,14 @@ def _webp_is_cut_short(data: bytes) -> bool:
     return bool(8 + length > len(data))
 
 
+_MAX_BOXES = 1 << 16
+
+
 def _avif_is_cut_short(data: bytes) -> bool:
     at = 0
-    while at < len(data):
+    for _ in range(_MAX_BOXES):
+        if at >= len(data):
+            break
         (length,) = struct.unpack_from(">I", data, at)
         if length == 1:
             (length,) = struct.unpack_from(">Q", data, at + 8)
@@ -260,31 +275,103 @@ _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _TIFF_PIXELS = ((273, 279), (324, 325))
 
 
-def _tiff_is_cut_short(data: bytes) -> bool:
-    """Whether the first directory, what it points to, or the pixels lie behind the file's end."""
+@dataclass(frozen=True, slots=True)
+class TiffTags:
+    """The first directory of a TIFF: its integers by tag, and where each strip or tile is.
+
+    `jpeg_tables` is where the tables are that all strips in JPEG have in common. `end` is where the
+    last value or piece ends, which may be behind the file's end.
+    """
+
+    numbers: Mapping[int, tuple[int, ...]]
+    pieces: tuple[tuple[int, int], ...]
+    jpeg_tables: tuple[int, int] | None
+    end: int
+
+
+def tiff_tags(data: bytes) -> TiffTags:
+    """The first directory. Raises struct.error, OverflowError or ValueError if it is cut short."""
+    directory = _tiff_directory(data)
+    if directory.num_entries > MAX_TIFF_TAGS:
+        raise ValueError("too many tags")
+    numbers: dict[int, tuple[int, ...]] = {}
+    last, tables = directory.at, None
+    for tag, kind, length, start in _tiff_entries(data, directory):
+        end = start + _TIFF_SIZES.get(kind, 0) * length
+        last = max(last, end)
+        if end <= len(data) and kind in _TIFF_INTEGERS and length <= MAX_TIFF_VALUES:
+            form = f"{directory.order}{length}{_TIFF_INTEGERS[kind]}"
+            numbers[tag] = struct.unpack_from(form, data, start)
+        if tag == _JPEG_TABLES:
+            tables = (start, end)
+    pieces = tuple(
+        (offset, offset + length)
+        for offsets, lengths in _TIFF_PIXELS
+        for offset, length in zip(numbers.get(offsets, ()), numbers.get(lengths, ()), strict=False)
+    )
+    return TiffTags(numbers, pieces, tables, max([last, *(end for _, end in pieces)]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """The first directory of a TIFF, its entries from byte `at` on; `order` is as `struct` names it."""
+
+    order: str
+    is_big: bool
+    at: int
+    num_entries: int
+
+
+def _tiff_directory(data: bytes) -> _Directory:
     order = "<" if data.startswith(b"II") else ">"
     is_big = b"+" in data[2:4]
-    head, count_form, entry_form, inline = (8, "Q", "HHQ", 8) if is_big else (4, "H", "HHI", 4)
+    head, count_form = (8, "Q") if is_big else (4, "H")
     (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, head)
     (count,) = struct.unpack_from(order + count_form, data, at)
-    at += struct.calcsize("=" + count_form)
-    values: dict[int, tuple[int, ...]] = {}
-    for _ in range(count):
-        tag, kind, length = struct.unpack_from(order + entry_form, data, at)
+    return _Directory(order, is_big, at + struct.calcsize("=" + count_form), count)
+
+
+def _tiff_entries(data: bytes, directory: _Directory) -> Iterator[tuple[int, int, int, int]]:
+    """Of each entry its tag, its kind, the number of its values and where they start."""
+    entry_form, offset_form = ("HHQ", "Q") if directory.is_big else ("HHI", "I")
+    inline, at = struct.calcsize("=" + offset_form), directory.at
+    for _ in range(directory.num_entries):
+        tag, kind, length = struct.unpack_from(directory.order + entry_form, data, at)
         at += struct.calcsize("=" + entry_form)
-        size, start = _TIFF_SIZES.get(kind, 0) * length, at
-        if size > inline:
-            (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, at)
-        if start + size > len(data):
-            return True
-        if kind in _TIFF_INTEGERS:
-            values[tag] = struct.unpack_from(f"{order}{length}{_TIFF_INTEGERS[kind]}", data, start)
+        start = at
+        if _TIFF_SIZES.get(kind, 0) * length > inline:
+            (start,) = struct.unpack_from(directory.order + offset_form, data, at)
+        yield tag, kind, length, start
         at += inline
-    return any(
-        offset + length > len(data)
-        for offsets, lengths in _TIFF_PIXELS
-        for offset, length in zip(values.get(offsets, ()), values.get(lengths, ()), strict=False)
-    )
+
+
+def tiff_counts(data: bytes) -> tuple[int, int]:
+    """How many tags the first directory has, and how many values the longest one that is not bytes.
+
+    Only those count that lie in the file. Raises as `tiff_tags`. Of too many tags none is looked at.
+    """
+    directory = _tiff_directory(data)
+    num_tags = min(directory.num_entries, (len(data) - directory.at) // 12)
+    if num_tags > MAX_TIFF_TAGS:
+        return num_tags, 0
+    lengths = [
+        length
+        for _, kind, length, start in _tiff_entries(data, directory)
+        if _TIFF_SIZES.get(kind, 1) > 1 and start + length <= len(data)
+    ]
+    return num_tags, max(lengths, default=0)
+
+
+# Those that the standard and its supplements name are some 200.
+MAX_TIFF_TAGS = 4096
+# Each strip has a row at least, and a picture of as many rows is 85 pixels wide at most.
+MAX_TIFF_VALUES = 1 << 20
+_JPEG_TABLES = 347
+
+
+def _tiff_is_cut_short(data: bytes) -> bool:
+    """Whether the first directory, what it points to, or the pixels lie behind the file's end."""
+    return tiff_tags(data).end > len(data)
 
 
 _TIFF_INTEGERS = {3: "H", 4: "I", 16: "Q"}

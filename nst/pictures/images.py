@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from PIL import (
 )
 
 from nst.errors import ImageError
-from nst.pictures import formats
+from nst.pictures import colours, formats, holes, parts
 from nst.settings import ImageFormat
 
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -64,13 +64,49 @@ class Picture:
     alpha: NDArray[np.float32] | None
 
 
-def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
-    """(height, width) in pixels, after turning it upright, from the header alone.
+# What a header says of transparent pixels: that there are none, that there may be some, or that the
+# alpha of a bitmap says so, which counts only if it is not 0 everywhere.
+Transparency = Literal["none", "some", "bitmap"]
 
-    `name` is the picture's name in errors.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a picture without its pixels: its size in pixels, after turning it upright."""
+
+    height: int
+    width: int
+    transparency: Transparency
+
+
+def read_header(data: bytes, *, name: str) -> Header:
+    """The header of a picture, whose name in errors is `name`; raises ImageError."""
     with _opened(data, name) as image:
-        return _size(image, name)
+        height, width = _size(image, name)
+        return Header(height, width, _transparency(image))
+
+
+def probe_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """(height, width) of `read_header`."""
+    header = read_header(data, name=name)
+    return header.height, header.width
+
+
+def transparency_of(data: bytes, *, name: str) -> Transparency:
+    """That of the header, or "none" if it cannot be read."""
+    try:
+        with _opened(data, name) as image:
+            return _transparency(image)
+    except ImageError:
+        return "none"
+
+
+def _transparency(image: Image.Image) -> Transparency:
+    # Not `has_transparency_data`, which takes a palette to be there before the pixels are.
+    has_clear_colours = image.palette is not None and image.palette.mode.endswith("A")
+    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
+    if not (has_alpha or "transparency" in image.info or has_clear_colours):
+        return "none"
+    return "bitmap" if image.format == "BMP" else "some"
 
 
 def _size(image: Image.Image, name: str) -> tuple[int, int]:
@@ -89,6 +125,14 @@ def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
     That is so if anything is wrong with them, which the whole file shows better, and in formats that
     may store the orientation behind the pixels, or need the whole file to find it.
     """
+    try:
+        return _size_by_start(data, name)
+    except Exception:
+        # Whatever bytes that end too soon lead a reader to.
+        return None
+
+
+def _size_by_start(data: bytes, name: str) -> tuple[int, int] | None:
     found = formats.format_of(data)
     if found is None or found.reason is not None:
         return None
@@ -96,14 +140,8 @@ def size_by_start(data: bytes, *, name: str) -> tuple[int, int] | None:
         return formats.webp_size(data)
     if found.name not in _SIZE_AT_START:
         return None
-    _set_pillow_up()
-    try:
-        with Image.open(io.BytesIO(data), formats=[found.name]) as image:
-            _check_pixels(image, name)
-            return _size(image, name)
-    except Exception:
-        # Whatever bytes that end too soon lead a reader to.
-        return None
+    with _opened_as(found.name, data, name) as image:
+        return _size(image, name)
 
 
 def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
@@ -112,18 +150,25 @@ def fitted_size(height: int, width: int, long_edge_px: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def decode(data: bytes, *, long_edge_px: int, name: str, upscale: bool = True) -> Picture:
+def decode(
+    data: bytes, *, long_edge_px: int, name: str, upscale: bool = True, warns: bool = True
+) -> Picture:
     """The first frame, upright, in sRGB, resized to `long_edge_px`; raises ImageError.
 
-    Without `upscale` a smaller picture keeps its size. `name` is its name in errors and warnings.
+    Without `upscale` a smaller picture keeps its size. `name` is its name in errors and warnings;
+    without `warns` there are no warnings of its colours.
     """
     with _opened(data, name) as image:
         # Before the pixels: what Pillow reads behind them, the header's size knows nothing of.
         turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image, name))
+        # A TIFF has no file any more behind its pixels.
+        told = _told_by(image) if warns else None
         image.load()
+        _check_holes(image, data, name)
         colour, alpha = _split_alpha(image, data, name)
-        colour = _to_srgb(colour, name)
-        _warn_of_other_colours(image, data, name)
+        colour = _to_srgb(colour, name if warns else None)
+        if told is not None:
+            _warn_of_what_is_not_read(image, data, told, name)
         if turn is not None:
             colour = colour.transpose(turn)
             alpha = alpha.transpose(turn) if alpha else None
@@ -204,8 +249,8 @@ def thumbnails_of_file(data: bytes, long_edges_px: Collection[int], *, name: str
 
 
 def decode_preview(data: bytes, *, long_edge_px: int, name: str) -> Picture:
-    """The preview of an input: at most `long_edge_px`, on white."""
-    decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False)
+    """The preview of an input: at most `long_edge_px`, on white; without warnings."""
+    decoded = decode(data, long_edge_px=long_edge_px, name=name, upscale=False, warns=False)
     return Picture(decoded.pixels, None)
 
 
@@ -297,7 +342,14 @@ def _split_alpha(
     # A grey picture stays one, since its colour profile would not fit three channels.
     colour = rgba.convert("L" if is_grey else "RGB")
     alpha = rgba.getchannel("A")
-    return colour, None if alpha.getextrema() == (255, 255) else alpha
+    is_opaque = alpha.getextrema() == (255, 255) or has_empty_alpha(image)
+    return colour, None if is_opaque else alpha
+
+
+def has_empty_alpha(image: Image.Image) -> bool:
+    """Whether it is a bitmap of a program that knows nothing of an alpha, whose bytes are then zero."""
+    is_bitmap = image.format == "BMP" and image.mode == "RGBA"
+    return is_bitmap and image.getchannel("A").getextrema() == (0, 0)
 
 
 _PNG_GREY_ALPHA = 4
@@ -344,8 +396,11 @@ def _is_white_zero(image: Image.Image) -> bool:
     return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
 
 
-def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile if it is usable."""
+def _to_srgb(image: Image.Image, name: str | None) -> Image.Image:
+    """Any mode of 8 bits -> RGB in sRGB, by the embedded profile if it is usable.
+
+    If not, there is a warning with the `name`, unless it is None.
+    """
     profile = image.info.get("icc_profile")
     if image.mode == "LAB":
         return _converted(image, ImageCms.createProfile("LAB"))
@@ -355,7 +410,8 @@ def _to_srgb(image: Image.Image, name: str) -> Image.Image:
         try:
             return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError) as exc:
-            _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
+            if name is not None:
+                _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
     return image.convert("RGB")
 
 
@@ -367,58 +423,110 @@ def _converted(image: Image.Image, profile: Any) -> Image.Image:
     return converted
 
 
-def _warn_of_other_colours(image: Image.Image, data: bytes, name: str) -> None:
-    """Warn of HDR and wide gamuts that are coded without a profile, which is all that Pillow reads."""
-    code = formats.colour_code(data, image.format or "")
-    if code is not None and not code.is_like_srgb and not image.info.get("icc_profile"):
+def _warn_of_what_is_not_read(
+    image: Image.Image, data: bytes, told: colours.Told, name: str
+) -> None:
+    """Warn of colours that are told otherwise than by a profile, and of a page that is a small copy."""
+    if image.format == "PNG":
+        for left_out in parts.without_excess(data).left_out:
+            _log.warning("%s: %s", name, _without(left_out))
+    found = None
+    if not image.info.get("icc_profile"):
+        found = _other_colours(image, data, told)
+    if found is not None:
         _log.warning(
-            "%s: taken as sRGB, its colours are coded as primaries %d and transfer %d of ITU-T "
-            "H.273; convert it to sRGB, or embed a profile",
+            "%s: taken as sRGB, its colours are %s; convert it to sRGB, or embed a profile",
             name,
-            code.primaries,
-            code.transfer,
+            found,
         )
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_small_copy(image):
+        _log.warning(
+            "%s: its first page, which is used, says that it is a smaller copy of another page; if "
+            "that is the picture, save it alone",
+            name,
+        )
+
+
+def _other_colours(image: Image.Image, data: bytes, told: colours.Told) -> str | None:
+    try:
+        return colours.other_colours(data, image.format or "", told)
+    except Exception:
+        # Tags of other types than they should have.
+        return None
+
+
+def _without(left_out: str) -> str:
+    return f"read without {left_out}, which unpacks to more than {parts.MAX_UNPACKED} bytes"
+
+
+def _told_by(image: Image.Image) -> colours.Told:
+    try:
+        exif = Image.Image.getexif(image)
+        camera, other = (exif.get_ifd(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.Interop))
+        return colours.Told(image.info, dict(exif), dict(camera), dict(other))
+    except Exception:
+        # As for how it lies: good pixels need no good Exif.
+        return colours.Told(image.info, {}, {}, {})
+
+
+def _is_small_copy(image: TiffImagePlugin.TiffImageFile) -> bool:
+    tags = image.tag_v2
+    return bool(tags.get(_SUBFILE_TYPE, 0) & 1) or tags.get(_OLD_SUBFILE_TYPE) == 2
 
 
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """The picture with only its header read. Any exception within becomes an ImageError.
+    """The picture with only its header read. Any exception within becomes an ImageError."""
+    with _guarded(data, name), _opened_as(_checked_format(data, name), data, name) as image:
+        yield image
+
+
+@contextmanager
+def _opened_as(found: str, data: bytes, name: str) -> Iterator[Image.Image]:
+    """A picture in the format `found`; of a PNG without what would be unpacked beside its pixels."""
+    _set_pillow_up()
+    if found == "PNG":
+        data = parts.without_excess(data).data
+    # Only the one reader that it is for, so that no other can be led to it.
+    with Image.open(io.BytesIO(data), formats=[found]) as image:
+        _check_pixels(image, name)
+        yield image
+
+
+@contextmanager
+def _guarded(data: bytes, name: str) -> Iterator[None]:
+    """Any exception within, where foreign bytes are looked at, becomes an ImageError.
 
     Pillow's readers raise nearly anything on bad bytes: SyntaxError for a PNG, RuntimeError for an
-    AVIF.
+    AVIF, OverflowError for an offset.
     """
-    found = _checked_format(data, name)
-    _set_pillow_up()
     try:
-        # Only the one reader that it is for, so that no other can be led to it.
-        with Image.open(io.BytesIO(data), formats=[found]) as image:
-            _check_pixels(image, name)
-            yield image
+        yield
     except ImageError:
         raise
-    except Image.DecompressionBombError as exc:
-        raise _too_large(name, str(exc)) from exc
     except Exception as exc:
-        if found == "AVIF" and formats.avif_pixels(data) > MAX_PIXELS:
-            raise _too_large(name, f"{formats.avif_pixels(data)} pixels") from exc
-        if any(words in str(exc) for words in _PNG_BOMB_WORDS):
-            raise _too_large(name, str(exc)) from exc
-        said = str(exc) or type(exc).__name__
-        if isinstance(exc, UnidentifiedImageError):
-            said = "its header cannot be read"
-        if "truncated" in said.lower() or formats.is_cut_short(data, found):
-            raise ImageError(
-                f"{name}: expected a whole {found} picture, found one cut short at {len(data)} "
-                f"bytes ({said}); copy it again",
-                reason="image_truncated",
-            ) from exc
-        raise ImageError(
-            f"{name}: expected a sound {found} picture, found one that cannot be decoded: {said}"
-        ) from exc
+        raise _error_of(exc, data, name) from exc
 
 
-# What Pillow says of a text or a profile that is small in the file and large out of it.
-_PNG_BOMB_WORDS = ("Decompressed data too large", "Too much memory used in text")
+def _error_of(exc: Exception, data: bytes, name: str) -> ImageError:
+    found = formats.format_of(data)
+    kind = found.name if found else "readable"
+    if isinstance(exc, Image.DecompressionBombError):
+        return _too_large(name, str(exc))
+    if kind == "AVIF" and formats.avif_pixels(data) > MAX_PIXELS:
+        return _too_large(name, f"{formats.avif_pixels(data)} pixels")
+    said = str(exc) or type(exc).__name__
+    if isinstance(exc, UnidentifiedImageError):
+        said = "its header cannot be read"
+    if "truncated" in said.lower() or formats.is_cut_short(data, kind):
+        return ImageError(
+            f"{name}: expected a whole {kind} picture, found one cut short at {len(data)} bytes "
+            f"({said}); copy it again",
+            reason="image_truncated",
+        )
+    return ImageError(
+        f"{name}: expected a sound {kind} picture, found one that cannot be decoded: {said}"
+    )
 
 
 def _checked_format(data: bytes, name: str) -> str:
@@ -437,6 +545,13 @@ def _checked_format(data: bytes, name: str) -> str:
             f"{name}: expected a picture that this machine's Pillow can read, found "
             f"{found.name}; install a Pillow that is built with it",
             reason="image_unsupported",
+        )
+    excess = parts.excess(data, found.name)
+    if excess is not None:
+        raise ImageError(
+            f"{name}: expected a {found.name} picture of fewer parts, found {excess}; open it and "
+            "save it again",
+            reason="image_too_large",
         )
     if found.name == "PNG":
         _check_png(data, name)
@@ -462,6 +577,28 @@ def _check_png(data: bytes, name: str) -> None:
         )
 
 
+def _check_holes(image: Image.Image, data: bytes, name: str) -> None:
+    """Raises ImageError if zeros are where a picture's data should be, of which Pillow says nothing."""
+    kind = formats.format_of(data)
+    hole = holes.hole_in(data, kind.name if kind else "", is_readable=_is_readable)
+    if hole is not None:
+        raise ImageError(
+            f"{name}: expected a whole {image.format} picture, found {hole.length} zeros "
+            f"{'at the end' if hole.is_at_end else 'in the middle'} of its data, from byte {hole.at} "
+            "on, as an interrupted download leaves them; copy it again",
+            reason="image_truncated" if hole.is_at_end else "image_unreadable",
+        )
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP", "JPEG"]) as image:
+            image.load()
+    except Exception:
+        return False
+    return True
+
+
 def _set_pillow_up() -> None:
     """Set Pillow's global switches, which any other package in the process may have changed."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -472,6 +609,11 @@ def _set_pillow_up() -> None:
 def _check_pixels(image: Image.Image, name: str) -> None:
     """Raises ImageError if the header announces too many pixels, or only the preview of a raw."""
     width, height = image.size
+    if not (width and height):
+        raise ImageError(
+            f"{name}: expected a picture of at least one pixel, found {height} x {width} (height x "
+            "width); copy it again"
+        )
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{height} x {width} (height x width)")
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -490,7 +632,8 @@ def _check_pixels(image: Image.Image, name: str) -> None:
         )
 
 
-_SUBFILE_TYPE = 254
+# The old one counts: 1 is a picture, 2 a smaller copy, 3 a page.
+_SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255
 _DNG_VERSION = 50706
 
 

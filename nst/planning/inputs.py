@@ -34,7 +34,9 @@ START_BYTES = 64 << 10
 
 def look_at(uri: str) -> Input:
     """An input, read as a whole, with its digest. Raises ImageError, or as `storage.read_bytes`."""
-    return _whole(uri, storage.read_input(uri, max_bytes=images.MAX_BYTES))
+    with storage.hinting(uri):
+        found = storage.read_input(uri, max_bytes=images.MAX_BYTES)
+    return _whole(uri, found)
 
 
 def look_at_start(uri: str) -> Input:
@@ -60,11 +62,12 @@ def look_at_start(uri: str) -> Input:
 
 
 def _whole(uri: str, found: Found) -> Input:
-    height, width = images.probe_size(found.data, name=uri)
+    header = images.read_header(found.data, name=uri)
     return Input(
         uri=uri,
         digest=hashlib.sha256(found.data).hexdigest(),
         version=found.version.settled,
-        height=height,
-        width=width,
+        height=header.height,
+        width=header.width,
+        transparency=header.transparency,
     )

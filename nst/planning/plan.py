@@ -9,14 +9,16 @@ from nst.errors import NSTError
 from nst.job import Job
 from nst.output import Brief, Outcome, failure
 from nst.painting import WeightsFile
+from nst.pictures import images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
     """A picture that a job reads: where it is, and its size in pixels.
 
-    `digest` is the sha256 of its bytes, or None if not all have been read yet. `version` is what the
-    store told about the bytes that were read, or None if that cannot be relied on.
+    `digest` is the sha256 of its bytes, or None if not all have been read yet; `transparency` is
+    known with it. `version` is what the store told about the bytes that were read, or None if that
+    cannot be relied on.
     """
 
     uri: str
@@ -24,6 +26,7 @@ class Input:
     version: str | None = None
     height: int
     width: int
+    transparency: images.Transparency = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

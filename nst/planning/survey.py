@@ -55,6 +55,7 @@ class Survey:
         self._chosen = chosen
         self._inputs: dict[str, Input | NSTError] = {}
         self._digests: dict[str, str] = {}
+        self._transparent: dict[str, images.Transparency] = {}
         self._styles: dict[tuple[str, ...], tuple[Input, ...]] = {}
         # By which object they are, as 0.0 and -0.0 are equal and not the same; which is held too,
         # so that no other can take its place.
@@ -93,7 +94,11 @@ class Survey:
         _check_side(job, job.content, (height, width))
         for style in styles:
             edge = min(style_edge_px(job.params), max(style.height, style.width))
-            _check_side(job, style.uri, images.fitted_size(style.height, style.width, edge))
+            fitted = images.fitted_size(style.height, style.width, edge)
+            # No style is enlarged.
+            is_small = min(style.height, style.width) < _least_side_px(job)
+            advice = "a larger picture" if is_small else "a larger size or style_scale"
+            _check_side(job, style.uri, fitted, advice)
         for other in (mask, start):
             if other is not None:
                 _check_shape(content, other)
@@ -129,6 +134,7 @@ class Survey:
             key = job_key(
                 job,
                 digests=self._digests,
+                transparent=self._transparent,
                 weights_digest=file.digest,
                 topology=file.topology,
                 params=self._params_as_json(job.params),
@@ -145,6 +151,10 @@ class Survey:
         for uri, each in found.items():
             if isinstance(each, Input) and each.digest is not None:
                 self._digests[uri] = each.digest
+                if each.transparency != "none":
+                    self._transparent[uri] = each.transparency
+                else:
+                    self._transparent.pop(uri, None)
 
     def _input(self, uri: str) -> Input:
         return _or_raise(self._inputs[uri])
@@ -204,15 +214,19 @@ def _remember(known: dict[_K, _T], key: _K, value: _T) -> None:
     known[key] = value
 
 
-def _check_side(job: Job, uri: str, size: tuple[int, int]) -> None:
+def _least_side_px(job: Job) -> int:
+    return _min_side_px(job.backbone, job.params.content_layers, job.params.style_layers)
+
+
+def _check_side(job: Job, uri: str, size: tuple[int, int], advice: str = "a larger size") -> None:
     """Raises ImageError if a deep layer would have fewer than 2 x 2 positions for a picture."""
-    least = _min_side_px(job.backbone, job.params.content_layers, job.params.style_layers)
+    least = _least_side_px(job)
     height, width = size
     if min(height, width) < least:
         raise ImageError(
             f"{uri}: expected a short side of at least {least} px for the layers of "
             f"{job.backbone}, found {height} x {width} (height x width) at size "
-            f"{job.params.size}; use a larger size, or a picture that is less elongated",
+            f"{job.params.size}; use {advice}, or a picture that is less elongated",
             reason="image_too_small",
         )
 
@@ -229,9 +243,13 @@ def _check_shape(content: Input, other: Input) -> None:
     """Raises ImageError if a mask or a start has another aspect ratio than the content."""
     aspect, wanted = other.width / other.height, content.width / content.height
     if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
+        # Of a content that its Exif turns upright, other programs may see the sides the other way.
+        lies = abs(1 / aspect / wanted - 1) <= _MAX_ASPECT_ERROR
+        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {content.uri}"
         raise ImageError(
             f"{other.uri}: expected the shape of its content, {content.height} x {content.width} "
-            f"(height x width) or another size of it, found {other.height} x {other.width}"
+            f"(height x width) or another size of it, found {other.height} x {other.width}; {fix}",
+            reason="image_mismatched",
         )
 
 

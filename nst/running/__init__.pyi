@@ -29,4 +29,5 @@ from .session import open_painter as open_painter
 from .session import run_in_lanes as run_in_lanes
 from .session import run_in_order as run_in_order
 from .session import why_it_ended as why_it_ended
+from .silence import Silence as Silence
 from .speed import probe as probe

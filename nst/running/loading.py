@@ -1,6 +1,7 @@
 """A planned job's files -> an item for the engine, and the engine's result -> a picture."""
 
 import hashlib
+import logging
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ from nst.planning import Input, PlannedJob
 from nst.settings import RunSettings
 
 _PREVIEW_PX = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class Inputs:
         self._pictures: dict[tuple[Any, ...], images.Picture] = {}
         self._to_show: set[str] = set()
         self._shown: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def load(self, planned: PlannedJob) -> Loaded:
         """Load a job's pictures. Raises ImageError for an unusable picture, StorageError if it cannot be read."""
@@ -59,10 +63,12 @@ class Inputs:
         params = planned.job.params
         size = (planned.height, planned.width)
         content = self._content(planned)
-        mask = self._shaped(planned.mask, size)
-        luma = None if mask is None else colors.luminance(mask)
+        luma = self._mask(planned.mask, size)
         sources = self._sources(planned, content, luma)
-        pixels, styles = colors.prepared(sources.content, sources.styles, params.preserve_color)
+        alphas = sources.style_alphas
+        pixels, styles = colors.prepared(
+            sources.content, sources.styles, alphas, params.preserve_color
+        )
         keys = sources.style_keys
         if params.preserve_color != "none":
             keys = tuple(f"{key} {params.preserve_color} {sources.content_key}" for key in keys)
@@ -73,8 +79,9 @@ class Inputs:
                 styles=styles,
                 params=params,
                 mask=luma,
-                start=self._shaped(planned.start, size),
+                start=self._start(planned.start, sources.content),
                 style_keys=keys,
+                style_alphas=alphas,
             ),
             content=content,
             sources=sources,
@@ -98,6 +105,7 @@ class Inputs:
         key = job_key(
             job,
             digests=digests,
+            transparent={each.uri: each.transparency for each in found.inputs},
             weights_digest=file.digest,
             topology=file.topology,
             params=params,
@@ -131,17 +139,21 @@ class Inputs:
         edge = style_edge_px(params)
         styles = planned.styles
         size = (planned.height, planned.width)
+        seen = [self._style(each, edge) for each in styles]
         return Sources(
             content=torch.from_numpy(content.pixels),
             content_key=f"{planned.content.digest} {size} {params.content_size}",
-            styles=tuple(torch.from_numpy(self._decoded(each, edge).pixels) for each in styles),
+            styles=tuple(pixels for pixels, _ in seen),
             style_keys=tuple(f"{each.digest} {edge}" for each in styles),
+            style_alphas=tuple(alpha for _, alpha in seen),
             shares=_shares(params, mask, len(styles)),
         )
 
     def _content(self, planned: PlannedJob) -> images.Picture:
         params = planned.job.params
         found = self._decoded(planned.content, params.size, upscale=True)
+        if found.alpha is not None and not found.alpha.any():
+            self._warn(planned.content, "it is transparent everywhere, and so is what is painted")
         if found.pixels.shape[1:] != (planned.height, planned.width):
             raise ImageError(
                 f"{planned.content.uri}: expected {planned.height} x {planned.width} px as its "
@@ -153,19 +165,67 @@ class Inputs:
         small = self._decoded(planned.content, params.content_size)
         return images.resized(small, planned.height, planned.width)
 
-    def _shaped(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
-        """A mask or start at the content's size."""
+    def _style(self, source: Input, edge: int) -> tuple[Tensor, Tensor | None]:
+        """A style and its alpha [1,h,w]; what is transparent is in its mean colour and not in white."""
+        found = self._decoded(source, edge)
+        pixels = torch.from_numpy(found.pixels)
+        if found.alpha is None:
+            return pixels, None
+        if not found.alpha.any():
+            raise ImageError(
+                f"{source.uri}: expected a style of which something can be seen, found one that is "
+                "transparent everywhere; remove its alpha channel, or use another picture"
+            )
+        alpha = torch.from_numpy(found.alpha)[None]
+        return colors.on_own_mean(pixels, alpha), alpha
+
+    def _mask(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
+        """The luma of a mask [1,H,W] at the content's size."""
         if source is None:
             return None
         found = images.resized(self._decoded(source, max(size)), *size)
-        return torch.from_numpy(found.pixels)
+        luma = colors.luminance(torch.from_numpy(found.pixels))
+        if found.alpha is not None:
+            self._warn(source, "where this mask is transparent, it counts as white")
+        if luma.max() - luma.min() < 1 / 255:
+            grey = round(255 * luma.mean().item())
+            self._warn(
+                source,
+                f"expected a mask that tells parts of the picture apart, found grey {grey} of 255 "
+                "everywhere; its row is painted alike everywhere",
+            )
+        return luma
+
+    def _warn(self, source: Input, said: str) -> None:
+        """Once of each input."""
+        if (source.uri, said) not in self._told:
+            self._told.add((source.uri, said))
+            _log.warning("%s: %s", source.uri, said)
+
+    def _start(self, source: Input | None, content: Tensor) -> Tensor | None:
+        """A start at the content's size; where it is transparent, it shows the content."""
+        if source is None:
+            return None
+        height, width = content.shape[1:]
+        found = images.resized(self._decoded(source, max(height, width)), height, width)
+        pixels = torch.from_numpy(found.pixels)
+        if found.alpha is None:
+            return pixels
+        # It is on white, of which so much is taken away.
+        ground = (1 - torch.from_numpy(found.alpha)) * (1 - content)
+        return (pixels - ground).clamp(0, 1)
 
     def _decoded(self, source: Input, edge: int, *, upscale: bool = False) -> images.Picture:
         key = (source.digest, edge, upscale)
         if key not in self._pictures:
             assert source.digest is not None
             self._pictures[key] = images.decode(
-                self._bytes[source.digest], long_edge_px=edge, name=source.uri, upscale=upscale
+                self._bytes[source.digest],
+                long_edge_px=edge,
+                name=source.uri,
+                upscale=upscale,
+                # Once, at however many sizes it is decoded.
+                warns=all(digest != source.digest for digest, *_ in self._pictures),
             )
         return self._pictures[key]
 
@@ -192,7 +252,12 @@ class Inputs:
                 reason="input_changed",
             )
         self._bytes[digest] = found.data
-        self._read[source.uri] = replace(source, digest=digest, version=found.version.settled)
+        self._read[source.uri] = replace(
+            source,
+            digest=digest,
+            version=found.version.settled,
+            transparency=images.transparency_of(found.data, name=source.uri),
+        )
         return None
 
 

@@ -1,6 +1,8 @@
 """What the steps of a run tell their caller; small, so that they travel between processes."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -9,6 +11,8 @@ from nst.errors import TooManyFailedError
 from nst.output import Outcome, Record
 from nst.planning import Group, Plan
 from nst.settings import RunSettings
+
+_log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -43,10 +47,15 @@ class NoListener:
 
 
 class Listeners:
-    """Tells several listeners all that it is told, one after the other."""
+    """Tells several listeners all that it is told, one after the other.
+
+    What one of them raises while pictures are made costs nobody a picture: it is warned of once, and
+    told the rest all the same. What it raises of the plan is raised: nothing is made by then.
+    """
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
+        self._failing: set[int] = set()
 
     def planned(self, plan: Plan) -> None:
         for each in self._listeners:
@@ -54,15 +63,34 @@ class Listeners:
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         for each in self._listeners:
-            each.advanced(group, evaluations, pictures)
+            with self._forgiving(each):
+                each.advanced(group, evaluations, pictures)
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:
         for each in self._listeners:
-            each.begun(group, ids)
+            with self._forgiving(each):
+                each.begun(group, ids)
 
     def recorded(self, group: Group, outcome: Outcome) -> None:
         for each in self._listeners:
-            each.recorded(group, outcome)
+            with self._forgiving(each):
+                each.recorded(group, outcome)
+
+    @contextmanager
+    def _forgiving(self, listener: Listener) -> Iterator[None]:
+        try:
+            yield
+        except Exception as exc:
+            if id(listener) in self._failing:
+                return
+            self._failing.add(id(listener))
+            _log.warning(
+                "the listener %s has failed, and the run goes on: %s: %s",
+                type(listener).__name__,
+                type(exc).__name__,
+                exc,
+                exc_info=exc,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ _KILL_WAIT_S = 10
 # How long a process may take to load its modules, independent of a picture's time.
 _START_S = 300
 _POLL_S = 1.0
+_STDERR = 2
 
 _log = logging.getLogger(__name__)
 
@@ -288,6 +289,9 @@ class _Worker:
                     [sys.executable, "-c", code],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    # stdout is for what was asked for, which with `--json` is one document.
+                    stdout=_where_stderr_goes(),
+                    cwd=_a_folder(),
                     env={**os.environ, **threads},
                 )
             except OSError as exc:
@@ -364,9 +368,31 @@ class _Worker:
         self._connection.close()
 
 
+def _where_stderr_goes() -> int:
+    try:
+        os.fstat(_STDERR)
+    except OSError:
+        # Closed, as in a process without a console.
+        return subprocess.DEVNULL
+    return _STDERR
+
+
+def _a_folder() -> str | None:
+    """None for the working folder; another one if that is gone, in which PyTorch ends its process."""
+    try:
+        os.getcwd()
+    except OSError:
+        return os.path.abspath(os.sep)
+    return None
+
+
 def _how_it_died(code: int) -> str:
     if code >= 0:
         return f"ended by itself with status {code}"
-    name = signal.Signals(-code).name
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        # Of those in real time, only the first and the last have names.
+        name = f"signal {-code}"
     hint = " (was memory short?)" if -code == signal.SIGKILL else ""
     return f"was killed by {name}{hint}"

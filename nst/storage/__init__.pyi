@@ -10,7 +10,9 @@ from .stores import check_writable as check_writable
 from .stores import delete as delete
 from .stores import delete_all as delete_all
 from .stores import exists as exists
+from .stores import full_pattern as full_pattern
 from .stores import glob as glob
+from .stores import hinting as hinting
 from .stores import is_leftover as is_leftover
 from .stores import is_pattern as is_pattern
 from .stores import is_same_anywhere as is_same_anywhere
@@ -27,7 +29,9 @@ from .stores import read_into as read_into
 from .stores import read_start as read_start
 from .stores import relative_link as relative_link
 from .stores import resolve as resolve
+from .stores import split_pattern as split_pattern
 from .stores import update as update
+from .stores import url_meant_by as url_meant_by
 from .stores import work_for as work_for
 from .stores import write_bytes as write_bytes
 from .stores import write_file as write_file
@@ -56,6 +60,7 @@ from .tables import parquet_rows as parquet_rows
 from .tables import read_columns as read_columns
 from .tables import release_memory as release_memory
 from .tables import rows_of_frame as rows_of_frame
+from .tables import rows_of_table as rows_of_table
 from .tables import rows_with as rows_with
 from .tables import side_by_side as side_by_side
 from .tables import struct_of as struct_of
@@ -63,3 +68,4 @@ from .tables import table_of as table_of
 from .tables import values_at as values_at
 from .tables import with_texts as with_texts
 from .tables import write_parquet as write_parquet
+from .wildcards import matches as matches

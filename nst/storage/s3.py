@@ -792,8 +792,8 @@ def _ask(method: str, *, body: _Body | None = None, **params: Any) -> dict[str, 
     work = _answer(store.fs, method, params, body)
     try:
         answer = asyncio.run_coroutine_threadsafe(work, store.fs.loop).result()
-    except Fault as fault:
-        store.has_answered |= fault.is_answer
+    except Fault as exc:
+        store.has_answered |= exc.is_answer
         raise
     except Exception as exc:
         fault = s3_faults.fault_of(method, exc)

@@ -9,17 +9,16 @@ import posixpath
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from html import unescape
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, unquote, urljoin
 from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
 
 from nst.errors import (
     AccessError,
@@ -32,9 +31,10 @@ from nst.errors import (
 )
 from nst.iterables import in_parallel
 from nst.redaction import redacted
-from nst.storage import files, s3, web
+from nst.storage import files, lookalikes, s3, web
 from nst.storage.files import Found, Listed, Version
 from nst.storage.retries import persistently
+from nst.storage.wildcards import matcher
 
 _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -97,6 +97,16 @@ def read_start(uri: str, num_bytes: int, *, max_bytes: int | None = None) -> Fou
     if is_s3(uri):
         return s3.read_object_start(uri, num_bytes, max_bytes=max_bytes)
     return read(uri, max_bytes=max_bytes)
+
+
+@contextmanager
+def hinting(uri: str) -> Iterator[None]:
+    """Let a NotFoundError of an input say what may have been meant."""
+    try:
+        yield
+    except NotFoundError as exc:
+        hint = redacted(lookalikes.hint(uri, local_path(uri)))
+        raise (NotFoundError(f"{exc}{hint}") if hint else exc) from exc
 
 
 def write_bytes(uri: str, data: bytes) -> str:
@@ -247,33 +257,97 @@ def list_tree(folder: str) -> dict[str, int]:
 def glob(base: str, pattern: str) -> list[str]:
     """The files that `pattern` matches, sorted, each written as the pattern is: relative or not.
 
-    A file whose name is the pattern itself, brackets and all, is the only match.
+    A file whose name is the pattern itself, brackets and all, is the only match. Wildcards match no
+    hidden files and folders, which begin with a dot, unless the pattern names some.
     """
-    uri = resolve(base, pattern)
-    if is_s3(uri):
-        matches = _glob_s3(uri)
-        if matches == [uri]:
-            return [pattern]
-        if is_absolute(pattern):
-            return matches
-        folder = posixpath.join(*s3.split(base))
-        return [posixpath.relpath(posixpath.join(*s3.split(m)), folder) for m in matches]
-    if is_web(uri):
-        matches = _glob_web(uri)
-        return matches if is_absolute(pattern) else [posixpath.relpath(m, base) for m in matches]
-    with _translated("list", uri):
-        fs, path = _filesystem(uri)
-        if fs.isfile(path):
-            return [pattern]
-        matches = sorted(m for m in fs.glob(path) if not fs.isdir(m))
-        if is_absolute(pattern):
-            return (
-                matches
-                if isinstance(fs, LocalFileSystem)
-                else [fs.unstrip_protocol(m) for m in matches]
-            )
-        base_path = _filesystem(base)[1]
-        return [posixpath.relpath(m, base_path) for m in matches]
+    uri = full_pattern(base, pattern)
+    matches = _matches(uri)
+    if not matches and local_path(uri) is None:
+        # In a store it costs a request to find out which folders there are.
+        literal = _with_literal_folders(uri, lambda _: True)
+        matches = _matches(literal) if literal != uri else []
+    if is_absolute(pattern):
+        return matches
+    start = _path_within(base)
+    return [posixpath.relpath(_path_within(match), start) for match in matches]
+
+
+def _path_within(uri: str) -> str:
+    """The path of an object among those of its store."""
+    path = local_path(uri)
+    return str(path) if path is not None else f"/{uri.partition('://')[2]}"
+
+
+def _matches(uri: str) -> list[str]:
+    """The files that an absolute pattern matches, sorted; those of a disk as paths."""
+    folder, rest = split_pattern(uri)
+    path = local_path(folder)
+    names = _names_below(folder, rest)
+    found = [rest] if rest in names else sorted(_matching(names, rest))
+    matches = [join(folder if path is None else str(path), name) for name in found]
+    # A link to a folder is listed as a file.
+    return matches if path is None else [each for each in matches if not os.path.isdir(each)]
+
+
+def full_pattern(base: str, pattern: str) -> str:
+    """An absolute pattern, of which what is no pattern is escaped as `[[]` is.
+
+    That is the folder `base`, and a folder of a disk that has the very name of a part of the pattern.
+    """
+    uri = pattern
+    if not is_absolute(pattern):
+        uri = resolve(_MAGIC.sub(r"[\1]", base), pattern)
+    path = local_path(uri)
+    return uri if path is None else _with_literal_folders(str(path), os.path.isdir)
+
+
+def split_pattern(uri: str) -> tuple[str, str]:
+    """The folder in which all matches of an absolute pattern are, and the pattern within it."""
+    parts = uri.split("/")
+    plain = len(parts) - 1
+    first = next((i for i, part in enumerate(parts) if is_pattern(_ESCAPED.sub("", part))), plain)
+    return _ESCAPED.sub(r"\1", "/".join(parts[:first])) or "/", "/".join(parts[first:])
+
+
+_MAGIC = re.compile(r"([*?[])")
+_ESCAPED = re.compile(r"\[([*?[])\]")
+
+
+def _with_literal_folders(uri: str, is_folder: Callable[[str], bool]) -> str:
+    """The pattern with those leading folders escaped that have only brackets, and are folders."""
+    *folders, name = uri.split("/")
+    for number, part in enumerate(folders):
+        plain = _ESCAPED.sub("", part)
+        found = _ESCAPED.sub(r"\1", "/".join(folders[: number + 1]))
+        if is_pattern(plain):
+            if "*" in plain or "?" in plain or not is_folder(found):
+                break
+            folders[number] = _MAGIC.sub(r"[\1]", part)
+    return "/".join([*folders, name])
+
+
+def _names_below(folder: str, rest: str) -> Collection[str]:
+    """The files that a pattern in a folder may match, by their paths in the folder."""
+    is_deep = "**" in rest
+    if is_s3(folder):
+        return s3.objects_in(folder, deep="/" in rest or is_deep)
+    if is_web(folder):
+        return _names_on_page(folder, rest)
+    depth = None if is_deep else rest.count("/") + 1
+    with _translated("list", folder):
+        fs, start = _filesystem(folder)
+        return {posixpath.relpath(each, start) for each in fs.find(start, maxdepth=depth)}
+
+
+def _matching(names: Iterable[str], pattern: str) -> Iterator[str]:
+    is_match = matcher(pattern)
+    is_hidden = _HIDDEN.search
+    if is_hidden(pattern):
+        return (name for name in names if is_match(name))
+    return (name for name in names if is_match(name) and not is_hidden(name))
+
+
+_HIDDEN = re.compile(r"(^|/)\.[^./]")
 
 
 def is_absolute(reference: str) -> bool:
@@ -309,14 +383,42 @@ def parent(uri: str) -> str:
 def absolute(uri: str) -> str:
     """`uri`, with a local path made absolute, so that it means the same in any working folder.
 
-    Raises ConfigError for a text that is neither a path nor a URL.
+    Raises ConfigError for a text that is neither a path nor a URL, and for a relative path in a
+    working folder that is gone.
     """
+    if (meant := url_meant_by(uri)) is not None:
+        raise ConfigError(
+            f"expected {redacted(meant)!r}, with :// behind the scheme, found {redacted(uri)!r}"
+        )
     scheme, separator, rest = uri.rpartition("://")
     if not rest.strip("/") if separator else not uri.strip():
         raise ConfigError(f"expected a path or a URL such as s3://bucket/folder, found {uri!r}")
     if scheme == "file":
         return url2pathname(rest)
-    return uri if separator else os.path.abspath(os.path.expanduser(uri))
+    if separator:
+        return uri
+    try:
+        return os.path.abspath(os.path.expanduser(uri))
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            f"expected an absolute path, or a working folder for {uri!r}, found that the working folder "
+            "has been deleted; cd to another one"
+        ) from exc
+
+
+def url_meant_by(text: str) -> str | None:
+    """The URL that a text such as s3:/bucket/key must mean, which would otherwise be a relative path."""
+    found = _ONE_SLASH.fullmatch(text)
+    if not found:
+        return None
+    scheme = found[1].lower()
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{found[2]}"
+
+
+_ONE_SLASH = re.compile(
+    r"(s3a?|gs|gcs|https?|az|abfss?|adl|ftp|sftp|hdfs|memory|file):(?!//)[/\\]*([^/\\].*)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def is_same_anywhere(uri: str) -> bool:
@@ -421,19 +523,8 @@ def local_path(uri: str) -> Path | None:
     if "://" not in uri:
         return Path(os.path.expanduser(uri))
     if uri.startswith(("file://", "local://")):
-        return Path(LocalFileSystem._strip_protocol(uri))
+        return Path(unquote(LocalFileSystem._strip_protocol(uri)))
     return None
-
-
-def _glob_s3(uri: str) -> list[str]:
-    """By one listing. fsspec is not used, since it takes an invalid answer for an empty list."""
-    plain = re.split(r"[*?[]", uri, maxsplit=1)[0].rpartition("/")[0]
-    rest = uri.removeprefix(plain + "/")
-    found = s3.objects_in(plain, deep="/" in rest or "**" in rest)
-    if rest in found:
-        return [uri]
-    is_match = re.compile(glob_translate(rest)).match
-    return [join(plain, name) for name in sorted(found) if is_match(name)]
 
 
 def _of_row() -> web.Terms:
@@ -451,23 +542,22 @@ def _read_web(uri: str, sink: IO[bytes], max_bytes: int | None, terms: web.Terms
     _patiently("read", uri, lambda: read(sink, max_bytes))
 
 
-def _glob_web(uri: str) -> list[str]:
-    """The file itself, or the links of the page of its folder that the pattern matches.
+def _names_on_page(folder: str, rest: str) -> Collection[str]:
+    """The file of this very name, or else the links of the folder's page to files in the folder.
 
     A web server has no other list.
     """
-    if _is_on_web(uri):
-        return [uri]
-    folder, _, name = uri.rpartition("/")
-    if is_pattern(folder):
+    if _is_on_web(join(folder, rest)):
+        return {rest}
+    if "/" in rest:
         raise NotFoundError(
-            f"cannot list {redacted(uri)}: expected a pattern in the name of a file, since a web "
-            "server lists one folder at a time"
+            f"cannot list {redacted(join(folder, rest))}: expected a pattern in the name of a file, "
+            "since a web server lists one folder at a time"
         )
     page = _from_web(f"{folder}/", _MAX_PAGE_BYTES, _of_row()).data.decode(errors="replace")
     links = (urljoin(f"{folder}/", unescape(link)) for link in _LINK.findall(page))
-    is_match = re.compile(glob_translate(f"{folder}/{name}")).match
-    return sorted({link for link in links if is_match(link)})
+    names = {link.removeprefix(f"{folder}/") for link in links if link.startswith(f"{folder}/")}
+    return {name for name in names if name and "/" not in name}
 
 
 def _is_on_web(uri: str) -> bool:

@@ -3,11 +3,14 @@
 A file that may be large is one of ours that is open, of which only what is asked for is in memory.
 """
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +21,7 @@ from pyarrow.interchange import from_dataframe
 
 from nst.errors import NSTError
 from nst.iterables import in_chunks
+from nst.storage.footers import Chunk, chunks_of
 
 Type: TypeAlias = "pa.DataType"
 TEXT: Type = pa.string()
@@ -77,34 +81,182 @@ class ParquetColumn:
 
 @dataclass(frozen=True, slots=True)
 class ParquetOutline:
-    """What a file says of itself: its columns, its rows, and how many bytes they are once unpacked."""
+    """What a file says of itself: its columns, its rows, and how many bytes they are once unpacked.
+
+    A text that stands in many rows is counted once. `num_items` are those of all lists.
+    """
 
     columns: tuple[ParquetColumn, ...]
     num_rows: int
     num_bytes: int
+    num_items: int
 
 
 def parquet_outline(data: bytes) -> ParquetOutline:
     """What the file says of itself. Raises TableError where it is no Parquet file."""
     with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data))
-        groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
         return ParquetOutline(
             tuple(ParquetColumn(f.name, _kind(f.type), str(f.type)) for f in file.schema_arrow),
             file.metadata.num_rows,
             sum(group.total_byte_size for group in groups),
+            sum(chunk.num_values for chunk in _chunks_of_lists(file.schema, data)),
         )
 
 
-def parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
-    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there."""
+def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there.
+
+    So it does for a cell of more than `max_cell_bytes`, before the cell is unpacked: some bytes of a
+    file can be one long text in many rows.
+    """
     with _translated(len(data)):
-        file = _parquet(pa.BufferReader(data))
-        for batch in file.iter_batches(batch_size=_ROWS_AS_OBJECTS, use_threads=False):
-            yield from batch.to_pylist()
+        schema = pq.ParquetFile(pa.BufferReader(data)).schema
+        leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
+        _check_widths(leaves.values(), max_cell_bytes)
+        chunks = chunks_of(io.BytesIO(data))
+        coded = _codable(schema, chunks)
+        others = _texts_of(schema) - coded
+        file = _parquet(pa.BufferReader(data), coded=coded)
+        widest = max((leaf.length for leaf in leaves.values()), default=0)
+        number = 0
+        for group, each in enumerate(chunks):
+            # One text can be as long as all that its column has, and stand in each row.
+            most = max([widest, *(c.num_bytes for c in each if c.path in others)])
+            rows = min(_ROWS_IN_ARROW, max(_BYTES_IN_ARROW // max(most, 1), 1))
+            for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
+                for part in _small_parts(batch, number, max_cell_bytes):
+                    yield from rows_of(part)
+                number += batch.num_rows
 
 
+# Many, since each batch has all distinct texts of a column with it.
+_ROWS_IN_ARROW = 10_000
+_BYTES_IN_ARROW = 64 << 20
 _ROWS_AS_OBJECTS = 256
+_BYTES_AS_OBJECTS = 16 << 20
+
+
+def _chunks_of_lists(schema: Any, data: bytes) -> list[Chunk]:
+    leaves = map(schema.column, range(len(schema)))
+    lists = {leaf.path for leaf in leaves if leaf.max_repetition_level}
+    return [
+        chunk for group in chunks_of(io.BytesIO(data)) for chunk in group if chunk.path in lists
+    ]
+
+
+def _check_widths(leaves: Iterable[Any], max_cell_bytes: int | None) -> None:
+    for leaf in leaves:
+        if max_cell_bytes is not None and leaf.length > max_cell_bytes:
+            raise ValueError(
+                f"row 1 has {leaf.length:,} bytes in the column {leaf.path[:80]!r}, and may have "
+                f"{max_cell_bytes:,}"
+            )
+
+
+def _small_parts(batch: Any, first: int, max_cell_bytes: int | None) -> Iterator[Any]:
+    """A batch in parts that are small as objects of Python; `first` rows came before it."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        of_column = _cell_bytes(column)
+        sizes += of_column
+        if max_cell_bytes is not None and of_column.max(initial=0) > max_cell_bytes:
+            row = int(np.argmax(of_column > max_cell_bytes))
+            raise ValueError(
+                f"row {first + row + 1} has {of_column[row]:,} bytes in the column {name[:80]!r}, and "
+                f"may have {max_cell_bytes:,}"
+            )
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < batch.num_rows:
+        before = ends[start - 1] if start else 0
+        stop = int(np.searchsorted(ends, before + _BYTES_AS_OBJECTS, side="right"))
+        stop = min(max(stop, start + 1), start + _ROWS_AS_OBJECTS)
+        part = batch.slice(start, stop - start)
+        yield pa.RecordBatch.from_arrays(list(map(_decoded, part.columns)), part.schema.names)
+        start = stop
+
+
+def _decoded(array: Any) -> Any:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _cell_bytes(array: Any) -> Any:
+    """About how many bytes each cell takes by itself, as whole numbers; without unpacking any."""
+    found, types = array.type, pa.types
+    if types.is_dictionary(found):
+        sizes = np.append(_cell_bytes(array.dictionary), 0)
+        return sizes[array.indices.cast(pa.int64()).fill_null(-1).to_numpy()]
+    if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
+        lengths = pc.list_value_length(array).cast(pa.int64()).fill_null(0).to_numpy()
+        sums = np.append(0, np.cumsum(_cell_bytes(array.flatten())))
+        ends = np.cumsum(lengths)
+        return sums[ends] - sums[ends - lengths]
+    if types.is_struct(found):
+        return sum(map(_cell_bytes, array.flatten()), np.zeros(len(array), np.int64))
+    if types.is_string(found) or types.is_large_string(found):
+        return pc.binary_length(array).cast(pa.int64()).fill_null(0).to_numpy()
+    if types.is_binary(found) or types.is_large_binary(found):
+        return pc.binary_length(array).cast(pa.int64()).fill_null(0).to_numpy()
+    if types.is_run_end_encoded(found):
+        at = np.arange(array.offset, array.offset + len(array))
+        return _cell_bytes(array.values)[np.searchsorted(array.run_ends, at, side="right")]
+    # Numbers, and types whose texts have not been unpacked more than once.
+    return np.full(len(array), -(-array.nbytes // max(len(array), 1)))
+
+
+def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch as values of Python, of which every type has some.
+
+    A time that Python cannot hold is its text, binary text is text, and 16 bytes are a UUID.
+    """
+    names = batch.schema.names
+    for values in zip(*map(_python_values, batch.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _python_values(array: Any) -> list[Any]:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    try:
+        values = array.to_pylist()
+    except (ValueError, OverflowError):
+        return [_without_zeros(value) for value in array.cast(_timeless(array.type)).to_pylist()]
+    if pa.types.is_fixed_size_binary(array.type) and array.type.byte_width == _UUID_BYTES:
+        return [value if value is None else UUID(bytes=value) for value in values]
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        return [value if value is None else _text_if_any(value) for value in values]
+    return list(values)
+
+
+_UUID_BYTES = 16
+
+
+def _timeless(found: Type) -> Type:
+    """The type with texts in place of times, of which Python cannot hold all."""
+    if pa.types.is_list(found) or pa.types.is_large_list(found):
+        return list_of(_timeless(found.value_type))
+    if pa.types.is_struct(found):
+        return pa.struct([field.with_type(_timeless(field.type)) for field in found])
+    if pa.types.is_duration(found):
+        return INT64
+    return TEXT if pa.types.is_temporal(found) else found
+
+
+def _without_zeros(value: Any) -> Any:
+    """The text of a time without a fraction that says nothing."""
+    if isinstance(value, list):
+        return [_without_zeros(each) for each in value]
+    return re.sub(r"\.0+(?!\d)", "", value) if isinstance(value, str) else value
+
+
+def _text_if_any(value: bytes) -> str | bytes:
+    """Text that was written without saying so, as Spark and Impala can; else the bytes."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> Table:
@@ -153,9 +305,31 @@ def arrow_table(data: bytes) -> Any:
 
 
 def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
-    """The rows of a table of any library that knows the DataFrame interchange protocol."""
-    rows: list[dict[str, Any]] = from_dataframe(frame).to_pylist()
-    return rows
+    """The rows of a table of any library that knows the DataFrame interchange protocol.
+
+    Raises TableError as `rows_of_table`.
+    """
+    return rows_of_table(from_dataframe(frame))
+
+
+def rows_of_table(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table of pyarrow.
+
+    Raises TableError where they take more than 2 GiB as objects of Python, as a text that the table
+    has once can in many rows.
+    """
+    batches = table.to_batches(_ROWS_IN_ARROW)
+    num_bytes = sum(int(_cell_bytes(column).sum()) for batch in batches for column in batch.columns)
+    if num_bytes > _MAX_BYTES:
+        raise TableError(
+            f"expected a table of at most {_MAX_BYTES:,} bytes, found {num_bytes:,} once unpacked; "
+            "split it, or write it to a file"
+        )
+    parts = (part for batch in batches for part in _small_parts(batch, 0, None))
+    return [row for part in parts for row in rows_of(part)]
+
+
+_MAX_BYTES = 2 * 1024**3
 
 
 def read_columns(
@@ -333,6 +507,9 @@ class ColumnReader:
         self._size = _size(file)
         with _translated(self._size):
             self._file = _parquet(file)
+            coded = _codable(self._file.schema, chunks_of(file))
+            # Of each text one, since all of a label that is long and in every row can be gigabytes.
+            self._file = _parquet(file, coded=coded)
             self.names: tuple[str, ...] = tuple(dict.fromkeys(self._file.schema_arrow.names))
 
     def read(self, name: str) -> Coded | None:
@@ -344,19 +521,6 @@ class ColumnReader:
         # Else it is kept for the next column, which is of another size.
         pa.default_memory_pool().release_unused()
         return coded
-
-
-def nested_texts(file: IO[bytes], name: str, item: str) -> list[str]:
-    """The distinct texts that `item` of the records in a column has, in no order."""
-    with _translated(_size(file)):
-        table = _parquet(file)
-        if name not in table.schema_arrow.names:
-            return []
-        found: set[str] = set()
-        for batch in _batches(table, _NESTED_ROWS, [name]):
-            lists = batch.column(0)
-            found.update(pc.unique(lists.flatten().field(item).cast(TEXT)).to_pylist())
-        return [text for text in found if text is not None]
 
 
 def nested_columns(
@@ -463,6 +627,8 @@ def _kind(found: Type) -> Kind:
         return _kind(found.value_type)
     if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found):
         return "text"
+    if types.is_binary(found) or types.is_large_binary(found) or types.is_binary_view(found):
+        return "text"
     if types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found):
         return _KINDS_OF_LISTS.get(_kind(found.value_type), "other")
     if types.is_null(found):
@@ -473,8 +639,19 @@ def _kind(found: Type) -> Kind:
 _KINDS_OF_LISTS: Mapping[Kind, Kind] = {"text": "texts", "value": "values"}
 
 
-def _parquet(file: IO[bytes]) -> Any:
-    return pq.ParquetFile(file, page_checksum_verification=True)
+def _parquet(file: IO[bytes] | Any, *, coded: Collection[str] = ()) -> Any:
+    """An open file, whose texts at the paths `coded` Arrow has once, in however many rows they stand."""
+    return pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=sorted(coded))
+
+
+def _codable(schema: Any, chunks: Sequence[Sequence[Chunk]]) -> set[str]:
+    """The paths of the texts, also in lists and records, that Arrow can read as each distinct one once."""
+    return _texts_of(schema) - {c.path for each in chunks for c in each if not c.is_plain_or_coded}
+
+
+def _texts_of(schema: Any) -> set[str]:
+    leaves = map(schema.column, range(len(schema)))
+    return {leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"}
 
 
 def _batches(file: Any, num_rows: int, columns: Sequence[str]) -> Iterator[Any]:

@@ -102,6 +102,11 @@ def _style_of_few_pixels(bench: Bench) -> Letter:
     return _refused(bench, files, "image_too_small", column="style")
 
 
+def _mask_of_another_shape(bench: Bench) -> Letter:
+    files = {"wide.png": encoded(Image.fromarray(picture(20, 60)))}
+    return _refused(bench, files, "image_mismatched", said="found 20 x 60; crop it", column="mask")
+
+
 _QUARTERS = Image.new("RGB", (60, 40), "white")
 for _place, _colour in (((0, 0), RED), ((30, 0), GREEN), ((0, 20), BLUE)):
     _QUARTERS.paste(_colour, (*_place, _place[0] + 30, _place[1] + 20))
@@ -375,15 +380,11 @@ def _bombs(bench: Bench) -> Letter:
     jpeg = bytearray(_sound("JPEG"))
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = (65_500).to_bytes(2) * 2
-    text = forged.png_chunk(b"zTXt", b"a\0\0" + _packed(100 << 20))
-    profile = forged.png_chunk(b"iCCP", b"a\0\0" + _packed(100 << 20))
     files = {
         "9.png": forged.png(9_500, 9_500),
         "10.png": forged.png(10_000, 10_000),
         "20.png": forged.png(20_000, 20_000),
         "header.png": forged.png(2**31 - 1, 2**31 - 1),
-        "text.png": forged.png(40, 40, (b"\0" + bytes(120)) * 40, text),
-        "profile.png": forged.png(40, 40, (b"\0" + bytes(120)) * 40, profile),
         "17.avif": bytes(avif),
         "16.webp": bytes(webp),
         "65.gif": bytes(gif),
@@ -393,6 +394,19 @@ def _bombs(bench: Bench) -> Letter:
     }
     assert max(map(len, files.values())) < 1 << 20
     return _refused(bench, files, "image_too_large", said="make it smaller first")
+
+
+def _packed_beside(bench: Bench) -> Letter:
+    """A text and a profile of 100 MB, of which the pixels need nothing, are left packed."""
+    text = forged.png_chunk(b"zTXt", b"a\0\0" + _packed(100 << 20))
+    profile = forged.png_chunk(b"iCCP", b"a\0\0" + _packed(100 << 20))
+    rows = (b"\0" + bytes([100, 50, 25]) * 40) * 40
+    files = {
+        "text.png": (forged.png(40, 40, rows, text), (100, 50, 25)),
+        "profile.png": (forged.png(40, 40, rows, profile), (100, 50, 25)),
+    }
+    assert max(len(data) for data, _ in files.values()) < 1 << 20
+    return _in_colour(bench, files)
 
 
 def _packed(length: int) -> bytes:
@@ -519,6 +533,7 @@ CASES: tuple[Case, ...] = (
     Case(42, "OK", "a few pixels", _few_pixels),
     Case(42, "R", "long and thin", _long_and_thin),
     Case(42, "R", "a style of a few pixels", _style_of_few_pixels),
+    Case(42, "R", "a mask of another shape", _mask_of_another_shape),
     Case(43, "OK", "lying on its side", _orientations),
     Case(44, "OK", "broken Exif", _broken_exif),
     *(
@@ -540,6 +555,7 @@ CASES: tuple[Case, ...] = (
     Case(51, "R", "a style cut short", _truncated_style),
     Case(52, "R", "corrupt PNG", _png_suite),
     Case(53, "R", "bombs", _bombs),
+    Case(53, "OK", "bombs beside the pixels", _packed_beside),
     Case(53, "R", "an icon", _icon),
     Case(53, "R", "too many bytes", _too_many_bytes),
     Case(54, "R", "no pictures", _not_pictures),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from nst import pipeline
 from nst.cli import app
-from nst.manifest import parsing, reading, rows
+from nst.manifest import packing, parsing, reading, rows
 from nst.manifest.access import Access
 from nst.settings import RunSettings
 from tests.catalogue import Bench, Case, Letter, Seen, bad, good
@@ -140,6 +140,16 @@ def spectrum(bench: Bench) -> Letter:
     return seen.letter
 
 
+# 8
+
+
+def utf_16(bench: Bench) -> Letter:
+    text = (HEADER + LINE % b"good").decode().replace(",", "\t")
+    seen = bench.run_file("m.csv", text.encode("utf-16"))
+    assert [record.outcome.id for record in seen.records] == ["good"]
+    return seen.letter
+
+
 # 4
 
 
@@ -215,6 +225,21 @@ def unpacked_too_large(bench: Bench) -> Letter:
     bench.monkeypatch.setattr(rows, "MAX_BYTES", 100_000)
     seen = bench.run_file("m.parquet", data)
     assert "expected at most 100000 characters once unpacked" in seen.printed
+    return seen.letter
+
+
+def packed(bench: Bench) -> Letter:
+    seen = bench.run_file("m.csv.gz", gzip.compress(HEADER + LINE % b"good"))
+    assert [record.outcome.id for record in seen.records] == ["good"]
+    return seen.letter
+
+
+def packed_too_large(bench: Bench) -> Letter:
+    bench.monkeypatch.setattr(packing, "MAX_UNPACKED_BYTES", 100_000)
+    data = gzip.compress(HEADER + (LINE % b"good") * 10_000)
+    assert len(data) < 10_000
+    seen = bench.run_file("m.csv.gz", data)
+    assert "expected at most 100000 bytes once unpacked" in seen.printed
     return seen.letter
 
 
@@ -298,7 +323,8 @@ CASES: tuple[Case, ...] = (
     file_case(7, "A", "a NUL byte", "m.csv", HEADER + b"x\0,a.png,s.png,vgg16,48,1\n", "line 2", "0x00 at 38"),
     file_case(7, "A", "a cell of 200,000 characters", "m.csv", HEADER + LINE % (b"x" * 200_000), "line 2", "131072"),
     file_case(8, "A", "Latin-1", "m.csv", HEADER + b"x,caf\xe9.png,s.png,vgg16,48,1\n", "the byte 0xe9 at 42"),
-    file_case(8, "A", "UTF-16", "m.csv", HEADER.decode().encode("utf-16"), "as UTF-16 begins"),
+    Case(8, "OK", "UTF-16, as Excel's Unicode text", utf_16),
+    file_case(8, "A", "UTF-16 without its mark", "m.csv", HEADER.decode().encode("utf-16-le"), "as in UTF-16"),
     *broken_line(9, "a broken line", '{"content": "a.p', "expected a JSON object"),
     *broken_line(10, "NaN", json.dumps(bad(style_weight=float("nan"))), "NaN, which is no JSON"),
     *broken_line(10, "a key twice", '{"content": "a", "content": "b"}', "the key 'content' twice"),
@@ -319,8 +345,9 @@ CASES: tuple[Case, ...] = (
     file_case(16, "A", "a table called CSV", "m.csv", parquet([good()]), "found a Parquet file"),
     file_case(16, "A", "CSV called a table", "m.parquet", csv_bytes([good()]), "expected a Parquet file"),
     file_case(16, "A", "a ZIP called CSV", "m.csv", b"PK\x03\x04" + bytes(40), "found a ZIP file"),
-    file_case(17, "A", "a packed manifest", "m.csv.gz", gzip.compress(bytes(10**8)), "a manifest that ends in"),
-    file_case(17, "A", "a packed manifest called CSV", "m.csv", gzip.compress(bytes(10**8)), "unpack it first"),
+    Case(17, "OK", "a packed manifest", packed),
+    Case(17, "A", "a packed manifest much larger than it looks", packed_too_large),
+    file_case(17, "A", "a packed manifest called CSV", "m.csv", gzip.compress(bytes(10**8)), "name end in .gz"),
     Case(17, "A", "a table much larger than it looks", unpacked_too_large),
     Case(17, "A", "a file that is too large", too_large),
     Case(18, "OK", "very many rows", very_many_rows),

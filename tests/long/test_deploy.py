@@ -1,10 +1,8 @@
 """Machines and processes that die under a run of a deployment."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.operators import (
     Operator,
@@ -12,14 +10,7 @@ from tests.operators import (
     finish_it,
     is_alive,
     painters,
-    who_has_typed_it_all,
 )
-
-
-@pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with who_has_typed_it_all(tmp_path_factory.mktemp("operator")) as operator:
-        yield operator
 
 
 def test_a_machine_that_dies_holds_no_slot_and_the_next_run_goes_on(

@@ -1,7 +1,12 @@
 """`nst run --prefect` as a user types it, in a process of its own."""
 
+import signal
 import subprocess
+import time
 from pathlib import Path
+
+import psutil
+import pytest
 
 from tests.helpers import PATIENCE_S, ROOT, row, started, write_project
 
@@ -36,3 +41,20 @@ def test_a_fault_of_the_store_is_no_fault_of_the_user_and_exits_1(tmp_path: Path
     assert done.returncode == 1
     assert "metadata.parquet" in done.stderr
     assert (tmp_path / "out/images/one.png").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_temporary_server_ends_with_a_run_that_is_killed(tmp_path: Path, number: int) -> None:
+    manifest = write_project(tmp_path / "in", [row(id="one", steps=5000)])
+    until = time.monotonic() + PATIENCE_S
+    with started("run", manifest, "--output", tmp_path / "out", "--prefect") as running:
+        begun: list[psutil.Process] = []
+        # While it starts, too.
+        while not any("uvicorn" in each.cmdline() for each in begun) or len(begun) < 3:
+            assert time.monotonic() < until, "no server"
+            time.sleep(0.1)
+            begun = psutil.Process(running.pid).children()
+        running.send_signal(number)
+        running.communicate(timeout=PATIENCE_S)
+    _, alive = psutil.wait_procs(begun, PATIENCE_S)
+    assert alive == []

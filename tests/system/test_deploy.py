@@ -8,14 +8,12 @@ import shutil
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-import pytest
 
 from deploy import set_up
 from nst_flows.summary import artifact_key
@@ -28,14 +26,7 @@ from tests.operators import (
     painters,
     parameters,
     scheduled,
-    who_has_typed_it_all,
 )
-
-
-@pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with who_has_typed_it_all(tmp_path_factory.mktemp("operator")) as operator:
-        yield operator
 
 
 def test_a_batch_by_hand_is_made_and_watched_to_its_end(operator: Operator) -> None:

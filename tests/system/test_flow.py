@@ -3,6 +3,8 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -252,11 +254,38 @@ class TestOnAServer:
         monkeypatch.setattr(progress, "update_progress_artifact", gone)
         manifest = write_project(tmp_path / "in", [row(id="one")])
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 1
-        assert "the progress was not updated" in caplog.text
+        assert "the progress cannot be shown, the Prefect server said: all conn" in caplog.text
+        caplog.clear()
         monkeypatch.setattr(progress, "create_progress_artifact", gone)
         write_project(tmp_path / "in", [row(id="one"), row(id="two", steps=2)])
         assert run_flow(manifest, tmp_path / "out").result().num_ok == 2
         assert "the progress cannot be shown" in caplog.text
+
+    def test_groups_that_the_server_does_not_let_begin_are_painted_without_tasks(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        asked: list[str] = []
+
+        @contextmanager
+        def slots(names: list[str], **_: object) -> Iterator[None]:
+            asked.extend(names)
+            # The first group has its slot, and then the server goes away.
+            if names and len(asked) > 1:
+                raise httpx.ConnectError("all connection attempts failed")
+            yield
+
+        monkeypatch.setattr("prefect.task_engine._concurrency", slots)
+        rows = [row(id=f"r{steps}", steps=steps) for steps in (4, 3, 2, 1)]
+        rows.append(row("no.png", id="gone"))
+        state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
+        report = state.result()
+        assert (report.num_ok, report.failed_by_reason) == (4, {"input_not_found": 1})
+        # Each would be waited for.
+        assert len(asked) == 2
+        assert caplog.text.count("the other groups are painted without tasks") == 1
 
     def test_the_log_has_one_line_for_each_group_and_none_for_a_step(self, tmp_path: Path) -> None:
         rows = [row(id="one"), row("b.png", id="two"), row(id="three", steps=2)]

@@ -7,43 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from nst import storage
-from tests.helpers import ROOT, csv_bytes, picture_bytes, row
-
-KEY = "AKIACANARYCANARYCANA"
-SECRET = "canary/secret+canary/secret+canary/secret"
-TOKEN = "canary-session-token-canary"
-CANARIES = tuple(text.encode() for text in (KEY, SECRET, TOKEN))
+from tests.canaries import files_of, lines_with_canaries, with_canaries
+from tests.helpers import ROOT
 
 
 @pytest.mark.parametrize("arguments", [[], ["--prefect"]])
 def test_no_output_no_message_and_no_database_has_them(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    rows = [row(id="one", size=48, steps=1), row("no.png", id="two")]
-    storage.write_bytes(f"{bucket}/in/manifest.csv", csv_bytes(rows))
-    storage.write_bytes(f"{bucket}/in/a.png", picture_bytes(48, 64))
-    storage.write_bytes(f"{bucket}/in/s.png", picture_bytes(64, 64, seed=1))
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_SESSION_TOKEN": TOKEN,
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_LOGGING_LEVEL": "DEBUG",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # A URL with credentials in it is refused, and told of without them.
-    signed = f"s3://{KEY}:{SECRET}@bucket/run"
-    for output, status in ((f"{bucket}/out", 3), (signed, 2)):
+    manifest, outputs = with_canaries(bucket, monkeypatch)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    for output, status in outputs:
         done = subprocess.run(
             [
                 sys.executable,
                 "-m",
                 "nst",
                 "run",
-                f"{bucket}/in/manifest.csv",
+                manifest,
                 "--output",
                 output,
+                "--keep-going",
                 *arguments,
             ],
             cwd=ROOT,
@@ -52,11 +37,9 @@ def test_no_output_no_message_and_no_database_has_them(
             check=False,
         )
         assert done.returncode == status, done.stderr.decode()
-        printed = (done.stdout + done.stderr).splitlines()
-        assert [line for line in printed if any(each in line for each in CANARIES)] == []
-    left = {path: storage.read_bytes(f"{bucket}/{path}") for path in storage.list_tree(bucket)}
+        assert lines_with_canaries(done.stdout + done.stderr) == []
+    left = files_of(bucket)
     left |= {str(p): p.read_bytes() for p in (tmp_path / "prefect").rglob("*") if p.is_file()}
     assert any(path.endswith("metadata.parquet") for path in left)
     assert bool(arguments) == any(path.endswith(".db") for path in left)
-    found = {path for path, data in left.items() if any(canary in data for canary in CANARIES)}
-    assert found == set()
+    assert [path for path, data in left.items() if lines_with_canaries(data)] == []

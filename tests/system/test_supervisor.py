@@ -21,7 +21,7 @@ from nst.planning.plan import Group, Plan, failure_of
 from nst.running import runs
 from nst.running.reports import NoListener, RunReport
 from nst.running.silence import Silence
-from nst.running.supervisor import Supervisor
+from nst.running.supervisor import Supervisor, _how_it_died
 from nst.settings import RunSettings
 from tests import poison
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
@@ -181,6 +181,41 @@ def test_a_process_that_never_gets_ready_says_no_precision() -> None:
     broken = Supervisor(entry="tests.no_such_module")
     with pytest.raises(NSTError, match="ended by itself with status 1 before its first picture"):
         broken.precision("cpu")
+
+
+def test_what_a_process_prints_is_none_of_what_was_asked_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    # A module that prints on stdout when it is imported, and has nothing to call.
+    chatty = Supervisor(entry="this")
+    with pytest.raises(NSTError):
+        chatty.precision("cpu")
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "The Zen of Python" in printed.err
+
+
+def test_a_process_starts_in_a_working_folder_that_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert supervisor.precision("cpu") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (3, "ended by itself with status 3"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (-signal.SIGKILL, "was killed by SIGKILL (was memory short?)"),
+        (-40, "was killed by signal 40"),
+    ],
+)
+def test_how_a_process_died_is_told_by_its_exit_status(code: int, said: str) -> None:
+    assert _how_it_died(code) == said
 
 
 def test_progress_and_records_come_through(tmp_path: Path, supervisor: Supervisor) -> None:
