@@ -27,7 +27,7 @@ from nst.output import Outcome, Record
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
 from nst.redaction import redacted, secret_in_url
-from nst.running import InThisProcess, Listener, NoListener, RunReport, runs
+from nst.running import InThisProcess, Listener, NoListener, RunReport
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
 from nst.storage import TableError
 
@@ -203,8 +203,9 @@ def plan(
     uri = _manifest_of(manifest)
     if uri is not None:
         return made(uri)
+    kept = storage.join(chosen.output, MANIFEST)
     with _in_a_file(_json_lines(_rows(manifest))) as file:
-        return made(file)
+        return made(file, kept_as=kept)
 
 
 class Output:
@@ -233,7 +234,7 @@ class Output:
     @cached_property
     def report(self) -> Mapping[str, Any]:
         """What was run, with which settings and versions, and how it ended: run.json."""
-        return runs.read_account(self.url) or {}
+        return outputs.read_account(self.url) or {}
 
     def picture(self, id: str) -> "PIL.Image.Image":
         """The picture of a row. Raises ConfigError where there is no such row or it has none."""
@@ -256,6 +257,8 @@ class Output:
                 f"no column {missing[0]!r}"
             )
         rows = self.metadata.select(columns).to_pylist()
+        # Manifests may share an id, for which one of them may have failed.
+        rows.sort(key=lambda row: row["picture"] is not None)
         return {row["id"]: row["picture"] for row in rows}
 
 

@@ -2,19 +2,48 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
 
 from nst import gallery, output, storage
-from nst.errors import ConfigError, CorruptTransferError, ForbiddenError, NotFoundError
+from nst.errors import (
+    ConfigError,
+    CorruptTransferError,
+    ForbiddenError,
+    ImageError,
+    NotFoundError,
+)
 from nst.iterables import in_parallel
-from nst.output import Brief, Outcome, Record, read_metadata, records
-from nst.running import lease, runs
+from nst.output import (
+    Brief,
+    Outcome,
+    Record,
+    make_missing,
+    metadata_from_parquet,
+    read_metadata,
+    read_table,
+    records,
+)
+from nst.pictures import SUFFIXES, images
+from nst.running import lease
+from nst.storage import TableError
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
 _NO_GALLERY = (
-    "expected a file of the gallery as it was written, found another or none; remove it and run nst "
-    "gallery"
+    "expected a file of the gallery as it was written, found another or none; run nst gallery"
+)
+_NO_METADATA = (
+    "expected the metadata as the last run wrote it, found another or none; run every manifest of "
+    "this output again"
+)
+_NO_ROWS = "expected rows of {}, as run.json says, found none; run it again, or others with --only"
+_NO_RECORDS = (
+    "expected records, found a file that is damaged; run every manifest of this output again, which "
+    "makes their pictures anew"
 )
 
 
@@ -28,74 +57,195 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """How many pictures are as recorded, what differs, and which ids the next run would make again."""
+    """How many pictures are as recorded, what differs, and which ids are to be made again.
+
+    The next run makes them again once they have been repaired.
+    """
 
     num_good: int
     findings: tuple[Finding, ...]
     redone: tuple[str, ...]
 
 
-def verify(url: str) -> Audit:
-    """Read every picture of the last run and compare it with its record; change nothing.
+def verify(url: str, *, repair: bool = False) -> Audit:
+    """Read every file of an output and compare it with its record; change nothing.
 
-    Raises ConfigError where there was no run.
+    With `repair`, damaged pictures are marked so that the next run makes them again, and thumbnails
+    and the gallery are made anew; what was found is returned. Raises ConfigError where there was no
+    run, and with `repair` if one is running.
     """
-    rows = _by_id(read_metadata(url))
-    made = {job_id: row.outcome for job_id, row in rows.items() if row.outcome.status == "ok"}
+    if not repair:
+        return _verified(url)
+    with lease.held(url) as held:
+        found = _verified(url)
+        _repair(url, found, held.check)
+        return found
+
+
+def _verified(url: str) -> Audit:
+    account = output.read_account(url)
+    in_order, findings = _metadata(url, account)
+    rows = None if in_order is None else _by_id(in_order)
     ledger = records.read(url)
-    tree = storage.list_tree(url)
-    outcomes = list(made.values())
-    recorded = ledger.made.briefs(ledger.made.find(made))
-    said = in_parallel(lambda one: _look(url, *one), list(zip(outcomes, recorded, strict=True)))
-    findings = [
-        Finding(path=outcome.picture or outcome.id, said=text)
-        for outcome, text in zip(outcomes, said, strict=True)
-        if text is not None
-    ]
-    redone = tuple(o.id for o, text in zip(outcomes, said, strict=True) if text is not None)
-    findings += [
-        Finding(
-            path=path,
-            said=f"expected a thumbnail of {outcome.picture}, found none; run nst gallery "
-            "--thumbnails to make it",
-        )
-        for outcome, text in zip(outcomes, said, strict=True)
-        # One that is made again gets its thumbnails with that.
-        if text is None
-        for path in output.thumbnails_of(outcome).values()
-        if path not in tree
-    ]
-    shown = shown_pictures(url)
-    built = _built_files(url)
-    damaged = in_parallel(lambda path: _is_damaged(url, path, built[path]), sorted(built))
-    findings += [
-        Finding(path=path, said=_NO_GALLERY)
-        for path, is_damaged in zip(sorted(built), damaged, strict=True)
-        if is_damaged
-    ]
-    findings += [
-        Finding(
-            path=path,
-            said="expected it in the gallery, found it in no file of its data; run nst gallery",
-        )
-        for path in sorted({o.picture for o in outcomes if o.picture} - shown)
-    ]
-    findings += [
-        Finding(path=path, said="expected a record of what the gallery shows, found none")
-        for path in sorted(shown - {o.picture for o in outcomes})
-    ]
-    if _is_cut_short(url):
-        findings.append(Finding(path=output.RUN, said="the last run did not finish; run it again"))
+    if rows is None:
+        everything = ledger.made.outcomes(np.arange(len(ledger.made)))
+        outcomes = [outcome for outcome in everything if outcome is not None]
     else:
+        outcomes = [row.outcome for row in rows.values() if row.outcome.status == "ok"]
+    tree = storage.list_tree(url)
+    recorded = ledger.made.briefs(ledger.made.find(outcome.id for outcome in outcomes))
+    pairs = list(zip(outcomes, recorded, strict=True))
+    looks = in_parallel(lambda one: _look(url, *one), pairs)
+    findings += [
+        Finding(path=outcome.picture or outcome.id, said=look.said)
+        for outcome, look in zip(outcomes, looks, strict=True)
+        if look is not None
+    ]
+    redone = tuple(
+        outcome.id
+        for outcome, look in zip(outcomes, looks, strict=True)
+        if look is not None and look.is_redone
+    )
+    findings += [
+        Finding(path=f"{records.FOLDER}/{name}", said=_NO_RECORDS) for name in ledger.unread
+    ]
+    good = [outcome for outcome, look in zip(outcomes, looks, strict=True) if look is None]
+    # One that is made again gets its thumbnails and previews with that.
+    findings += [*_small_copies(url, good, tree)]
+    if rows is not None:
+        findings += _of_the_gallery(url, outcomes)
+    lost = [] if in_order is None else _lost_manifests(account, in_order)
+    findings += [Finding(path=output.METADATA, said=_NO_ROWS.format(name)) for name in lost]
+    if account is not None and account.get("state") != "finished":
+        findings.append(Finding(path=output.RUN, said="the last run did not finish; run it again"))
+    elif rows is not None and not lost:
         findings += [
             Finding(path=path, said="expected a row that owns it, found none; nst clean removes it")
-            for path in [*_unowned(tree, rows, ledger), *_stale(url, tree)]
+            for path in [*_unowned(url, tree, rows, ledger), *_stale(url, tree)]
         ]
     return Audit(num_good=len(outcomes) - len(redone), findings=tuple(findings), redone=redone)
 
 
+def _metadata(
+    url: str, account: Mapping[str, Any] | None
+) -> tuple[Sequence[Record] | None, list[Finding]]:
+    """The rows, and what is wrong with the metadata; no rows where nothing can be read.
+
+    Raises ConfigError where there is no metadata and no finished run.
+    """
+    is_finished = account is not None and account.get("state") == "finished"
+    try:
+        data = read_table(url, BytesIO()).getvalue()
+    except ConfigError:
+        if not is_finished:
+            raise
+        return None, [Finding(path=output.METADATA, said=_NO_METADATA)]
+    expected = (account or {}).get("metadata_digest") if is_finished else None
+    is_damaged = expected is not None and hashlib.sha256(data).hexdigest() != expected
+    findings = [Finding(path=output.METADATA, said=_NO_METADATA)] if is_damaged else []
+    try:
+        return metadata_from_parquet(data), findings
+    except (TableError, KeyError):
+        return None, [Finding(path=output.METADATA, said=_NO_METADATA)]
+
+
+def _small_copies(
+    url: str, outcomes: Sequence[Outcome], tree: Mapping[str, int]
+) -> Iterator[Finding]:
+    """The thumbnails and previews of pictures that are missing, or are no whole pictures."""
+    thumbnails = {
+        path: outcome.picture
+        for outcome in outcomes
+        for path in output.thumbnails_of(outcome).values()
+    }
+    digests = dict.fromkeys(digest for each in outcomes for digest in _input_digests(each))
+    large = [f"{output.INPUTS}/{output.preview_name(digest)}" for digest in digests]
+    small = [f"{output.INPUTS}/{output.small_preview_name(digest)}" for digest in digests]
+    there = [path for path in (*thumbnails, *large, *small) if path in tree]
+    are_whole = in_parallel(lambda path: _is_picture(url, path), there)
+    damaged = {path for path, is_whole in zip(there, are_whole, strict=True) if not is_whole}
+    for path, picture in thumbnails.items():
+        if path not in tree:
+            said = f"expected a thumbnail of {picture}, found none; run nst gallery --thumbnails to make it"
+            yield Finding(path=path, said=said)
+        elif path in damaged:
+            said = (
+                f"expected a thumbnail of {picture}, found it damaged; nst verify --repair makes it"
+            )
+            yield Finding(path=path, said=said)
+    for path in (*large, *small):
+        if path in damaged:
+            said = (
+                "expected a preview of an input, found it damaged; nst verify --repair removes it"
+            )
+            yield Finding(path=path, said=f"{said}, and the next run makes it")
+        elif path in large and path not in tree:
+            said = "expected a preview of an input, found none; run it again to make it"
+            yield Finding(path=path, said=said)
+
+
+def _is_picture(url: str, path: str) -> bool:
+    """Whether a file is a picture that can be decoded to its end."""
+    try:
+        data = storage.read_bytes(storage.join(url, path))
+        images.decode_preview(data, long_edge_px=output.SMALL_PREVIEW_PX, name=path)
+    except (ImageError, NotFoundError, CorruptTransferError, ForbiddenError):
+        return False
+    return True
+
+
+def _of_the_gallery(url: str, outcomes: Sequence[Outcome]) -> list[Finding]:
+    """What is wrong with the gallery of these pictures."""
+    shown = shown_pictures(url)
+    receipt = _read(url, gallery.RECEIPT) or b""
+    sizes, digests = gallery.read_receipt(receipt)[1], gallery.digests_in_receipt(receipt)
+    built = sorted(sizes)
+    damaged = in_parallel(
+        lambda path: _is_damaged(url, path, sizes[path], digests.get(path)), built
+    )
+    pictures = {outcome.picture for outcome in outcomes if outcome.picture}
+    return [
+        *(
+            Finding(path=path, said=_NO_GALLERY)
+            for path, is_damaged in zip(built, damaged, strict=True)
+            if is_damaged
+        ),
+        *(
+            Finding(
+                path=path,
+                said="expected it in the gallery, found it in no file of its data; run nst gallery",
+            )
+            for path in sorted(pictures - shown)
+        ),
+        *(
+            Finding(path=path, said="expected a record of what the gallery shows, found none")
+            for path in sorted(shown - pictures)
+        ),
+    ]
+
+
+def _repair(url: str, found: Audit, check: Callable[[], None]) -> None:
+    """Have the next run make what only a run can make, and make all else."""
+    ledger = records.read(url)
+    known = ledger.made.outcomes(ledger.made.find(found.redone))
+    # Without the version that the store told, the next run reads the picture before it relies on it.
+    marks = [replace(each, picture_version=None) for each in known if each is not None]
+    in_parallel(lambda outcome: records.write(url, outcome), marks, check=check)
+    paths = {finding.path for finding in found.findings}
+    copies = [path for path in paths if path.startswith((f"{output.THUMBS}/", f"{output.INPUTS}/"))]
+    copies = [path for path in copies if output.is_small_copy(path)]
+    # A run makes both previews of an input where the large one is missing.
+    larger = [re.sub(r"-\d+\.webp$", ".jpg", path) for path in copies]
+    gone = sorted({*copies, *(path for path in larger if path.startswith(f"{output.INPUTS}/"))})
+    storage.delete_all([storage.join(url, path) for path in gone], check=check)
+    if output.METADATA not in paths:
+        check()
+        make_missing(url, read_metadata(url))
+        gallery.rebuild_gallery([url])
+
+
 def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
-    """Remove files that no row of the last run owns; returns their paths in the output.
+    """Remove files that no row of the metadata owns; returns their paths in the output.
 
     Raises ConfigError if there was no run, if one is running, or if the last one did not finish.
     """
@@ -106,10 +256,13 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
                 f"{url}: expected a finished run, found one that was cut short and whose rows "
                 "are unknown; run it again first"
             )
-        rows = _by_id(read_metadata(url))
+        in_order = read_metadata(url)
+        if lost := _lost_manifests(output.read_account(url), in_order):
+            raise ConfigError(f"{url}: {_NO_ROWS.format(', '.join(lost))}")
+        rows = _by_id(in_order)
         ledger = records.read(url)
         tree = storage.list_tree(url)
-        unowned = [*_unowned(tree, rows, ledger), *_stale(url, tree)]
+        unowned = [*_unowned(url, tree, rows, ledger), *_stale(url, tree)]
         forgotten = sorted((ledger.made.keys() | ledger.failed.keys()) - rows.keys())
         if not dry_run:
             # Records first: one without its picture proves nothing, but would be looked for.
@@ -119,34 +272,54 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
         return tuple(unowned)
 
 
+def _lost_manifests(account: Mapping[str, Any] | None, rows: Sequence[Record]) -> list[str]:
+    """The manifests that have rows in the metadata by run.json, and have none there."""
+    named = (account or {}).get("manifests") or ()
+    return sorted({*named} - {row.manifest for row in rows})
+
+
 def _is_cut_short(url: str) -> bool:
     """Whether the last run did not finish, as far as run.json shows; an unreadable one shows nothing."""
-    account = runs.read_account(url)
+    account = output.read_account(url)
     if account is None:
         return output.RUN in storage.list_sizes(url)
     return account.get("state") != "finished"
 
 
 def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
-    return {row.outcome.id: row for row in rows}
+    """The rows by their ids; of several of one id, which manifests may share, one with its picture."""
+    # Later ones stand over earlier ones.
+    in_order = sorted(rows, key=lambda row: row.outcome.status == "ok")
+    return {row.outcome.id: row for row in in_order}
 
 
-def _look(url: str, outcome: Outcome, recorded: Brief | None) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The problem of a picture, and whether it takes another picture to mend it."""
+
+    said: str
+    is_redone: bool = True
+
+
+def _look(url: str, outcome: Outcome, recorded: Brief | None) -> _Look | None:
     """The problem of a picture, or None."""
-    if recorded is None or recorded.picture_digest != outcome.picture_digest:
-        return "expected a record of it as the metadata has it, found another or none"
-    if outcome.picture is None:
-        return "expected a picture by its record, found no name of one"
+    if recorded is None:
+        return _Look("expected a record of it as the metadata has it, found none")
+    if recorded.picture is None:
+        return _Look("expected a picture by its record, found no name of one")
     try:
-        data = storage.read_bytes(storage.join(url, outcome.picture))
+        data = storage.read_bytes(storage.join(url, recorded.picture))
     except NotFoundError:
-        return "expected a picture by its record, found none"
+        return _Look("expected a picture by its record, found none")
     except (CorruptTransferError, ForbiddenError) as exc:
-        return f"expected to read it whole; {exc}"
-    if len(data) != outcome.picture_bytes:
-        return f"expected {outcome.picture_bytes} bytes by its record, found {len(data)}"
-    if hashlib.sha256(data).hexdigest() != outcome.picture_digest:
-        return "expected the sha256 of its record, found another: it is damaged"
+        return _Look(f"expected to read it whole; {exc}")
+    if len(data) != recorded.picture_bytes:
+        return _Look(f"expected {recorded.picture_bytes} bytes by its record, found {len(data)}")
+    if hashlib.sha256(data).hexdigest() != recorded.picture_digest:
+        return _Look("expected the sha256 of its record, found another: it is damaged")
+    if recorded.picture_digest != outcome.picture_digest:
+        said = "expected the picture that the metadata tells of, found one that was made after it"
+        return _Look(f"{said}, as its record says; run it again to write the metadata", False)
     return None
 
 
@@ -177,13 +350,15 @@ def _read(url: str, path: str) -> bytes | None:
         return None
 
 
-def _is_damaged(url: str, path: str, size: int) -> bool:
+def _is_damaged(url: str, path: str, size: int, digest: str | None) -> bool:
     """Whether a file of the gallery is missing or differs from what was written."""
     try:
         data = _read(url, path)
     except CorruptTransferError:
         return True
-    return data is None or len(data) != size or not gallery.is_whole(path, data)
+    if data is None or len(data) != size or not gallery.is_whole(path, data):
+        return True
+    return digest is not None and hashlib.sha256(data).hexdigest() != digest
 
 
 def _built_files(url: str) -> Mapping[str, int]:
@@ -195,11 +370,11 @@ def _stale(url: str, tree: Mapping[str, int]) -> list[str]:
     """The files of earlier galleries, if the files of the current one are known."""
     built = _built_files(url)
     own = [path for path in tree if gallery.is_own(path) and path != gallery.RECEIPT]
-    return sorted(path for path in own if path not in built) if built else []
+    return gallery.stale_files(url, sorted({*own} - built.keys()), ()) if built else []
 
 
 def _unowned(
-    tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
+    url: str, tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
 ) -> list[str]:
     # A row that failed this time may have a picture of an earlier run, which is its own still.
     outcomes = [row.outcome for row in rows.values()]
@@ -213,14 +388,42 @@ def _unowned(
         for digest in _input_digests(outcome)
         for name in (output.preview_name, output.small_preview_name)
     }
-    owned = {output.IMAGES: pictures, output.THUMBS: thumbnails, output.INPUTS: previews}
+    strays = [path for path in tree if _id_of(path) is not None and path not in pictures]
     return sorted(
-        path
-        for path in tree
-        if storage.is_leftover(path)
-        or output.is_transient(path)
-        or any(path.startswith(f"{folder}/") and path not in own for folder, own in owned.items())
+        [
+            *_painted_here(url, strays, ledger),
+            *(path for path in tree if storage.is_leftover(path) or output.is_transient(path)),
+            *({path for path in tree if output.is_small_copy(path)} - thumbnails - previews),
+        ]
     )
+
+
+def _id_of(path: str) -> str | None:
+    """The id by which a run would give a picture this path, or None for no such path."""
+    name = path.removeprefix(f"{output.IMAGES}/")
+    stem, dot, suffix = name.rpartition(".")
+    is_picture = path != name and "/" not in name and f"{dot}{suffix}" in SUFFIXES.values()
+    return stem if is_picture else None
+
+
+def _painted_here(url: str, paths: Sequence[str], ledger: records.Ledger) -> list[str]:
+    """Those files among the pictures that a run has made under these names.
+
+    A record of the id proves that, or else what the file says of itself: a copy under another name is
+    somebody's own.
+    """
+    ids = [_id_of(path) or "" for path in paths]
+    has_record = (ledger.made.find(ids) >= 0) | (ledger.failed.find(ids) >= 0)
+
+    def says_so(pair: tuple[str, str]) -> bool:
+        data = _read(url, pair[0]) or b""
+        return b'"software": "nst ' in data and f'"id": "{pair[1]}"'.encode() in data
+
+    others = [(path, i) for path, i, known in zip(paths, ids, has_record, strict=True) if not known]
+    said = {
+        path for (path, _), ours in zip(others, in_parallel(says_so, others), strict=True) if ours
+    }
+    return [path for path, known in zip(paths, has_record, strict=True) if known or path in said]
 
 
 def _input_digests(outcome: Outcome) -> list[str]:

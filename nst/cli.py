@@ -425,43 +425,54 @@ def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None
 @app.command(short_help="Check every picture of a run against its record.")
 def verify(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Have the next run make damaged pictures again, and make thumbnails and gallery "
+            "anew.",
+        ),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Check every picture of an output against its record, and the gallery against both.
+    """Check every picture of an output against its record, and all other files of it.
 
-    Exit status: 0 all is as recorded; 3 it is not, and what a rerun would make again is listed;
+    It changes nothing without --repair.
+
+    Exit status: 0 all is as recorded; 3 it is not, and what has to be made again is listed;
     2 no run has written there; 1 a fault of a store.
 
     Example: nst verify output/demo
     """
     with _errors("verify", is_json=json_):
-        audit = pipeline.verify(output_url(output))
+        audit = pipeline.verify(output_url(output), repair=repair)
     with _human(json_):
-        _print_audit(audit)
+        _print_audit(audit, repaired=repair)
     if json_:
         print(to_json(verify_document(audit)))
     if audit.findings:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _print_audit(audit: Audit) -> None:
+def _print_audit(audit: Audit, *, repaired: bool) -> None:
     _print(f"{counted(audit.num_good, 'picture')} as recorded")
     for finding in audit.findings:
         _print(f"  {finding.path}: {finding.said}")
     if audit.redone:
-        _print(f"run it again to make {counted(len(audit.redone), 'picture')} anew:")
+        how = "run it again" if repaired else "give --repair, and then run it again,"
+        _print(f"{how} to make {counted(len(audit.redone), 'picture')} anew:")
         for job_id in audit.redone:
             _print(f"    {job_id}")
 
 
-@app.command(short_help="Remove what no row of the last run owns.")
+@app.command(short_help="Remove what no row of the metadata owns.")
 def clean(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what no row of the last run owns: pictures, thumbnails, records, previews, leftovers.
+    """Remove what no row of any manifest owns: pictures, thumbnails, records, previews, leftovers.
 
     Example: nst clean output/demo --dry-run
     """
@@ -608,6 +619,10 @@ def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
         _print("  already done")
         for job_id in plan.done:
             _print(f"    {job_id}")
+    if plan.to_encode:
+        _print("  to encode in another format")
+        for job in plan.to_encode:
+            _print(f"    {job.id}")
     failed = {outcome.id: outcome for outcome in plan.failed}
     rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
     _print_rows(rows, "cannot run as things are")
@@ -632,6 +647,8 @@ def _group_estimate(found: GroupEstimate) -> str:
 def _plan_summary(plan: Plan) -> str:
     parts = [f"{counted(plan.num_pictures_to_make, 'picture')} to make"]
     parts.append(f"{len(plan.done)} already done")
+    if plan.to_encode:
+        parts.append(f"{len(plan.to_encode)} to encode in another format, not to paint")
     if plan.failed:
         parts.append(f"{len(plan.failed)} that cannot run")
     return ", ".join(parts)
@@ -640,6 +657,10 @@ def _plan_summary(plan: Plan) -> str:
 def _print_report(report: RunReport) -> None:
     before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
     _print(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
+    if report.num_encoded:
+        _print(
+            f"Encoded {counted(report.num_encoded, 'picture')} in another format, painted none of them"
+        )
     if report.num_failed > len(report.failed):
         _print(
             f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "

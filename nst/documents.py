@@ -41,6 +41,7 @@ class RunDocument:
     num_failed: Annotated[int, "Rows that have none."]
     num_done_before: Annotated[int, "Rows that had their picture before this run."]
     num_made: Annotated[int, "Pictures that this run made; rows that say the same share one."]
+    num_encoded: Annotated[int, "Pictures from before that it encoded in another format."]
     failed_by_reason: Annotated[Mapping[str, int], "Failed rows by reason."]
     failed: Annotated[
         Sequence[FailedRow],
@@ -90,6 +91,10 @@ class PlanDocument:
     num_done: Annotated[int, "Pictures that the output has."]
     groups: Annotated[Sequence[PlannedGroup], "What would run: see below."]
     done: Annotated[Sequence[str], "Names of the pictures that the output has."]
+    to_encode: Annotated[
+        Sequence[str],
+        "Names of the pictures that it has without loss in another format, which are not painted.",
+    ]
     failed: Annotated[
         Sequence[FailedRow], "Rows that cannot run as things are: `row`, `id`, `reason`, `error`."
     ]
@@ -115,7 +120,9 @@ class VerifyDocument:
     command: Annotated[Literal["verify"], "The command."] = "verify"
     num_good: Annotated[int, "Pictures that are as recorded."]
     findings: Annotated[Sequence[VerifyFinding], "What is not: `path` in the output, `said`."]
-    redone: Annotated[Sequence[str], "Names of the pictures that a run would make again."]
+    redone: Annotated[
+        Sequence[str], "Names of the pictures that a run makes again after `--repair`."
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +175,7 @@ def run_document(report: RunReport, *, num_made: int, wall_s: float) -> RunDocum
         num_failed=report.num_failed,
         num_done_before=report.num_done_before,
         num_made=num_made,
+        num_encoded=report.num_encoded,
         failed_by_reason=dict(report.failed_by_reason),
         failed=[_failed_row(record) for record in report.failed],
         wall_s=wall_s,
@@ -204,6 +212,7 @@ def plan_document(plan: Plan, estimate: Estimate | None) -> PlanDocument:
         num_done=len(plan.done),
         groups=groups,
         done=plan.done,
+        to_encode=[job.id for job in plan.to_encode],
         failed=[
             FailedRow(
                 row=job.row, id=job.id, reason=failed[job.id].reason, error=failed[job.id].error

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nst import output, storage
@@ -12,7 +13,7 @@ from nst.errors import (
     TooManyFailedError,
 )
 from nst.gallery import gallery_folder, publish, rebuild_gallery
-from nst.manifest import check_urls, read_manifest
+from nst.manifest import Rows, check_urls, read_manifest
 from nst.output import read_metadata
 from nst.painting import usable_weights
 from nst.planning import (
@@ -31,8 +32,10 @@ from nst.running import (
     Session,
     as_before,
     counting_failures,
+    make_missing_previews,
     max_failed,
     open_painter,
+    retract_metadata,
     run_in_lanes,
     runs,
     write_metadata,
@@ -44,6 +47,7 @@ __all__ = [
     "as_before",
     "check",
     "clean",
+    "encode_stored",
     "estimated",
     "finish",
     "gallery_folder",
@@ -52,6 +56,7 @@ __all__ = [
     "plan_rows",
     "read_manifest",
     "rebuild_gallery",
+    "retract",
     "run",
     "run_manifest",
     "usable_weights",
@@ -91,9 +96,10 @@ def make_plan(
     *,
     download: bool = True,
     resume: bool = True,
+    kept_as: str | None = None,
 ) -> Plan:
-    """`plan_rows` of `read_manifest`."""
-    rows = read_manifest(manifest_uri, settings, overrides)
+    """`plan_rows` of `read_manifest`; with `kept_as`, of a run that would keep the manifest there."""
+    rows = _read(manifest_uri, settings, overrides, kept_as)
     return plan_rows(rows, settings, download=download, resume=resume)
 
 
@@ -139,7 +145,7 @@ def run_manifest(
     overrides = overrides or {}
     storage.work_for(settings.output, have_answered=False)
     with open_painter(settings) as painter:
-        rows = read_manifest(manifest, settings, overrides)
+        rows = _read(manifest, settings, overrides, kept_as)
         with runs.opened(kept_as or manifest, settings, overrides) as this:
             if kept_as is not None:
                 # Not before the output is this run's: a refused one leaves that of the last run.
@@ -174,6 +180,18 @@ def _hidden(value: Any) -> Any:
             return value
 
 
+def _read(
+    manifest: str,
+    settings: RunSettings,
+    overrides: Mapping[str, Any] | None,
+    kept_as: str | None,
+) -> Rows:
+    rows = read_manifest(manifest, settings, overrides)
+    if kept_as is None:
+        return rows
+    return replace(rows, manifest=output.manifest_name(kept_as, settings.output))
+
+
 def run(
     plan: Plan,
     settings: RunSettings,
@@ -191,6 +209,8 @@ def run(
     """
     told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
+    retract(plan, settings, check)
+    plan = encode_stored(plan, settings, check)
     try:
         session = Session(
             painter=painter or InThisProcess(), settings=settings, listener=told, check=check_both
@@ -202,13 +222,34 @@ def run(
     return finish(plan, settings, errors, check)
 
 
+def encode_stored(
+    plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None
+) -> Plan:
+    """Encode what the output has without loss in another format; the plan with what failed of that."""
+    if not plan.to_encode:
+        return plan
+    from nst.running import encode_stored as encode
+
+    return encode(plan, settings, check)
+
+
+def retract(plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None) -> None:
+    """Have metadata and gallery tell no more of pictures that the plan makes anew; see there.
+
+    To be called before the first of them is made. `check` is called right before each write.
+    """
+    with ScratchFile() as table:
+        if retract_metadata(table, plan, settings, check):
+            publish(settings.output, table, check=check)
+
+
 def finish(
     plan: Plan,
     settings: RunSettings,
     errors: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """Write the metadata and the gallery of what is there, and report every row.
+    """Write the metadata, the previews that were lost and the gallery of what is there; report every row.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
     `check` is called right before each write and deletion, and what it raises ends this.
@@ -217,6 +258,7 @@ def finish(
     # Of a million rows it is more than should be in memory at once.
     with ScratchFile() as table:
         ended = write_metadata(table, plan, settings, errors or {}, check)
+        make_missing_previews(table, plan, settings, check)
         release_memory()
         gallery_url = publish(settings.output, table, check=check)
     return RunReport(
@@ -226,8 +268,11 @@ def finish(
         failed_by_reason=ended.failed_by_reason,
         failed=tuple(ended.failed),
         examples=tuple(ended.examples),
+        manifests=tuple(ended.manifests),
         gallery_url=gallery_url,
         metadata_url=storage.join(settings.output, output.METADATA),
+        metadata_digest=ended.metadata_digest,
+        num_encoded=len({job.id for job in plan.to_encode} - {each.id for each in plan.failed}),
     )
 
 

@@ -142,6 +142,14 @@ class RunSettings:
         bool,
         Field(description="Go on in an output whose pictures were made with other settings."),
     ] = False
+    only: Annotated[
+        bool,
+        Field(
+            description="Metadata and gallery of this manifest alone, without the rows that other "
+            "manifests have in the output."
+        ),
+        Option(of_plan=True),
+    ] = False
     timeout_s: Annotated[
         float,
         Field(

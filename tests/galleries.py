@@ -206,12 +206,21 @@ def expected_items(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """What a gallery has to tell of the runs, in the order of their rows: slow, and plain Python."""
     found = []
     for run in sources:
-        seen = set()
         run.metadata.seek(0)
-        for row in metadata.metadata_from_parquet(run.metadata.read()):
-            if row.outcome.id not in seen:
-                seen.add(row.outcome.id)
-                found.append(_expected(row, run if len(sources) > 1 else None))
+        rows = metadata.metadata_from_parquet(run.metadata.read())
+        by_id: dict[str, list[Record]] = {}
+        for row in rows:
+            by_id.setdefault(row.outcome.id, []).append(row)
+        for row in rows:
+            alike = by_id[row.outcome.id]
+            chosen = next((each for each in alike if each.outcome.picture is not None), alike[0])
+            if row is chosen:
+                item = _expected(row, run if len(sources) > 1 else None)
+                manifests = [row.manifest, *(each.manifest for each in alike)]
+                distinct = dict.fromkeys(name for name in manifests if name is not None)
+                if distinct:
+                    item["manifest"] = " | ".join(sorted(distinct))
+                found.append(item)
     # Where one of a field's numbers has to be a text, all are.
     for item in found:
         if any(isinstance(other.get("seed"), str) for other in found):
@@ -287,6 +296,7 @@ RECORDS = st.lists(
         style=st.sampled_from(["x.jpg", "y.jpg | z.jpg"]),
         mask=st.sampled_from([None, "m.png"]),
         backbone=st.sampled_from(["vgg19", "vgg16", "other"]),
+        manifest=st.sampled_from([None, "a.csv", "b.csv"]),
         labels=st.dictionaries(st.sampled_from(["series", "note"]), st.sampled_from("abc")),
         params=st.builds(
             PictureParams,

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from nst.iterables import in_chunks
 from nst.job import Job
@@ -22,10 +23,11 @@ def metadata_to_parquet(records: Iterable[Record], labels: Sequence[str]) -> byt
     sink = io.BytesIO()
     found = (
         side_by_side(
-            metadata.jobs_to_table(map(_job, some), labels),
+            metadata.jobs_to_table(map(_job, some), labels, manifest),
             metadata.outcomes_to_table(record.outcome for record in some),
         )
-        for some in in_chunks(records, 1000)
+        for manifest, members in groupby(records, key=lambda record: record.manifest)
+        for some in in_chunks(members, 1000)
     )
     metadata.write_metadata(sink, found, labels)
     return sink.getvalue()

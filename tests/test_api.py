@@ -54,6 +54,16 @@ def test_the_examples_of_the_documentation_are_true(
     assert failed == 0
 
 
+def test_rows_in_memory_are_planned_as_they_are_run(tmp_path: Path) -> None:
+    """They replace those of the last run, whatever these were."""
+    folder = write_project(tmp_path / "in", []).parent
+    first = [row_of(str(folder / "a.png"), str(folder / "s.png"), id="one", size=48, steps=1)]
+    nst.run(first, tmp_path / "out", isolate=False)
+    second = [{**first[0], "steps": 2}]
+    assert nst.plan(second, tmp_path / "out").num_pictures_to_make == 1
+    assert nst.plan(first, tmp_path / "out").done == ("one",)
+
+
 def test_importing_it_loads_no_library_and_knows_every_name() -> None:
     code = (
         "import sys, nst\n"

@@ -1,15 +1,23 @@
+import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from nst import audit, pipeline, storage
 from nst.errors import ConfigError, RunEndedError
 from nst.gallery import codec
+from nst.output import records
+from nst.output.metadata import Outcome
+from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
 from tests.helpers import row, write_project
+from tests.tables import metadata_to_parquet
 
 ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
 
@@ -75,7 +83,7 @@ def test_a_gallery_that_shows_something_else_is_found(tmp_path: Path) -> None:
     content["picture"]["values"] = ["images/other.png", "images/two.png"]
     path.write_bytes(codec.encoded(key, content))
     said = {finding.path: finding.said for finding in audit.verify(output).findings}
-    assert "remove it and run nst gallery" in said[f"data/{path.name}"]
+    assert "run nst gallery" in said[f"data/{path.name}"]
     assert "in no file of its data" in said["images/one.png"]
     assert "record of what the gallery shows" in said["images/other.png"]
     path.unlink()
@@ -109,14 +117,18 @@ def test_a_file_of_the_gallery_that_is_gone_or_damaged_is_found_and_made_again(
 
 def test_files_of_earlier_galleries_are_found_and_removed_and_no_others(tmp_path: Path) -> None:
     output = run(tmp_path)
-    stale = ["data/rows-0007.0123abcd.js", "pages/9.html", "assets/gallery.js"]
-    for name in [*stale, "data/mine.csv", "assets/logo.png"]:
+    stale = ["data/rows-0007.0123abcd.js", "pages/9.html"]
+    mine = ["data/mine.csv", "assets/logo.png", "assets/gallery.js", "pages/8.html"]
+    for name in [*stale, *mine]:
         (tmp_path / "out" / name).write_text("x")
+    shutil.copy(tmp_path / "out/pages/1.html", tmp_path / "out/pages/9.html")
     assert [finding.path for finding in audit.verify(output).findings] == sorted(stale)
     assert audit.clean(output) == tuple(sorted(stale))
     assert audit.verify(output).findings == ()
-    assert (tmp_path / "out/data/mine.csv").exists()
-    assert (tmp_path / "out/assets/logo.png").exists()
+    # By their names some of them could be ours. Building the gallery anew leaves them too.
+    (tmp_path / "out/index.html").unlink()
+    pipeline.rebuild_gallery([output])
+    assert [(tmp_path / "out" / name).read_text() for name in mine] == ["x"] * len(mine)
 
 
 def test_a_comparison_in_an_output_is_no_stray_of_it(tmp_path: Path) -> None:
@@ -277,3 +289,277 @@ def test_an_output_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected the output of a run"):
         audit.clean(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with inputs and an output that is never changed."""
+    folder = tmp_path_factory.mktemp("painted")
+    run(folder)
+    return folder
+
+
+def copied(painted: Path, folder: Path) -> str:
+    """A copy of that output, its files as old as they are there."""
+    shutil.copytree(painted / "out", folder / "out")
+    return str(folder / "out")
+
+
+def rerun(painted: Path, folder: Path) -> None:
+    settings = RunSettings(output=str(folder / "out"), isolate=False)
+    pipeline.run_manifest(str(painted / "in/manifest.csv"), settings)
+
+
+def flip(path: Path, position: int | None = None) -> None:
+    """Change one bit of a file, of which its size and its times tell nothing."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2 if position is None else position] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_picture_whose_size_and_time_stayed_is_made_again_once_it_is_marked(
+    tmp_path: Path,
+    painted: Path,
+) -> None:
+    output = copied(painted, tmp_path)
+    picture = tmp_path / "out/images/one.png"
+    before = picture.read_bytes()
+    inode = picture.stat().st_ino
+    flip(picture)
+    assert picture.stat().st_ino == inode
+    manifest = str(painted / "in/manifest.csv")
+    settings = RunSettings(output=output, isolate=False)
+    assert audit.verify(output).redone == ("one",)
+    # Nothing but reading every picture at every run would tell.
+    assert pipeline.make_plan(manifest, settings).done == ("one", "two")
+    assert audit.verify(output, repair=True).redone == ("one",)
+    assert pipeline.make_plan(manifest, settings).done == ("two",)
+    rerun(painted, tmp_path)
+    assert picture.read_bytes() == before
+    assert audit.verify(output).findings == ()
+
+
+def test_repair_leaves_what_is_whole_as_it_is(tmp_path: Path, painted: Path) -> None:
+    output = copied(painted, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/records").iterdir()}
+    assert audit.verify(output, repair=True).findings == ()
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out/records").iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["thumbs/*/*-256.webp", "inputs/*.jpg", "inputs/*.webp"])
+@pytest.mark.parametrize("length", [0, 60])
+def test_a_cut_thumbnail_or_preview_is_found_and_made_again(
+    tmp_path: Path, painted: Path, kind: str, length: int
+) -> None:
+    output = copied(painted, tmp_path)
+    path = min((tmp_path / "out").glob(kind))
+    before = path.read_bytes()
+    path.write_bytes(before[:length])
+    (finding,) = audit.verify(output).findings
+    assert finding.path == path.relative_to(tmp_path / "out").as_posix()
+    assert "found it damaged; nst verify --repair" in finding.said
+    audit.verify(output, repair=True)
+    # Previews are made of inputs, which a run knows.
+    rerun(painted, tmp_path)
+    assert path.read_bytes() == before
+    assert audit.verify(output).findings == ()
+
+
+def test_a_preview_that_is_gone_is_made_again_by_the_next_run_that_paints_nothing(
+    tmp_path: Path,
+    painted: Path,
+) -> None:
+    output = copied(painted, tmp_path)
+    previews = {path: path.read_bytes() for path in (tmp_path / "out/inputs").iterdir()}
+    shutil.rmtree(tmp_path / "out/inputs")
+    findings = audit.verify(output).findings
+    assert {finding.path for finding in findings} == {
+        path.relative_to(tmp_path / "out").as_posix() for path in previews if path.suffix == ".jpg"
+    }
+    rerun(painted, tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "out/inputs").iterdir()} == previews
+
+
+def test_an_input_that_is_another_now_gives_no_preview(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
+    run(tmp_path, rows)
+    shutil.rmtree(tmp_path / "out/inputs")
+    settings = RunSettings(output=str(tmp_path / "out"), isolate=False)
+    plan = pipeline.make_plan(str(tmp_path / "in/manifest.csv"), settings)
+    (tmp_path / "in/a.png").write_bytes((tmp_path / "in/b.png").read_bytes())
+    pipeline.finish(plan, settings)
+    assert "no preview is made" in caplog.text
+    assert len(list((tmp_path / "out/inputs").glob("*.jpg"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["index.html", "pages/1.html", "data/rows-*", "assets/*.css"])
+def test_a_flipped_bit_of_the_gallery_is_found_and_mended_by_building_it(
+    tmp_path: Path, painted: Path, kind: str
+) -> None:
+    output = copied(painted, tmp_path)
+    path = min((tmp_path / "out").glob(kind))
+    before = path.read_bytes()
+    # In a word, so that nothing else tells.
+    flip(path, before.rindex(b"e"))
+    found = {each.path: each.said for each in audit.verify(output).findings}
+    assert "run nst gallery" in found[path.relative_to(tmp_path / "out").as_posix()]
+    pipeline.rebuild_gallery([output])
+    assert path.read_bytes() == before
+    assert audit.verify(output).findings == ()
+
+
+@pytest.mark.parametrize("position", [0, 100, 0.5, -20])
+def test_a_flipped_bit_of_the_metadata_is_found_and_mended_by_the_next_run(
+    tmp_path: Path, painted: Path, position: float
+) -> None:
+    output = copied(painted, tmp_path)
+    path = tmp_path / "out/metadata.parquet"
+    before = path.read_bytes()
+    flip(path, int(len(before) * position) if isinstance(position, float) else position)
+    found = {finding.path: finding.said for finding in audit.verify(output).findings}
+    assert "run every manifest" in found["metadata.parquet"]
+    assert audit.verify(output, repair=True).num_good == 2
+    rerun(painted, tmp_path)
+    assert [row.outcome.id for row in read_metadata(output)] == ["one", "two"]
+    assert audit.verify(output).findings == ()
+
+
+def test_metadata_and_records_that_are_gone_are_found(tmp_path: Path, painted: Path) -> None:
+    output = copied(painted, tmp_path)
+    (tmp_path / "out/metadata.parquet").unlink()
+    found = audit.verify(output)
+    assert (found.num_good, [each.path for each in found.findings]) == (2, ["metadata.parquet"])
+    rerun(painted, tmp_path)
+    parts = list((tmp_path / "out/records").glob("*.parquet"))
+    for part in parts:
+        part.write_bytes(b"PAR1")
+    found = audit.verify(output)
+    assert {f"records/{part.name}" for part in parts} <= {each.path for each in found.findings}
+    assert found.redone == ("one", "two")
+
+
+FOREIGN = (
+    "shards/00000.tar",
+    "shards/a/00001.json",
+    "attempts/notes.txt",
+    "images/mine.txt",
+    "images/mine.png",
+    "images/copy-of-one.png",
+    "images/nested/one.png",
+    "inputs/mine.jpg",
+    "thumbs/mine.webp",
+    "thumbs/ab/mine-256.webp",
+    "records/mine.parquet",
+    "records/new/mine.txt",
+    "locks/mine.txt",
+    ".mine.tmp",
+    "notes.txt",
+)
+
+
+def test_what_no_run_has_written_stays_whatever_its_folder(tmp_path: Path, painted: Path) -> None:
+    """After a run that was killed, a clean and a compaction of the records too."""
+    output = copied(painted, tmp_path)
+    own = (tmp_path / "out/images/one.png").read_bytes()
+    for name in FOREIGN:
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(own if name.endswith(".png") else b"mine")
+    # What a killed run, one of the last release among them, leaves.
+    leftovers = [
+        "shards/00001.json",
+        "shards/00001-2.beat",
+        "attempts/0123456789abcdef-1.json",
+        "images/.0123456789abcdef.tmp",
+    ]
+    for name in leftovers:
+        (tmp_path / "out" / name).write_bytes(b"x")
+    assert set(leftovers) <= set(audit.clean(output, dry_run=True))
+    assert not set(FOREIGN) & {finding.path for finding in audit.verify(output).findings}
+    account = tmp_path / "out/run.json"
+    account.write_text(account.read_text().replace('"finished"', '"interrupted"'))
+    rerun(painted, tmp_path)
+    assert not any((tmp_path / "out" / name).exists() for name in leftovers)
+    audit.clean(output)
+    ledger = records.read(output)
+    records.forget(output, ledger, ["none"])
+    assert [name for name in FOREIGN if not (tmp_path / "out" / name).exists()] == []
+
+
+def test_a_picture_says_itself_that_it_is_ours_where_its_record_is_gone(
+    tmp_path: Path, painted: Path
+) -> None:
+    """As after a kill between a picture and its record, whose row is in no manifest any more."""
+    output = copied(painted, tmp_path)
+    ledger = records.read(output)
+    records.forget(output, ledger, ["one"])
+    rows = [row for row in read_metadata(output) if row.outcome.id != "one"]
+    data = metadata_to_parquet(rows, [])
+    (tmp_path / "out/metadata.parquet").write_bytes(data)
+    assert "images/one.png" in audit.clean(output, dry_run=True)
+
+
+def test_a_run_that_is_killed_while_it_replaces_leaves_no_row_that_tells_of_another_picture(
+    tmp_path: Path, painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = copied(painted, tmp_path)
+    settings = RunSettings(output=output, isolate=False, replace=True)
+    manifest, overrides = str(painted / "in/manifest.csv"), {"steps": 2}
+    before = {row.outcome.picture_digest for row in read_metadata(output)}
+    written = records.write
+
+    def killed(url: str, outcome: Outcome) -> None:
+        written(url, outcome)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_manifest(manifest, settings, overrides)
+    told = read_metadata(output)
+    assert [(row.outcome.status, row.outcome.picture) for row in told] == [("failed", None)] * 2
+    assert all("has not finished" in str(row.outcome.error) for row in told)
+    assert audit.shown_pictures(output) == set()
+    said = {finding.path: finding.said for finding in audit.verify(output).findings}
+    assert said == {"run.json": "the last run did not finish; run it again"}
+    pipeline.run_manifest(manifest, settings, overrides)
+    told = read_metadata(output)
+    assert [row.params.steps for row in told] == [2, 2]
+    assert before.isdisjoint(row.outcome.picture_digest for row in told)
+    # The thumbnails of the pictures that are gone are nobody's now.
+    audit.clean(output)
+    assert audit.verify(output).findings == ()
+
+
+def test_metadata_of_an_earlier_picture_are_told_from_a_damaged_picture(
+    tmp_path: Path, painted: Path
+) -> None:
+    """As releases up to 0.2.0 left them that were killed while they replaced pictures."""
+    output = copied(painted, tmp_path)
+    (tmp_path / "out/images/one.png").write_bytes(b"made later")
+    made = records.read(output).made["one"]
+    digest = sha256(b"made later").hexdigest()
+    records.write(output, replace(made, picture_digest=digest, picture_bytes=10))
+    found = audit.verify(output)
+    assert found.redone == ()
+    assert "one that was made after it" in found.findings[0].said
+
+
+def test_a_run_that_replaces_nothing_writes_its_metadata_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    write = storage.write_file
+
+    def counted(uri: str, file: IO[bytes]) -> None:
+        written.append(uri)
+        write(uri, file)
+
+    monkeypatch.setattr(storage, "write_file", counted)
+    rows = [ROWS[0]]
+    run(tmp_path, rows)
+    run(tmp_path, ROWS)
+    assert [uri.rpartition("/")[2] for uri in written].count("metadata.parquet") == 2

@@ -94,17 +94,41 @@ def test_names_of_settings_are_read_whatever_their_capitals() -> None:
     assert same.id == job.id
 
 
+def test_the_name_of_a_label_stays_as_it_is_written() -> None:
+    names = (
+        "label__private",
+        "label_-x",
+        "label_A b",
+        "label_\u0645\u06cc\u200c\u062e",
+        " label_y ",
+    )
+    (job,) = parse("m.csv", f"content,style,{','.join(names)}\na,s,1,2,3,4,5\n")
+    assert list(job.labels) == ["_private", "-x", "A b", "\u0645\u06cc\u200c\u062e", "y"]
+
+
+def test_where_a_folder_gives_the_style_no_row_is_taken_for_a_comment() -> None:
+    data = "content\n#1.png\n2.png\n\n"
+    found = parsed("m.csv", data, reading=Reading(given={"style": "s.png"}))
+    assert [job.content_name for job in found.jobs] == ["#1.png", "2.png"]
+    named = parsed("m.csv", "content,style\n#1.png,s.png\n# a comment\n")
+    assert [job.content_name for job in named.jobs] == ["#1.png"]
+
+
 def test_where_no_comma_is_between_cells_a_decimal_may_have_one() -> None:
     text = "content;style;style_weight;style_blend;label_x\na.png;s.png;0,5;;0,5\n"
     (job,) = parse("m.csv", text)
     assert (job.params.style_weight, job.labels) == (0.5, {"x": "0,5"})
     (tabs,) = parse("m.csv", text.replace(";", "\t"))
     assert tabs == job
-    (problem,) = refusal("m.csv", "content;style;style_weight\na.png;s.png;1,000\n")
-    assert problem == (
-        "line 2, column 'style_weight': expected a number with a point, or without a comma; "
-        "found '1,000'"
-    )
+    for number in ("1,000", "1,500", "12,345,678"):
+        (problem,) = refusal("m.csv", f"content;style;style_weight\na.png;s.png;{number}\n")
+        assert problem == (
+            "line 2, column 'style_weight': expected a number with a point, or without a comma; "
+            f"found {number!r}"
+        )
+    for number, value in (("0,500", 0.5), ("1,5", 1.5), ("1234,500", 1234.5)):
+        (job,) = parse("m.csv", f"content;style;style_weight\na.png;s.png;{number}\n")
+        assert job.params.style_weight == value
     (two,) = parse("m.csv", "content;style;style_blend\na.png;s.png|t.png;2,1\n")
     assert two.params.style_blend == (2, 1)
 
@@ -113,8 +137,12 @@ def test_where_no_comma_is_between_cells_a_decimal_may_have_one() -> None:
     ("data", "said"),
     [
         # No separator, or one that is none of the three.
-        ("content|style|backbone\n", "line 1, column 'content|style|backbone': expected the name of one "
-         "column, with a comma, a semicolon or a tab between columns"),
+        ("content|style|backbone\n", "line 1: expected the names of the columns, 'content' and 'style' "
+         "among them, with a comma, a semicolon or a tab between columns; found 'content|style|backbone'"),
+        ("content|style,size\n", "column 'content|style': expected the name of one column, with a comma"),
+        ("Inhalt;Stil\n", "with a comma, a semicolon or a tab between columns; found 'Inhalt;Stil'"),
+        ("c.jpg,s.jpg,vgg16\n", "line 1: expected the names of the columns, 'content' and 'style' among "
+         "them; found 'c.jpg', 's.jpg', 'vgg16'"),
         ("content style backbone\n", "with a comma, a semicolon or a tab between columns"),
         # The rows have another one than the header.
         ("content,style,backbone\na;s;vgg16\n", "line 2: expected 3 cells as in the header, with commas between them; found 1"),
@@ -123,14 +151,14 @@ def test_where_no_comma_is_between_cells_a_decimal_may_have_one() -> None:
         ("content,style,,size\na,s,x,64\n", "line 2: expected a name in the header above cell 3; found 'x'"),
         ("content,style,\na,s,x\n", "line 2: expected 2 cells as in the header; found 3"),
         ("Content,content,style\na,b,s\n", "column 'content': expected each column once; found 2 of them"),
-        ("a\n# x\n\n\nb\n", "line 1, column 'a': expected a known column"),
+        ("# x\n\na\n", "line 3: expected the names of the columns"),
         ("# x\r\rcontent,style,colour\r", "line 3, column 'colour': expected a known column"),
     ],
 )  # fmt: skip
 def test_what_may_be_meant_otherwise_is_refused_where_it_stands(data: str, said: str) -> None:
     problems = refusal("m.csv", data)
     assert any(said in problem for problem in problems), problems
-    assert not any("label_content" in problem for problem in problems)
+    assert not any("'label_" in problem and "colour" not in problem for problem in problems)
 
 
 def test_lines_are_counted_from_the_first_of_the_file() -> None:
@@ -144,7 +172,7 @@ def test_lines_are_counted_from_the_first_of_the_file() -> None:
 @pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__", "Unnamed: 0.1"])
 def test_the_index_of_a_data_frame_is_left_out_and_said(name: str) -> None:
     expected = (f"the column {name!r} is left out, as the index of a data frame",)
-    found = parsed("m.csv", f"{name},content,style\n0,a.png,s.png\n1,b.png,s.png\n")
+    found = parsed("m.csv", f"{name},content,style\n0,a.png,s.png\n1,b.png,s.png\n2,,\n")
     assert [job.content_name for job in found.jobs] == ["a.png", "b.png"]
     assert found.notes == expected
     row = f'{{"{name}": 7, "content": "a.png", "style": "s.png"}}\n'

@@ -51,6 +51,7 @@ def test_a_run_is_told_with_every_failed_row_and_its_speed() -> None:
         "num_failed": 1,
         "num_done_before": 1,
         "num_made": 1,
+        "num_encoded": 0,
         "failed_by_reason": {"input_not_found": 1},
         "failed": [{"row": 2, "id": "two", "reason": outcome.reason, "error": "there is no é.png"}],
         "wall_s": 4.0,

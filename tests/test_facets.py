@@ -68,6 +68,22 @@ def test_rows_that_share_an_id_are_one_item_the_first() -> None:
     assert items.num_rows == 3
 
 
+def test_a_picture_that_two_manifests_name_is_one_item_that_names_both() -> None:
+    failed = replace(FAILED, id="b")
+    items = read(
+        record(id="a", manifest="/home/me/rows/one.csv"),
+        record(outcome=failed, manifest="/home/me/rows/one.csv"),
+        record(id="a", row=2, manifest="s3://bucket/two.csv"),
+        record(id="b", row=3, manifest="s3://bucket/two.csv"),
+        record(id="c", row=4, manifest="s3://bucket/two.csv"),
+    )
+    assert [(each["id"], each["row"], each["manifest"]) for each in told(items)] == [
+        ("a", 1, "…/rows/one.csv | s3://bucket/two.csv"),
+        ("b", 3, "…/rows/one.csv | s3://bucket/two.csv"),
+        ("c", 4, "s3://bucket/two.csv"),
+    ]
+
+
 def test_the_same_id_in_two_runs_is_two_items() -> None:
     runs = [source([record(id="a")], name="x"), source([record(id="a")], name="x")]
     items = read_items(runs)

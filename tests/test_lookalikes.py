@@ -46,6 +46,11 @@ def test_what_is_missing_is_told_with_what_looks_like_it(
     assert found.startswith(said) if said else found == ""
 
 
+def test_what_is_there_but_no_file_needs_no_hint(tmp_path: Path) -> None:
+    (tmp_path / NFC).mkdir()
+    assert hint(str(tmp_path / NFC), tmp_path / NFC) == ""
+
+
 def test_a_very_large_folder_is_not_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,7 @@ def test_paths_mean_the_same_in_any_working_folder(
 def test_a_plan_takes_what_decides_what_it_says() -> None:
     assert set(OF_A_PLAN) == {
         "device", "precision", "max_batch_pixels", "image_format", "weights", "roots", "schemes",
-        "keep_going", "ignore_unknown_columns",
+        "keep_going", "ignore_unknown_columns", "only",
     }  # fmt: skip
 
 

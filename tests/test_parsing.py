@@ -318,6 +318,7 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
         ("stile", "(did you mean 'style'?)"),
         ("stepz", "(did you mean 'steps'?)"),
         ("photographer", "(a column of your own is called 'label_photographer')"),
+        ("Stile", "(did you mean 'style'?)"),
     ],
 )
 def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
@@ -338,9 +339,12 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.csv", "content,style,backbone\n".encode("utf-16-le"), "expected text in UTF-8; found the byte 0x00 at 1, as in UTF-16"),
         ("m.csv", "content,style\n".encode("utf-16")[:-1], "expected text in UTF-16, or in UTF-8; found"),
         ("m.jsonl", '{"content": "a"\n', "line 1: expected a JSON object"),
+        ("m.csv", "content,style,label_\n", "column 'label_': expected a name behind label_, such as label_series"),
+        ("m.csv", "content,style,Label\n", "column 'Label': expected a name behind label_, such as label_series"),
         ("m.csv", 'content,style,backbone\n"a,b,c\n', "a quoted cell that does not end"),
         ("m.csv", 'content,style,backbone\n"a"b",b,c\n', "a quote within a quoted cell is written twice"),
         ("m.jsonl", '\n{"content": }', "line 2: expected a JSON object; found Expecting value at character 13"),
+        ("m.jsonl", '[\n{"content": "a", "style": "s"}\n]', "line 1: expected a JSON object; found Expecting value at character 2, in a list; write the objects alone"),
         ("m.jsonl", "[1]", "line 1: expected a JSON object; found list"),
         ("m.jsonl", "3", "line 1: expected a JSON object; found int"),
         ("m.jsonl", '{"size": NaN}', "line 1: expected a JSON object; found NaN, which is no JSON"),

@@ -1,5 +1,6 @@
 """Galleries as they are written to an output, by a run and by a rebuilding."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,16 +177,44 @@ def test_a_store_that_fails_half_way_leaves_a_page_that_works(
     assert len(read_gallery(files_in(tmp_path)).items) == 4
 
 
-def test_files_of_an_earlier_release_go_and_those_of_the_user_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_files_of_an_earlier_gallery_go_and_those_of_the_user_stay(
+    tmp_path: Path, is_killed: bool
+) -> None:
     output = write_output(tmp_path, rows())
-    for name in ("assets/gallery.js", "assets/gallery.css", "data/mine.csv", "pages/notes.html"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("x")
     rebuild_gallery([output])
-    assert not (tmp_path / "assets/gallery.js").exists()
-    assert not (tmp_path / "assets/gallery.css").exists()
-    assert (tmp_path / "data/mine.csv").exists()
-    assert (tmp_path / "pages/notes.html").exists()
+    page = (tmp_path / "pages/1.html").read_bytes()
+    earlier = {"pages/7.html": page, "data/rows-0007.0123abcd.js": b"x"}
+    if not is_killed:
+        earlier["assets/gallery.css"] = b"named by the receipt"
+    mine = ("assets/gallery.js", "data/mine.csv", "pages/notes.html", "pages/8.html")
+    for name, data in earlier.items():
+        (tmp_path / name).write_bytes(data)
+    for name in mine:
+        (tmp_path / name).write_text("x")
+    receipt = tmp_path / "data/build.json"
+    told = json.loads(receipt.read_text())
+    told["digest"] = "another"
+    told["files"] |= {name: len(data) for name, data in earlier.items()}
+    receipt.write_text(json.dumps(told))
+    if is_killed:
+        receipt.unlink()
+    rebuild_gallery([output])
+    assert [name for name in earlier if (tmp_path / name).exists()] == []
+    assert [name for name in mine if (tmp_path / name).exists()] == list(mine)
+
+
+def test_a_page_of_somebody_else_is_not_written_over(tmp_path: Path) -> None:
+    output = write_output(tmp_path / "out", rows())
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("my own page")
+    with pytest.raises(ConfigError, match=r"found an index\.html that no gallery has written"):
+        rebuild_gallery([output], to=str(site))
+    assert (site / "index.html").read_text() == "my own page"
+    (site / "index.html").unlink()
+    rebuild_gallery([output], to=str(site))
+    rebuild_gallery([output], to=str(site))
 
 
 def test_several_outputs_are_compared_below_the_first_or_where_it_is_said(tmp_path: Path) -> None:

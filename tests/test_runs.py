@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nst import audit, pipeline, storage
+from nst import audit, output, pipeline, storage
 from nst.errors import (
     ConfigError,
     CorruptTransferError,
@@ -371,7 +371,7 @@ def test_an_account_that_a_store_finds_damaged_is_none(
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "read_bytes", damaged)
-        assert runs.read_account(str(tmp_path / "out")) is None
+        assert output.read_account(str(tmp_path / "out")) is None
     assert "run.json: expected the account of a run, ignoring" in caplog.text
 
 

@@ -154,10 +154,16 @@ def test_the_same_runs_give_the_same_files_and_others_another_digest() -> None:
 
 
 def test_a_receipt_says_what_a_gallery_is_of() -> None:
-    written = site.receipt("abc", {"index.html": 3, "data/spine.0.js": 2})
+    sizes, digests = (
+        {"index.html": 3, "data/spine.0.js": 2},
+        {"index.html": "d", "data/spine.0.js": "e"},
+    )
+    written = site.receipt("abc", sizes, digests)
+    assert site.digests_in_receipt(written) == digests
     assert site.read_receipt(written) == ("abc", {"index.html": 3, "data/spine.0.js": 2})
     for other in (b"", b"[]", b"{}", b'{"digest": 1, "files": [2]}', b"\xff"):
         assert site.read_receipt(other) == ("", {})
+        assert site.digests_in_receipt(other) == {}
 
 
 def test_a_gallerys_own_files_are_known_by_their_names() -> None:

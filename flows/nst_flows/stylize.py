@@ -145,6 +145,8 @@ def _stylize(
             get_run_logger().info(summary.planned_line(plan))
             settled = this.settled(lambda: backend.precision(settings))
             current_listener().planned(plan)
+            pipeline.retract(plan, settled, this.lease.check)
+            plan = pipeline.encode_stored(plan, settled, this.lease.check)
             errors, states = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
             this.report = finish(plan, settled, errors, this.lease.check, wait_for=states)

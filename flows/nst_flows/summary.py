@@ -20,6 +20,7 @@ def planned_line(plan: Plan) -> str:
         f"{counted(len(plan.jobs), 'row')}: {counted(plan.num_pictures_to_make, 'picture')} to make "
         f"in {counted(len(plan.groups), 'group')}, {len(plan.done)} done before, "
         f"{len(plan.failed)} that cannot run"
+        f"{f', {len(plan.to_encode)} to encode in another format' if plan.to_encode else ''}"
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nst import output
 from nst.errors import ConfigError
-from nst.gallery.fields import RUN, Field, fields_of
+from nst.gallery.fields import MANIFEST, RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
 from nst.redaction import secret_in_url
 from nst.storage import Coded, ColumnReader, TableError
@@ -137,12 +137,17 @@ def _items(sources: Sequence[Source], tables: Sequence[ColumnReader]) -> Items:
     ids = _together(own_ids, lengths).codes
     if np.any(ids < 0):
         raise ConfigError("expected an id in every row of the metadata, found a row without")
-    rows = _first_of_each(run, ids)
+    pictures = _together([table.read("picture") for table in tables], lengths)
+    rows = _first_of_each(run, ids, pictures.codes >= 0)
+    named = _manifests(_together([t.read("manifest") for t in tables], lengths), run, ids, rows)
+    del pictures
     run = run[rows]
 
     # One at a time, since the texts of a column are most of what it takes while they are both
     # as written and as shown.
     def column(name: str) -> Coded:
+        if name == MANIFEST:
+            return named
         found = [table.read(name) for table in tables]
         return _taken(_together(found, lengths), rows)
 
@@ -242,10 +247,38 @@ def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
 _POWERS = np.array([float(f"1e{power}") for power in range(23)])
 
 
-def _first_of_each(run: NDArray[np.uint8], ids: Codes) -> NDArray[np.int64]:
-    """The first row of each run and id, in the order of the rows."""
-    keys = run.astype(np.int64) * (int(ids.max(initial=0)) + 1) + ids
-    return np.sort(np.unique(keys, return_index=True)[1])
+def _first_of_each(
+    run: NDArray[np.uint8], ids: Codes, has_picture: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The first row of each run and id that has its picture, else its first, in the rows' order."""
+    # Stable, so that of those with a picture the first comes first.
+    order = np.argsort(~has_picture, kind="stable")
+    firsts = np.unique(_keys(run, ids)[order], return_index=True)[1]
+    return np.sort(order[firsts])
+
+
+def _keys(run: NDArray[np.uint8], ids: Codes) -> NDArray[np.int64]:
+    return run.astype(np.int64) * (int(ids.max(initial=0)) + 1) + ids
+
+
+def _manifests(names: Coded, run: NDArray[np.uint8], ids: Codes, rows: NDArray[np.int64]) -> Coded:
+    """The manifest of each item, by the rows that are items; all of them where several name it."""
+    keys = _keys(run, ids)
+    codes = names.codes[rows]
+    items = np.argsort(keys[rows])
+    others = np.setdiff1d(np.arange(len(keys)), rows)
+    others = others[names.codes[others] >= 0]
+    of_item = items[np.searchsorted(keys[rows], keys[others], sorter=items)]
+    shared: dict[int, dict[int, None]] = {}
+    for item, code in zip(of_item.tolist(), names.codes[others].tolist(), strict=True):
+        shared.setdefault(item, dict.fromkeys(codes[item : item + 1].tolist()))[code] = None
+    values = [str(value) for value in names.values]
+    code_of: dict[str, int] = {value: code for code, value in enumerate(values)}
+    for item, several in shared.items():
+        # As several styles are written, which a text without bars is not taken for.
+        text = " | ".join(sorted(values[code] for code in several if code >= 0))
+        codes[item] = code_of.setdefault(text, len(code_of))
+    return _taken(Coded(list(code_of), codes), np.arange(len(codes)))
 
 
 def _together(columns: Sequence[Coded | None], lengths: Sequence[int]) -> Coded:
@@ -308,7 +341,7 @@ def _text_facet(field: Field, column: Coded) -> Facet:
     assert isinstance(column.values, list)
     if field.name == "weights_digest":
         texts = [text[:_DIGEST_LENGTH] for text in column.values]
-    elif field.role == "input":
+    elif field.role == "input" or field.name == MANIFEST:
         # In the order of the manifest, so that the first of two that look alike keeps its name.
         texts = _in_order_of_first(column, lambda values: told_apart(map(shown_reference, values)))
     elif field.name == "error":

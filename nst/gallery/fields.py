@@ -38,6 +38,7 @@ class Field:
 
 RUN = Field(column="run", name="run", title="run", role="run", description="The run that made it.")
 
+MANIFEST = "manifest"
 _INPUTS = ("content", "style", "mask", "start")
 _METRICS: Mapping[str, int] = {
     "content_loss": -1,
@@ -62,6 +63,7 @@ _METRICS: Mapping[str, int] = {
 }
 _STATUS = ("status", "reason", "error", "attempts")
 _PROVENANCE = (
+    MANIFEST,
     "device",
     "precision",
     "nst_version",

@@ -1,6 +1,7 @@
 """Metadata -> the gallery of one output or of several, put where it is served from."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO
 
@@ -41,12 +42,27 @@ def rebuild_gallery(
             f"{folder}: expected a folder of the gallery's own, found the output of a run; choose "
             "another with --to"
         )
+    if to is not None:
+        _check_page(folder)
     with ExitStack() as opened:
         sources = [
             _source(name, url, link, read_table(url, opened.enter_context(ScratchFile())))
             for name, url, link in zip(_run_names(urls), urls, links, strict=True)
         ]
-        return storage.browsable(_write_gallery(folder, sources, static_pages=static_pages))
+        # Whoever asks for it may have found a damaged file.
+        return storage.browsable(
+            _write_gallery(folder, sources, static_pages=static_pages, looks=True)
+        )
+
+
+def _check_page(folder: str) -> None:
+    """Raises ConfigError for a folder that has somebody else's page where the gallery's would be."""
+    there = storage.list_sizes(folder)
+    if output.GALLERY in there and not _own_files(folder).keys() - {output.GALLERY}:
+        raise ConfigError(
+            f"{folder}: expected a folder of the gallery's own, found an {output.GALLERY} that no "
+            "gallery has written; choose another with --to"
+        )
 
 
 def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
@@ -88,32 +104,57 @@ def _write_gallery(
     sources: Sequence[Source],
     *,
     static_pages: bool | None = None,
+    looks: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> str:
-    """Write what is not there yet, the page when all else is, and then remove what it was before."""
+    """Write what is not there yet, the page when all else is, and then remove what it was before.
+
+    It goes by the sizes of what is there; with `looks` by the bytes, so that damage is mended.
+    """
     page = storage.join(url, output.GALLERY)
     digest = site.digest_of(sources, static_pages=static_pages)
     there = _own_files(url)
-    if _is_built(url, there, digest):
+    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
+    earlier = site.read_receipt(receipt)[1]
+    sound = _sound(url, there) if looks else there
+    if _is_built(url, sound, digest):
         return page
     sizes: dict[str, int] = {}
+    digests: dict[str, str] = {}
     for bundle in _bundles(site.build(sources, static_pages=static_pages)):
         if not sizes and site.RECEIPT in there:
             # From here on it would speak of files some of which are others.
             check()
             storage.delete(storage.join(url, site.RECEIPT))
         sizes |= {path: len(data) for path, data in bundle}
+        digests |= {path: hashlib.sha256(data).hexdigest() for path, data in bundle}
         missing = [
             (storage.join(url, path), data)
             for path, data in bundle
-            if not (site.is_hashed(path) and there.get(path) == len(data))
+            if not (site.is_hashed(path) and sound.get(path) == len(data))
         ]
         in_parallel(lambda file: storage.write_bytes(*file), missing, check=check)
     check()
-    storage.write_bytes(storage.join(url, site.RECEIPT), site.receipt(digest, sizes))
-    stale = sorted(there.keys() - sizes.keys() - {site.RECEIPT})
+    storage.write_bytes(storage.join(url, site.RECEIPT), site.receipt(digest, sizes, digests))
+    others = sorted(there.keys() - sizes.keys() - {site.RECEIPT})
+    stale = stale_files(url, others, earlier)
     storage.delete_all([storage.join(url, path) for path in stale], check=check)
     return page
+
+
+def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list[str]:
+    """Those files that a gallery has left: it named them, or their names or bytes prove it.
+
+    `earlier` are the paths that the gallery named. What anyone else has put there stays.
+    """
+
+    def is_stale(path: str) -> bool:
+        if path in earlier or site.is_stale(path, None):
+            return True
+        return site.is_stale(path, storage.read_bytes(storage.join(url, path)))
+
+    are_stale = in_parallel(is_stale, paths)
+    return [path for path, one in zip(paths, are_stale, strict=True) if one]
 
 
 def _own_files(url: str) -> dict[str, int]:
@@ -126,6 +167,21 @@ def _own_files(url: str) -> dict[str, int]:
     own = {path: size for path, size in found.items() if site.is_own(path)}
     page = storage.list_sizes(url).get(output.GALLERY)
     return own if page is None else own | {output.GALLERY: page}
+
+
+def _sound(url: str, there: Mapping[str, int]) -> dict[str, int]:
+    """Those of these files whose bytes are the ones that were written, as the receipt tells."""
+    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
+    digests = site.digests_in_receipt(receipt)
+
+    def is_sound(path: str) -> bool:
+        data = storage.read_bytes(storage.join(url, path))
+        return hashlib.sha256(data).hexdigest() == digests[path]
+
+    known = [path for path in there if path in digests]
+    are_sound = in_parallel(is_sound, known)
+    found = {path: there[path] for path, one in zip(known, are_sound, strict=True) if one}
+    return found | ({site.RECEIPT: there[site.RECEIPT]} if receipt else {})
 
 
 def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:

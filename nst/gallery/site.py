@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import pairwise
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -23,7 +23,7 @@ from nst.gallery.fields import ALWAYS
 from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
 from nst.gallery.pivot import Grid, arrange
 from nst.gallery.texts import shown_name
-from nst.storage import Coded, Nested, tables
+from nst.storage import Coded, Nested, digest_of_file, tables
 
 RECEIPT = "data/build.json"
 FOLDERS = ("data", "assets", "pages")
@@ -86,7 +86,7 @@ def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) ->
             [
                 each.name,
                 each.base,
-                _digest(each.metadata),
+                digest_of_file(each.metadata),
                 sorted(each.previews),
                 sorted(each.thumbnails),
             ]
@@ -97,15 +97,17 @@ def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) ->
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
-def _digest(file: IO[bytes]) -> str:
-    file.seek(0)
-    # What mypy knows of it is the file that it takes, not the one that there is.
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+def receipt(digest: str, sizes: Mapping[str, int], digests: Mapping[str, str]) -> bytes:
+    """The file that says what a gallery was built from, and of which files it is.
 
-
-def receipt(digest: str, sizes: Mapping[str, int]) -> bytes:
-    """The file that says what a gallery was built from, and of which files of how many bytes it is."""
-    return json.dumps({"digest": digest, "files": dict(sorted(sizes.items()))}, indent=1).encode()
+    These are told by their bytes' number and sha256.
+    """
+    told = {
+        "digest": digest,
+        "files": dict(sorted(sizes.items())),
+        "sha256": dict(sorted(digests.items())),
+    }
+    return json.dumps(told, indent=1).encode()
 
 
 def read_receipt(data: bytes) -> tuple[str, dict[str, int]]:
@@ -117,6 +119,14 @@ def read_receipt(data: bytes) -> tuple[str, dict[str, int]]:
         return "", {}
 
 
+def digests_in_receipt(data: bytes) -> dict[str, str]:
+    """The sha256 of each file in a receipt; none in one of releases up to 0.2.0."""
+    try:
+        return {str(k): str(v) for k, v in json.loads(data).get("sha256", {}).items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
 def is_hashed(path: str) -> bool:
     """Whether the name of a file changes with its bytes."""
     return path.startswith(("data/", "assets/")) and path != RECEIPT
@@ -125,6 +135,22 @@ def is_hashed(path: str) -> bool:
 def is_whole(path: str, data: bytes) -> bool:
     """Whether a file is the one of its name, as far as its name tells."""
     return not is_hashed(path) or path.split(".")[-2] == codec.hash8(data)
+
+
+def is_stale(path: str, data: bytes | None) -> bool:
+    """Whether a file that no gallery names any more was written by a gallery's builder.
+
+    By its name, if that has a digest, or by its bytes, which are None where they are not known.
+    """
+    return is_own(path) and ((is_hashed(path) and path.count(".") > 1) or _is_page(data))
+
+
+def _is_page(data: bytes | None) -> bool:
+    return data is not None and _PAGE_MARK in data[:2000]
+
+
+# In the head of each page that this project has written.
+_PAGE_MARK = b"default-src 'none'"
 
 
 def is_own(path: str) -> bool:

@@ -23,7 +23,7 @@ def cell_of(column: str, value: Any) -> Any:
 
 def label_of(value: Any) -> str | None:
     """The text of a label, whatever its type; None if it says nothing."""
-    return _text(_plain(value))
+    return value if isinstance(value, str) else _text(_plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from nst.job import PARAM_FIELDS
-from nst.manifest.names import LEFT_OUT, Reading, column_problems, num_known
+from nst.manifest.names import (
+    LEFT_OUT,
+    REQUIRED_COLUMNS,
+    Reading,
+    column_problems,
+    num_known,
+)
 from nst.manifest.problems import Problem, Problems, shown
 from nst.manifest.table import Row, Table
 
@@ -17,11 +23,11 @@ if TYPE_CHECKING:
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Excel's own way to say which one it is.
-_DECLARED = re.compile(r'"?sep=(.)"?[,;\s]*', re.IGNORECASE)
+_DECLARED = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\s]*', re.IGNORECASE)
 _NOTHING = ' ,;\t\r\n"'
 _DECIMALS = {name for name, each in PARAM_FIELDS.items() if each.annotation is float}
 _DECIMAL = re.compile(r"\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*")
-_THOUSANDS = re.compile(r"\s*[1-9]\d{0,2}(,000)+\s*")
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*")
 
 
 def read_delimited(lines: TextIO, reading: Reading) -> Table:
@@ -58,9 +64,20 @@ def read_cells(
     ]
     problems = column_problems(columns, line=line, given=reading.given)
 
+    # An index alone makes no row.
+    index = {
+        position
+        for position, (name, column) in enumerate(zip(header, columns, strict=True))
+        if column == LEFT_OUT and (name.strip() or position == 0)
+    }
+
+    # Where a folder gives the style, one cell can be all of a row.
+    may_be_comments = REQUIRED_COLUMNS.keys() <= set(columns)
+
     def made() -> Iterator[Row]:
         for number, cells in rows:
-            if not _is_blank(cells):
+            own = [cell for at, cell in enumerate(cells) if at not in index]
+            if not (_is_blank(own) if may_be_comments else _is_empty(own)):
                 missing = len(header) - len(cells) if are_ragged else 0
                 yield _row(number, header, columns, cells + [""] * missing, separator)
 
@@ -105,10 +122,13 @@ def _numbered(reader: "_Reader", num_lines: int) -> Iterator[tuple[int, list[str
             line = num_lines + reader.line_num + 1
 
 
+def _is_empty(cells: Sequence[str]) -> bool:
+    return not any(cell.strip() for cell in cells)
+
+
 def _is_blank(cells: Sequence[str]) -> bool:
     """Whether a row says nothing: no cell has a value, or one, which begins a comment."""
-    given = [cell for cell in cells if cell.strip()]
-    return not given or (len(given) == 1 and _is_comment(cells[0]))
+    return _is_empty(cells) or (_is_comment(cells[0]) and _is_empty(cells[1:]))
 
 
 def _row(

@@ -83,6 +83,9 @@ def column_of(name: str) -> str:
     """
     if _OF_AN_INDEX.fullmatch(name):
         return LEFT_OUT
+    if name.strip().startswith(LABEL_PREFIX):
+        # Its own words, in which what is invisible may matter.
+        return name.strip()
     visible = _visible(name)
     folded = re.sub(r"[\s-]+", "_", visible).lower()
     if folded in KNOWN_COLUMNS:
@@ -122,6 +125,8 @@ def column_problems(
     if len(names) > MAX_COLUMNS:
         raise Problems(Problem(line, None, f"at most {MAX_COLUMNS} columns", f"{len(names)}"))
     read = [name for name in names if name != LEFT_OUT]
+    if needs_all and read and not given and not any(map(is_column, read)):
+        raise Problems(_nothing_known(read, line))
     problems = [
         Problem(line, name, _expected_instead(name), shown(name))
         for name in read
@@ -142,6 +147,19 @@ def column_problems(
     return problems
 
 
+def _nothing_known(names: Sequence[str], line: int | None) -> Problem:
+    """The problem of a header that is none, or one whose columns are not apart."""
+    required = " and ".join(map(repr, REQUIRED_COLUMNS))
+    expected = f"the names of the columns, {required} among them"
+    if any(mark in name for name in names for mark in ",;\t| "):
+        expected += f", with {_SEPARATORS} between columns"
+    some = ", ".join(map(shown, names[:_MAX_SHOWN]))
+    return Problem(line, None, expected, some + (", ..." if len(names) > _MAX_SHOWN else ""))
+
+
+_MAX_SHOWN = 10
+
+
 def is_column(name: str) -> bool:
     """Whether a manifest may have a column of this name."""
     if name in KNOWN_COLUMNS:
@@ -159,6 +177,8 @@ def _expected_instead(name: str) -> str:
         return "a column whose name UTF-8 can hold, without NUL"
     if secret_in(name) is not None:
         return "a column without credentials in its name"
-    if num_known(re.split(r"[^\w]+", name)) > 1:
+    if _visible(name).rstrip("_").lower() == LABEL_PREFIX.rstrip("_"):
+        return f"a name behind {LABEL_PREFIX}, such as {LABEL_PREFIX}series"
+    if num_known(re.split(r"[^\w]+", name)) > 1 or any(mark in name for mark in ",;\t|"):
         return f"the name of one column, with {_SEPARATORS} between columns"
     return "a known column" + nearest(name, KNOWN_COLUMNS, LABEL_PREFIX + name)

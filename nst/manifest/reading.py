@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,12 +38,13 @@ _FILES_AT_ONCE = 16
 class Rows:
     """The jobs of a manifest, one for each of its rows, and the sha256 of its bytes.
 
-    `refused` says for some ids why they must not run.
+    `refused` says for some ids why they must not run. `manifest` is what the metadata calls it.
     """
 
     jobs: tuple[Job, ...]
     refused: Mapping[str, Refusal]
     digest: str
+    manifest: str = ""
 
 
 def read_manifest(
@@ -83,7 +85,12 @@ def read_manifest(
     _check_output((job for job in jobs if job.id not in refused), settings.output)
     if not jobs:
         _log.warning("%s has no rows", uri)
-    return Rows(jobs=tuple(jobs), refused=refused, digest=_digest_of(list(files), digests))
+    return Rows(
+        jobs=tuple(jobs),
+        refused=refused,
+        digest=_digest_of(list(files), digests),
+        manifest=output.manifest_name(uri, settings.output),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +134,22 @@ def _files_of(uri: str, output_uri: str) -> dict[str, _File]:
 def _in_a_folder(uri: str) -> list[str]:
     """The manifests directly in a folder; if there are none, those in folders called `column=value`."""
     names = [name for name in sorted(storage.list_sizes(uri)) if _is_manifest(name)]
-    if not names:
+    if not names and _may_have_partitions(uri):
         tree = filter(_is_manifest, sorted(storage.list_tree(uri)))
         names = [name for name in tree if all("=" in part for part in name.split("/")[:-1])]
     return _visible(uri, [storage.join(uri, name) for name in names])
+
+
+def _may_have_partitions(uri: str) -> bool:
+    """Whether it is worth while to list all below a folder: not all of a disk, for a wrong path."""
+    path = storage.local_path(uri)
+    if path is None:
+        return True
+    try:
+        with os.scandir(path) as entries:
+            return any("=" in entry.name for entry in entries)
+    except OSError:
+        return False
 
 
 def _is_manifest(name: str) -> bool:
@@ -141,12 +160,12 @@ def _is_manifest(name: str) -> bool:
 
 def _visible(start: str, files: Sequence[str]) -> list[str]:
     """The files without those that Spark writes beside a table, such as logs; a warning names them."""
-    hidden = [file for file in files if _of_spark(_below(start, file))]
+    hidden = dict.fromkeys(file for file in files if _of_spark(_below(start, file)))
     if hidden:
-        shown = ", ".join(redacted(_below(start, file)) for file in hidden[:_MAX_NAMED])
+        shown = ", ".join(redacted(_below(start, file)) for file in list(hidden)[:_MAX_NAMED])
         more = f" and {len(hidden) - _MAX_NAMED} more" if len(hidden) > _MAX_NAMED else ""
         _log.warning("not read, since _ at the start hides a file or folder: %s%s", shown, more)
-    return [file for file in files if file not in set(hidden)]
+    return [file for file in files if file not in hidden]
 
 
 _MAX_NAMED = 10

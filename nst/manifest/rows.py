@@ -25,12 +25,13 @@ from nst.storage import is_pattern, tables
 Glob = Callable[[str], Sequence[str]]
 
 
-def read_rows(name: str, data: bytes, glob: Glob, reading: Reading) -> Table:
+def read_rows(name: str, data: bytes, glob: Glob, reading: Reading | None = None) -> Table:
     """The rows of the manifest file `name`, whose suffix decides the format. Raises Problems.
 
     `glob` expands a pattern of a matrix into paths in the same form; it raises Problems for a pattern
     that is not allowed. `reading` gets what is left out, until the last row is read.
     """
+    reading = reading or Reading()
     suffix = next((each for each in _ALL_SUFFIXES if name.lower().endswith(each)), None)
     if suffix is None:
         expected = "a manifest that ends in " + ", ".join(_ALL_SUFFIXES)
@@ -115,7 +116,10 @@ def _jsonl_row(line: int, text: str, reading: Reading) -> Row:
         if not isinstance(cells, dict):
             raise ValueError(f"{type(cells).__name__} {text.strip()[:40]!r}")
     except (ValueError, RecursionError) as exc:
-        return Row(line, {}, (Problem(line, None, "a JSON object", _said(exc)),), is_guess=True)
+        # As of one list of all rows, in many lines.
+        hint = ", in a list; write the objects alone" if text.strip() in ("[", "]") else ""
+        found = _said(exc) + hint
+        return Row(line, {}, (Problem(line, None, "a JSON object", found),), is_guess=True)
     columns = reading.columns(list(cells))
     try:
         problems = column_problems(columns, line=line, needs_all=False)
@@ -180,10 +184,11 @@ def _read_parquet(data: bytes, _: Glob, reading: Reading) -> Table:
         for name, column in zip(columns, outline.columns, strict=True)
         if (kinds := _kinds(name)) and column.kind not in kinds and column.kind != "none"
     ]
-    return Table(_parquet_rows(data, reading), problems)
+    by_name = {each.name: name for each, name in zip(outline.columns, columns, strict=True)}
+    return Table(_parquet_rows(data, by_name), problems)
 
 
-def _parquet_rows(data: bytes, reading: Reading) -> Iterator[Row]:
+def _parquet_rows(data: bytes, by_name: Mapping[str, str]) -> Iterator[Row]:
     with _parquet_translated():
         total = 0
         found = tables.parquet_rows(data, max_cell_bytes=MAX_BYTES_IN_FILE)
@@ -193,9 +198,8 @@ def _parquet_rows(data: bytes, reading: Reading) -> Iterator[Row]:
             if total > MAX_BYTES:
                 expected = f"at most {MAX_BYTES} characters once unpacked"
                 raise Problems(Problem(number, None, expected, "more"))
-            columns = reading.columns(list(cells))
-            values = map(cell_of, columns, cells.values())
-            row = _named(columns, values)
+            row = {by_name[name]: cell_of(by_name[name], value) for name, value in cells.items()}
+            row.pop(LEFT_OUT, None)
             if any(is_given(row, column) for column in row):
                 yield Row(number, row)
 

@@ -10,6 +10,16 @@ from .metadata import Outcome as Outcome
 from .metadata import Record as Record
 from .metadata import Status as Status
 from .metadata import failure as failure
+from .metadata import metadata_from_parquet as metadata_from_parquet
+from .others import OtherRows as OtherRows
+from .others import is_gone as is_gone
+from .others import lost_manifests as lost_manifests
+from .others import manifest_name as manifest_name
+from .others import manifests_before as manifests_before
+from .others import manifests_in as manifests_in
+from .others import other_rows as other_rows
+from .others import read_account as read_account
+from .others import with_other_rows as with_other_rows
 from .paths import ATTEMPTS as ATTEMPTS
 from .paths import GALLERY as GALLERY
 from .paths import IMAGES as IMAGES
@@ -20,6 +30,7 @@ from .paths import RUN as RUN
 from .paths import SMALL_PREVIEW_PX as SMALL_PREVIEW_PX
 from .paths import THUMBNAILS_PX as THUMBNAILS_PX
 from .paths import THUMBS as THUMBS
+from .paths import is_small_copy as is_small_copy
 from .paths import is_transient as is_transient
 from .paths import picture_path as picture_path
 from .paths import preview_name as preview_name

@@ -106,7 +106,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row of the manifest and what became of it: one row of the metadata."""
+    """One row of a manifest and what became of it: one row of the metadata.
+
+    `manifest` is the manifest's name; None in what releases up to 0.2.0 wrote.
+    """
 
     row: int
     content: str
@@ -117,6 +120,7 @@ class Record:
     labels: Mapping[str, str]
     params: PictureParams
     outcome: Outcome
+    manifest: str | None = None
 
 
 _CURVE = list_of(
@@ -271,6 +275,12 @@ ROW_COLUMNS = (
     Column("mask", TEXT, "The mask as the manifest writes it."),
     Column("start", TEXT, "The picture to start from as the manifest writes it."),
     Column("backbone", TEXT, "The backbone."),
+    Column(
+        "manifest",
+        TEXT,
+        "URL or path of the row's manifest, without credentials; of one in the output, its path in "
+        "it. Null in what releases up to 0.2.0 wrote.",
+    ),
 )
 PARAM_COLUMNS = tuple(
     Column(name, _type_of(field.annotation, field.metadata), field.description)
@@ -289,8 +299,8 @@ def write_outcomes(file: IO[bytes], tables: Iterable[Table]) -> None:
     write_parquet(file, tables, OUTCOME_COLUMNS, notes=_NOTES, group_rows=1000)
 
 
-def record_of(job: Job, outcome: Outcome) -> Record:
-    """The row of the manifest with what became of it."""
+def record_of(job: Job, outcome: Outcome, manifest: str | None = None) -> Record:
+    """The row of the manifest of this name with what became of it."""
     return Record(
         row=job.row,
         content=job.content_name,
@@ -301,11 +311,12 @@ def record_of(job: Job, outcome: Outcome) -> Record:
         labels=job.labels,
         params=job.params,
         outcome=outcome,
+        manifest=manifest,
     )
 
 
-def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str]) -> Table:
-    """All columns of the metadata but those of outcomes."""
+def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | None = None) -> Table:
+    """All columns of the metadata but those of outcomes; the jobs are those of one manifest."""
     cells = (
         {
             "row": job.row,
@@ -314,6 +325,7 @@ def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str]) -> Table:
             "mask": job.mask_name,
             "start": job.start_name,
             "backbone": job.backbone,
+            "manifest": manifest,
             **params_dict(job.params),
             **{LABEL_PREFIX + name: value for name, value in job.labels.items()},
         }
@@ -327,8 +339,12 @@ def write_metadata(file: IO[bytes], tables: Iterable[Table], labels: Sequence[st
 
     They have a column for each of `labels`, and are taken one after the other.
     """
-    columns = [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
-    write_parquet(file, tables, columns, notes=_NOTES, group_rows=5000)
+    write_parquet(file, tables, metadata_columns(labels), notes=_NOTES, group_rows=5000)
+
+
+def metadata_columns(labels: Sequence[str]) -> list[Column]:
+    """All columns of metadata with these labels, in order."""
+    return [*ROW_COLUMNS, *OUTCOME_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)]
 
 
 def _label_columns(labels: Sequence[str]) -> list[Column]:
@@ -350,8 +366,12 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
                 for name, value in row.items()
                 if name.startswith(LABEL_PREFIX) and value is not None
             },
-            params=PictureParams(**{name: row[name] for name in PARAM_FIELDS if name in row}),
+            # A row of an earlier release lacks some, in a table that has them for others too.
+            params=PictureParams(
+                **{name: row[name] for name in PARAM_FIELDS if row.get(name) is not None}
+            ),
             outcome=outcome_of_row(row),
+            manifest=row.get("manifest"),
         )
         for row in parquet_rows(data)
     ]

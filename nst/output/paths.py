@@ -3,6 +3,7 @@
 The names are a contract: people link to them.
 """
 
+import re
 from collections.abc import Mapping
 
 from nst.job import Job
@@ -18,8 +19,10 @@ THUMBS = "thumbs"
 LOCKS = "locks"
 # How often a portion of groups was begun, for as long as a run goes on.
 ATTEMPTS = "attempts"
-# Folders of files that lie in an output only while a run goes on; `shards` is of the release 0.2.0.
-_TRANSIENT = (f"{ATTEMPTS}/", "shards/")
+# Files that lie in an output only while a run goes on; `shards` is of the release 0.2.0.
+_TRANSIENT = re.compile(
+    rf"{ATTEMPTS}/[0-9a-f]{{16}}(-\d+\.json|-over)|shards/\d{{5,}}(\.json|-\d+\.(beat|ended))"
+)
 RUN = "run.json"
 
 # Long edges: what a grid shows, and the same on a screen of twice as many pixels.
@@ -27,9 +30,21 @@ THUMBNAILS_PX = (256, 512)
 SMALL_PREVIEW_PX = 256
 
 
+# Digests of their bytes, and for thumbnails of their pictures'.
+_SMALL_COPY = re.compile(
+    rf"{THUMBS}/(?P<start>[0-9a-f]{{2}})/(?P=start)[0-9a-f]{{14}}-\d+\.webp"
+    rf"|{INPUTS}/[0-9a-f]{{16}}(\.jpg|-\d+\.webp)"
+)
+
+
+def is_small_copy(path: str) -> bool:
+    """Whether a path is that of a thumbnail or a preview, by our own way of naming them."""
+    return bool(_SMALL_COPY.fullmatch(path))
+
+
 def is_transient(path: str) -> bool:
     """Whether a path is that of a file which nothing needs once its run has ended."""
-    return path.startswith(_TRANSIENT)
+    return bool(_TRANSIENT.fullmatch(path))
 
 
 def picture_path(job: Job, settings: RunSettings) -> str:

@@ -54,6 +54,8 @@ SCHEMA_VERSION = 1
 
 _PART = "part-{:06}.parquet"
 _NUMBERED = re.compile(r"part-(\d+)\.parquet")
+# The first format named a part by a digest. What has another name is none of ours.
+_OWN_PART = re.compile(r"(part-\d+|[0-9a-f]{8,64})\.parquet")
 # Beyond this many parts they are written anew as one.
 MAX_PARTS = 32
 # So many are objects at a time: with their loss curves they take 40 kB each.
@@ -216,7 +218,7 @@ class _Files:
 def read(output: str) -> Ledger:
     """All that the records say. A file among them that is none is left alone, with a warning."""
     # By name, which is the order they were written in; those of the first format come first.
-    parts = tuple(sorted(_names(output, FOLDER, ".parquet")))
+    parts = tuple(sorted(filter(_OWN_PART.fullmatch, _names(output, FOLDER, ".parquet"))))
     return _read(output, _names(output, SINGLES, ".json"), parts)
 
 
@@ -271,7 +273,8 @@ def precision(output: str) -> str | None:
 
 def is_empty(output: str) -> bool:
     """Whether the store lists no record at all."""
-    return not _names(output, FOLDER, ".parquet") and not _names(output, SINGLES, ".json")
+    parts = filter(_OWN_PART.fullmatch, _names(output, FOLDER, ".parquet"))
+    return not any(parts) and not _names(output, SINGLES, ".json")
 
 
 def compact(

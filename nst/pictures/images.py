@@ -219,6 +219,25 @@ def encode(picture: Picture, image_format: ImageFormat, parameters: Mapping[str,
     return sink.getvalue()
 
 
+def is_lossless(path: str) -> bool:
+    """Whether a picture that `encode` wrote under this name has every bit of what was painted."""
+    return path.endswith(SUFFIXES["png"])
+
+
+def reencoded(data: bytes, image_format: ImageFormat, *, name: str) -> tuple[Picture, bytes]:
+    """A PNG that `encode` wrote as a file of another format, with the same parameters and pixels.
+
+    Returns its pixels too. Raises ImageError for bytes that are no whole PNG.
+    """
+    with _opened(data, name) as image:
+        image.load()
+        parameters = json.loads(image.info.get("parameters", "{}"))
+        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    planes = pixels.astype(np.float32).transpose(2, 0, 1) / np.float32(255)
+    picture = Picture(np.ascontiguousarray(planes[:3]), planes[3] if len(planes) == 4 else None)
+    return picture, encode(picture, image_format, parameters)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnails:
     """Small copies of a picture: WebP files, by their maximal long edge in px.

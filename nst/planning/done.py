@@ -18,8 +18,9 @@ from nst.job import (
     is_other_recipe,
 )
 from nst.output import MAX_ATTEMPTS, Brief, Outcome, RecordTable, records
+from nst.pictures import images
 from nst.planning.plan import PlannedJob
-from nst.planning.survey import DONE, DOUBTFUL, HOPELESS, TO_MAKE, Sketch
+from nst.planning.survey import DONE, DOUBTFUL, HOPELESS, TO_ENCODE, TO_MAKE, Sketch
 from nst.settings import RunSettings
 from nst.storage import are_equal, find
 
@@ -30,13 +31,15 @@ _ENTRIES_AT_ONCE = 50_000
 class Known:
     """The records of a job: the last one of its picture and the last one of a failure.
 
-    `left_alone` is that failure in full, if this run must not try the job again.
+    `left_alone` is that failure in full, if this run must not try the job again. `is_stored` says that
+    its picture is there without loss in another format than that of this run.
     """
 
     made: Brief | None
     failed: Brief | None
     is_done: bool
     left_alone: Outcome | None
+    is_stored: bool = False
 
 
 class EarlierRuns:
@@ -90,6 +93,14 @@ class EarlierRuns:
         self._count_precisions(
             made for (made, _), is_done in zip(known, are_done, strict=True) if is_done
         )
+        are_stored = [
+            not is_done
+            and one.key is not None
+            and made is not None
+            and made.key == one.key
+            and self._is_stored(one.job, made, at)
+            for one, (made, _), at, is_done in zip(planned, known, made_at, are_done, strict=True)
+        ]
         are_left = [
             not is_done and self._is_left_alone(one, made, failed)
             for one, (made, failed), is_done in zip(planned, known, are_done, strict=True)
@@ -98,8 +109,10 @@ class EarlierRuns:
             np.where(are_left, self._failed_at[list(numbers)], -1).astype(np.int64)
         )
         return [
-            Known(made, failed, bool(is_done), outcome)
-            for (made, failed), is_done, outcome in zip(known, are_done, left, strict=True)
+            Known(made, failed, bool(is_done), outcome, is_stored)
+            for (made, failed), is_done, outcome, is_stored in zip(
+                known, are_done, left, are_stored, strict=True
+            )
         ]
 
     def _is_left_alone(self, planned: PlannedJob, made: Brief | None, failed: Brief | None) -> bool:
@@ -134,6 +147,8 @@ class EarlierRuns:
                 if is_same is None:
                     return DOUBTFUL
                 return DONE if is_there else None
+            if is_same is not False and self._is_stored(job, made, at):
+                return DOUBTFUL if is_same is None else TO_ENCODE
         last = records.last_failure(failed, made)
         is_to_tell = last is not None and (self._settings.skip_failed or last.attempts)
         if last is not None and is_to_tell and _is_same(last, sketch) is None:
@@ -155,6 +170,24 @@ class EarlierRuns:
         if self._listed[at] == _SAME:
             return True
         return None if self._listed[at] == _UNSURE else False
+
+    def _is_stored(self, job: Job, made: Brief, at: int) -> bool:
+        """Whether the output has the picture of a record without loss in another format.
+
+        Whoever encodes it compares its bytes with the record.
+        """
+        suffix = output.picture_path(job, self._settings).rpartition(".")[2]
+        name = made.picture or ""
+        is_other = name.rpartition(".")[2] != suffix
+        is_of_job = name.rpartition(".")[0] == f"{output.IMAGES}/{job.id}"
+        if not (is_other and is_of_job and images.is_lossless(name)):
+            return False
+        if self._is_of_another_precision(made):
+            return False
+        # One at a time, unlike those that are done: a change of the format is a rare thing.
+        return bool(
+            self._listed[at] == _SAME or (self._listed[at] == _UNSURE and self._is_whole(made))
+        )
 
     def _count_precisions(self, done: Iterable[Brief | None]) -> None:
         self.num_of_another_precision += sum(map(self._is_of_another_precision, done))

@@ -106,8 +106,9 @@ class Group:
 class Plan:
     """What happens to every row of a manifest: it will run, is done, or cannot run.
 
-    Identical rows are one job with one id, which is once in `groups`, `done` (ids) or `failed`.
-    `manifest_digest` is the sha256 of the manifest's bytes.
+    Identical rows are one job with one id, which is once in `groups`, `done` (ids), `failed` or
+    `to_encode`: the jobs whose pictures are there without loss in another format than the run's.
+    `manifest_digest` is the sha256 of the manifest's bytes, `manifest` what the metadata calls it.
 
     `learned` is the new `inputs_key` for the records of some finished jobs: their inputs had new
     versions and had to be read, which showed that their bytes are the same.
@@ -119,6 +120,8 @@ class Plan:
     failed: tuple[Outcome, ...]
     manifest_digest: str = ""
     learned: Mapping[str, str] = field(default_factory=dict)
+    manifest: str = ""
+    to_encode: tuple[Job, ...] = ()
 
     @property
     def num_pictures_to_make(self) -> int:

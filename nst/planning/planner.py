@@ -19,7 +19,8 @@ from nst.output import Outcome, failure
 from nst.painting import WeightsFile, usable_weights
 from nst.planning.done import EarlierRuns, with_history
 from nst.planning.plan import Plan, PlannedJob, make_groups
-from nst.planning.survey import DONE, DOUBTFUL, TO_MAKE, Survey, attempts
+from nst.planning.survey import DONE, DOUBTFUL, TO_ENCODE, TO_MAKE, Survey, attempts
+from nst.planning.taken import without_taken_ids
 from nst.profiles import PROFILES
 from nst.settings import RunSettings
 
@@ -37,9 +38,12 @@ def plan_rows(
     Rows whose inputs or weights are missing fail in the plan, also finished ones whose input is gone.
     Damage behind the first bytes of an input is found only when it is loaded. Without `download`,
     weights that would have to be downloaded count as missing; without `resume` the output is ignored.
-    Raises ConfigError for a bad weights file of the user's own, and StorageError if a store fails.
+    Raises ConfigError for a bad weights file of the user's own, StorageError if a store fails, and
+    ManifestError for an id by which another manifest has another picture in the output.
     """
     storage.name_roots(settings.roots)
+    if resume and not settings.only:
+        rows = without_taken_ids(rows, settings)
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     layers = layers_of(unique)
     chosen = attempts(
@@ -60,9 +64,11 @@ def plan_rows(
             max_batch_pixels=settings.max_batch_pixels,
         ),
         done=tuple(sorted_out.done),
+        to_encode=tuple(sorted_out.to_encode),
         failed=(*impossible, *sorted_out.impossible, *sorted_out.left_alone),
         manifest_digest=rows.digest,
         learned=sorted_out.learned,
+        manifest=rows.manifest,
     )
 
 
@@ -75,6 +81,7 @@ class _SortedOut:
     impossible: list[Outcome] = field(default_factory=list)
     left_alone: list[Outcome] = field(default_factory=list)
     to_make: list[PlannedJob] = field(default_factory=list)
+    to_encode: list[Job] = field(default_factory=list)
 
 
 def _sorted_out(
@@ -88,7 +95,7 @@ def _sorted_out(
     planner = Survey(jobs, chosen)
     before = EarlierRuns(jobs, settings) if resume else None
     verdicts = _verdicts(jobs, planner, before)
-    undecided = np.nonzero(verdicts != DONE)[0]
+    undecided = np.nonzero((verdicts != DONE) & (verdicts != TO_ENCODE))[0]
     planner.look_at(jobs, verdicts)
     for some in in_chunks(undecided.tolist(), _JOBS_AT_ONCE):
         planned: dict[int, PlannedJob] = {}
@@ -107,11 +114,15 @@ def _sorted_out(
                 verdicts[number] = DONE
                 if one.inputs_key is not None:
                     result.learned[one.job.id] = one.inputs_key
+            elif found.is_stored:
+                verdicts[number] = TO_ENCODE
             elif found.left_alone is not None:
                 result.left_alone.append(found.left_alone)
             else:
                 result.to_make.append(with_history(one, found))
     result.done.extend(jobs[number].id for number in np.nonzero(verdicts == DONE)[0].tolist())
+    encoded = np.nonzero(verdicts == TO_ENCODE)[0].tolist()
+    result.to_encode.extend(jobs[number] for number in encoded)
     if before is not None and before.num_of_another_precision:
         _log.warning(
             "%s: %d finished pictures stay as they are, though they were not made in %s as the "

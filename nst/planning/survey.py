@@ -28,8 +28,9 @@ _MAX_REMEMBERED = 20_000
 
 
 # What is known of a job before any of its inputs is read: that it is done; that it is to be made, for
-# which the first bytes of its inputs are enough; that only their digests tell; that it cannot be.
-DONE, TO_MAKE, DOUBTFUL, HOPELESS = range(4)
+# which the first bytes of its inputs are enough; that only their digests tell; that it cannot be; that
+# its picture is there in another format, from which it can be encoded.
+DONE, TO_MAKE, DOUBTFUL, HOPELESS, TO_ENCODE = range(5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@ from . import lease as lease
 from . import nodes as nodes
 from . import runs as runs
 from .attempts import PortionResult as PortionResult
+from .encoding import encode_stored as encode_stored
 from .lease import Lease as Lease
 from .lookout import Lookout as Lookout
 from .nodes import RunIdentity as RunIdentity
+from .outcomes import retract_metadata as retract_metadata
 from .outcomes import write_metadata as write_metadata
 from .portions import make_portion as make_portion
 from .portions import remaining as remaining
+from .previews import make_missing_previews as make_missing_previews
 from .progress import RunProgress as RunProgress
 from .progress import Tally as Tally
 from .reports import MAX_FAILED as MAX_FAILED

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +14,8 @@ from nst.job import PictureParams, inputs_key, job_key, params_as_json, recipe, 
 from nst.painting import Item, Sources, WeightsFile, colors, regions
 from nst.pictures import images
 from nst.planning import Input, PlannedJob
+from nst.running.previews import previews
 from nst.settings import RunSettings
-
-_PREVIEW_PX = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +126,7 @@ class Inputs:
             there = {small} if storage.exists(storage.join(folder, small)) else set()
             if there and storage.exists(storage.join(folder, large)):
                 there.add(large)
-            for name, data in _previews(self._bytes[digest], large, small, there=there).items():
+            for name, data in previews(self._bytes[digest], large, small, there=there).items():
                 storage.write_bytes(storage.join(folder, name), data)
         self._shown |= new
 
@@ -268,20 +266,6 @@ def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tupl
     else:
         weights = list(params.style_blend or [1.0] * num_styles)
     return tuple(weight / sum(weights) for weight in weights)
-
-
-def _previews(data: bytes, large: str, small: str, *, there: Container[str]) -> dict[str, bytes]:
-    """The missing ones of an input's two previews, by name; the input is decoded once for both."""
-    if large in there and small in there:
-        return {}
-    shown = images.decode_preview(data, long_edge_px=_PREVIEW_PX, name=large)
-    made = {}
-    if large not in there:
-        made[large] = images.encode(shown, "jpeg", {})
-    if small not in there:
-        edge = output.SMALL_PREVIEW_PX
-        made[small] = images.thumbnails(shown, "webp", [edge]).files[edge]
-    return made
 
 
 def finished(loaded: Loaded, image: Tensor) -> images.Picture:

@@ -1,5 +1,6 @@
 """Plan and records -> metadata: the result of every row."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,16 @@ from nst.output import Brief, Ledger, Outcome, Record, Status, failure, metadata
 from nst.planning import Group, Plan, PlannedJob
 from nst.running.reports import MAX_EXAMPLES, MAX_FAILED
 from nst.settings import RunSettings
-from nst.storage import Table, find, joined, release_memory, side_by_side
+from nst.storage import (
+    ScratchFile,
+    Table,
+    TableError,
+    digest_of_file,
+    find,
+    joined,
+    release_memory,
+    side_by_side,
+)
 
 # As many as the memory for their curves allows: where the manifest has another order than the
 # records, each portion reads most parts of them anew.
@@ -30,8 +40,10 @@ class Ended:
     failed_by_reason: Counter[str] = field(default_factory=Counter)
     failed: list[Record] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
+    metadata_digest: str = ""
 
-    def add(self, jobs: Sequence[Job], outcomes: Table) -> None:
+    def add(self, jobs: Sequence[Job], outcomes: Table, manifest: str | None = None) -> None:
         status = np.array(outcomes["status"].to_pylist())
         shown = np.nonzero(status == "ok")[0][: MAX_EXAMPLES - len(self.examples)]
         for row in outcomes.take(shown).to_pylist():
@@ -43,7 +55,9 @@ class Ended:
         )
         kept = at[: MAX_FAILED - len(self.failed)]
         self.failed.extend(
-            metadata.record_of(jobs[number], replace(metadata.outcome_of_row(row), loss_curve=()))
+            metadata.record_of(
+                jobs[number], replace(metadata.outcome_of_row(row), loss_curve=()), manifest
+            )
             for number, row in zip(kept.tolist(), outcomes.take(kept).to_pylist(), strict=True)
         )
 
@@ -57,12 +71,53 @@ def write_metadata(
 ) -> Ended:
     """Write the metadata, by way of `table`, and merge the records.
 
+    The rows that other manifests have in the output stay, unless the settings have `only`.
+
     `errors` are the errors that ended groups early, by the group's name. `check` is called right
     before each write and deletion; an error that it raises ends this.
     """
     ledger = records.read(settings.output)
+    ended = _write_rows(table, plan, settings, errors, ledger, check)
+    ids = (job.id for job in plan.jobs)
+    records.compact(
+        settings.output, ledger, also=plan.failed, learned=plan.learned, order=ids, check=check
+    )
+    return ended
+
+
+def retract_metadata(
+    table: IO[bytes], plan: Plan, settings: RunSettings, check: Callable[[], None]
+) -> bool:
+    """Have the metadata tell no more of pictures that the plan makes anew; whether that was needed.
+
+    Their rows are failed until the run has ended, so that a run that is killed leaves no row that
+    tells of a picture that was written over. Pictures that are the first of their rows need no such
+    care. `table` is an empty open file, and has the metadata then.
+    """
+    planned = (one for group in plan.groups for one in group.jobs)
+    if not any(one.outdated is not None for one in planned):
+        return False
+    if not storage.exists(storage.join(settings.output, output.METADATA)):
+        return False
+    errors = {group.name: _NOT_FINISHED for group in plan.groups}
+    _write_rows(table, plan, settings, errors, records.read(settings.output), check)
+    return True
+
+
+_NOT_FINISHED = "the run that makes its picture has not finished"
+
+
+def _write_rows(
+    table: IO[bytes],
+    plan: Plan,
+    settings: RunSettings,
+    errors: Mapping[str, str],
+    ledger: Ledger,
+    check: Callable[[], None],
+) -> Ended:
     finder = _Finder(plan, ledger, errors)
     labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
+    manifest = plan.manifest or None
     ended = Ended(num_done_before=finder.num_done_before)
     # What it took to read the records and to find the jobs among them.
     release_memory()
@@ -71,17 +126,42 @@ def write_metadata(
         for start in range(0, len(plan.jobs), ROWS_AT_ONCE):
             jobs = plan.jobs[start : start + ROWS_AT_ONCE]
             outcomes = finder.outcomes(start, jobs)
-            ended.add(jobs, outcomes)
-            yield side_by_side(metadata.jobs_to_table(jobs, labels), outcomes)
+            ended.add(jobs, outcomes, manifest)
+            yield side_by_side(metadata.jobs_to_table(jobs, labels, manifest), outcomes)
 
     metadata.write_metadata(table, tables(), labels)
+    lost = () if settings.only else _add_other_rows(table, plan, settings, ledger, labels)
+    ended.manifests += sorted({*lost, *output.manifests_in(table)})
+    ended.metadata_digest = digest_of_file(table)
     check()
     storage.write_file(storage.join(settings.output, output.METADATA), table)
-    ids = (job.id for job in plan.jobs)
-    records.compact(
-        settings.output, ledger, also=plan.failed, learned=plan.learned, order=ids, check=check
-    )
     return ended
+
+
+def _add_other_rows(
+    table: IO[bytes], plan: Plan, settings: RunSettings, ledger: Ledger, labels: Sequence[str]
+) -> Sequence[str]:
+    """Put the rows of other manifests into the file of this run's rows.
+
+    Returns the names of those manifests whose rows are not there any more, or cannot be read, of
+    which there is a warning.
+    """
+    with ScratchFile() as before, ScratchFile() as merged:
+        try:
+            others = output.other_rows(settings.output, plan.manifest, before)
+            if others is None:
+                return ()
+            first, last = others.labels()
+            all_labels = list(dict.fromkeys([*first, *labels, *last]))
+            rows = output.with_other_rows(table, others, settings.output, ledger.made, all_labels)
+            metadata.write_metadata(merged, rows, all_labels)
+        except TableError as exc:
+            return output.lost_manifests(settings.output, plan.manifest, exc)
+        merged.seek(0)
+        table.seek(0)
+        table.truncate()
+        shutil.copyfileobj(merged, table)
+        return others.missing
 
 
 class _Finder:

@@ -137,7 +137,9 @@ class RunReport:
 
     `failed` are the failed rows in their order, the first MAX_FAILED of them and without their
     curves; the metadata has them all. `examples` are the paths in the output of thumbnails of the
-    first few pictures.
+    first few pictures. `manifests` are the names of all manifests that have rows in the metadata; the
+    numbers are of this run's alone. `metadata_digest` is the sha256 of the metadata's bytes.
+    `num_encoded` of the pictures that were done before are now in another format.
     """
 
     num_rows: int
@@ -148,6 +150,9 @@ class RunReport:
     gallery_url: str
     metadata_url: str
     examples: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = ()
+    metadata_digest: str = ""
+    num_encoded: int = 0
 
     @property
     def num_failed(self) -> int:

@@ -15,16 +15,9 @@ from typing import Any, Literal, get_args
 
 from nst import __version__, output, storage
 from nst import manifest as manifests
-from nst.errors import (
-    ConfigError,
-    CorruptTransferError,
-    NotFoundError,
-    NSTError,
-    RunEndedError,
-    StorageError,
-)
+from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
 from nst.job import ENGINE_VERSION
-from nst.output import records
+from nst.output import manifests_before, read_account, records
 from nst.planning import Plan
 from nst.redaction import redacted
 from nst.running import lease
@@ -57,7 +50,8 @@ class Interrupted(BaseException):
 class Run:
     """A run in progress. The caller sets its plan and its report.
 
-    The precision in its settings stays `auto` until it is decided.
+    The precision in its settings stays `auto` until it is decided. `manifests_before` are those that
+    had rows in the metadata when it began, None where that is not known.
     """
 
     lease: Lease
@@ -65,6 +59,7 @@ class Run:
     account: Mapping[str, Any]
     plan: Plan | None = None
     report: RunReport | None = None
+    manifests_before: tuple[str, ...] | None = None
 
     def settled(self, choose: Callable[[], Precision]) -> RunSettings:
         """The settings with the one precision of all pictures of this run.
@@ -90,6 +85,14 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
     with lease.held(settings.output) as held:
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)
+        # For the next run, if this one is killed before it has written the metadata.
+        named = output.manifest_name(manifest, settings.output)
+        if before is None and not storage.exists(storage.join(settings.output, output.METADATA)):
+            # An output in which no manifest has rows yet.
+            told: Mapping[str, Any] | None = {"manifests": []}
+        else:
+            told = before
+        account |= manifests_before(told, named)
         was_cut_short = before is not None and before.get("state") != "finished"
         _sweep(settings.output, held, everywhere=held.took_over or was_cut_short)
         if before is not None:
@@ -98,6 +101,8 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         if not settings.replace:
             _check_same_settings(settings.output, account, made_with)
         run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
+        if told is not None and "manifests" in account:
+            run.manifests_before = tuple(told["manifests"])
         _write(run, "running")
         try:
             yield run
@@ -137,19 +142,6 @@ def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
         if storage.is_leftover(path) or output.is_transient(path)
     ]
     storage.delete_all(leftovers, check=held.check)
-
-
-def read_account(output_url: str) -> dict[str, Any] | None:
-    """The run.json of an output's last run, or None if there was none."""
-    uri = storage.join(output_url, output.RUN)
-    try:
-        account = json.loads(storage.read_bytes(uri))
-    except NotFoundError:
-        return None
-    except (ValueError, RecursionError, CorruptTransferError) as exc:
-        _log.warning("%s: expected the account of a run, ignoring what was found: %s", uri, exc)
-        return None
-    return account if isinstance(account, dict) else None
 
 
 def _account(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,8 +258,20 @@ def _write(run: Run, state: State) -> None:
         counts["num_ok"] = run.report.num_ok
         counts["num_done_before"] = run.report.num_done_before
         counts["failed_by_reason"] = dict(run.report.failed_by_reason)
+    if run.report is not None and state == "finished":
+        counts["manifests"] = list(run.report.manifests)
+        counts["metadata_digest"] = run.report.metadata_digest
     precision = {"precision": run.settings.precision}
     whole = {**run.account, **precision, "state": state, **ended, **counts}
+    if state == "finished":
+        whole.pop("manifest_of_old_rows", None)
+    if (
+        state in ("stopped", "interrupted")
+        and run.plan is None
+        and run.manifests_before is not None
+    ):
+        # It was refused, or stopped before it could make a picture.
+        whole["manifests"] = list(run.manifests_before)
     data = json.dumps(whole, indent=2).encode() + b"\n"
     run.lease.check()
     storage.write_bytes(storage.join(run.settings.output, output.RUN), data)

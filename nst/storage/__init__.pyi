@@ -4,6 +4,7 @@ from .addresses import address_of as address_of
 from .addresses import is_public as is_public
 from .files import Found as Found
 from .files import ScratchFile as ScratchFile
+from .files import digest_of_file as digest_of_file
 from .stores import absolute as absolute
 from .stores import browsable as browsable
 from .stores import check_writable as check_writable
@@ -21,6 +22,7 @@ from .stores import join as join
 from .stores import list_objects as list_objects
 from .stores import list_sizes as list_sizes
 from .stores import list_tree as list_tree
+from .stores import local_path as local_path
 from .stores import name_roots as name_roots
 from .stores import parent as parent
 from .stores import read_bytes as read_bytes
@@ -52,13 +54,16 @@ from .tables import TableError as TableError
 from .tables import Type as Type
 from .tables import are_equal as are_equal
 from .tables import arrow_table as arrow_table
+from .tables import column_names as column_names
 from .tables import find as find
 from .tables import joined as joined
 from .tables import last_of_each as last_of_each
 from .tables import list_of as list_of
 from .tables import parquet_rows as parquet_rows
 from .tables import read_columns as read_columns
+from .tables import read_texts as read_texts
 from .tables import release_memory as release_memory
+from .tables import rows_in_order as rows_in_order
 from .tables import rows_of_frame as rows_of_frame
 from .tables import rows_of_table as rows_of_table
 from .tables import rows_with as rows_with
@@ -66,6 +71,7 @@ from .tables import side_by_side as side_by_side
 from .tables import struct_of as struct_of
 from .tables import table_of as table_of
 from .tables import values_at as values_at
+from .tables import with_column as with_column
 from .tables import with_texts as with_texts
 from .tables import write_parquet as write_parquet
 from .wildcards import matches as matches

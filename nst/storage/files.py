@@ -1,6 +1,7 @@
 """Local files <-> bytes; a file appears under its name whole or not at all."""
 
 import errno
+import hashlib
 import io
 import os
 import secrets
@@ -65,6 +66,13 @@ class ScratchFile(SpooledTemporaryFile[bytes]):
     def write(self, data: Any) -> int:
         with _translated("write", Path(gettempdir())):
             return super().write(data)
+
+
+def digest_of_file(file: IO[bytes]) -> str:
+    """The sha256 of an open file's bytes."""
+    file.seek(0)
+    # What mypy knows of it is the file that it takes, not the one that there is.
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ def hint(uri: str, path: Path | None) -> str:
 
     `path` is where it would be on a disk, of whose folders the names are compared.
     """
+    if path is not None and os.path.lexists(path):
+        return ""
     if path is not None and (found := _lookalike(path)):
         return found
     invisible = sorted({f"U+{ord(each):04X}" for each in uri if unicodedata.category(each) == "Cf"})

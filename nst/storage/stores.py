@@ -106,7 +106,9 @@ def hinting(uri: str) -> Iterator[None]:
         yield
     except NotFoundError as exc:
         hint = redacted(lookalikes.hint(uri, local_path(uri)))
-        raise (NotFoundError(f"{exc}{hint}") if hint else exc) from exc
+        if not hint:
+            raise
+        raise NotFoundError(f"{exc}{hint}") from exc
 
 
 def write_bytes(uri: str, data: bytes) -> str:
@@ -262,7 +264,7 @@ def glob(base: str, pattern: str) -> list[str]:
     """
     uri = full_pattern(base, pattern)
     matches = _matches(uri)
-    if not matches and local_path(uri) is None:
+    if not matches and local_path(uri) is None and not is_web(uri):
         # In a store it costs a request to find out which folders there are.
         literal = _with_literal_folders(uri, lambda _: True)
         matches = _matches(literal) if literal != uri else []
@@ -280,6 +282,8 @@ def _path_within(uri: str) -> str:
 
 def _matches(uri: str) -> list[str]:
     """The files that an absolute pattern matches, sorted; those of a disk as paths."""
+    if is_web(uri):
+        return _glob_web(uri)
     folder, rest = split_pattern(uri)
     path = local_path(folder)
     names = _names_below(folder, rest)
@@ -331,8 +335,6 @@ def _names_below(folder: str, rest: str) -> Collection[str]:
     is_deep = "**" in rest
     if is_s3(folder):
         return s3.objects_in(folder, deep="/" in rest or is_deep)
-    if is_web(folder):
-        return _names_on_page(folder, rest)
     depth = None if is_deep else rest.count("/") + 1
     with _translated("list", folder):
         fs, start = _filesystem(folder)
@@ -542,22 +544,25 @@ def _read_web(uri: str, sink: IO[bytes], max_bytes: int | None, terms: web.Terms
     _patiently("read", uri, lambda: read(sink, max_bytes))
 
 
-def _names_on_page(folder: str, rest: str) -> Collection[str]:
-    """The file of this very name, or else the links of the folder's page to files in the folder.
+def _glob_web(uri: str) -> list[str]:
+    """The file itself, or the links of the page of its folder that the pattern matches.
 
     A web server has no other list.
     """
-    if _is_on_web(join(folder, rest)):
-        return {rest}
-    if "/" in rest:
+    plain = _ESCAPED.sub(r"\1", uri)
+    if _is_on_web(plain):
+        return [plain]
+    folder, name = split_pattern(uri)
+    if "/" in name:
         raise NotFoundError(
-            f"cannot list {redacted(join(folder, rest))}: expected a pattern in the name of a file, "
-            "since a web server lists one folder at a time"
+            f"cannot list {redacted(plain)}: expected a pattern in the name of a file, since a web "
+            "server lists one folder at a time"
         )
-    page = _from_web(f"{folder}/", _MAX_PAGE_BYTES, _of_row()).data.decode(errors="replace")
-    links = (urljoin(f"{folder}/", unescape(link)) for link in _LINK.findall(page))
-    names = {link.removeprefix(f"{folder}/") for link in links if link.startswith(f"{folder}/")}
-    return {name for name in names if name and "/" not in name}
+    start = f"{folder}/"
+    page = _from_web(start, _MAX_PAGE_BYTES, _of_row()).data.decode(errors="replace")
+    links = {urljoin(start, unescape(link)) for link in _LINK.findall(page)}
+    names = [link.removeprefix(start) for link in links if link.startswith(start)]
+    return sorted(start + found for found in _matching(names, name))
 
 
 def _is_on_web(uri: str) -> bool:

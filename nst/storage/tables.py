@@ -380,12 +380,58 @@ class RowReader:
         found = [self._schema.empty_table()]
         with _translated(self._size):
             for group in np.unique(groups).tolist():
+                known = [n for n in self._schema.names if n in self._file.schema_arrow.names]
                 table = _completed(
-                    self._file.read_row_group(group, use_threads=False), self._schema
+                    self._file.read_row_group(group, known, use_threads=False), self._schema
                 )
                 start = int(self._ends[group]) - table.num_rows
                 found.append(table.take(numbers[groups == group] - start))
             return joined(found)
+
+
+def read_texts(file: IO[bytes], names: Sequence[str]) -> Table:
+    """These columns of a file as texts, empty where it lacks one; no other is read.
+
+    Raises TableError for a file that is damaged there.
+    """
+    with _translated(_size(file)):
+        parquet = _parquet(file)
+        known = [name for name in names if name in parquet.schema_arrow.names]
+        table = parquet.read(known, use_threads=False)
+        columns = [
+            table[name].cast(TEXT) if name in known else pa.nulls(parquet.metadata.num_rows, TEXT)
+            for name in names
+        ]
+        return pa.table(columns, pa.schema([(name, TEXT) for name in names])).combine_chunks()
+
+
+def rows_in_order(file: IO[bytes], columns: Sequence[Column], num_rows: int) -> Iterator[Table]:
+    """All rows, at most so many at a time; columns that the file lacks are empty.
+
+    So is one of a type that cannot be made into its own. Raises TableError for a file that is
+    damaged, once it gets there.
+    """
+    schema = _schema(columns)
+    with _translated(_size(file)):
+        parquet = _parquet(file)
+        known = [name for name in schema.names if name in parquet.schema_arrow.names]
+        for batch in _batches(parquet, num_rows, known):
+            table = pa.Table.from_batches([batch])
+            found = [_cast(table[n], schema.field(n).type) for n in table.column_names]
+            yield _completed(pa.table(found, table.column_names), schema)
+
+
+def _cast(column: Any, kind: Type) -> Any:
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return pa.nulls(len(column), kind)
+
+
+def column_names(file: IO[bytes]) -> tuple[str, ...]:
+    """The names of a file's columns, in order. Raises TableError where it is no table."""
+    with _translated(_size(file)):
+        return tuple(dict.fromkeys(_parquet(file).schema_arrow.names))
 
 
 def _completed(table: Table, schema: Any) -> Table:
@@ -428,6 +474,13 @@ def with_texts(table: Table, column: str, texts: Mapping[int, str]) -> Table:
     changed = pc.replace_with_mask(table[column].combine_chunks(), pa.array(mask), new)
     index = table.column_names.index(column)
     return table.set_column(index, table.schema.field(column), changed)
+
+
+def with_column(table: Table, column: str, texts: Sequence[str | None]) -> Table:
+    """With these texts as a column that it has, one for each row."""
+    index = table.column_names.index(column)
+    field = table.schema.field(column)
+    return table.set_column(index, field, pa.chunked_array([pa.array(texts, field.type)]))
 
 
 def rows_with(table: Table, column: str, text: str) -> Table:

@@ -434,7 +434,7 @@ CASES: tuple[Case, ...] = (
     Case(27, "R", "markup in names", names_are_text),
     *fails(28, "formulas in ids", [bad(id=text) for text in FORMULAS], "bad_row", said="column 'id'"),
     Case(28, "OK", "formulas in labels", labels_are_text(FORMULAS)),
-    *fails(29, "a backbone that there is not", each("backbone", "vgg61", "/tmp/net.pt", "http://h/n", "VGG16"), "bad_row", said="one of vgg16"),
+    *fails(29, "a backbone that there is not", each("backbone", "vgg61", "/tmp/net.pt", "http://h/n", "VGG-11"), "bad_row", said="one of vgg16"),
     Case(30, "A", "a path outside the roots", place_outside_refused),
     Case(30, "R", "paths outside the roots, and the others go on", places_outside),
     *map(without_a_call, fails(31, "hosts of one's own network", each("content", *(f"http://{h}/a.png" for h in HOSTS)), "path_not_allowed", "--allow-scheme", "http")),
