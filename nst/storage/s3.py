@@ -792,7 +792,8 @@ def _ask(method: str, *, body: _Body | None = None, **params: Any) -> dict[str, 
     work = _answer(store.fs, method, params, body)
     try:
         answer = asyncio.run_coroutine_threadsafe(work, store.fs.loop).result()
-    except Fault:
+    except Fault as exc:
+        store.has_answered |= exc.is_answer
         raise
     except Exception as exc:
         fault = s3_faults.fault_of(method, exc)
@@ -835,6 +836,8 @@ async def _chunk(body: Any) -> bytes:
     except TimeoutError:
         raise
     except Exception as exc:
-        # Cut off in the middle, or not what its checksum says.
-        raise Fault("damaged", s3_faults.words_of(exc)) from exc
+        # Cut off in the middle, or not what its checksum says, which the words have.
+        words = s3_faults.words_of(exc)
+        is_whole = type(exc).__name__ == "FlexibleChecksumError"
+        raise Fault("damaged", words, is_answer=True, received=words if is_whole else None) from exc
     return chunk

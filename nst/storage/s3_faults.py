@@ -88,7 +88,8 @@ _REDIRECTS = {301, 302, 307, 308}
 class Fault(Exception):
     """Why one request failed; never leaves this package.
 
-    `is_answer`: the store itself answered so. `received`: the MD5 of what arrived whole, but damaged.
+    `is_answer`: the store itself answered so. `received`: a digest of what arrived whole, but
+    damaged.
     """
 
     def __init__(
