@@ -116,7 +116,7 @@ def _verified(url: str) -> Audit:
         findings += _of_the_gallery(url, outcomes)
     lost = [] if in_order is None else _lost_manifests(account, in_order)
     findings += [Finding(path=output.METADATA, said=_NO_ROWS.format(name)) for name in lost]
-    if account is not None and account.get("state") != "finished":
+    if _is_cut_short(url):
         findings.append(Finding(path=output.RUN, said="the last run did not finish; run it again"))
     elif rows is not None and not lost:
         findings += [

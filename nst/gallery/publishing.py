@@ -114,8 +114,7 @@ def _write_gallery(
     page = storage.join(url, output.GALLERY)
     digest = site.digest_of(sources, static_pages=static_pages)
     there = _own_files(url)
-    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
-    earlier = site.read_receipt(receipt)[1]
+    earlier = site.read_receipt(_receipt(url, there))[1]
     sound = _sound(url, there) if looks else there
     if _is_built(url, sound, digest):
         return page
@@ -169,13 +168,26 @@ def _own_files(url: str) -> dict[str, int]:
     return own if page is None else own | {output.GALLERY: page}
 
 
+def _receipt(url: str, there: Container[str]) -> bytes:
+    """The receipt's bytes; none of one that is missing or damaged."""
+    if site.RECEIPT not in there:
+        return b""
+    try:
+        return storage.read_bytes(storage.join(url, site.RECEIPT))
+    except CorruptTransferError:
+        return b""
+
+
 def _sound(url: str, there: Mapping[str, int]) -> dict[str, int]:
     """Those of these files whose bytes are the ones that were written, as the receipt tells."""
-    receipt = storage.read_bytes(storage.join(url, site.RECEIPT)) if site.RECEIPT in there else b""
+    receipt = _receipt(url, there)
     digests = site.digests_in_receipt(receipt)
 
     def is_sound(path: str) -> bool:
-        data = storage.read_bytes(storage.join(url, path))
+        try:
+            data = storage.read_bytes(storage.join(url, path))
+        except CorruptTransferError:
+            return False
         return hashlib.sha256(data).hexdigest() == digests[path]
 
     known = [path for path in there if path in digests]
@@ -185,13 +197,7 @@ def _sound(url: str, there: Mapping[str, int]) -> dict[str, int]:
 
 
 def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
-    if site.RECEIPT not in there:
-        return False
-    try:
-        receipt = storage.read_bytes(storage.join(url, site.RECEIPT))
-    except CorruptTransferError:
-        return False
-    built_from, sizes = site.read_receipt(receipt)
+    built_from, sizes = site.read_receipt(_receipt(url, there))
     return built_from == digest and sizes.items() <= there.items()
 
 
