@@ -39,6 +39,10 @@ def parse(name: str, data: bytes | str, **overrides: Any) -> tuple[Job, ...]:
     return parsed(name, data, overrides=overrides).jobs
 
 
+def resolve(reference: str) -> str:
+    return storage.resolve("/base", reference)
+
+
 def parsed(
     name: str,
     data: bytes | str,
@@ -51,9 +55,7 @@ def parsed(
     return parsing.parse(
         name,
         data if isinstance(data, bytes) else data.encode(),
-        resolve=lambda reference: storage.resolve("/base", reference),
-        glob=glob,
-        access=access,
+        parsing.Places(resolve=resolve, full_pattern=resolve, glob=glob, access=access),
         overrides=overrides,
         keep_going=keep_going,
         reading=reading,

@@ -96,93 +96,112 @@ class _Located:
     objection: str | None
 
 
-_Locate = Callable[[str], _Located]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """How what a manifest names is found, and what of it may be read.
+
+    `resolve` turns a path as written into one to read, `full_pattern` a pattern into an absolute one,
+    and `glob` a pattern into paths as if written. None is asked for what `access` objects to.
+    """
+
+    resolve: Resolve
+    glob: Glob
+    access: Access
+    full_pattern: Resolve
+
+    def located(self, reference: str) -> _Located:
+        if not is_plain(reference):
+            return _Located("", None)
+        # As written, too: resolved, a `data:` URL is a path like any other.
+        objection = self.access.objection_to_kind(reference)
+        if objection:
+            return _Located("", objection)
+        uri = self.resolve(reference)
+        return _Located(uri, self.access.objection(uri))
+
+    def matches(self, pattern: str) -> Sequence[str]:
+        """Raises Problems for a pattern that is not allowed."""
+        expected = self.access.objection_to_kind(pattern)
+        expected = expected or self.access.objection_to_pattern(self.full_pattern(pattern))
+        if expected:
+            raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
+        return self.glob(pattern)
 
 
 def parse(
     name: str,
     data: bytes,
+    places: Places,
     *,
-    resolve: Resolve,
-    glob: Glob,
-    access: Access,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
-    after: "Earlier | None" = None,
+    after: Earlier | None = None,
     reading: Reading | None = None,
-    resolve_pattern: Resolve | None = None,
 ) -> Parsed:
     """The jobs of the manifest file `name` with the bytes `data`, one per row and in its order.
 
-    Where it is one of several files, `after` is what came before it, and goes on with it.
-
-    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written, and
-    `resolve_pattern`, if it is another than `resolve`, into an absolute pattern; neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
-    stand over those of every row. `reading` says what else there is of columns.
-    Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
-    where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
+    Where it is one of several files, `after` is what came before it, and goes on with it. `overrides`
+    are picture parameters that stand over those of every row. `reading` says what else there is of
+    columns. Raises ManifestError, which lists every problem, before anything is run; with `keep_going`
+    only where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
-
-    @lru_cache(maxsize=_MAX_REMEMBERED)
-    def locate(reference: str) -> _Located:
-        if not is_plain(reference):
-            return _Located("", None)
-        # As written, too: resolved, a `data:` URL is a path like any other.
-        objection = access.objection_to_kind(reference)
-        if objection:
-            return _Located("", objection)
-        uri = resolve(reference)
-        return _Located(uri, access.objection(uri))
-
-    def matches(pattern: str) -> Sequence[str]:
-        expected = access.objection_to_kind(pattern)
-        expected = expected or access.objection_to_pattern((resolve_pattern or resolve)(pattern))
-        if expected:
-            raise Problems(Problem(None, None, expected, shown(pattern), "path_not_allowed"))
-        return glob(pattern)
-
     reading = reading or Reading()
-    jobs: list[Job] = []
-    refused: dict[str, Refusal] = {}
+    made = _Made(after or Earlier(), file=name if after else None, keep_going=keep_going)
     # Each once, since rows of a matrix share their cells.
     problems: dict[Problem, None] = {}
-    ids = after.ids if after else Ids()
-    labels = after.labels if after else set()
-    file = name if after else None
-    number = after.num_rows if after else 0
     try:
-        forced = parse_overrides(overrides or {})
-        table = read_rows(name, data, matches, reading)
+        reader = _Reader(places.located, parse_overrides(overrides or {}), reading)
+        table = read_rows(name, data, places.matches, reading)
         problems |= dict.fromkeys(table.problems)
-        reader = _Reader(locate, forced, reading)
-        for number, row in enumerate(table.rows, start=number + 1):  # noqa: B020 goes on
-            row = _bounded(row, labels)
-            own_id = text_of(row.cells, "id")
-            job = None
-            found: list[Problem] = []
-            try:
-                job = reader.job(number, row, own_id)
-            except Problems as exc:
-                found += _in_their_lines(exc.problems, row)
-            job_id = job.id if job else own_id
-            is_own = own_id is not None
-            clash = ids.add(job_id, number, row.line, is_own=is_own, file=file) if job_id else []
-            if job and not clash:
-                jobs.append(job)
-            elif keep_going:
-                if job_id is None or clash or not is_safe_id(job_id) or secret_in(job_id):
-                    job_id = ids.stand_in(number, row.cells)
-                jobs.append(_stand_in(number, row, job_id))
-                refused[job_id] = _row_refusal([*found, *clash], file)
-            else:
-                problems |= dict.fromkeys([*found, *clash])
+        for row in table.rows:
+            problems |= dict.fromkeys(made.add(row, reader))
     except Problems as exc:
         problems |= dict.fromkeys(exc.problems)
     if problems:
         raise _refusal(name, sorted(problems, key=lambda problem: problem.line or 0))
-    if after:
-        after.num_rows = number
-    return Parsed(tuple(jobs), refused, tuple(reading.notes))
+    return Parsed(tuple(made.jobs), made.refused, tuple(reading.notes))
+
+
+@dataclass(slots=True)
+class _Made:
+    """The jobs of a file so far, and those of them that are refused."""
+
+    earlier: Earlier
+    file: str | None
+    keep_going: bool
+    jobs: list[Job] = field(default_factory=list)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+
+    def add(self, row: Row, reader: "_Reader") -> Sequence[Problem]:
+        """The job of a row, or one that stands for it; returns what refuses the whole file."""
+        self.earlier.num_rows += 1
+        number = self.earlier.num_rows
+        row = _bounded(row, self.earlier.labels)
+        own_id = text_of(row.cells, "id")
+        job = None
+        problems: list[Problem] = []
+        try:
+            job = reader.job(number, row, own_id)
+        except Problems as exc:
+            problems += _in_their_lines(exc.problems, row)
+        job_id = job.id if job else own_id
+        clash = self._clash(job_id, row, is_own=own_id is not None)
+        if job and not clash:
+            self.jobs.append(job)
+            return ()
+        if not self.keep_going:
+            return [*problems, *clash]
+        if job_id is None or clash or not is_safe_id(job_id) or secret_in(job_id):
+            job_id = self.earlier.ids.stand_in(number, row.cells)
+        self.jobs.append(_stand_in(number, row, job_id))
+        self.refused[job_id] = _row_refusal([*problems, *clash], self.file)
+        return ()
+
+    def _clash(self, job_id: str | None, row: Row, *, is_own: bool) -> Sequence[Problem]:
+        if not job_id:
+            return ()
+        number = self.earlier.num_rows
+        return self.earlier.ids.add(job_id, number, row.line, is_own=is_own, file=self.file)
 
 
 def parse_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,11 +266,13 @@ class _Written:
 class _Reader:
     """Rows -> jobs. A value that rows share is read once, and is one object for all of them."""
 
-    def __init__(self, locate: _Locate, forced: Mapping[str, Any], reading: Reading) -> None:
+    def __init__(
+        self, locate: Callable[[str], _Located], forced: Mapping[str, Any], reading: Reading
+    ) -> None:
         self._note = reading.note
-        self._locate = locate
         self._forced = forced
         remembered = lru_cache(maxsize=_MAX_REMEMBERED)
+        self._locate = remembered(locate)
         self._shared: Callable[[Any], Any] = remembered(lambda value: value)
         self._styles = remembered(_styles)
         self._labels = remembered(_labels)
@@ -262,7 +283,19 @@ class _Reader:
         if row.is_guess:
             raise Problems(*row.problems)
         cells, line = row.cells, row.line
-        problems = list(row.problems)
+        problems = [*row.problems, *_text_problems(cells, line)]
+        texts = self._required(cells, line, problems)
+        styles = self._styles(texts.get("style", ""))
+        if "style" in texts and not styles:
+            problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
+        mask = text_of(cells, "mask")
+        settings = self._settings_of(
+            cells, texts.get("backbone", ""), len(styles), mask is not None
+        )
+        if settings.problems:
+            problems += [replace(problem, line=line) for problem in settings.problems]
+        if own_id is not None and not is_safe_id(own_id):
+            problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
 
         def located(column: str, reference: str) -> str:
             found = self._locate(reference)
@@ -271,47 +304,6 @@ class _Reader:
                 problems.append(Problem(line, column, expected, what, "path_not_allowed"))
             return found.uri
 
-        texts: dict[str, str] = {}
-        for column in REQUIRED_COLUMNS:
-            value = cells.get(column)
-            if column == "style":
-                for each in value if isinstance(value, list) else ():
-                    if isinstance(each, str) and "|" in each:
-                        self._note(
-                            f"{shown(each)} is several styles, in a list too: | is between them"
-                        )
-                value = _joined(value)
-            text = value.strip() if isinstance(value, str) else ""
-            if text:
-                texts[column] = self._shared(text)
-            else:
-                problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
-        value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
-        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
-        if backbone in PROFILES:
-            texts["backbone"] = self._shared(backbone)
-        else:
-            expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
-            problems.append(Problem(line, "backbone", expected, shown(backbone or value)))
-        styles = self._styles(texts.get("style", ""))
-        if "style" in texts and not styles:
-            problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
-        mask = text_of(cells, "mask")
-        if mask is not None and not isinstance(cells["mask"], str):
-            expected = "the path or URL of a picture"
-            problems.append(Problem(line, "mask", expected, shown(cells["mask"])))
-        settings = self._settings_of(cells, backbone, len(styles), mask is not None)
-        if settings.problems:
-            problems += [replace(problem, line=line) for problem in settings.problems]
-        if not _are_plain(cells):
-            problems += [
-                Problem(line, column, "text that UTF-8 can hold, without NUL", shown(value))
-                for column, value in cells.items()
-                if not all(map(is_plain, _texts(value)))
-            ]
-        problems += _secret_problems(cells, line)
-        if own_id is not None and not is_safe_id(own_id):
-            problems.append(Problem(line, "id", SAFE_ID_RULE, shown(own_id)))
         content = located("content", texts["content"]) if "content" in texts else ""
         style_uris = self._shared(tuple([located("style", style) for style in styles]))
         mask_uri = located("mask", mask) if mask else None
@@ -336,6 +328,33 @@ class _Reader:
             start=start_uri if starts_from_it else None,
             start_name=start if starts_from_it else None,
         )
+
+    def _required(self, cells: Cells, line: int | None, problems: list[Problem]) -> dict[str, str]:
+        """Content, style and backbone as written; of what is missing or unknown, a problem instead."""
+        texts: dict[str, str] = {}
+        for column in REQUIRED_COLUMNS:
+            value = cells.get(column)
+            if column == "style":
+                self._note_bars(value)
+                value = _joined(value)
+            text = value.strip() if isinstance(value, str) else ""
+            if text:
+                texts[column] = self._shared(text)
+            else:
+                problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
+        value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
+        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
+        if backbone in PROFILES:
+            texts["backbone"] = self._shared(backbone)
+        else:
+            expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
+            problems.append(Problem(line, "backbone", expected, shown(backbone or value)))
+        return texts
+
+    def _note_bars(self, style: object) -> None:
+        for each in style if isinstance(style, list) else ():
+            if isinstance(each, str) and "|" in each:
+                self._note(f"{shown(each)} is several styles, in a list too: | is between them")
 
     def _settings_of(
         self, cells: Cells, backbone: str, num_styles: int, has_mask: bool
@@ -451,6 +470,17 @@ def _label_items(cells: Cells) -> tuple[str, ...]:
 def _labels(items: tuple[str, ...]) -> Mapping[str, str]:
     """What `_label_items` returned, by name."""
     return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _text_problems(cells: Cells, line: int | None) -> Iterator[Problem]:
+    """What is wrong with the texts of a row, whatever they are for."""
+    if text_of(cells, "mask") is not None and not isinstance(cells["mask"], str):
+        yield Problem(line, "mask", "the path or URL of a picture", shown(cells["mask"]))
+    if not _are_plain(cells):
+        for column, value in cells.items():
+            if not all(map(is_plain, _texts(value))):
+                yield Problem(line, column, "text that UTF-8 can hold, without NUL", shown(value))
+    yield from _secret_problems(cells, line)
 
 
 def _stand_in(number: int, row: Row, job_id: str) -> Job:

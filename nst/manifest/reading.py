@@ -19,7 +19,7 @@ from nst.iterables import in_parallel
 from nst.job import LABEL_PREFIX, Job
 from nst.manifest.access import Access, is_inside
 from nst.manifest.names import Reading, column_of, is_column
-from nst.manifest.parsing import Earlier, Parsed, Refusal, parse
+from nst.manifest.parsing import Earlier, Parsed, Places, Refusal, parse
 from nst.manifest.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
 from nst.output import records
 from nst.painting import TORCHVISION
@@ -260,17 +260,20 @@ def _parse_manifest(
     folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
     own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)
-    return parse(
-        named.shown if earlier else name.rpartition("/")[2],
-        data,
+    places = Places(
         resolve=lambda reference: storage.resolve(folder, reference),
-        resolve_pattern=lambda pattern: storage.full_pattern(folder, pattern),
+        full_pattern=lambda pattern: storage.full_pattern(folder, pattern),
         glob=lambda pattern: storage.glob(folder, pattern),
         access=Access(
             settings.schemes,
             settings.roots,
             closed=tuple(storage.join(settings.output, each) for each in own),
         ),
+    )
+    return parse(
+        named.shown if earlier else name.rpartition("/")[2],
+        data,
+        places,
         overrides=overrides,
         keep_going=settings.keep_going,
         after=earlier,
