@@ -1,5 +1,6 @@
 """Web servers that answer without end, late, with redirects, or from where they must not be asked."""
 
+import hashlib
 import io
 import socket
 import ssl
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from nst import storage
 from nst.errors import AccessError, ForbiddenError, NotFoundError, StorageError, TooLargeError
+from nst.planning import taken
 from nst.storage import stores, web
 from nst.storage.web import OF_OPERATOR, OF_ROW_IN_ROOT, Terms, WebError
 from tests.buckets import hurry
@@ -177,6 +179,15 @@ def test_a_redirect_of_a_row_is_not_followed_and_one_of_the_operator_is(site: Si
         with pytest.raises(StorageError, match="redirect to"):
             storage.read_bytes(site.url + path)
         assert site.asked[path] == num_asked
+
+
+def test_a_row_that_shares_its_id_with_another_manifest_is_read_as_a_row_is(site: Site) -> None:
+    """Its URL is compared by the bytes, and a stranger may have written it."""
+    site.answers["/in/a.png"] = lambda handler: handler.answer(302, Location="/secret/a.png")
+    site.answers["/secret/a.png"] = file_of(DATA)
+    assert taken._digest_of(f"{site.url}/in/a.png") is None
+    assert site.asked["/secret/a.png"] == 0
+    assert taken._digest_of(f"{site.url}/secret/a.png") == hashlib.sha256(DATA).hexdigest()
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: Sequence[str]) -> list[str]:

@@ -158,7 +158,7 @@ def _plain(value: Any) -> Any:
 def _digest_of(uri: str) -> str | None:
     """The sha256 of an input; None of one that cannot be read, whose row fails by itself."""
     try:
-        data = storage.read_bytes(uri, max_bytes=images.MAX_BYTES)
+        data = storage.read_input(uri, max_bytes=images.MAX_BYTES).data
     except NSTError as exc:
         if ends_the_run(exc):
             raise
