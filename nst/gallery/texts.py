@@ -1,5 +1,4 @@
-"""What a person wrote -> what a page may show of it: no credential, no folder of this machine, nothing
-invisible."""
+"""What a person wrote -> what a page may show of it: no credentials, local folders or unseen letters."""
 
 import re
 import sys
@@ -29,9 +28,7 @@ _HOMES = {"home", "users"}
 
 
 def shown_text(text: str) -> str:
-    """A text without credentials, folders of local paths, users and queries of URLs, and anything
-    invisible.
-    """
+    """A text without credentials, folders of local paths, users and queries of URLs, and unseen letters."""
     if _PLAIN.fullmatch(text):
         return redacted(text)
     text = redacted(_URL.sub(_shown_url, without_user(text)))

@@ -108,7 +108,7 @@ def parse(
     access: Access,
     overrides: Mapping[str, Any] | None = None,
     keep_going: bool = False,
-    after: "Earlier | None" = None,
+    after: Earlier | None = None,
     reading: Reading | None = None,
     resolve_pattern: Resolve | None = None,
 ) -> Parsed:
@@ -116,10 +116,10 @@ def parse(
 
     Where it is one of several files, `after` is what came before it, and goes on with it.
 
-    `resolve` turns a path as written into one to read, `glob` a pattern into paths as if written, and
-    `resolve_pattern`, if it is another than `resolve`, into an absolute pattern; neither is asked for a pattern that `access` objects to. `overrides` are picture parameters that
-    stand over those of every row. `reading` says what else there is of columns.
-    Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
+    `resolve` turns a path as written into one to read, `resolve_pattern`, if it is another, a pattern
+    into an absolute one, and `glob` a pattern into paths as if written; it is not asked for a pattern
+    that `access` objects to. `overrides` are picture parameters that stand over those of every row.
+    `reading` says what else there is of columns. Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
     where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
     """
 
