@@ -271,28 +271,7 @@ class _Reader:
                 problems.append(Problem(line, column, expected, what, "path_not_allowed"))
             return found.uri
 
-        texts: dict[str, str] = {}
-        for column in REQUIRED_COLUMNS:
-            value = cells.get(column)
-            if column == "style":
-                for each in value if isinstance(value, list) else ():
-                    if isinstance(each, str) and "|" in each:
-                        self._note(
-                            f"{shown(each)} is several styles, in a list too: | is between them"
-                        )
-                value = _joined(value)
-            text = value.strip() if isinstance(value, str) else ""
-            if text:
-                texts[column] = self._shared(text)
-            else:
-                problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
-        value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
-        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
-        if backbone in PROFILES:
-            texts["backbone"] = self._shared(backbone)
-        else:
-            expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
-            problems.append(Problem(line, "backbone", expected, shown(backbone or value)))
+        texts = self._texts_of(cells, line, problems)
         styles = self._styles(texts.get("style", ""))
         if "style" in texts and not styles:
             problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
@@ -300,7 +279,9 @@ class _Reader:
         if mask is not None and not isinstance(cells["mask"], str):
             expected = "the path or URL of a picture"
             problems.append(Problem(line, "mask", expected, shown(cells["mask"])))
-        settings = self._settings_of(cells, backbone, len(styles), mask is not None)
+        settings = self._settings_of(
+            cells, texts.get("backbone", ""), len(styles), mask is not None
+        )
         if settings.problems:
             problems += [replace(problem, line=line) for problem in settings.problems]
         if not _are_plain(cells):
@@ -336,6 +317,32 @@ class _Reader:
             start=start_uri if starts_from_it else None,
             start_name=start if starts_from_it else None,
         )
+
+    def _texts_of(self, cells: Cells, line: int | None, problems: list[Problem]) -> dict[str, str]:
+        """What a row says of content, style and backbone; what is wrong with them is added to `problems`."""
+        texts: dict[str, str] = {}
+        for column in REQUIRED_COLUMNS:
+            value = self._style_in(cells) if column == "style" else cells.get(column)
+            text = value.strip() if isinstance(value, str) else ""
+            if text:
+                texts[column] = self._shared(text)
+            else:
+                problems.append(Problem(line, column, _REQUIRED_TEXT[column], shown(value)))
+        value = cells["backbone"] if is_given(cells, "backbone") else DEFAULT_BACKBONE
+        backbone = choice_of(value, PROFILES) if isinstance(value, str) else ""
+        if backbone in PROFILES:
+            texts["backbone"] = self._shared(backbone)
+        else:
+            expected = "one of " + ", ".join(PROFILES) + nearest(backbone, PROFILES)
+            problems.append(Problem(line, "backbone", expected, shown(backbone or value)))
+        return texts
+
+    def _style_in(self, cells: Cells) -> object:
+        value = cells.get("style")
+        for each in value if isinstance(value, list) else ():
+            if isinstance(each, str) and "|" in each:
+                self._note(f"{shown(each)} is several styles, in a list too: | is between them")
+        return _joined(value)
 
     def _settings_of(
         self, cells: Cells, backbone: str, num_styles: int, has_mask: bool
