@@ -353,3 +353,9 @@ def test_a_pattern_matches_the_links_of_the_page_of_its_folder(site: Site) -> No
     site.answers["/endless/"] = without_end
     with pytest.raises(TooLargeError):
         storage.glob("/x", f"{site.url}/endless/*.png")
+
+
+def test_a_page_of_tags_that_do_not_end_takes_time_in_proportion(site: Site) -> None:
+    """Each of a million took a look at all that follow it."""
+    site.answers["/in/"] = file_of(b"<a " * 1_000_000 + b'<a href="a.png">')
+    assert storage.glob("/x", f"{site.url}/in/*.png") == [f"{site.url}/in/a.png"]

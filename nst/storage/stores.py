@@ -45,8 +45,9 @@ LARGE_BYTES = 64 << 20
 # Of a writer that was killed: a local file's, and the probe.
 _LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
 
-# What a page lists, and how long one may be.
-_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+# What a page lists, and how long one may be. No link is looked for beyond the next tag: of a page of
+# tags that do not end, that would be the rest of the page for each.
+_LINK = re.compile(r"""<a\s[^<>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 16 << 20
 _has_roots = False
 
