@@ -22,7 +22,8 @@ _WINDOWS_PATH = re.compile(
     rf"(?i)(?<![^\s\"'(\[=,;<>|])(?:[a-z]:[\\/]|\\\\)(?:{_WINDOWS_FOLDER})+[^\\/\s:\"'<>|]*"
 )
 _WINDOWS_START = re.compile(r"(?i)[a-z]:[\\/]|\\\\")
-_NAMED_HIDDEN = re.compile(rf"[\w.-]+={re.escape(HIDDEN)}")
+# From the start of a word only, so that no letter of a long one is looked at for each before it.
+_NAMED_HIDDEN = re.compile(rf"(?<![\w.-])[\w.-]+={re.escape(HIDDEN)}")
 _DIGITS = re.compile(r"0*([0-9]+)")
 _HOMES = {"home", "users"}
 
