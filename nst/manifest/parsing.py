@@ -119,8 +119,9 @@ def parse(
     `resolve` turns a path as written into one to read, `resolve_pattern`, if it is another, a pattern
     into an absolute one, and `glob` a pattern into paths as if written; it is not asked for a pattern
     that `access` objects to. `overrides` are picture parameters that stand over those of every row.
-    `reading` says what else there is of columns. Raises ManifestError, which lists every problem, before anything is run; with `keep_going` only
-    where the file as a whole is wrong, since rows that are wrong are then refused by themselves.
+    `reading` says what else there is of columns. Raises ManifestError, which lists every problem,
+    before anything is run; with `keep_going` only where the file as a whole is wrong, since rows that
+    are wrong are then refused by themselves.
     """
 
     @lru_cache(maxsize=_MAX_REMEMBERED)
@@ -319,7 +320,7 @@ class _Reader:
         )
 
     def _texts_of(self, cells: Cells, line: int | None, problems: list[Problem]) -> dict[str, str]:
-        """What a row says of content, style and backbone; what is wrong with them is added to `problems`."""
+        """What a row says of content, style and backbone; adds what is wrong with them to `problems`."""
         texts: dict[str, str] = {}
         for column in REQUIRED_COLUMNS:
             value = self._style_in(cells) if column == "style" else cells.get(column)
