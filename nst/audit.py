@@ -274,7 +274,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
 
 def _lost_manifests(account: Mapping[str, Any] | None, rows: Sequence[Record]) -> list[str]:
     """The manifests that have rows in the metadata by run.json, and have none there."""
-    named = (account or {}).get("manifests") or ()
+    named = output.names_in(account or {}) or ()
     return sorted({*named} - {row.manifest for row in rows})
 
 

@@ -73,11 +73,11 @@ _ANYWHERE = ("auto", "cpu")
 
 
 def check(manifest: str, settings: RunSettings, *, paints_here: bool = True) -> None:
-    """Raises ConfigError for a URL that may not be opened, a relative path, and a
-    device that this machine does not have, unless it is others that paint.
+    """Raises ConfigError for a URL that may not be opened, a relative path, and a device that is missing.
 
     Before anything else has seen them, Prefect's database too: there may be credentials in a URL. A
-    worker runs in a temporary folder, to which a relative path would lead what it writes.
+    worker runs in a temporary folder, to which a relative path would lead what it writes. Devices are
+    those of this machine, and count only if it paints.
     """
     check_urls(manifest, settings)
     for uri in (manifest, settings.output):
@@ -236,7 +236,8 @@ def encode_stored(
 def retract(plan: Plan, settings: RunSettings, check: Callable[[], None] = lambda: None) -> None:
     """Have metadata and gallery tell no more of pictures that the plan makes anew.
 
-    To be called before the first of them is made; see `retract_metadata`. `check` is called right before each write.
+    To be called before the first of them is made; see `retract_metadata`. `check` is called right
+    before each write.
     """
     with ScratchFile() as table:
         if retract_metadata(table, plan, settings, check):
@@ -249,7 +250,7 @@ def finish(
     errors: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """Write the metadata, the previews that were lost and the gallery of what is there; report every row.
+    """The report of every row, after metadata, lost previews and the gallery are written.
 
     `errors` are what ended groups before all of their pictures were made, by the group's name.
     `check` is called right before each write and deletion, and what it raises ends this.

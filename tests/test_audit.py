@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -487,6 +488,18 @@ def test_what_no_run_has_written_stays_whatever_its_folder(tmp_path: Path, paint
     ledger = records.read(output)
     records.forget(output, ledger, ["none"])
     assert [name for name in FOREIGN if not (tmp_path / "out" / name).exists()] == []
+
+
+@pytest.mark.parametrize("manifests", [7, "abc", [1], [{}], {"a": 1}])
+def test_manifests_in_run_json_that_are_no_names_are_none(
+    tmp_path: Path, painted: Path, manifests: object
+) -> None:
+    """As after somebody has edited it, or a later release says it otherwise."""
+    output = copied(painted, tmp_path)
+    account = tmp_path / "out/run.json"
+    account.write_text(json.dumps(json.loads(account.read_text()) | {"manifests": manifests}))
+    assert audit.verify(output).findings == ()
+    assert audit.clean(output, dry_run=True) == ()
 
 
 def test_a_picture_says_itself_that_it_is_ours_where_its_record_is_gone(

@@ -46,6 +46,17 @@ def test_what_is_missing_is_told_with_what_looks_like_it(
     assert found.startswith(said) if said else found == ""
 
 
+@pytest.mark.parametrize("form", ["..%2Fsecret.txt", "..\\secret.txt", "{quoted}", "{backslashed}"])
+def test_no_hint_tells_whether_there_is_a_file_elsewhere(tmp_path: Path, form: str) -> None:
+    """A stranger's manifest would learn of files outside of every `--root`."""
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(b"x")
+    (tmp_path / "root").mkdir()
+    quoted, backslashed = str(secret).replace("/", "%2F"), str(secret).replace("/", "\\")
+    asked = tmp_path / "root" / form.format(quoted=quoted, backslashed=backslashed)
+    assert "there is" not in hint(str(asked), asked)
+
+
 def test_what_is_there_but_no_file_needs_no_hint(tmp_path: Path) -> None:
     (tmp_path / NFC).mkdir()
     assert hint(str(tmp_path / NFC), tmp_path / NFC) == ""

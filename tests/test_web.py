@@ -1,5 +1,6 @@
 """Web servers that answer without end, late, with redirects, or from where they must not be asked."""
 
+import hashlib
 import io
 import socket
 import ssl
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from nst import storage
 from nst.errors import AccessError, ForbiddenError, NotFoundError, StorageError, TooLargeError
+from nst.planning import taken
 from nst.storage import stores, web
 from nst.storage.web import OF_OPERATOR, OF_ROW_IN_ROOT, Terms, WebError
 from tests.buckets import hurry
@@ -177,6 +179,15 @@ def test_a_redirect_of_a_row_is_not_followed_and_one_of_the_operator_is(site: Si
         with pytest.raises(StorageError, match="redirect to"):
             storage.read_bytes(site.url + path)
         assert site.asked[path] == num_asked
+
+
+def test_a_row_that_shares_its_id_with_another_manifest_is_read_as_a_row_is(site: Site) -> None:
+    """Its URL is compared by the bytes, and a stranger may have written it."""
+    site.answers["/in/a.png"] = lambda handler: handler.answer(302, Location="/secret/a.png")
+    site.answers["/secret/a.png"] = file_of(DATA)
+    assert taken._digest_of(f"{site.url}/in/a.png") is None
+    assert site.asked["/secret/a.png"] == 0
+    assert taken._digest_of(f"{site.url}/secret/a.png") == hashlib.sha256(DATA).hexdigest()
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: Sequence[str]) -> list[str]:
@@ -342,3 +353,9 @@ def test_a_pattern_matches_the_links_of_the_page_of_its_folder(site: Site) -> No
     site.answers["/endless/"] = without_end
     with pytest.raises(TooLargeError):
         storage.glob("/x", f"{site.url}/endless/*.png")
+
+
+def test_a_page_of_tags_that_do_not_end_takes_time_in_proportion(site: Site) -> None:
+    """Each of a million took a look at all that follow it."""
+    site.answers["/in/"] = file_of(b"<a " * 1_000_000 + b'<a href="a.png">')
+    assert storage.glob("/x", f"{site.url}/in/*.png") == [f"{site.url}/in/a.png"]

@@ -16,10 +16,7 @@ from nst.storage import ScratchFile
 
 # The most files of a gallery, and the most bytes, that are written at a time.
 _FILES_AT_ONCE = 64
-
-
 _BYTES_AT_ONCE = 8 << 20
-
 
 # Below the first of several outputs, where their gallery goes unless told otherwise.
 COMPARE = "compare"

@@ -1,5 +1,4 @@
-"""What a person wrote -> what a page may show of it: no credential, no folder of this machine, nothing
-invisible."""
+"""What a person wrote -> what a page may show of it: no credentials, local folders or unseen letters."""
 
 import re
 import sys
@@ -23,15 +22,14 @@ _WINDOWS_PATH = re.compile(
     rf"(?i)(?<![^\s\"'(\[=,;<>|])(?:[a-z]:[\\/]|\\\\)(?:{_WINDOWS_FOLDER})+[^\\/\s:\"'<>|]*"
 )
 _WINDOWS_START = re.compile(r"(?i)[a-z]:[\\/]|\\\\")
-_NAMED_HIDDEN = re.compile(rf"[\w.-]+={re.escape(HIDDEN)}")
+# From the start of a word only, so that no letter of a long one is looked at for each before it.
+_NAMED_HIDDEN = re.compile(rf"(?<![\w.-])[\w.-]+={re.escape(HIDDEN)}")
 _DIGITS = re.compile(r"0*([0-9]+)")
 _HOMES = {"home", "users"}
 
 
 def shown_text(text: str) -> str:
-    """A text without credentials, folders of local paths, users and queries of URLs, and anything
-    invisible.
-    """
+    """A text without credentials, folders of local paths, users and queries of URLs, and unseen letters."""
     if _PLAIN.fullmatch(text):
         return redacted(text)
     text = redacted(_URL.sub(_shown_url, without_user(text)))

@@ -17,6 +17,7 @@ from .others import lost_manifests as lost_manifests
 from .others import manifest_name as manifest_name
 from .others import manifests_before as manifests_before
 from .others import manifests_in as manifests_in
+from .others import names_in as names_in
 from .others import other_rows as other_rows
 from .others import read_account as read_account
 from .others import with_other_rows as with_other_rows

@@ -102,13 +102,14 @@ def manifests_before(account: Mapping[str, Any] | None, manifest: str) -> dict[s
     """
     if account is None:
         return {}
-    names = _names_in(account)
+    names = names_in(account)
     told = _manifest_of_old_rows(account) if names is None else None
     found = {"manifests": sorted({*names, manifest})} if names is not None else {}
     return found if told is None else found | {"manifest_of_old_rows": told}
 
 
-def _names_in(account: Mapping[str, Any]) -> list[str] | None:
+def names_in(account: Mapping[str, Any]) -> list[str] | None:
+    """The manifests that have rows in the metadata by a run.json; None where it does not tell."""
     names = account.get("manifests")
     return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else None
 
@@ -157,7 +158,7 @@ def other_rows(output: str, manifest: str, file: IO[bytes]) -> OtherRows | None:
     `manifest` is the name of the run's own. Raises TableError for metadata that are damaged.
     """
     account = read_account(output) or {}
-    known = _names_in(account) or []
+    known = names_in(account) or []
     if known == [manifest]:
         # Of a million rows the metadata is gigabytes, which need not be read for that.
         return None
@@ -184,7 +185,7 @@ _TOLD = ("id", "manifest", "picture_digest")
 
 def lost_manifests(output: str, manifest: str, error: TableError) -> tuple[str, ...]:
     """The other manifests that had rows in metadata which cannot be read; says so, and what to do."""
-    lost = tuple(name for name in _names_in(read_account(output) or {}) or () if name != manifest)
+    lost = tuple(name for name in names_in(read_account(output) or {}) or () if name != manifest)
     _log.warning(
         "%s: expected the metadata of the runs before, found %s; the rows of other manifests are "
         "left out: run %s again, and nst clean only after that",

@@ -96,7 +96,8 @@ def told_by(name: str) -> tuple[str, Status]:
 class Ledger:
     """The last record of each id that was made, and of each that failed.
 
-    `unread` are the parts that could not be read; `singles` are the names of the files of the single records among them.
+    `unread` are the parts that could not be read; `singles` are the names of the files of the single
+    records among them.
     """
 
     made: "RecordTable"

@@ -130,8 +130,8 @@ class _Comparison:
             # Where its files lie is not known.
             mine = [job.content_name, *job.style_name.split("|")]
             mine += [name for name in (job.mask_name, job.start_name) if name is not None]
-            return [_tidy(each) for each in mine] == [_tidy(each) for each in theirs]
-        if [storage.resolve(folder, _tidy(each)) for each in theirs] == list(job.inputs):
+            return [each.strip() for each in mine] == [each.strip() for each in theirs]
+        if [storage.resolve(folder, each.strip()) for each in theirs] == list(job.inputs):
             return True
         # Copies of the same files, as of a folder that was copied with its output.
         digests = [other["content_digest"], *(other["style_digest"] or "").split()]
@@ -145,10 +145,6 @@ def _folder_of(manifest: str, output_url: str) -> str | None:
         return None
     uri = storage.resolve(output_url, manifest.partition("?")[0])
     return uri[:-1] if manifest.endswith("/") else storage.parent(uri)
-
-
-def _tidy(text: str) -> str:
-    return text.strip()
 
 
 def _plain(value: Any) -> Any:

@@ -42,11 +42,14 @@ def _lookalike(path: Path) -> str:
         start /= missing.pop(0)
     if not missing:
         return ""
+    rest = os.path.join(*missing)
     for meant, why in (
-        (os.path.join(*missing).replace("\\", "/"), "with / between folders"),
-        (unquote(os.path.join(*missing)), "since only a URL is percent-encoded"),
+        (rest.replace("\\", "/"), "with / between folders"),
+        (unquote(rest), "since only a URL is percent-encoded"),
     ):
-        if meant != os.path.join(*missing) and os.path.isfile(start / meant):
+        # A stranger may ask only for what is below: what is elsewhere may be outside of every root.
+        is_below = not meant.startswith("/") and ".." not in meant.split("/")
+        if meant != rest and is_below and os.path.isfile(start / meant):
             return f"; there is {meant!r}, {why}"
     try:
         name = _names(str(start), os.stat(start).st_mtime_ns).get(_folded(missing[0]))

@@ -45,8 +45,9 @@ LARGE_BYTES = 64 << 20
 # Of a writer that was killed: a local file's, and the probe.
 _LEFTOVER = re.compile(r"(.*/)?\.([0-9a-f]{16}\.tmp|nst-probe-[0-9a-f]{16})")
 
-# What a page lists, and how long one may be.
-_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
+# What a page lists, and how long one may be. No link is looked for beyond the next tag: of a page of
+# tags that do not end, that would be the rest of the page for each.
+_LINK = re.compile(r"""<a\s[^<>]*?href\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 16 << 20
 _has_roots = False
 
@@ -65,7 +66,15 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
 
 def read(uri: str, *, max_bytes: int | None = None) -> Found:
     """As `read_bytes`, with the version of these bytes if the store tells one."""
-    return _read(uri, max_bytes)
+    path = local_path(uri)
+    if path is not None:
+        return files.read_file(path, max_bytes=max_bytes)
+    if is_s3(uri):
+        return s3.read_object(uri, max_bytes=max_bytes)
+    if is_web(uri):
+        return _from_web(uri, max_bytes, web.OF_OPERATOR)
+    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes))
+    return Found(data, len(data), Version(""))
 
 
 def read_input(uri: str, *, max_bytes: int) -> Found:
@@ -117,7 +126,14 @@ def write_bytes(uri: str, data: bytes) -> str:
     Returns the version that `list_objects` will report, or "" if that is not known.
     Raises StorageError, which ends the run.
     """
-    return _write(uri, data)
+    path = local_path(uri)
+    if path is not None:
+        return files.write_file(path, data)
+    if is_s3(uri):
+        return s3.write_object(uri, data)
+    # One request, since a file object left in the middle would publish what it holds.
+    _patiently("write", uri, lambda: _call(uri, "pipe_file", data))
+    return ""
 
 
 def read_into(uri: str, file: IO[bytes]) -> None:
@@ -170,7 +186,14 @@ def update(uri: str, change: Callable[[bytes], bytes | None]) -> bool:
 
 def delete(uri: str) -> None:
     """Remove the object, if there is one. Raises StorageError."""
-    _delete(uri)
+    path = local_path(uri)
+    if path is not None:
+        files.delete_file(path)
+    elif is_s3(uri):
+        s3.delete_object(uri)
+    else:
+        with suppress(NotFoundError):
+            _patiently("delete", uri, lambda: _call(uri, "rm_file"))
 
 
 def delete_all(uris: Sequence[str], *, check: Callable[[], None] = lambda: None) -> None:
@@ -198,14 +221,14 @@ def check_writable(folder: str) -> None:
         files.make_folder(path)
     data = secrets.token_bytes(64)
     uri = s3.probe_uri(folder)
-    _write(uri, data)
+    write_bytes(uri, data)
     try:
-        found = _read(uri, None).data
+        found = read_bytes(uri)
     except StorageError as exc:
         with suppress(StorageError):
-            _delete(uri)
+            delete(uri)
         raise StorageError(f"{exc}; expected to read what was just written there") from exc
-    _delete(uri)
+    delete(uri)
     if found != data:
         raise StorageError(
             f"cannot use {redacted(folder)}: expected to read what was just written there, found "
@@ -458,45 +481,6 @@ def relative_link(folder: str, start: str) -> str:
     return "" if found == "." else f"{quote(found)}/"
 
 
-def _read(uri: str, max_bytes: int | None) -> Found:
-    path = local_path(uri)
-    if path is not None:
-        return files.read_file(path, max_bytes=max_bytes)
-    if is_s3(uri):
-        return s3.read_object(uri, max_bytes=max_bytes)
-    if is_web(uri):
-        return _from_web(uri, max_bytes, web.OF_OPERATOR)
-    data = _patiently("read", uri, lambda: _read_other(uri, max_bytes))
-    return Found(data, len(data), Version(""))
-
-
-def _write(uri: str, data: bytes) -> str:
-    path = local_path(uri)
-    if path is not None:
-        return files.write_file(path, data)
-    if is_s3(uri):
-        return s3.write_object(
-            uri,
-            data,
-        )
-    # One request, since a file object left in the middle would publish what it holds.
-    _patiently("write", uri, lambda: _call(uri, "pipe_file", data))
-    return ""
-
-
-def _delete(uri: str) -> None:
-    path = local_path(uri)
-    if path is not None:
-        files.delete_file(path)
-    elif is_s3(uri):
-        s3.delete_object(
-            uri,
-        )
-    else:
-        with suppress(NotFoundError):
-            _patiently("delete", uri, lambda: _call(uri, "rm_file"))
-
-
 def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
     path = local_path(folder)
     if path is not None:
@@ -656,11 +640,7 @@ def _version(entry: Mapping[str, Any]) -> str:
 def _patiently(verb: str, uri: str, attempt: Callable[[], _T]) -> _T:
     """What `attempt` returns, after retries while the error may pass. Raises our own errors."""
     with _translated(verb, uri):
-        return persistently(
-            attempt,
-            may_pass=_may_pass,
-            patience=lambda: s3.PATIENCE,
-        )
+        return persistently(attempt, may_pass=_may_pass, patience=lambda: s3.PATIENCE)
 
 
 def _may_pass(error: Exception) -> bool:
