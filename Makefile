@@ -8,6 +8,7 @@ CONSTRAINTS := deploy/constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 # More processes than four would want more memory than most machines have: each loads the weights.
 PYTEST = $(BIN)/pytest --numprocesses=logical --maxprocesses=4
+SYSTEM_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # On Linux PyTorch's wheels bring CUDA along; TORCH=cpu takes those that do not, from its own index.
 TORCH ?= cuda
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -35,9 +36,11 @@ demo: $(VENV)/.run
 test: check chromium
 	$(PYTEST) --dist=worksteal
 
-# A file's tests share a server or a browser, so they stay in one process.
+# A file's tests share a server or a browser, so they stay in one process. They wait for processes and
+# servers more than they compute, so there is one process more than cores; and they begin in the order
+# of their names, since files of few tests, which xdist would put last, take longest.
 test-all: test
-	$(PYTEST) --dist=loadfile tests/system
+	$(PYTEST) --numprocesses=$(SYSTEM_PROCESSES) --dist=loadfile --no-loadscope-reorder tests/system
 
 test-long: $(VENV)/.test
 	$(BIN)/pytest tests/long
