@@ -16,7 +16,7 @@ from nst.output.metadata import Outcome
 from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
-from tests.helpers import row, write_project
+from tests.helpers import csv_bytes, row, write_project
 from tests.tables import metadata_to_parquet
 
 ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
@@ -532,6 +532,53 @@ def test_a_run_that_is_killed_while_it_replaces_leaves_no_row_that_tells_of_anot
     # The thumbnails of the pictures that are gone are nobody's now.
     audit.clean(output)
     assert audit.verify(output).findings == ()
+
+
+def test_a_moved_manifest_whose_pictures_are_made_anew_leaves_no_name_without_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures are taken out of the metadata before they are made, and its rows at the end."""
+    output = run(tmp_path)
+    old, moved = tmp_path / "in/manifest.csv", tmp_path / "in/moved.csv"
+    old.rename(moved)
+    settings = RunSettings(output=output, isolate=False, replace=True)
+
+    def killed(url: str, outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_manifest(str(moved), settings, {"steps": 2})
+    told = [(row.manifest, row.outcome.picture) for row in read_metadata(output)]
+    assert told == [(str(old), None)] * 2 + [(str(moved), None)] * 2
+    pipeline.run_manifest(str(moved), settings, {"steps": 2})
+    assert [row.manifest for row in read_metadata(output)] == [str(moved)] * 2
+    audit.clean(output)
+    assert audit.verify(output).findings == ()
+
+
+def test_no_row_of_another_manifest_tells_of_a_picture_that_is_being_replaced(
+    tmp_path: Path, painted: Path
+) -> None:
+    """Until the picture is made, or another run finds that it was not."""
+    output = copied(painted, tmp_path)
+    settings = RunSettings(output=output, isolate=False, replace=True)
+    manifest, shared = painted / "in/manifest.csv", painted / "in/shared.csv"
+    shared.write_bytes(csv_bytes([ROWS[0] | {"steps": 2}]))
+    before = {row.outcome.id: row.outcome for row in read_metadata(output)}
+    pipeline.retract(pipeline.make_plan(str(shared), settings), settings)
+    told = {(row.manifest, row.outcome.id): row.outcome for row in read_metadata(output)}
+    one, two = (told[str(manifest), each] for each in ("one", "two"))
+    assert (one.status, one.picture, one.key) == ("failed", None, before["one"].key)
+    assert two == before["two"]
+    assert told[str(shared), "one"].status == "failed"
+    other = painted / "in/other.csv"
+    other.write_bytes(csv_bytes([ROWS[1]]))
+    pipeline.run_manifest(str(other), settings)
+    told = {(row.manifest, row.outcome.id): row.outcome for row in read_metadata(output)}
+    assert told[str(manifest), "one"] == before["one"]
+    assert told[str(shared), "one"].status == "failed"
 
 
 def test_metadata_of_an_earlier_picture_are_told_from_a_damaged_picture(
