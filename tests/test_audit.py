@@ -381,6 +381,20 @@ def test_a_preview_that_is_gone_is_made_again_by_the_next_run_that_paints_nothin
     assert {path: path.read_bytes() for path in (tmp_path / "out/inputs").iterdir()} == previews
 
 
+def test_no_preview_is_missed_of_an_input_that_has_failed_its_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The row says what is wrong with it; each run read it again and warned of a preview."""
+    manifest = write_project(tmp_path / "in", ROWS)
+    whole = (tmp_path / "in/a.png").read_bytes()
+    (tmp_path / "in/a.png").write_bytes(whole[: len(whole) // 2])
+    settings = RunSettings(output=str(tmp_path / "out"), isolate=False)
+    report = pipeline.run_manifest(str(manifest), settings)
+    assert report.failed_by_reason == {"image_truncated": 1}
+    assert "no preview is made" not in caplog.text
+    assert len(list((tmp_path / "out/inputs").glob("*.jpg"))) == 2
+
+
 def test_an_input_that_is_another_now_gives_no_preview(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
