@@ -17,7 +17,7 @@ from nst.output.metadata import Outcome
 from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
-from tests.helpers import row, write_project
+from tests.helpers import csv_bytes, row, write_project
 from tests.tables import metadata_to_parquet
 
 ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
@@ -382,6 +382,20 @@ def test_a_preview_that_is_gone_is_made_again_by_the_next_run_that_paints_nothin
     assert {path: path.read_bytes() for path in (tmp_path / "out/inputs").iterdir()} == previews
 
 
+def test_no_preview_is_missed_of_an_input_that_has_failed_its_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The row says what is wrong with it; each run read it again and warned of a preview."""
+    manifest = write_project(tmp_path / "in", ROWS)
+    whole = (tmp_path / "in/a.png").read_bytes()
+    (tmp_path / "in/a.png").write_bytes(whole[: len(whole) // 2])
+    settings = RunSettings(output=str(tmp_path / "out"), isolate=False)
+    report = pipeline.run_manifest(str(manifest), settings)
+    assert report.failed_by_reason == {"image_truncated": 1}
+    assert "no preview is made" not in caplog.text
+    assert len(list((tmp_path / "out/inputs").glob("*.jpg"))) == 2
+
+
 def test_an_input_that_is_another_now_gives_no_preview(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -545,6 +559,53 @@ def test_a_run_that_is_killed_while_it_replaces_leaves_no_row_that_tells_of_anot
     # The thumbnails of the pictures that are gone are nobody's now.
     audit.clean(output)
     assert audit.verify(output).findings == ()
+
+
+def test_a_moved_manifest_whose_pictures_are_made_anew_leaves_no_name_without_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures are taken out of the metadata before they are made, and its rows at the end."""
+    output = run(tmp_path)
+    old, moved = tmp_path / "in/manifest.csv", tmp_path / "in/moved.csv"
+    old.rename(moved)
+    settings = RunSettings(output=output, isolate=False, replace=True)
+
+    def killed(url: str, outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_manifest(str(moved), settings, {"steps": 2})
+    told = [(row.manifest, row.outcome.picture) for row in read_metadata(output)]
+    assert told == [(str(old), None)] * 2 + [(str(moved), None)] * 2
+    pipeline.run_manifest(str(moved), settings, {"steps": 2})
+    assert [row.manifest for row in read_metadata(output)] == [str(moved)] * 2
+    audit.clean(output)
+    assert audit.verify(output).findings == ()
+
+
+def test_no_row_of_another_manifest_tells_of_a_picture_that_is_being_replaced(
+    tmp_path: Path, painted: Path
+) -> None:
+    """Until the picture is made, or another run finds that it was not."""
+    output = copied(painted, tmp_path)
+    settings = RunSettings(output=output, isolate=False, replace=True)
+    manifest, shared = painted / "in/manifest.csv", painted / "in/shared.csv"
+    shared.write_bytes(csv_bytes([ROWS[0] | {"steps": 2}]))
+    before = {row.outcome.id: row.outcome for row in read_metadata(output)}
+    pipeline.retract(pipeline.make_plan(str(shared), settings), settings)
+    told = {(row.manifest, row.outcome.id): row.outcome for row in read_metadata(output)}
+    one, two = (told[str(manifest), each] for each in ("one", "two"))
+    assert (one.status, one.picture, one.key) == ("failed", None, before["one"].key)
+    assert two == before["two"]
+    assert told[str(shared), "one"].status == "failed"
+    other = painted / "in/other.csv"
+    other.write_bytes(csv_bytes([ROWS[1]]))
+    pipeline.run_manifest(str(other), settings)
+    told = {(row.manifest, row.outcome.id): row.outcome for row in read_metadata(output)}
+    assert told[str(manifest), "one"] == before["one"]
+    assert told[str(shared), "one"].status == "failed"
 
 
 def test_metadata_of_an_earlier_picture_are_told_from_a_damaged_picture(

@@ -236,18 +236,32 @@ def is_gone(manifest: str, output: str) -> bool:
 
 
 def with_other_rows(
-    own: IO[bytes], others: OtherRows, output: str, made: RecordTable, labels: Sequence[str]
+    own: IO[bytes],
+    others: OtherRows,
+    output: str,
+    made: RecordTable,
+    labels: Sequence[str],
+    *,
+    remade: Sequence[str] | None = None,
 ) -> Iterator[Table]:
     """The rows of the run, from the open file `own`, among those of other manifests.
 
     `made` are the records of all pictures; `labels` are those that the tables have. A row that other
     manifests have in common with the run stays theirs too, unless that manifest is there no more.
+
+    Before the run makes pictures, `remade` are the ids of those: no row tells of them any more, and
+    none is left out, since run.json still names its manifest until the run ends.
     """
     columns = metadata.metadata_columns(labels)
-    merger = _Merger(own, others, output, made, columns)
+    merger = _Merger(own, others, output, made, columns, remade)
     yield from merger.others(0, others.num_before)
     yield from rows_in_order(own, columns, _ROWS_AT_ONCE)
     yield from merger.others(others.num_before, len(others.at))
+
+
+_OF_PICTURE = tuple(c.name for c in (*OUTCOME_COLUMNS, *PARAM_COLUMNS))
+# A row keeps the key of the picture that it asks for.
+_OF_RESULT = tuple(c.name for c in OUTCOME_COLUMNS if c.name not in ("key", "inputs_key"))
 
 
 class _Merger:
@@ -260,6 +274,7 @@ class _Merger:
         output: str,
         made: RecordTable,
         columns: Sequence[Column],
+        remade: Sequence[str] | None,
     ) -> None:
         self._others = others
         self._made = made
@@ -272,10 +287,10 @@ class _Merger:
         self._made_at = made.find(ids.to_pylist())
         names = others.table["manifest"].to_pylist()
         gone = lru_cache(maxsize=None)(lambda name: is_gone(name, output))
-        is_shared = self._own_at >= 0
+        self._is_remade = find(ids.to_pylist(), remade or ()) >= 0
+        may_drop = (self._own_at >= 0) & (remade is None)
         self._is_dropped = np.array(
-            [shared and gone(name) for shared, name in zip(is_shared.tolist(), names, strict=True)],
-            bool,
+            [may and gone(name) for may, name in zip(may_drop.tolist(), names, strict=True)], bool
         )
 
     def others(self, start: int, stop: int) -> Iterator[Table]:
@@ -301,40 +316,50 @@ class _Merger:
         is_anew = np.zeros(len(rows), bool)
         is_anew[own_at >= 0] = self._is_painted[own_at[own_at >= 0]]
         made_at = self._made_at[numbers]
-        is_stale = ~is_anew & self._are_stale(rows, made_at)
+        is_remade = self._is_remade[numbers]
+        is_stale = ~is_anew & ~is_remade & self._are_stale(rows, made_at)
+        is_as_before = ~(is_anew | is_remade | is_stale)
         parts = [
-            rows.filter(~(is_anew | is_stale)),
-            self._with_own(rows.filter(is_anew), own_at[is_anew]),
+            rows.filter(is_as_before),
+            self._with_own(rows.filter(is_anew), own_at[is_anew], _OF_PICTURE),
+            self._with_own(rows.filter(is_remade), own_at[is_remade], _OF_RESULT),
             self._with_records(rows.filter(is_stale), made_at[is_stale]),
         ]
-        order = [np.nonzero(each)[0] for each in (~(is_anew | is_stale), is_anew, is_stale)]
+        order = [np.nonzero(each)[0] for each in (is_as_before, is_anew, is_remade, is_stale)]
         return joined(parts).take(np.argsort(np.concatenate(order)))
 
-    def _with_own(self, rows: Table, own_at: NDArray[np.int64]) -> Table:
-        """The rows with what the run says of the same pictures, its parameters among that."""
+    def _with_own(self, rows: Table, own_at: NDArray[np.int64], named: Sequence[str]) -> Table:
+        """The rows with what the run says of the same pictures in these columns."""
         distinct, which = np.unique(own_at, return_inverse=True)
         found = self._own.take(distinct).take(which)
-        named = [c.name for c in (*OUTCOME_COLUMNS, *PARAM_COLUMNS)]
         return _with_columns(rows, found.select(named))
 
     def _are_stale(self, rows: Table, at: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the picture of each row has been made anew since, as its record tells."""
+        """Whether the picture of each row has been made anew since, as its record tells.
+
+        A row without a picture has it where the record is of the very picture that it asks for.
+        """
         recorded = values_at(self._made.table, "picture_digest", at)
         said = rows["picture_digest"].to_pylist()
+        is_same = self._are_same(rows, at)
         return np.array(
             [
-                digest is not None and there is not None and digest != there
-                for digest, there in zip(said, recorded, strict=True)
+                there is not None and digest != there and (digest is not None or same)
+                for digest, there, same in zip(said, recorded, is_same.tolist(), strict=True)
             ],
             bool,
         )
 
-    def _with_records(self, rows: Table, at: NDArray[np.int64]) -> Table:
-        """The rows with their records, where these are of the same key; failed where not."""
+    def _are_same(self, rows: Table, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the record of each row has its key."""
         recorded = values_at(self._made.table, "key", at)
-        is_same = np.array(
+        return np.array(
             [a == b for a, b in zip(rows["key"].to_pylist(), recorded, strict=True)], bool
         )
+
+    def _with_records(self, rows: Table, at: NDArray[np.int64]) -> Table:
+        """The rows with their records, where these are of the same key; failed where not."""
+        is_same = self._are_same(rows, at)
         outcomes = [
             self._made.read(at[is_same]),
             metadata.outcomes_to_table(

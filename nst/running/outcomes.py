@@ -94,13 +94,14 @@ def retract_metadata(
     tells of a picture that was written over. Pictures that are the first of their rows need no such
     care. `table` is an empty open file, and has the metadata then.
     """
-    planned = (one for group in plan.groups for one in group.jobs)
+    planned = [one for group in plan.groups for one in group.jobs]
     if not any(one.outdated is not None for one in planned):
         return False
     if not storage.exists(storage.join(settings.output, output.METADATA)):
         return False
     errors = {group.name: _NOT_FINISHED for group in plan.groups}
-    _write_rows(table, plan, settings, errors, records.read(settings.output), check)
+    ledger, remade = records.read(settings.output), [one.job.id for one in planned]
+    _write_rows(table, plan, settings, errors, ledger, check, remade=remade)
     return True
 
 
@@ -114,6 +115,8 @@ def _write_rows(
     errors: Mapping[str, str],
     ledger: Ledger,
     check: Callable[[], None],
+    *,
+    remade: Sequence[str] | None = None,
 ) -> Ended:
     finder = _Finder(plan, ledger, errors)
     labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
@@ -130,7 +133,9 @@ def _write_rows(
             yield side_by_side(metadata.jobs_to_table(jobs, labels, manifest), outcomes)
 
     metadata.write_metadata(table, tables(), labels)
-    lost = () if settings.only else _add_other_rows(table, plan, settings, ledger, labels)
+    lost: Sequence[str] = ()
+    if not settings.only:
+        lost = _add_other_rows(table, plan, settings, ledger, labels, remade)
     ended.manifests += sorted({*lost, *output.manifests_in(table)})
     ended.metadata_digest = digest_of_file(table)
     check()
@@ -139,7 +144,12 @@ def _write_rows(
 
 
 def _add_other_rows(
-    table: IO[bytes], plan: Plan, settings: RunSettings, ledger: Ledger, labels: Sequence[str]
+    table: IO[bytes],
+    plan: Plan,
+    settings: RunSettings,
+    ledger: Ledger,
+    labels: Sequence[str],
+    remade: Sequence[str] | None,
 ) -> Sequence[str]:
     """Put the rows of other manifests into the file of this run's rows.
 
@@ -153,7 +163,9 @@ def _add_other_rows(
                 return ()
             first, last = others.labels()
             all_labels = list(dict.fromkeys([*first, *labels, *last]))
-            rows = output.with_other_rows(table, others, settings.output, ledger.made, all_labels)
+            rows = output.with_other_rows(
+                table, others, settings.output, ledger.made, all_labels, remade=remade
+            )
             metadata.write_metadata(merged, rows, all_labels)
         except TableError as exc:
             return output.lost_manifests(settings.output, plan.manifest, exc)

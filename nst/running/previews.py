@@ -12,7 +12,7 @@ from nst.job import Job
 from nst.pictures import images
 from nst.planning import Plan
 from nst.settings import RunSettings
-from nst.storage import read_texts
+from nst.storage import Table, read_texts
 
 _PREVIEW_PX = 1024
 
@@ -41,8 +41,8 @@ def make_missing_previews(
     Inputs are read only for these. One that is not there as it was gets none, with a warning.
     `check` is called before each is written. Raises StorageError where the output cannot be used.
     """
-    digests = read_texts(table, ("content_digest", "style_digest"))
-    named = {name for each in digests.columns for name in each.unique().to_pylist() if name}
+    told = _finished(table, ("content_digest", "style_digest"))
+    named = {name for each in told.columns for name in each.unique().to_pylist() if name}
     folder = storage.join(settings.output, output.INPUTS)
     there = storage.list_sizes(folder) if named else {}
     lost = {
@@ -52,9 +52,15 @@ def make_missing_previews(
         if not there.get(output.preview_name(digest))
     }
     if lost:
-        told = read_texts(table, ("id", "content_digest", "style_digest")).to_pylist()
-        wanted = dict(_inputs_of(plan.jobs, told, lost))
+        rows = _finished(table, ("id", "content_digest", "style_digest")).to_pylist()
+        wanted = dict(_inputs_of(plan.jobs, rows, lost))
         in_parallel(lambda each: _make(*each, folder), list(wanted.items()), check=check)
+
+
+def _finished(table: IO[bytes], names: Sequence[str]) -> Table:
+    """These columns of the rows that have a picture; inputs of others may be what failed them."""
+    told = read_texts(table, (*names, "reason"))
+    return told.filter(told["reason"].is_null()).select(names)
 
 
 def _inputs_of(
