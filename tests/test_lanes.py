@@ -10,7 +10,6 @@ import pytest
 from nst import pipeline
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
 from nst.output import records
-from nst.output.metadata import Outcome
 from nst.planning.plan import Group, Plan
 from nst.running import lanes
 from nst.running.lanes import Lanes, lane_devices
@@ -79,49 +78,6 @@ def test_auto_takes_every_gpu_that_the_first_process_finds(
     for group in plan.groups:
         by.run_group(group, settings, NoListener())
     assert seen == ["cuda:0", "cuda:1", "cuda:0"]
-
-
-def test_lanes_paint_at_the_same_time_what_one_lane_paints(tmp_path: Path) -> None:
-    class Seen(NoListener):
-        """Is told by one thread at a time, whichever it is."""
-
-        def __init__(self) -> None:
-            self.ids: list[str] = []
-            self.threads: set[int] = set()
-
-        def recorded(self, group: Group, outcome: Outcome) -> None:
-            self.ids.append(outcome.id)
-            self.threads.add(threading.get_ident())
-
-    plan, settings = planned(tmp_path, range(4), lanes=2)
-    assert len(plan.groups) == 4
-    seen = Seen()
-    assert run(plan, settings, seen).num_ok == 4
-    assert sorted(seen.ids) == sorted(job.id for job in plan.jobs)
-    assert len(seen.threads) == 2
-    alone, its = planned(tmp_path / "alone", range(4))
-    assert run(alone, its).num_ok == 4
-    for name in (f"images/n{n}.png" for n in range(4)):
-        one = (tmp_path / "alone/out" / name).read_bytes()
-        assert one == (tmp_path / "out" / name).read_bytes()
-
-
-def test_all_lanes_compute_in_what_the_first_process_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def answer(_: Supervisor, device: str) -> str:
-        asked.append(device)
-        return "bfloat16"
-
-    monkeypatch.setattr(Supervisor, "precision", answer)
-    manifest = write_project(tmp_path / "in", [row(id=f"n{n}", size=48, steps=1) for n in range(3)])
-    settings = RunSettings(output=str(tmp_path / "out"), max_batch_pixels=1, lanes=2)
-    assert pipeline.run_manifest(str(manifest), settings).num_ok == 3
-    assert asked == ["auto"]
-    made = records.read(settings.output).made.values()
-    assert {each.precision for each in made} == {"bfloat16"}
 
 
 def test_a_store_out_of_order_ends_the_groups_of_all_lanes(tmp_path: Path) -> None:
