@@ -401,3 +401,8 @@ def test_a_name_that_begins_with_a_tilde_is_relative_unless_it_is_of_a_home() ->
     assert storage.resolve("/in", "~$x/a.png") == "/in/~$x/a.png"
     for reference in ("~", "~/x.png"):
         assert storage.resolve("s3://b/in", reference) == reference
+
+
+def test_a_user_whose_name_has_nul_in_it_is_none() -> None:
+    assert not stores.is_absolute("~\0/a.png")
+    assert stores.with_home("~") != "~"

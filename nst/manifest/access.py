@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from nst.errors import AccessError, ConfigError
 from nst.manifest.limits import MAX_REFERENCE
 from nst.redaction import redacted, secret_in_url
-from nst.storage import address_of, is_public, matches, split_pattern, url_meant_by
+from nst.storage import address_of, is_public, matches, split_pattern, url_meant_by, with_home
 
 _WEB = ("http", "https")
 _WEB_PORTS = {"http": 80, "https": 443}
@@ -88,7 +88,7 @@ class Access:
         if meant is not None:
             return f"{meant!r}, with :// behind the scheme"
         scheme = _scheme(reference)
-        is_of_home = os.path.expanduser(reference) != reference
+        is_of_home = with_home(reference) != reference
         is_absolute = is_of_home or reference.startswith(("/", "file://"))
         is_relative = scheme == "file" and not is_absolute
         if scheme not in self.schemes and not is_relative:
@@ -197,7 +197,7 @@ def _place(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
         # As what reads it does: a tilde is expanded, and the path of a URL is percent-encoded.
-        return os.path.realpath(os.path.expanduser(unquote(rest) if separator else uri))
+        return os.path.realpath(with_home(unquote(rest) if separator else uri))
     if scheme in _WEB:
         authority, slash, path = rest.partition("/")
         host = authority.lower().removesuffix(f":{_WEB_PORTS[scheme]}").removesuffix(":")

@@ -34,6 +34,7 @@ from .stores import resolve as resolve
 from .stores import split_pattern as split_pattern
 from .stores import update as update
 from .stores import url_meant_by as url_meant_by
+from .stores import with_home as with_home
 from .stores import work_for as work_for
 from .stores import write_bytes as write_bytes
 from .stores import write_file as write_file

@@ -377,7 +377,16 @@ _HIDDEN = re.compile(r"(^|/)\.[^./]")
 
 def is_absolute(reference: str) -> bool:
     """Whether a path or URL is absolute. ~x.png is not: it may be the name of a file."""
-    return is_same_anywhere(reference) or os.path.expanduser(reference) != reference
+    return is_same_anywhere(reference) or with_home(reference) != reference
+
+
+def with_home(path: str) -> str:
+    """The path with ~ at its start as the home folder, and ~NAME as that of a user who exists."""
+    try:
+        return os.path.expanduser(path)
+    except ValueError:
+        # A user's name with NUL in it is none.
+        return path
 
 
 def resolve(base: str, reference: str) -> str:
@@ -423,7 +432,7 @@ def absolute(uri: str) -> str:
     if separator:
         return uri
     try:
-        return os.path.abspath(os.path.expanduser(uri))
+        return os.path.abspath(with_home(uri))
     except FileNotFoundError as exc:
         raise ConfigError(
             f"expected an absolute path, or a working folder for {uri!r}, found that the working folder "
@@ -507,7 +516,7 @@ def is_web(uri: str) -> bool:
 def local_path(uri: str) -> Path | None:
     """The local path of a path or file URL; None for other stores."""
     if "://" not in uri:
-        return Path(os.path.expanduser(uri))
+        return Path(with_home(uri))
     if uri.startswith(("file://", "local://")):
         return Path(unquote(LocalFileSystem._strip_protocol(uri)))
     return None
