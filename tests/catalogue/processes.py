@@ -23,7 +23,7 @@ _LETTER_OF: Mapping[int, Letter] = {0: "OK", 1: "S", 2: "A", 3: "R"}
 
 def _started(bench: Bench) -> AbstractContextManager["subprocess.Popen[str]"]:
     """`nst run` as a user types it, with rows enough to be met half-way."""
-    rows = [row(id=f"n{n}", size=48, steps=40, seed=n, init="noise") for n in range(8)]
+    rows = [row(id=f"n{n}", size=48, steps=15, seed=n, init="noise") for n in range(8)]
     manifest = write_project(bench.inputs, rows)
     return started("run", manifest, "--output", bench.output)
 

@@ -1,13 +1,6 @@
 """What an operator types, from deploy/README.md itself, against a real server and worker."""
 
-import json
-import os
-import re
 import shlex
-import shutil
-import subprocess
-import sysconfig
-import venv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +10,13 @@ import psutil
 
 from deploy import set_up
 from nst_flows.summary import artifact_key
-from tests.helpers import ROOT, row, write_project
+from tests.helpers import ROOT
 from tests.operators import (
     Operator,
     begin_long_run,
     finish_it,
     is_alive,
     painters,
-    parameters,
     scheduled,
 )
 
@@ -158,59 +150,3 @@ def test_a_cancelled_run_stops_at_once_and_says_what_it_keeps(
     assert progress is not None
     assert progress["description"].startswith(said)
     finish_it(operator, "adhoc", tmp_path / "out")
-
-
-def bare_environment(folder: Path) -> Path:
-    """The programs of an environment with the packages of this one, less those that are checkouts.
-
-    A folder that a file of paths names is searched for packages, and not for such files of its own.
-    """
-    venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
-    (packages,) = folder.glob("lib/*/site-packages")
-    (packages / "those-of-the-tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    return folder / "bin"
-
-
-def repository(folder: Path, *versions: str) -> str:
-    """The URL of one that has this project as it is now, under a tag for each version."""
-    folder.mkdir()
-    for name in ("nst", "flows", "deploy"):
-        shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "weights")
-        )
-    project = (ROOT / "pyproject.toml").read_text()
-    me = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    for number, version in enumerate(versions):
-        text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project)
-        (folder / "pyproject.toml").write_text(text)
-        steps = ["add --all", "commit --quiet --message=release", f"tag v{version}"]
-        for step in [*([] if number else ["init --quiet"]), *steps]:
-            subprocess.run(["git", *me, *step.split()], cwd=folder, check=True)
-    return f"file://{folder}"
-
-
-def test_a_worker_on_a_bare_machine_runs_the_release_that_a_variable_names(
-    operator: Operator, tmp_path: Path
-) -> None:
-    programs = bare_environment(tmp_path / "bare")
-    alone = f"env --chdir={tmp_path} -u PYTHONPATH PATH={programs}:{os.environ['PATH']}"
-    operator.do(f"{alone} python -c 'import prefect, torch'")
-    assert "No module named" in operator.do(f"! {alone} python -c 'import nst_flows' 2>&1")
-    url = repository(tmp_path / "repository", "9.1.0", "9.2.0")
-    manifest = write_project(tmp_path / "in", [row(id="one")])
-    worker = operator.command("prefect worker start")
-    bare = f"{alone} python -m prefect {worker.removeprefix('prefect ')}"
-    try:
-        operator.end(worker)
-        operator.do(f"{SET_UP} --code git --repository {url} --release v9.1.0")
-        # Enough for all workers, without deploying again.
-        operator.do("prefect variable set nst_release v9.2.0 --overwrite")
-        operator.begin(bare)
-        chosen = parameters(manifest=str(manifest), output=str(tmp_path / "out"))
-        operator.do(f"prefect deployment run stylize-manifest/adhoc {chosen} --watch")
-    finally:
-        operator.end(bare)
-        operator.do(SET_UP)
-        operator.begin(worker)
-    assert (tmp_path / "out/images/one.png").exists()
-    assert json.loads((tmp_path / "out/run.json").read_text())["versions"]["nst"] == "9.2.0"
