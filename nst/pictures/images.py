@@ -29,7 +29,7 @@ from PIL import (
 )
 
 from nst.errors import ImageError
-from nst.pictures import colours, formats, holes, parts
+from nst.pictures import color_spaces, formats, holes, parts
 from nst.settings import ImageFormat
 
 SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -443,7 +443,7 @@ def _converted(image: Image.Image, profile: Any) -> Image.Image:
 
 
 def _warn_of_what_is_not_read(
-    image: Image.Image, data: bytes, told: colours.Told, name: str
+    image: Image.Image, data: bytes, told: color_spaces.Told, name: str
 ) -> None:
     """Warn of colours that are told otherwise than by a profile, and of a page that is a small copy."""
     if image.format == "PNG":
@@ -466,9 +466,9 @@ def _warn_of_what_is_not_read(
         )
 
 
-def _other_colours(image: Image.Image, data: bytes, told: colours.Told) -> str | None:
+def _other_colours(image: Image.Image, data: bytes, told: color_spaces.Told) -> str | None:
     try:
-        return colours.other_colours(data, image.format or "", told)
+        return color_spaces.other_colours(data, image.format or "", told)
     except Exception:
         # Tags of other types than they should have.
         return None
@@ -478,14 +478,14 @@ def _without(left_out: str) -> str:
     return f"read without {left_out}, which unpacks to more than {parts.MAX_UNPACKED} bytes"
 
 
-def _told_by(image: Image.Image) -> colours.Told:
+def _told_by(image: Image.Image) -> color_spaces.Told:
     try:
         exif = Image.Image.getexif(image)
         camera, other = (exif.get_ifd(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.Interop))
-        return colours.Told(image.info, dict(exif), dict(camera), dict(other))
+        return color_spaces.Told(image.info, dict(exif), dict(camera), dict(other))
     except Exception:
         # As for how it lies: good pixels need no good Exif.
-        return colours.Told(image.info, {}, {}, {})
+        return color_spaces.Told(image.info, {}, {}, {})
 
 
 def _is_small_copy(image: TiffImagePlugin.TiffImageFile) -> bool:
