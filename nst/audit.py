@@ -197,7 +197,7 @@ def _is_picture(url: str, path: str) -> bool:
 def _of_the_gallery(url: str, outcomes: Sequence[Outcome]) -> list[Finding]:
     """What is wrong with the gallery of these pictures."""
     shown = shown_pictures(url)
-    receipt = _read(url, gallery.RECEIPT) or b""
+    receipt = output.read_whole(url, gallery.RECEIPT) or b""
     sizes, digests = gallery.read_receipt(receipt)[1], gallery.digests_in_receipt(receipt)
     built = sorted(sizes)
     damaged = in_parallel(
@@ -325,12 +325,12 @@ def _look(url: str, outcome: Outcome, recorded: Brief | None) -> _Look | None:
 
 def shown_pictures(url: str) -> set[str]:
     """The paths of the pictures that an output's gallery shows; none if it has no gallery."""
-    page = _read(url, output.GALLERY)
+    page = output.read_whole(url, output.GALLERY)
     found = _SPINE.search(page or b"")
     if found is None:
         return set()
     try:
-        paths = gallery.chunk_paths(_read(url, found[1].decode()) or b"")
+        paths = gallery.chunk_paths(output.read_whole(url, found[1].decode()) or b"")
     except ValueError:
         return set()
     return {path for each in in_parallel(lambda p: _shown_by(url, p), paths) for path in each}
@@ -338,22 +338,14 @@ def shown_pictures(url: str) -> set[str]:
 
 def _shown_by(url: str, path: str) -> set[str]:
     try:
-        return gallery.shown_pictures(_read(url, path) or b"")
+        return gallery.shown_pictures(output.read_whole(url, path) or b"")
     except ValueError:
         return set()
 
 
-def _read(url: str, path: str) -> bytes | None:
-    """A file of the output; None if it is missing, or damaged by the store's own account."""
-    try:
-        return storage.read_bytes(storage.join(url, path))
-    except (NotFoundError, CorruptTransferError):
-        return None
-
-
 def _is_damaged(url: str, path: str, size: int, digest: str | None) -> bool:
     """Whether a file of the gallery is missing or differs from what was written."""
-    data = _read(url, path)
+    data = output.read_whole(url, path)
     if data is None or len(data) != size or not gallery.is_whole(path, data):
         return True
     return digest is not None and hashlib.sha256(data).hexdigest() != digest
@@ -361,7 +353,7 @@ def _is_damaged(url: str, path: str, size: int, digest: str | None) -> bool:
 
 def _built_files(url: str) -> Mapping[str, int]:
     """The files of the gallery and their sizes, as they were written."""
-    return gallery.read_receipt(_read(url, gallery.RECEIPT) or b"")[1]
+    return gallery.read_receipt(output.read_whole(url, gallery.RECEIPT) or b"")[1]
 
 
 def _stale(url: str, tree: Mapping[str, int]) -> list[str]:
@@ -414,7 +406,7 @@ def _painted_here(url: str, paths: Sequence[str], ledger: records.Ledger) -> lis
     has_record = (ledger.made.find(ids) >= 0) | (ledger.failed.find(ids) >= 0)
 
     def says_so(pair: tuple[str, str]) -> bool:
-        data = _read(url, pair[0]) or b""
+        data = output.read_whole(url, pair[0]) or b""
         return b'"software": "nst ' in data and f'"id": "{pair[1]}"'.encode() in data
 
     others = [(path, i) for path, i, known in zip(paths, ids, has_record, strict=True) if not known]

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import IO
 
 from nst import output, storage
-from nst.errors import ConfigError, CorruptTransferError
+from nst.errors import ConfigError
 from nst.gallery import site
 from nst.gallery.facets import Source, lacks_thumbnails
 from nst.gallery.texts import told_apart
@@ -111,9 +111,10 @@ def _write_gallery(
     page = storage.join(url, output.GALLERY)
     digest = site.digest_of(sources, static_pages=static_pages)
     there = _own_files(url)
-    earlier = site.read_receipt(_receipt(url, there))[1]
-    sound = _sound(url, there) if looks else there
-    if _is_built(url, sound, digest):
+    receipt = (output.read_whole(url, site.RECEIPT) or b"") if site.RECEIPT in there else b""
+    built_from, earlier = site.read_receipt(receipt)
+    sound = _sound(url, there, receipt) if looks else there
+    if built_from == digest and earlier.items() <= sound.items():
         return page
     sizes: dict[str, int] = {}
     digests: dict[str, str] = {}
@@ -147,7 +148,7 @@ def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list
     def is_stale(path: str) -> bool:
         if path in earlier or site.is_stale(path, None):
             return True
-        data = _read(url, path)
+        data = output.read_whole(url, path)
         return data is not None and site.is_stale(path, data)
 
     are_stale = in_parallel(is_stale, paths)
@@ -166,37 +167,18 @@ def _own_files(url: str) -> dict[str, int]:
     return own if page is None else own | {output.GALLERY: page}
 
 
-def _sound(url: str, there: Mapping[str, int]) -> dict[str, int]:
+def _sound(url: str, there: Mapping[str, int], receipt: bytes) -> dict[str, int]:
     """Those of these files whose bytes are the ones that were written, as the receipt tells."""
-    receipt = _receipt(url, there)
     digests = site.digests_in_receipt(receipt)
 
     def is_sound(path: str) -> bool:
-        data = _read(url, path)
+        data = output.read_whole(url, path)
         return data is not None and hashlib.sha256(data).hexdigest() == digests[path]
 
     known = [path for path in there if path in digests]
     are_sound = in_parallel(is_sound, known)
     found = {path: there[path] for path, one in zip(known, are_sound, strict=True) if one}
     return found | ({site.RECEIPT: there[site.RECEIPT]} if receipt else {})
-
-
-def _is_built(url: str, there: Mapping[str, int], digest: str) -> bool:
-    built_from, sizes = site.read_receipt(_receipt(url, there))
-    return built_from == digest and sizes.items() <= there.items()
-
-
-def _receipt(url: str, there: Container[str]) -> bytes:
-    """What the gallery says that it was built from, and of which files; nothing if it cannot be read."""
-    return (_read(url, site.RECEIPT) or b"") if site.RECEIPT in there else b""
-
-
-def _read(url: str, path: str) -> bytes | None:
-    """A file of the gallery, or None where the store finds it damaged."""
-    try:
-        return storage.read_bytes(storage.join(url, path))
-    except CorruptTransferError:
-        return None
 
 
 def _bundles(

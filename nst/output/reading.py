@@ -1,10 +1,10 @@
-"""The metadata of an output, read as the table that it is or as records."""
+"""The files of an output, and its metadata as the table that it is or as records."""
 
 from io import BytesIO
 from typing import IO, TypeVar
 
 from nst import storage
-from nst.errors import ConfigError, NotFoundError
+from nst.errors import ConfigError, CorruptTransferError, NotFoundError
 from nst.output.metadata import Record, metadata_from_parquet
 from nst.output.paths import METADATA
 from nst.storage import TableError
@@ -28,3 +28,11 @@ def read_table(url: str, file: _File) -> _File:
         return file
     except NotFoundError as exc:
         raise ConfigError(f"{exc}; expected the output of a run") from exc
+
+
+def read_whole(url: str, path: str) -> bytes | None:
+    """A file of an output; None if it is missing, or damaged by the store's own account."""
+    try:
+        return storage.read_bytes(storage.join(url, path))
+    except (NotFoundError, CorruptTransferError):
+        return None
