@@ -165,7 +165,7 @@ class Supervisor:
                         progress.begun |= set(ids)
                         listener.begun(group, ids)
                     case Advanced(evaluations, pictures):
-                        before = num_before * group.steps
+                        before = num_before * group.evaluations
                         listener.advanced(group, before + evaluations, num_before + pictures)
                     case Recorded(outcome):
                         progress.put(outcome.id, outcome.status)
@@ -272,6 +272,14 @@ class _Death(Exception):
     """The process has closed its end of the socket."""
 
 
+def _environment(num_threads: int | None) -> dict[str, str]:
+    """That of the process that paints, with so many threads where that is told."""
+    # Threads of OpenMP that wait for each other spin, which beside another busy process takes the time
+    # that the one they wait for needs. Whoever has set it knows better.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
+    return waiting if num_threads is None else waiting | {"OMP_NUM_THREADS": str(num_threads)}
+
+
 class _Worker:
     """A process of `nst.running.worker` and the socket to it."""
 
@@ -283,7 +291,6 @@ class _Worker:
                 f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
                 f"main({theirs.fileno()})"
             )
-            threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", code],
@@ -292,7 +299,7 @@ class _Worker:
                     # stdout is for what was asked for, which with `--json` is one document.
                     stdout=_where_stderr_goes(),
                     cwd=_a_folder(),
-                    env={**os.environ, **threads},
+                    env=_environment(num_threads),
                 )
             except OSError as exc:
                 raise NSTError(
