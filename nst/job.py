@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,10 +12,12 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAda
 from pydantic.dataclasses import dataclass as validated_dataclass
 from pydantic_core import PydanticCustomError
 
-from nst.profiles import PROFILES, Topology
+from nst.profiles import PROFILES, Topology, layer_and_weight
 
 # Goes up when the same inputs, parameters and weights would give another picture.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
+# The version since which a method paints as it does now, so that older pictures of it stay done.
+_PAINTS_SO_SINCE = {"gatys": 3, "pyramid": 4}
 
 # The reach of the content is told relative to it.
 DEFAULT_CONTENT_WEIGHT = 0.05
@@ -39,6 +42,20 @@ def _all_folded(values: object) -> object:
     return tuple(map(_folded, values)) if isinstance(values, tuple) else values
 
 
+def _weighed(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for name in names or ():
+        try:
+            _, weight = layer_and_weight(name)
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight <= _MAX_WEIGHT:
+            raise PydanticCustomError(
+                "weights",
+                f"layers whose weights, as in relu1_1:2, are above 0 and up to {_MAX_WEIGHT:g}",
+            )
+    return names
+
+
 def _some_weight(weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
     if weights is not None and not sum(weights) > 0:
         raise PydanticCustomError("weights", "weights of which some are above 0")
@@ -53,16 +70,21 @@ def _no_truth_value(value: object) -> object:
 
 
 Pooling = Literal["max", "avg"]
+Method = Literal["pyramid", "gatys"]
 PreserveColor = Literal["none", "luminance", "match"]
 Init = Literal["recolored", "content", "noise", "picture"]
 Choice = BeforeValidator(_folded)
+_MAX_WEIGHT = 1e6
 # The one behind is the first to see the value.
 LayerNames = Annotated[
-    tuple[str, ...] | None, BeforeValidator(_all_folded), BeforeValidator(_split)
+    tuple[str, ...] | None,
+    AfterValidator(_weighed),
+    BeforeValidator(_all_folded),
+    BeforeValidator(_split),
 ]
 # Last in an annotation: before a bound, it would hide the bound from the schema.
 Number = BeforeValidator(_no_truth_value)
-Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), Number]
+Weight = Annotated[float, Field(ge=0, le=_MAX_WEIGHT, allow_inf_nan=False), Number]
 Blend = Annotated[tuple[Weight, ...] | None, AfterValidator(_some_weight), BeforeValidator(_split)]
 
 
@@ -77,11 +99,35 @@ class PictureParams:
     size: Annotated[
         int, Field(ge=32, le=8192, description="Long edge of the picture, in pixels."), Number
     ] = 512
+    method: Annotated[
+        Method,
+        Field(
+            description="pyramid paints from coarse to fine, so that large shapes form and the look does "
+            "not depend on the size; gatys at one size, as the paper does."
+        ),
+        Choice,
+    ] = "pyramid"
     steps: Annotated[
         int,
-        Field(ge=1, le=100_000, description="Evaluations of the loss and its gradient."),
+        Field(
+            ge=1,
+            le=100_000,
+            description="Evaluations of the loss and its gradient; of a pyramid those at the coarsest "
+            "size, of which each next one has half, and at least a quarter.",
+        ),
         Number,
     ] = 50
+    strength: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            description="From 0, the content, to 1, the style, in place of the two weights; 0.5 is what "
+            "they are by default. Empty: the weights.",
+        ),
+        Number,
+    ] = None
     content_weight: Annotated[
         Weight,
         Field(description="Weight of the content loss; unitless, so that it serves any pair."),
@@ -114,11 +160,14 @@ class PictureParams:
     ] = 0.1
     content_layers: Annotated[
         LayerNames,
-        Field(description="Layers that hold the content, in equal shares; empty: the backbone's."),
+        Field(
+            description="Layers that hold the content, in equal shares or with weights of their own, "
+            "as in `relu3_1:2 relu4_2`; empty: the backbone's."
+        ),
     ] = None
     style_layers: Annotated[
         LayerNames,
-        Field(description="Layers that hold the style, in equal shares; empty: the backbone's."),
+        Field(description="Layers that hold the style, likewise; empty: the backbone's."),
     ] = None
     pooling: Annotated[
         Pooling,
@@ -196,6 +245,30 @@ def params_dict(params: PictureParams) -> dict[str, Any]:
     return {name: getattr(params, name) for name in PARAM_FIELDS}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighting:
+    """The weights of content and style, and how much of the style's colours a picture starts with."""
+
+    content: float
+    style: float
+    recolored: float
+
+
+# Fitted so that LPIPS to the content goes up evenly with the strength.
+_STRENGTH_POWER = 1.5
+
+
+def weighting_of(params: PictureParams) -> Weighting:
+    """What `strength` says, or else the two weights."""
+    strength = params.strength
+    if strength is None:
+        return Weighting(content=params.content_weight, style=params.style_weight, recolored=1.0)
+    content, style = (2 * (1 - strength)) ** _STRENGTH_POWER, (2 * strength) ** _STRENGTH_POWER
+    return Weighting(
+        content=DEFAULT_CONTENT_WEIGHT * content, style=style, recolored=min(1.0, 2 * strength)
+    )
+
+
 def style_edge_px(params: PictureParams) -> int:
     """The long edge at which a style is looked at, unless it is smaller anyway."""
     return max(1, round(params.size * params.style_scale))
@@ -255,14 +328,24 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
+# Parameters that were not there once: pictures that have them at these values have kept their keys.
+_NEW_PARAMS: Mapping[str, object] = {"method": "gatys", "strength": None}
+
+
 def params_as_json(params: PictureParams) -> str:
     """The parameters as they stand in a key; many jobs have them in common."""
-    return json.dumps(params_dict(params), sort_keys=True)
+    told = {
+        name: value
+        for name, value in params_dict(params).items()
+        if name not in _NEW_PARAMS or value != _NEW_PARAMS[name]
+    }
+    return json.dumps(told, sort_keys=True)
 
 
-def recipe(backbone: str, weights_digest: str, topology: Topology | None, params: str) -> str:
+def recipe(job: Job, weights_digest: str, topology: Topology | None, params: str) -> str:
     """All of `job_key` but the inputs, as a short digest. `params` is `params_as_json`."""
-    parts = json.dumps([ENGINE_VERSION, backbone, weights_digest, topology])
+    version = _PAINTS_SO_SINCE[job.params.method]
+    parts = json.dumps([version, job.backbone, weights_digest, topology])
     return hashlib.sha256(f"{parts} {params}".encode()).hexdigest()[:16]
 
 
@@ -322,7 +405,7 @@ def job_key(
         return [digests[uri], kind] if kind in kinds else digests[uri]
 
     parts = [
-        ENGINE_VERSION,
+        _PAINTS_SO_SINCE[job.params.method],
         read_anew(job.content, ("bitmap",)),
         [read_anew(style, ("some", "bitmap")) for style in job.styles],
         read_anew(job.mask, ("bitmap",)) if job.mask else None,

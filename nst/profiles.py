@@ -64,10 +64,10 @@ class BackboneProfile:
     def shares(
         self, content_layers: Sequence[str] | None, style_layers: Sequence[str] | None
     ) -> Shares:
-        """The layers that are named, in equal shares, or else those of the profile."""
+        """The layers that are named, in shares by their weights, or else those of the profile."""
         return Shares(
-            _equal_shares(content_layers) or self.content_shares,
-            _equal_shares(style_layers) or self.style_shares,
+            _named_shares(content_layers) or self.content_shares,
+            _named_shares(style_layers) or self.style_shares,
         )
 
     def stride(self, layer: str) -> int:
@@ -79,8 +79,19 @@ class BackboneProfile:
         return 2 * max(self.stride(layer) for layer in layers)
 
 
-def _equal_shares(layers: Sequence[str] | None) -> dict[str, float]:
-    return dict.fromkeys(layers, 1 / len(set(layers))) if layers else {}
+def layer_and_weight(named: str) -> tuple[str, float]:
+    """A layer as a parameter names it, `relu1_1` or `relu1_1:2`, and its weight, 1 if it has none.
+
+    Raises ValueError if the weight is no number.
+    """
+    layer, colon, weight = named.partition(":")
+    return layer, float(weight) if colon else 1.0
+
+
+def _named_shares(layers: Sequence[str] | None) -> dict[str, float]:
+    weights = dict(map(layer_and_weight, layers or ()))
+    total = sum(weights.values())
+    return {layer: weight / total for layer, weight in weights.items()}
 
 
 def _vgg_profile(

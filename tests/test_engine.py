@@ -10,6 +10,7 @@ from nst.job import PictureParams
 from nst.painting.colors import match_colors
 from nst.painting.engine import STALL_WINDOW, Stylized, _Best, stylize
 from nst.painting.objective import Objective
+from nst.painting.octaves import resized
 from nst.painting.targets import LOSS_NAMES, Item, Losses
 from nst.profiles import PROFILES
 from nst.settings import Precision
@@ -71,6 +72,90 @@ def test_shares_of_the_style_by_layer_sum_to_the_style_loss() -> None:
     assert set(made.style_by_layer) == {"relu1_1", "relu2_1", "relu3_1"}
     total = torch.stack(list(made.style_by_layer.values())).sum(dim=0) / 3
     torch.testing.assert_close(total, made.losses.style, rtol=1e-5, atol=0)
+
+
+def large(pictures: int = 0, **params: Any) -> Item:
+    """An item of three sizes."""
+    return item(pictures, size=(288, 384), **params)
+
+
+def test_a_pyramid_paints_from_coarse_to_fine_and_tells_how_far_it_is() -> None:
+    seen: list[tuple[float, int]] = []
+    made = stylize(
+        [large(steps=4)],
+        vgg16(**LAYERS),
+        on_step=lambda share, losses: seen.append((share, len(losses.total))),
+    )
+    assert made.num_evaluations.tolist() == [7]
+    assert len(made.curve.total) == 7
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares)
+    # The four evaluations at the coarsest size are a small part of the work, and the last is its end.
+    assert shares[3] < 0.4
+    assert shares[-1] == pytest.approx(1)
+    assert made.images.shape == (1, 3, 288, 384)
+    total = torch.stack(list(made.style_by_layer.values())).sum(dim=0) / 3
+    torch.testing.assert_close(total, made.losses.style, rtol=1e-5, atol=0)
+
+
+def test_items_of_a_pyramid_do_not_affect_each_other_wherever_they_end() -> None:
+    # From the content and with no weight on anything but it, the first cannot get better.
+    nothing: dict[str, Any] = {"tolerance": 0.1, "content_weight": 1, "style_weight": 0}
+    several = [item(0, size=(144, 192), steps=24, **nothing), item(1, size=(144, 192), steps=24)]
+    together = run(*several)
+    for n, one in enumerate(several):
+        alone = run(one)
+        assert torch.equal(together.images[n], alone.images[0])
+        end = int(alone.num_evaluations[0])
+        assert int(together.num_evaluations[n]) == end
+        assert torch.equal(together.curve.total[:end, n], alone.curve.total[:end, 0])
+    assert together.num_evaluations.tolist() == [20 + 12, 24 + 12]
+
+
+def test_a_coarse_size_leaves_the_contents_details_where_nothing_else_is_asked_for() -> None:
+    """With no weight on the style, the picture is the content, through all sizes."""
+    one = large(steps=4, content_weight=1, style_weight=0)
+    torch.testing.assert_close(run(one).images[0], one.content, atol=0.03, rtol=0)
+
+
+def test_the_shapes_of_a_large_picture_are_those_of_its_preview() -> None:
+    """Shrunk to a half, what is painted large is what is painted small; one size alone is not."""
+
+    def far_apart(method: str) -> float:
+        small = item(size=(96, 128), method=method, steps=8)
+        big = replace(
+            small,
+            content=resized(small.content, (192, 256)),
+            styles=tuple(resized(s, (2 * s.shape[1], 2 * s.shape[2])) for s in small.styles),
+        )
+        preview, picture = (run(each).images[0] for each in (small, big))
+        return (resized(picture, (96, 128)) - preview).square().mean().sqrt().item()
+
+    assert far_apart("pyramid") < 0.7 * far_apart("gatys")
+
+
+def test_layers_count_by_the_weights_that_they_are_named_with() -> None:
+    named = item(steps=2, style_layers="relu1_1:3 relu3_1")
+    made = run(named)
+    by_layer = made.style_by_layer
+    weighted = (3 * by_layer["relu1_1"] + by_layer["relu3_1"]) / 4
+    torch.testing.assert_close(weighted, made.losses.style, rtol=1e-5, atol=0)
+
+
+def test_strength_goes_from_the_content_to_the_style() -> None:
+    base = item(steps=8, init="recolored")
+    made = {
+        strength: run(replace(base, params=replace(base.params, strength=strength)))
+        for strength in (0.0, 0.3, 0.5, 0.7, 1.0)
+    }
+    torch.testing.assert_close(made[0.0].images[0], base.content)
+    assert torch.equal(made[0.5].images, run(base).images)
+    far = [(one.images[0] - base.content).square().mean().item() for one in made.values()]
+    assert far == sorted(far)
+    styles = [one.losses.style.item() for one in made.values()]
+    # Beyond that it has few steps to tell one strength from another.
+    assert styles[:4] == sorted(styles[:4], reverse=True)
+    assert styles[4] < styles[2]
 
 
 def test_the_backbones_own_layers_have_its_own_shares() -> None:
@@ -330,25 +415,25 @@ def test_items_that_go_through_the_network_together_end_apart_too(
 
 
 def test_the_run_ends_when_all_items_have() -> None:
-    seen: list[int] = []
+    seen: list[float] = []
     made = stylize(
         [tolerant(2, 0.5), tolerant(2, 0.45)],
         vgg16(**LAYERS),
-        on_step=lambda evaluation, losses: seen.append(evaluation),
+        on_step=lambda share, losses: seen.append(share),
     )
     assert made.num_evaluations.tolist() == [30, 30]
-    assert seen == list(range(1, 31))
+    assert seen == pytest.approx([n / 50 for n in range(1, 31)])
     assert len(made.curve.total) == 30
 
 
 def test_each_step_is_reported_once_with_its_losses() -> None:
-    seen: list[tuple[int, float]] = []
+    seen: list[tuple[float, float]] = []
 
-    def on_step(evaluation: int, losses: Losses) -> None:
-        seen.append((evaluation, losses.total.sum().item()))
+    def on_step(share: float, losses: Losses) -> None:
+        seen.append((share, losses.total.sum().item()))
 
     made = stylize([item(0), item(1)], vgg16(**LAYERS), on_step=on_step)
-    assert [evaluation for evaluation, _ in seen] == [1, 2, 3, 4]
+    assert [share for share, _ in seen] == [0.25, 0.5, 0.75, 1]
     assert [total for _, total in seen] == pytest.approx(made.curve.total.sum(dim=1).tolist())
 
 

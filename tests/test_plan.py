@@ -1,10 +1,11 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst.job import Job, PictureParams, job_key
+from nst.job import Job, PictureParams, job_key, params_as_json, recipe
 from nst.painting.weights import WeightsFile
 from nst.planning.plan import Input, PlannedJob, in_portions, make_groups
 from nst.profiles import Topology
@@ -138,6 +139,39 @@ def test_a_key_tells_of_transparency_where_that_has_changed_what_is_painted() ->
     assert key(c="some") == key(m="some") == key()
     others = [key(s="some"), key(p="some"), *(key(**{name: "bitmap"}) for name in "csmp")]
     assert len({key(), *others}) == 7
+
+
+@pytest.mark.parametrize(
+    ("params", "key", "how"),
+    [
+        (
+            {},
+            "02456b5f84c8fab2fcee729333ac32e8f471e2efad028d255d6534f43c1f8fae",
+            "db6c7cff83a70ed9",
+        ),
+        (
+            {"steps": 70, "style_layers": "relu1_1 relu2_1"},
+            "05e6bce83853600c1a5bbf74820e5dff8768e4ac1018f165e5dc99aa2395074f",
+            "a96b705c931788de",
+        ),
+    ],
+)
+def test_pictures_of_one_size_have_kept_their_keys(
+    params: dict[str, Any], key: str, how: str
+) -> None:
+    """Those that releases before the pyramid wrote, when theirs was the only method."""
+    one = replace(job(), params=PictureParams(method="gatys", **params))
+    digests = {uri: uri for uri in one.inputs}
+    assert job_key(one, digests=digests, weights_digest="w") == key
+    assert recipe(one, "w", None, params_as_json(one.params)) == how
+    others: list[dict[str, Any]] = [
+        {"method": "pyramid"},
+        {"strength": 0.5},
+        {"style_layers": "relu1_1:2 relu2_1"},
+    ]
+    for other in others:
+        changed = replace(one, params=replace(one.params, **other))
+        assert job_key(changed, digests=digests, weights_digest="w") != key
 
 
 def test_a_key_is_of_the_topology_where_it_is_not_the_usual_one() -> None:

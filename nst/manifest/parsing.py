@@ -37,7 +37,7 @@ from nst.manifest.names import (
 from nst.manifest.problems import Problem, Problems, nearest, shown
 from nst.manifest.rows import Glob, is_given, read_rows, text_of
 from nst.manifest.table import Cells, Row
-from nst.profiles import DEFAULT_BACKBONE, PROFILES
+from nst.profiles import DEFAULT_BACKBONE, PROFILES, layer_and_weight
 from nst.redaction import redacted, secret_in
 
 Resolve = Callable[[str], str]
@@ -575,7 +575,7 @@ def _layer_problems(params: PictureParams, backbone: str, line: int | None) -> l
             ("content_layers", params.content_layers),
             ("style_layers", params.style_layers),
         )
-        for layer in dict.fromkeys(layers or ())
+        for layer in dict.fromkeys(layer_and_weight(named)[0] for named in layers or ())
         if layer not in known
     ]
     expected = f"layers of {backbone}, {known[0]} to {known[-1]}"

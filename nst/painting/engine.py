@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nst.job import weighting_of
 from nst.painting.backbones import Backbone
 from nst.painting.colors import match_colors
-from nst.painting.objective import Objective
-from nst.painting.optimizers import OPTIMIZERS
+from nst.painting.octaves import Octaves, at_scale, details, resized
+from nst.painting.optimizers import OPTIMIZERS, Optimizer
 from nst.painting.targets import LOSS_NAMES, Item, Losses, StyleMemo, map_losses
+from nst.scales import Scale, scales_of
 
 # How often the loop looks whether pictures have stopped moving, which has to wait for the device.
 STALL_WINDOW = 10
@@ -34,7 +36,12 @@ class Stylized:
     curve: Losses
 
 
-OnStep = Callable[[int, Losses], None]
+# Told the share of the work that is done, above 0 and up to 1, and the losses, still on the device.
+OnStep = Callable[[float, Losses], None]
+
+# How much of the details that only a finer size can have is put back when the picture comes to it:
+# without them, most of its evaluations would go by to make the content sharp again.
+DETAIL_SHARE = 1.0
 
 
 def stylize(
@@ -45,39 +52,123 @@ def stylize(
     memo: StyleMemo | None = None,
     tile_px: int | None = None,
 ) -> Stylized:
-    """Gatys' optimisation of a batch, each item as if it were alone.
+    """Paint a batch by the method of its parameters, each item as if it were alone.
 
-    All items must have the same size of content, steps, optimizer, layers and number of styles, and all
-    or none have a mask: they share a tensor program. Weights, seeds, inits and styles (of any size)
-    may differ. `on_step` is called with the number of evaluations so far, from 1, and
-    their losses, still on the device. `memo` and `tile_px` are as in `Objective.of`.
+    All items must have the same size of content, method, steps, optimizer, layers and number of styles,
+    and all or none have a mask: they share a tensor program. Weights, seeds, inits and styles (of any
+    size) may differ. `memo` and `tile_px` are as in `Objective.of`.
     """
-    program = items[0].params
-    objective = Objective.of(items, backbone, memo=memo, tile_px=tile_px)
-    images = torch.stack([_initial(item) for item in items]).to(backbone.device)
-    optimizer = OPTIMIZERS[program.optimizer](images)
+    height, width = items[0].content.shape[1:]
+    scales = scales_of(height, width, items[0].params)
+    memo = {} if memo is None else memo
+    work = _Work(sum(scale.steps * scale.pixels for scale in scales), on_step)
+    descents: list[_Descent] = []
+    for number, scale in enumerate(scales, start=1):
+        scaled = [at_scale(item, scale) for item in items]
+        objective = Octaves(scaled, scales[:number], backbone, memo, tile_px)
+        coarser = descents[-1].best.images.cpu() if descents else None
+        start = _start(scaled, coarser).to(backbone.device)
+        optimizer = OPTIMIZERS[items[0].params.optimizer](start)
+        descents.append(_descend(scaled, objective, optimizer, start, scale, work))
+    return _stylized(descents, objective)
+
+
+@dataclass(slots=True)
+class _Work:
+    """The evaluations of all sizes, by the pixels that go through the network: how much is done."""
+
+    total: int
+    on_step: OnStep | None
+    done: int = 0
+
+    def evaluated(self, scale: Scale, losses: Losses) -> None:
+        self.done += scale.pixels
+        if self.on_step is not None:
+            self.on_step(self.done / self.total, losses)
+
+    def ended(self, scale: Scale, evaluations: int) -> None:
+        """Whoever stops early has done all the work that there was at this size."""
+        self.done += (scale.steps - evaluations) * scale.pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Descent:
+    """What came of one size: the best images, the losses of each evaluation, and where items ended."""
+
+    best: "_Best"
+    curve: Sequence[Losses]
+    ends: Sequence[int]
+
+
+def _descend(
+    items: Sequence[Item],
+    objective: Octaves,
+    optimizer: Optimizer,
+    images: Tensor,
+    scale: Scale,
+    work: _Work,
+) -> _Descent:
     best = _Best(images)
     stalls = _Stalls([item.params.tolerance for item in items], images.device)
     curve = []
-    for evaluation in range(1, program.steps + 1):
+    for evaluation in range(1, scale.steps + 1):
         losses, gradient = objective(images, stalls.running)
         best.update(images, losses, gradient, stalls.is_running)
         curve.append(losses)
-        if on_step is not None:
-            on_step(evaluation, losses)
+        work.evaluated(scale, losses)
         if evaluation % STALL_WINDOW == 0:
             stalls.look(evaluation, best.losses.total)
-        if evaluation == program.steps or not any(stalls.running):
+        if evaluation == scale.steps or not any(stalls.running):
             break
         images = optimizer.step(gradient)
+    work.ended(scale, len(curve))
+    return _Descent(best, curve, [end or len(curve) for end in stalls.ends])
+
+
+def _stylized(descents: Sequence[_Descent], objective: Octaves) -> Stylized:
+    best = descents[-1].best
+    is_finite = torch.stack([each.best.is_finite for each in descents]).all(dim=0)
     return Stylized(
         images=best.images.cpu(),
         losses=map_losses(lambda column: column.cpu(), best.losses),
         style_by_layer={k: v.cpu() for k, v in objective.style_by_layer(best.images).items()},
-        is_finite=best.is_finite.cpu(),
-        num_evaluations=torch.tensor([end or len(curve) for end in stalls.ends]),
-        curve=map_losses(lambda *columns: torch.stack(columns).cpu(), *curve),
+        is_finite=is_finite.cpu(),
+        num_evaluations=torch.tensor([each.ends for each in descents]).sum(dim=0),
+        curve=_curve(descents),
     )
+
+
+def _curve(descents: Sequence[_Descent]) -> Losses:
+    """The losses of each evaluation, [E,B]: for each item its own of each size, one after the other."""
+    ends = torch.tensor([each.ends for each in descents])
+    longest = int(ends.sum(dim=0).max())
+    rows = torch.zeros(longest, ends.shape[1], dtype=torch.long)
+    for item in range(ends.shape[1]):
+        first = 0
+        own: list[int] = []
+        for each in descents:
+            own += range(first, first + each.ends[item])
+            first += len(each.curve)
+        rows[: len(own), item] = torch.tensor(own)
+    evaluated = [losses for each in descents for losses in each.curve]
+    return map_losses(lambda *columns: torch.stack(columns).cpu().gather(0, rows), *evaluated)
+
+
+def _start(items: Sequence[Item], coarser: Tensor | None) -> Tensor:
+    """Where the optimisation of a size begins, [B,3,H,W]: at the coarser pictures, if there are any."""
+    if coarser is None:
+        return torch.stack([_initial(item) for item in items])
+    size = items[0].content.shape[1], items[0].content.shape[2]
+    return torch.stack(
+        [_sharpened(resized(c, size), item, c) for c, item in zip(coarser, items, strict=True)]
+    )
+
+
+def _sharpened(picture: Tensor, item: Item, coarser: Tensor) -> Tensor:
+    if item.params.init == "noise":
+        return picture
+    lost = details(_initial(item), (coarser.shape[1], coarser.shape[2]))
+    return (picture + DETAIL_SHARE * lost).clamp(0, 1)
 
 
 def _initial(item: Item) -> Tensor:
@@ -93,7 +184,9 @@ def _initial(item: Item) -> Tensor:
                         for style, alpha in zip(item.styles, item.alphas, strict=True)
                     ]
                 )[None, None]
-            return match_colors(item.content, palette[:, None], target_weights=weights)
+            recolored = match_colors(item.content, palette[:, None], target_weights=weights)
+            share = weighting_of(item.params).recolored
+            return recolored if share == 1 else torch.lerp(item.content, recolored, share)
         case "content":
             return item.content
         case "noise":

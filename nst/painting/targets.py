@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams
+from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams, weighting_of
 from nst.painting import losses, metrics, reductions, regions
 from nst.painting.backbones import Backbone
 from nst.painting.tiles import Slices, Tile, cut
@@ -192,25 +192,28 @@ def targets_of(
 
 
 def _weights(params: PictureParams, device: torch.device) -> Losses:
+    weighting = weighting_of(params)
+
     def column(value: float) -> Tensor:
         return torch.tensor([value], device=device)
 
     return Losses(
-        content=column(params.content_weight),
-        style=column(params.style_weight),
+        content=column(weighting.content),
+        style=column(weighting.style),
         tv=column(params.tv_weight),
         detail=column(params.detail_weight),
         # Who does not ask for the content does not ask for its light and shade.
-        contrast=column(CONTRAST_SHARE * params.content_weight if params.contrast_floor else 0),
+        contrast=column(CONTRAST_SHARE * weighting.content if params.contrast_floor else 0),
         # It is the style's grain that counts, as far as the style does.
-        noise=column(params.noise_weight * params.style_weight),
+        noise=column(params.noise_weight * weighting.style),
         total=column(1.0),
     )
 
 
 def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
     """The content loss that a picture may reach freely: the profile's, at these weights."""
-    ratio = DEFAULT_CONTENT_WEIGHT * params.style_weight / max(params.content_weight, 1e-6)
+    weighting = weighting_of(params)
+    ratio = DEFAULT_CONTENT_WEIGHT * weighting.style / max(weighting.content, 1e-6)
     relative = min(max(ratio, 1e-6), 1e6) ** profile.reach_power
     return float(profile.content_reach * relative)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nst.painting import Memory, memory
 from nst.planning.plan import Group
 from nst.profiles import PROFILES
+from nst.scales import scales_of
 from nst.settings import Precision
 
 # What a picture takes besides its steps, in evaluations: the features of its inputs, its metrics.
@@ -96,11 +97,20 @@ def _of_group(group: Group, probe: Probe) -> GroupEstimate:
     cost = profile.cost * (1.0 if tile is None else _TILED_COST)
     # A batch that is cut up waits for the device once for each part and step.
     num_passes = -(-len(group.jobs) // at_once)
-    pixels = len(group.jobs) * group.height * group.width
-    evaluation_s = cost * (num_passes * probe.evaluation_s + pixels * probe.pixel_s)
+    num = len(group.jobs)
+    scales = scales_of(group.height, group.width, group.jobs[0].job.params)
+    # At each size a pass for it and one for each coarser size.
+    evaluations_s = sum(
+        scale.steps
+        * (num_sizes * num_passes * probe.evaluation_s + num * scale.pixels * probe.pixel_s)
+        for num_sizes, scale in enumerate(scales, start=1)
+    )
+    others_s = _EVALUATIONS_PER_PICTURE * (
+        num_passes * probe.evaluation_s + num * group.height * group.width * probe.pixel_s
+    )
     return GroupEstimate(
         name=group.name,
-        seconds=evaluation_s * (group.steps + _EVALUATIONS_PER_PICTURE),
+        seconds=cost * (evaluations_s + others_s),
         memory_bytes=at_once * bytes_each + _base_bytes(probe),
         pictures_at_once=at_once,
         fits=fitting > 0,

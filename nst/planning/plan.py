@@ -10,6 +10,7 @@ from nst.job import Job
 from nst.output import Brief, Outcome, failure
 from nst.painting import WeightsFile
 from nst.pictures import images
+from nst.scales import full_evaluations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +98,14 @@ class Group:
         return self.jobs[0].job.params.steps
 
     @property
+    def evaluations(self) -> int:
+        """Of a picture, as many of its own size as are as much work as those it gets."""
+        return full_evaluations(self.height, self.width, self.jobs[0].job.params)
+
+    @property
     def work(self) -> int:
         """Pixels times evaluations; the time is proportional to it."""
-        return self.height * self.width * self.steps * len(self.jobs)
+        return self.height * self.width * self.evaluations * len(self.jobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +196,7 @@ def _program(planned: PlannedJob) -> tuple[object, ...]:
         params.pooling,
         params.content_layers,
         params.style_layers,
+        params.method,
         params.steps,
         params.optimizer,
     )

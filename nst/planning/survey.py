@@ -164,7 +164,7 @@ class Survey:
         known = self._recipes.get((id(job.params), job.backbone))
         if known is None:
             params = self._params_as_json(job.params)
-            how = recipe(job.backbone, file.digest, file.topology, params)
+            how = recipe(job, file.digest, file.topology, params)
             known = (job.params, how)
             _remember(self._recipes, (id(job.params), job.backbone), known)
         return known[1]

@@ -178,8 +178,8 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
     group = workshop.order.group
     device = workshop.backbone.device
 
-    def on_step(evaluation: int, _: Losses) -> None:
-        done = num_before * group.steps + evaluation * len(loaded)
+    def on_step(share: float, _: Losses) -> None:
+        done = round((num_before + share * len(loaded)) * group.evaluations)
         workshop.order.listener.advanced(group, done, num_before)
 
     free = memory.memory_of(device).free
@@ -189,7 +189,7 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
     stylized = _stylize_if_it_fits(loaded, workshop, on_step)
     if isinstance(stylized, Stylized):
         num_now = num_before + len(loaded)
-        workshop.order.listener.advanced(group, num_now * group.steps, num_now)
+        workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
         return [
             result_of(

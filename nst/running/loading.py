@@ -108,7 +108,7 @@ class Inputs:
             topology=file.topology,
             params=params,
         )
-        how = recipe(job.backbone, file.digest, file.topology, params)
+        how = recipe(job, file.digest, file.topology, params)
         return replace(found, key=key, inputs_key=inputs_key(job, how, versions))
 
     def write_previews(self, settings: RunSettings) -> None:

@@ -55,7 +55,7 @@ class Lookout:
                     self._tell(one.job.id, "ok")
                 # Of a group that ended early it is not known which of the others were made.
                 self._groups.pop(one.job.id, None)
-            self._listener.advanced(group, group.steps * len(group.jobs), len(group.jobs))
+            self._listener.advanced(group, group.evaluations * len(group.jobs), len(group.jobs))
 
     def _names(self) -> set[str]:
         folder = storage.join(self._settings.output, records.SINGLES)
@@ -67,4 +67,4 @@ class Lookout:
             return
         self._listener.recorded(group, Outcome(id=job_id, status=status))
         num = self._through[group.name] = self._through.get(group.name, 0) + 1
-        self._listener.advanced(group, group.steps * num, num)
+        self._listener.advanced(group, group.evaluations * num, num)

@@ -24,7 +24,8 @@ class Listener(Protocol):
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         """So many evaluations are done, over all pictures of the group, and so many pictures.
 
-        A picture that stops early counts as if all of its evaluations had been made.
+        They are told in evaluations of the pictures' own size, of which `Group.evaluations` are a
+        picture's. One that stops early counts as if all of its evaluations had been made.
         """
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:

@@ -1,0 +1,151 @@
+"""The objective of a picture at several sizes at once, and pictures from one size to another.
+
+A Gram knows nothing of structures larger than its network's receptive field, some 200 pixels. So the
+statistics of a picture are also compared at smaller sizes, as Snelgrove ("High-Resolution Multi-Scale
+Neural Texture Synthesis", 2017) does for textures; here content and style alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nst.painting.backbones import Backbone
+from nst.painting.objective import Objective
+from nst.painting.targets import Item, Losses, StyleMemo, map_losses
+from nst.scales import Scale
+
+# How much a size counts beside the next larger one: what is coarse is settled by then.
+_COARSER_SHARE = 0.5
+# No style is made smaller than this on a side: the deepest layers would see nothing of it.
+_MIN_STYLE_PX = 32
+
+
+class Resampling:
+    """Pictures [B,C,H,W] at the size of a scale, by area, and gradients there back at theirs.
+
+    It is two products of matrices, whose sums have the same order on every device, where a GPU's own
+    resampling adds gradients up in whatever order its threads come by.
+    """
+
+    def __init__(self, before: tuple[int, int], after: tuple[int, int], device: torch.device):
+        self._down = _matrix(before[0], after[0]).to(device)
+        self._across = _matrix(before[1], after[1]).to(device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self._down @ images @ self._across.T
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient at the images, given that at the resampled ones."""
+        return self._down.T @ gradient @ self._across
+
+
+class Octaves:
+    """The weighted mean of the objectives of a batch at several sizes, as one objective.
+
+    Noise is looked at in the finest one alone: it is defined by the highest frequencies.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        scales: Sequence[Scale],
+        backbone: Backbone,
+        memo: StyleMemo,
+        tile_px: int | None,
+    ) -> None:
+        """For `items` at the size of the last of `scales`; the others are smaller."""
+        *coarser, finest = scales
+        shares = [_COARSER_SHARE**n for n in range(len(coarser), -1, -1)]
+        self._shares = [share / sum(shares) for share in shares]
+        size = finest.height, finest.width
+        self._resamplings = [
+            Resampling(size, (scale.height, scale.width), backbone.device) for scale in coarser
+        ]
+        self._objectives = [
+            Objective.of(
+                [_without_noise(at_scale(item, scale)) for item in items],
+                backbone,
+                memo=memo,
+                tile_px=tile_px,
+            )
+            for scale in coarser
+        ] + [Objective.of(items, backbone, memo=memo, tile_px=tile_px)]
+
+    def __call__(self, images: Tensor, running: Sequence[bool]) -> tuple[Losses, Tensor]:
+        """As `Objective`, of images [B,3,H,W] of the finest size."""
+        found, gradient = self._objectives[-1](images, running)
+        losses = map_losses(lambda column: self._shares[-1] * column, found)
+        gradient = self._shares[-1] * gradient
+        for share, resample, objective in zip(
+            self._shares, self._resamplings, self._objectives, strict=False
+        ):
+            found, slope = objective(resample(images), running)
+            losses = map_losses(lambda a, b, share=share: a + share * b, losses, found)
+            gradient = gradient + share * resample.gradient(slope)
+        return losses, gradient
+
+    def style_by_layer(self, images: Tensor) -> Mapping[str, Tensor]:
+        """The style loss of images [B,3,H,W] of each layer by itself, [B], over all sizes."""
+        found = self._objectives[-1].style_by_layer(images)
+        by_layer = {layer: self._shares[-1] * loss for layer, loss in found.items()}
+        for share, resample, objective in zip(
+            self._shares, self._resamplings, self._objectives, strict=False
+        ):
+            for layer, loss in objective.style_by_layer(resample(images)).items():
+                by_layer[layer] = by_layer[layer] + share * loss
+        return by_layer
+
+
+def at_scale(item: Item, scale: Scale) -> Item:
+    """An item whose pictures are as large as a scale, its styles as much smaller as its content."""
+    height, width = item.content.shape[1:]
+    if (height, width) == (scale.height, scale.width):
+        return item
+    size = scale.height, scale.width
+    factor = (scale.height * scale.width / (height * width)) ** 0.5
+    return replace(
+        item,
+        content=resized(item.content, size),
+        styles=tuple(_style_at(style, factor) for style in item.styles),
+        mask=None if item.mask is None else resized(item.mask, size),
+        start=None if item.start is None else resized(item.start, size),
+        style_alphas=tuple(a if a is None else _style_at(a, factor) for a in item.style_alphas),
+    )
+
+
+def resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture [C,H,W] at another size [C,h,w], bicubic, by area where it shrinks; in [0, 1]."""
+    if tuple(picture.shape[1:]) == size:
+        return picture
+    found: Tensor = interpolate(
+        picture[None], size=size, mode="bicubic", antialias=True, align_corners=False
+    )
+    return found[0].clamp(0, 1)
+
+
+def details(picture: Tensor, coarser: tuple[int, int]) -> Tensor:
+    """What a picture [C,H,W] has and loses at a coarser size [h, w]."""
+    size = picture.shape[1], picture.shape[2]
+    return picture - resized(resized(picture, coarser), size)
+
+
+def _style_at(style: Tensor, factor: float) -> Tensor:
+    height, width = style.shape[1:]
+    factor = min(1.0, max(factor, _MIN_STYLE_PX / min(height, width)))
+    return resized(style, (round(height * factor), round(width * factor)))
+
+
+def _without_noise(item: Item) -> Item:
+    return replace(item, params=replace(item.params, noise_weight=0.0))
+
+
+def _matrix(before: int, after: int) -> Tensor:
+    """The weights of `before` values in each of `after`, by the library's own filter: [after,before]."""
+    identity = torch.eye(before)[None, None]
+    found: Tensor = interpolate(
+        identity, size=(after, before), mode="bilinear", antialias=True, align_corners=False
+    )
+    return found[0, 0]
