@@ -69,6 +69,19 @@ def _no_truth_value(value: object) -> object:
     return value
 
 
+def _own_size(value: object) -> object:
+    return 0 if isinstance(value, str) and value.strip().lower() == "content" else value
+
+
+def _drawable(size: int) -> int:
+    if 0 < size < MIN_SIZE:
+        raise PydanticCustomError("weights", SIZES)
+    return size
+
+
+# Of a picture's long edge, in pixels.
+MIN_SIZE, MAX_SIZE = 32, 8192
+SIZES = f"a whole number from {MIN_SIZE} to {MAX_SIZE}, or `content`"
 Pooling = Literal["max", "avg"]
 Method = Literal["pyramid", "gatys"]
 PreserveColor = Literal["none", "luminance", "match"]
@@ -97,7 +110,16 @@ class PictureParams:
     """
 
     size: Annotated[
-        int, Field(ge=32, le=8192, description="Long edge of the picture, in pixels."), Number
+        int,
+        Field(
+            ge=0,
+            le=MAX_SIZE,
+            description=f"Long edge of the picture, in pixels, at least {MIN_SIZE}; `content`, or 0, for "
+            "the content's own.",
+        ),
+        AfterValidator(_drawable),
+        Number,
+        BeforeValidator(_own_size),
     ] = 512
     method: Annotated[
         Method,
@@ -269,9 +291,14 @@ def weighting_of(params: PictureParams) -> Weighting:
     )
 
 
-def style_edge_px(params: PictureParams) -> int:
-    """The long edge at which a style is looked at, unless it is smaller anyway."""
-    return max(1, round(params.size * params.style_scale))
+def long_edge_px(params: PictureParams, height: int, width: int) -> int:
+    """The long edge of the picture of a content [height, width]."""
+    return params.size or max(MIN_SIZE, min(MAX_SIZE, max(height, width)))
+
+
+def style_edge_px(params: PictureParams, long_edge_px: int) -> int:
+    """The long edge at which a picture's style is looked at, unless it is smaller anyway."""
+    return max(1, round(long_edge_px * params.style_scale))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,10 @@ def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--set", "size=9"), "column 'size': expected a whole number from 32 to 8192; found '9'"),
+        (
+            ("--set", "size=9"),
+            "column 'size': expected a whole number from 32 to 8192, or `content`; found '9'",
+        ),
         (("--set", "steps"), "--set: expected FIELD=VALUE; found 'steps'"),
         (("--set", "step=3"), "did you mean 'steps'?"),
         (

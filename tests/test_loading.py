@@ -82,6 +82,15 @@ def test_a_style_is_measured_at_the_size_at_which_it_is_looked_at(tmp_path: Path
     assert [style.shape for style in found.item.styles] == [(3, 26, 32)]
 
 
+def test_the_contents_own_size_is_that_of_its_style_too(tmp_path: Path) -> None:
+    found = loaded(tmp_path, size="content", style_scale=0.5)
+    assert found.item.content.shape == (3, *SIZE)
+    assert max(found.item.styles[0].shape[1:]) == max(SIZE) // 2
+    small = loaded(tmp_path, size="content", content_size=32)
+    assert small.item.content.shape == (3, *SIZE)
+    assert not torch.equal(small.item.content, found.item.content)
+
+
 def test_shares_are_as_blended_or_by_the_area_of_the_mask(tmp_path: Path) -> None:
     assert loaded(tmp_path).sources.shares == (1,)
     assert loaded(tmp_path, mask=True).sources.shares == (1,)

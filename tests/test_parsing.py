@@ -306,7 +306,7 @@ def test_every_problem_is_named_by_line_column_expected_and_found() -> None:
         "line 3, column 'style': expected the path or URL of a picture, or several with | between "
         "them; found nothing",
         "line 3, column 'id': expected an id that line 2 does not have; found 'one'",
-        "line 4, column 'size': expected a whole number from 32 to 8192; found '9'",
+        "line 4, column 'size': expected a whole number from 32 to 8192, or `content`; found '9'",
         "line 4, column 'steps': expected a whole number from 1 to 100000; found 'ten'",
         "line 5, column 'id': expected an id that line 4 does not have; found 'ok'",
         "line 6, column 'id': expected an id that line 4 does not have; found 'OK'",
@@ -415,7 +415,12 @@ def test_refused(name: str, data: bytes | str, said: str) -> None:
         ("steps", 1.5, "a whole number from 1 to 100000; found 1.5"),
         ("steps", True, "a whole number from 1 to 100000; found True"),
         ("style_weight", False, "a number from 0 to 1e+06; found False"),
-        ("size", 100_000, "a whole number from 32 to 8192; found 100000"),
+        ("size", 100_000, "a whole number from 32 to 8192, or `content`; found 100000"),
+        ("size", "contents", "a whole number from 32 to 8192, or `content`"),
+        ("strength", 1.5, "a number from 0 to 1"),
+        ("style_layers", "relu1_1:0", "above 0 and up to 1e+06"),
+        ("style_layers", "relu1_1:x", "above 0 and up to 1e+06"),
+        ("method", "gatis", "one of pyramid, gatys (did you mean 'gatys'?)"),
         ("init", "nois", "one of recolored, content, noise, or the path or URL of a picture (did you mean 'noise'?)"),
         ("optimizer", "sgd", "one of lbfgs, adam; found 'sgd'"),
         ("optimizer", "ADAMW", "one of lbfgs, adam (did you mean 'adam'?); found 'adamw'"),
@@ -511,7 +516,7 @@ def test_a_wrong_column_does_not_hide_what_is_wrong_with_the_rows() -> None:
     assert [problem.split(";")[0] for problem in refusal("m.csv", text)] == [
         "line 1, column 'colour': expected a known column (a column of your own is called 'label_colour')",
         "line 2, column 'backbone': expected one of vgg16, vgg19, resnet50 (did you mean 'vgg19'?)",
-        "line 3, column 'size': expected a whole number from 32 to 8192",
+        "line 3, column 'size': expected a whole number from 32 to 8192, or `content`",
         "line 3, column 'id': expected an id that line 2 does not have",
     ]
 
@@ -522,7 +527,9 @@ def test_a_bad_override_is_refused_by_its_name() -> None:
     message = str(caught.value)
     assert "--set: refused with 2 problems" in message
     assert "expected a picture parameter (did you mean 'steps'?); found 'step'" in message
-    assert "column 'size': expected a whole number from 32 to 8192; found '9'" in message
+    assert (
+        "column 'size': expected a whole number from 32 to 8192, or `content`; found '9'" in message
+    )
 
 
 @pytest.mark.parametrize("style", ["s.png|t.png", " s.png | t.png ", ["s.png", "t.png"]])

@@ -37,7 +37,10 @@ def test_every_reason_is_told() -> None:
 
 def test_tables_give_ranges_choices_and_defaults() -> None:
     table = reference.manifest_columns()
-    assert "| `size` | `512` | Long edge of the picture, in pixels. From 32 to 8192. |" in table
+    assert (
+        "| `size` | `512` | Long edge of the picture, in pixels, at least 32; `content`, or 0, for the content's own. From 0 to 8192. |"
+        in table
+    )
     assert "One of `lbfgs`, `adam`." in table
     assert "| `content` | required |" in table
     assert "| `backbone` | `vgg19` | Network whose features are used:" in table

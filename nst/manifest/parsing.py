@@ -18,6 +18,7 @@ from nst.job import (
     LABEL_PREFIX,
     PARAM_FIELDS,
     PARAMS_ADAPTER,
+    SIZES,
     Init,
     Job,
     PictureParams,
@@ -610,6 +611,8 @@ def _value_problems(error: ValidationError, line: int | None) -> list[Problem]:
 
 def _expected_of(column: str, detail: Any) -> str:
     schema, found = _SCHEMAS[column], detail["input"]
+    if column == "size":
+        return SIZES
     if "enum" in schema:
         choices = _NAMED_INITS if column == "init" else schema["enum"]
         more = ", or the path or URL of a picture" if column == "init" else ""
@@ -617,9 +620,10 @@ def _expected_of(column: str, detail: Any) -> str:
         return f"one of {', '.join(choices)}{more}{near}"
     kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
     kind = next((_KINDS[each] for each in kinds if each in _KINDS), None)
+    if detail["type"] == "weights":
+        return str(detail["msg"])
     if kind is None:
-        is_ours = detail["type"] == "weights"
-        return str(detail["msg"]) if is_ours else _LISTS[column]
+        return _LISTS[column]
     point = found.strip().replace(",", ".") if isinstance(found, str) else ""
     near = f" (did you mean {point!r}?)" if "," in str(found) and _NUMBER.fullmatch(point) else ""
     return f"{kind} {range_text(schema).rstrip('.').lower()}{near}"

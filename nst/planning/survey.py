@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from nst.errors import ConfigError, ImageError, NSTError, ends_the_run
 from nst.iterables import in_parallel
-from nst.job import Job, PictureParams, inputs_key, job_key, params_as_json, recipe, style_edge_px
+from nst.job import (
+    Job,
+    PictureParams,
+    inputs_key,
+    job_key,
+    long_edge_px,
+    params_as_json,
+    recipe,
+    style_edge_px,
+)
 from nst.output import Outcome, failure
 from nst.painting import WeightsFile
 from nst.pictures import images
@@ -91,10 +100,11 @@ class Survey:
             _remember(self._styles, job.styles, styles)
         mask = self._input(job.mask) if job.mask is not None else None
         start = self._input(job.start) if job.start is not None else None
-        height, width = images.fitted_size(content.height, content.width, job.params.size)
+        long_edge = long_edge_px(job.params, content.height, content.width)
+        height, width = images.fitted_size(content.height, content.width, long_edge)
         _check_side(job, job.content, (height, width))
         for style in styles:
-            edge = min(style_edge_px(job.params), max(style.height, style.width))
+            edge = min(style_edge_px(job.params, long_edge), max(style.height, style.width))
             fitted = images.fitted_size(style.height, style.width, edge)
             # No style is enlarged.
             is_small = min(style.height, style.width) < _least_side_px(job)
@@ -227,7 +237,7 @@ def _check_side(job: Job, uri: str, size: tuple[int, int], advice: str = "a larg
         raise ImageError(
             f"{uri}: expected a short side of at least {least} px for the layers of "
             f"{job.backbone}, found {height} x {width} (height x width) at size "
-            f"{job.params.size}; use {advice}, or a picture that is less elongated",
+            f"{job.params.size or 'content'}; use {advice}, or a picture that is less elongated",
             reason="image_too_small",
         )
 

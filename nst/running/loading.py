@@ -134,7 +134,7 @@ class Inputs:
         self, planned: PlannedJob, content: images.Picture, mask: Tensor | None
     ) -> Sources:
         params = planned.job.params
-        edge = style_edge_px(params)
+        edge = style_edge_px(params, max(planned.height, planned.width))
         styles = planned.styles
         size = (planned.height, planned.width)
         seen = [self._style(each, edge) for each in styles]
@@ -149,7 +149,8 @@ class Inputs:
 
     def _content(self, planned: PlannedJob) -> images.Picture:
         params = planned.job.params
-        found = self._decoded(planned.content, params.size, upscale=True)
+        long_edge = max(planned.height, planned.width)
+        found = self._decoded(planned.content, long_edge, upscale=True)
         if found.alpha is not None and not found.alpha.any():
             self._warn(planned.content, "it is transparent everywhere, and so is what is painted")
         if found.pixels.shape[1:] != (planned.height, planned.width):
@@ -158,7 +159,7 @@ class Inputs:
                 f"header says, found {found.pixels.shape[1]} x {found.pixels.shape[2]} (height x "
                 "width)"
             )
-        if params.content_size is None or params.content_size >= params.size:
+        if params.content_size is None or params.content_size >= long_edge:
             return found
         small = self._decoded(planned.content, params.content_size)
         return images.resized(small, planned.height, planned.width)
