@@ -6,6 +6,7 @@ import torch
 
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, Resampling, at_scale, details, resized
+from nst.painting.targets import Item
 from nst.scales import Scale
 from tests.helpers import item, mask_tensor, picture_tensor, vgg16
 
@@ -14,6 +15,11 @@ LAYERS: dict[str, Any] = {"content_layers": "relu3_1", "style_layers": "relu1_1 
 
 def scale(height: int, width: int) -> Scale:
     return Scale(height=height, width=width, steps=1, pixels=height * width)
+
+
+def octaves_of(one: Item, *scales: Scale) -> Octaves:
+    objectives = [Objective.of([at_scale(one, each)], vgg16(**LAYERS)) for each in scales]
+    return Octaves(objectives, scales, torch.device("cpu"))
 
 
 def test_resampling_keeps_means_and_flat_pictures() -> None:
@@ -42,14 +48,14 @@ def test_one_size_is_the_objective_itself_to_the_bit() -> None:
     one = item(size=(48, 64), **LAYERS)
     image = picture_tensor(48, 64, seed=5)[None]
     alone = Objective.of([one], vgg16(**LAYERS))(image, [True])
-    octaves = Octaves([one], [scale(48, 64)], vgg16(**LAYERS), {}, None)(image, [True])
+    octaves = octaves_of(one, scale(48, 64))(image, [True])
     assert torch.equal(alone[1], octaves[1])
     assert torch.equal(alone[0].total, octaves[0].total)
 
 
 def test_the_gradient_of_several_sizes_is_that_of_their_total() -> None:
-    one = item(size=(96, 128), noise_weight=0.0, **LAYERS)
-    octaves = Octaves([one], [scale(48, 64), scale(96, 128)], vgg16(**LAYERS), {}, None)
+    one = item(size=(96, 128), **LAYERS)
+    octaves = octaves_of(one, scale(48, 64), scale(96, 128))
     image = picture_tensor(96, 128, seed=7)[None]
     found, gradient = octaves(image, [True])
     step = 1e-3 * gradient / gradient.norm()

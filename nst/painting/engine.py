@@ -9,6 +9,7 @@ from torch import Tensor
 from nst.job import weighting_of
 from nst.painting.backbones import Backbone
 from nst.painting.colors import match_colors
+from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale, details, resized
 from nst.painting.optimizers import OPTIMIZERS, Optimizer
 from nst.painting.targets import LOSS_NAMES, Item, Losses, StyleMemo, map_losses
@@ -63,9 +64,11 @@ def stylize(
     memo = {} if memo is None else memo
     work = _Work(sum(scale.steps * scale.pixels for scale in scales), on_step)
     descents: list[_Descent] = []
+    objectives: list[Objective] = []
     for number, scale in enumerate(scales, start=1):
         scaled = [at_scale(item, scale) for item in items]
-        objective = Octaves(scaled, scales[:number], backbone, memo, tile_px)
+        objectives.append(Objective.of(scaled, backbone, memo=memo, tile_px=tile_px))
+        objective = Octaves(objectives, scales[:number], backbone.device)
         coarser = descents[-1].best.images.cpu() if descents else None
         start = _start(scaled, coarser).to(backbone.device)
         optimizer = OPTIMIZERS[items[0].params.optimizer](start)

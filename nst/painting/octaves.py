@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from nst.painting.backbones import Backbone
 from nst.painting.objective import Objective
-from nst.painting.targets import Item, Losses, StyleMemo, map_losses
+from nst.painting.targets import Item, Losses, map_losses
 from nst.scales import Scale
 
 # How much a size counts beside the next larger one: what is coarse is settled by then.
@@ -43,36 +42,20 @@ class Resampling:
 
 
 class Octaves:
-    """The weighted mean of the objectives of a batch at several sizes, as one objective.
-
-    Noise is looked at in the finest one alone: it is defined by the highest frequencies.
-    """
+    """The weighted mean of the objectives of a batch at several sizes, as one objective."""
 
     def __init__(
-        self,
-        items: Sequence[Item],
-        scales: Sequence[Scale],
-        backbone: Backbone,
-        memo: StyleMemo,
-        tile_px: int | None,
+        self, objectives: Sequence[Objective], scales: Sequence[Scale], device: torch.device
     ) -> None:
-        """For `items` at the size of the last of `scales`; the others are smaller."""
+        """`objectives` are those at `scales`, of which the last is the largest."""
         *coarser, finest = scales
         shares = [_COARSER_SHARE**n for n in range(len(coarser), -1, -1)]
         self._shares = [share / sum(shares) for share in shares]
+        self._objectives = tuple(objectives)
         size = finest.height, finest.width
         self._resamplings = [
-            Resampling(size, (scale.height, scale.width), backbone.device) for scale in coarser
+            Resampling(size, (scale.height, scale.width), device) for scale in coarser
         ]
-        self._objectives = [
-            Objective.of(
-                [_without_noise(at_scale(item, scale)) for item in items],
-                backbone,
-                memo=memo,
-                tile_px=tile_px,
-            )
-            for scale in coarser
-        ] + [Objective.of(items, backbone, memo=memo, tile_px=tile_px)]
 
     def __call__(self, images: Tensor, running: Sequence[bool]) -> tuple[Losses, Tensor]:
         """As `Objective`, of images [B,3,H,W] of the finest size."""
@@ -136,10 +119,6 @@ def _style_at(style: Tensor, factor: float) -> Tensor:
     height, width = style.shape[1:]
     factor = min(1.0, max(factor, _MIN_STYLE_PX / min(height, width)))
     return resized(style, (round(height * factor), round(width * factor)))
-
-
-def _without_noise(item: Item) -> Item:
-    return replace(item, params=replace(item.params, noise_weight=0.0))
 
 
 def _matrix(before: int, after: int) -> Tensor:
