@@ -7,6 +7,9 @@ python -m bench.study output/quality --only label_kind=hard --sheet docs/quality
 nst run manifests/study/weights.yaml --output output/weights --weights resnet50=FILE
 python -m bench.study output/weights --by style_weight --sheet docs/study-weights.jpg
 
+nst run manifests/study/sizes.yaml --output output/sizes
+python -m bench.study output/sizes --by method --alike size=256
+
 `bench/quality.csv` has 20 ordinary pairs and 12 hard ones: contents that are easily lost, and styles
 that drown them. The defaults are tuned with it, and no change may worsen what it says.
 """
@@ -54,6 +57,11 @@ def main() -> None:
     )
     parser.add_argument("--pairs", action="store_true", help="and each pair by itself")
     parser.add_argument("--judge", metavar="FILE", help="a ResNet-50 that measures styles as well")
+    parser.add_argument(
+        "--alike",
+        metavar="FIELD=VALUE",
+        help="LPIPS of each to the picture that has it and is else like it",
+    )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet")
     parser.add_argument("--title", default="Quality", help="of the section in --markdown")
     add_markdown_option(parser)
@@ -64,6 +72,9 @@ def main() -> None:
     parts = [means(found, arguments.by) if arguments.by else shares(found)]
     if arguments.pairs:
         parts.append(by_pair(found))
+    if arguments.alike:
+        field, _, value = arguments.alike.partition("=")
+        parts.append(alike(found, arguments.output, field, value, arguments.by))
     tell("\n\n".join([f"{where()}.", *parts]) + "\n", arguments.markdown, arguments.title)
     if arguments.sheet:
         sheet(found, arguments.output, arguments.by).save(arguments.sheet, quality=82)
@@ -171,6 +182,48 @@ def by_pair(found: Sequence[Row]) -> str:
     return table(
         ["LPIPS, style distance", *backbones],
         [[pair, *(by.get(name, "") for name in backbones)] for pair, by in cells.items()],
+    )
+
+
+def alike(found: Sequence[Row], output: Path, field: str, value: str, by: str | None) -> str:
+    """LPIPS of pictures, shrunk, to the one of the same pair at which `field` has `value`."""
+    import torch
+    from torch import Tensor
+
+    from nst.painting import Rulers, Sources
+    from nst.pictures import images
+
+    rulers = Rulers(torch.device("cpu"))
+
+    def pixels(row: Row) -> Tensor:
+        path = output / row["picture"]
+        edge = min(_MAX_PX, max(row["height"], row["width"]))
+        picture = images.decode(path.read_bytes(), long_edge_px=edge, name=path.name)
+        return torch.from_numpy(picture.pixels)
+
+    def place(row: Row) -> tuple[Any, ...]:
+        return (*_place(None)(row), row["backbone"], row[by] if by else None)
+
+    firsts = {place(row): pixels(row) for row in found if str(row[field]) == value}
+    cells: dict[tuple[Any, ...], list[str]] = {}
+    for row in found:
+        first = firsts[place(row)]
+        sources = Sources(
+            content=first,
+            content_key=str(place(row)),
+            styles=(first,),
+            style_keys=(str(place(row)),),
+            shares=(1.0,),
+        )
+        apart = rulers.measure(pixels(row), sources, row["backbone"]).lpips
+        cells.setdefault(place(row), []).append(f"{row[field]}: {apart:.3f}")
+    header = ["content", "style", "backbone", by or "", f"LPIPS to {field} {value}"]
+    return table(
+        header,
+        [
+            [Path(c).stem, Path(s).stem, backbone, str(value or ""), ", ".join(texts)]
+            for (c, s, backbone, value), texts in cells.items()
+        ],
     )
 
 
