@@ -162,6 +162,19 @@ def test_an_output_of_the_last_release_goes_on_in_what_its_records_say(
     assert run(tmp_path, rows=MORE)["precision"] == "bfloat16"
 
 
+def test_an_output_of_an_engine_with_one_method_goes_on_when_that_is_named(tmp_path: Path) -> None:
+    run(tmp_path, {"method": "gatys"})
+    path = tmp_path / "out/run.json"
+    told = account(tmp_path)
+    told["overrides"] = {}
+    told["versions"]["engine"] = "3"
+    path.write_text(json.dumps(told))
+    assert run(tmp_path, {"method": "gatys"}, rows=MORE)["num_done_before"] == 1
+    # What it was made with is put down now, and another method is another setting.
+    with pytest.raises(ConfigError, match="found --set method=gatys before and no --set now"):
+        run(tmp_path)
+
+
 def test_an_output_of_two_precisions_goes_on_in_that_of_most_and_keeps_all(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

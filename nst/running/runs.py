@@ -99,7 +99,9 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
             _check_records_are_listed(settings.output, before)
         made_with = _made_with(settings.output, before or {})
         if not settings.replace:
-            _check_same_settings(settings.output, account, made_with)
+            _check_same_settings(
+                settings.output, account, _in_todays_words(account, made_with, before)
+            )
         run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
         if told is not None and "manifests" in account:
             run.manifests_before = tuple(told["manifests"])
@@ -221,6 +223,23 @@ def _with_precision(settings: RunSettings, made_with: Mapping[str, Any]) -> RunS
     if settings.precision != "auto" or "precision" not in made_with:
         return settings
     return replace(settings, precision=made_with["precision"])
+
+
+def _in_todays_words(
+    account: Mapping[str, Any], made_with: dict[str, Any], before: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """`made_with` as this run says it, where an earlier engine's only method has got a name since.
+
+    So that `--set method=gatys` goes on with an output of a release in which there was no other.
+    """
+    versions = (before or {}).get("versions")
+    engine = versions.get("engine") if isinstance(versions, dict) else None
+    overrides = made_with.get("overrides")
+    if engine in map(str, range(ENGINE_VERSION)) and isinstance(overrides, dict):
+        named = {"method": "gatys"} | overrides
+        if account["overrides"] == named:
+            return made_with | {"overrides": named}
+    return made_with
 
 
 def _check_same_settings(
