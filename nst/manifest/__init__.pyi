@@ -1,4 +1,5 @@
 from .cells import cell_of as cell_of
+from .ids import earlier_id as earlier_id
 from .names import LEFT_OUT as LEFT_OUT
 from .names import OPTIONAL_COLUMNS as OPTIONAL_COLUMNS
 from .names import REQUIRED_COLUMNS as REQUIRED_COLUMNS
