@@ -78,7 +78,8 @@ def _usage_of(name: str, command: Any) -> str:
     options: list[Any] = []
     for each in command.params:
         if each.param_type_name == "argument":
-            more = f" [{each.metavar} ...]" if each.nargs == -1 else ""
+            is_repeated = each.nargs == -1 and " " not in each.metavar
+            more = f" [{each.metavar} ...]" if is_repeated else ""
             arguments.append(f"{each.metavar}{more}")
         else:
             (required if each.required else options).append(each)

@@ -27,8 +27,9 @@ from nst.output import Outcome, Record
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE
 from nst.redaction import redacted, secret_in_url
-from nst.running import InThisProcess, Listener, NoListener, RunReport
+from nst.running import Listener, NoListener, RunReport
 from nst.settings import DEFAULT_SCHEMES, SETTING_FIELDS, RunSettings, default_of, settings_of
+from nst.starting import manifest_uri, painted
 from nst.storage import TableError
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def stylize(
             },
         )
         pipeline.check(manifest, settings)
-        outcome = _painted(pipeline.make_plan(manifest, settings), settings)
+        outcome = _made(pipeline.make_plan(manifest, settings), settings)
         assert outcome.picture is not None
         image = _image(storage.join(settings.output, outcome.picture))
     return Stylization(image=image, outcome=outcome)
@@ -272,12 +273,6 @@ def open(output: "_Text") -> Output:
     return found
 
 
-def manifest_uri(text: str) -> str:
-    """A manifest's path in any working folder, with the slash that says it is a folder."""
-    uri = storage.absolute(text)
-    return f"{uri}/" if text.endswith("/") and not uri.endswith("/") else uri
-
-
 def _settings(output: "_Text", given: Mapping[str, Any]) -> RunSettings:
     return settings_of(output_url(output), given, absolute=storage.absolute)
 
@@ -345,22 +340,9 @@ def _picture_uri(given: Any, path: str) -> str:
     return path
 
 
-class _Last(NoListener):
-    """Keeps what became of the last picture."""
-
-    outcome: Outcome | None = None
-
-    def recorded(self, group: object, outcome: Outcome) -> None:
-        self.outcome = outcome
-
-
-def _painted(plan: Plan, settings: RunSettings) -> Outcome:
+def _made(plan: Plan, settings: RunSettings) -> Outcome:
     """The outcome of a plan of one picture. Raises an NSTError where it cannot be made."""
-    last = _Last()
-    for group in plan.groups:
-        InThisProcess().run_group(group, settings, last)
-    outcome = plan.failed[0] if plan.failed else last.outcome
-    assert outcome is not None
+    outcome = painted(plan, settings)
     if outcome.status == "failed":
         raise error_of(outcome.reason or "group_failed", outcome.error or "it was not made")
     return outcome

@@ -1,6 +1,7 @@
 """Compares an output with its records, and finds files that no row owns any more."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -407,7 +408,7 @@ def _painted_here(url: str, paths: Sequence[str], ledger: records.Ledger) -> lis
 
     def says_so(pair: tuple[str, str]) -> bool:
         data = output.read_whole(url, pair[0]) or b""
-        return b'"software": "nst ' in data and f'"id": "{pair[1]}"'.encode() in data
+        return b'"software": "nst ' in data and f'"id": {json.dumps(pair[1])}'.encode() in data
 
     others = [(path, i) for path, i, known in zip(paths, ids, has_record, strict=True) if not known]
     said = {

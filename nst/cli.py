@@ -4,6 +4,7 @@ import codecs
 import io
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -18,19 +19,31 @@ from contextlib import (
     redirect_stdout,
     suppress,
 )
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
-from nst import __version__, options, pipeline, storage, streams
-from nst.api import manifest_uri, output_url
+from nst import (
+    __version__,
+    next_steps,
+    options,
+    pipeline,
+    plan_words,
+    sampling,
+    starting,
+    storage,
+    streams,
+)
+from nst.api import output_url
 from nst.audit import Audit
 from nst.documents import (
     ErrorDocument,
     WeightsDocument,
     backbone_weights,
+    picture_document,
     plan_document,
     run_document,
     to_json,
@@ -40,13 +53,15 @@ from nst.errors import ConfigError, ManifestError, NSTError
 from nst.gallery import serving
 from nst.options import pairs, typed_settings
 from nst.output import Record
-from nst.painting import WeightsFile
-from nst.planning import Estimate, GroupEstimate, Plan
-from nst.profiles import PROFILES
+from nst.painting import TORCHVISION, WeightsFile
+from nst.planning import Estimate, Plan
+from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from nst.redaction import redacted
 from nst.running import Interrupted, RunProgress, RunReport
-from nst.settings import RunnerName
-from nst.wording import counted, message, shown_bytes, shown_duration, visible
+from nst.sampling import SAMPLE_PX, Sample
+from nst.settings import DEFAULT_SCHEMES, ImageFormat, RunnerName, RunSettings
+from nst.starting import Named, Start, Typed
+from nst.wording import counted, message, shown_duration, visible, wrapped
 
 EXIT_STOPPED = 1  # it was stopped by no fault of the user's; running it again goes on from there
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
@@ -54,6 +69,7 @@ EXIT_SOME_FAILED = 3  # the run finished and some rows failed
 EXIT_TOO_MANY_FAILED = 4  # more than --fail-over allows, and the rest was left
 
 _MAX_LISTED = 50
+_MAX_NAMED = 8
 _AGAIN_S = 0.05
 _RUNNERS = get_args(RunnerName)
 
@@ -105,12 +121,40 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ManifestArgument = Annotated[
-    str,
+PlacesArgument = Annotated[
+    list[str],
     typer.Argument(
-        metavar="MANIFEST",
-        help="CSV, JSON Lines, Parquet or YAML matrix; a path or URL. A folder, with a slash at "
-        "its end, or a pattern in quotes: all files of it together.",
+        metavar="MANIFEST|CONTENT STYLE",
+        help="A manifest: CSV, JSON Lines, Parquet or YAML matrix; a path or URL. A folder, with a "
+        "slash at its end, or a pattern in quotes: all files of it together. Or two pictures, or "
+        "folders of them: as --content and --style.",
+        show_default=False,
+    ),
+]
+ContentOption = Annotated[
+    list[str],
+    typer.Option(
+        "--content",
+        metavar="PICTURES",
+        help="In place of a manifest, pictures to repaint: a folder, a file, a URL, or a pattern in "
+        "quotes. Repeatable.",
+    ),
+]
+StyleOption = Annotated[
+    list[str],
+    typer.Option(
+        "--style",
+        metavar="PICTURES",
+        help="With --content, pictures to take the style of; every content is painted in every "
+        "style. Repeatable.",
+    ),
+]
+BackboneOption = Annotated[
+    list[str],
+    typer.Option(
+        "--backbone",
+        metavar="|".join(PROFILES),
+        help=f"With --content, the network that paints; {DEFAULT_BACKBONE} if not given. Repeatable.",
     ),
 ]
 SetOption = Annotated[
@@ -183,7 +227,7 @@ class _OnStderr(logging.StreamHandler[Any]):
 
 class _InOneMessage(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return message(super().format(record))
+        return _in_columns(message(super().format(record)), sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
@@ -199,12 +243,23 @@ def _root(
         raise typer.Exit
 
 
-@app.command(short_help="Make the pictures of a manifest.")
+@app.command(short_help="Make the pictures of a manifest, or of two folders.")
 @options.taking(options.ALL)
 def run(
-    manifest: ManifestArgument,
-    output: Annotated[str, typer.Option(metavar="URL", help="Folder or URL to write to.")],
-    set_: SetOption = [],  # noqa: B006 typer copies it
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="URL",
+            help="Folder or URL to write to; of one picture also its file, such as out.png.",
+        ),
+    ],
+    places: PlacesArgument = [],  # noqa: B006 typer copies it
+    content: ContentOption = [],  # noqa: B006
+    style: StyleOption = [],  # noqa: B006
+    backbone: BackboneOption = [],  # noqa: B006
+    set_: SetOption = [],  # noqa: B006
     given: Given = {},  # noqa: B006
     prefect: Annotated[
         bool,
@@ -226,6 +281,9 @@ def run(
             help="Where the cluster is; if not given, one of this machine alone is started.",
         ),
     ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the gallery, or the one picture, at the end.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Make every picture of a manifest that the output does not have, its metadata and gallery.
@@ -237,26 +295,38 @@ def run(
     130 and 143 Ctrl-C or SIGTERM did. Whatever stops it, run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
+
+    Example: nst run --content photos/ --style paintings/ --output output/mine
+
+    Example: nst run photo.jpg painting.jpg -o out.png
     """
     started = time.monotonic()
     with _errors("run", is_json=json_):
-        settings = typed_settings(given, storage.absolute(output))
+        typed = Typed(places=places, contents=content, styles=style, backbones=backbone)
+        settings = typed_settings(starting.with_schemes(given, typed), storage.absolute(output))
         _check_runner(runner, runner_address, prefect)
         overrides = pairs(set_, "--set", "FIELD=VALUE")
-        manifest = manifest_uri(manifest)
-        pipeline.check(manifest, settings, paints_here=runner == "threads")
-    with _errors("run", is_json=json_), RunProgress() as progress:
+        one = None if typed.manifest else starting.picture_format(output)
+        start = starting.start_of(typed, settings, overrides, is_kept=one is None)
+        pipeline.check(start.manifest, settings, paints_here=runner == "threads")
+        _print_start(start, is_kept=one is None)
+    if one is not None:
+        _run_one(start, settings, one, prefect=prefect, is_json=json_, opened=open_)
+        return
+    with _errors("run", is_json=json_), start.opened() as manifest, RunProgress() as progress:
         if prefect:
             report = _flow()(
-                manifest,
+                start.keep(),
                 settings,
-                overrides,
+                start.overrides,
                 progress,
                 runner=cast(RunnerName, runner),
                 runner_address=runner_address,
             )
         else:
-            report = pipeline.run_manifest(manifest, settings, overrides, progress)
+            report = pipeline.run_manifest(
+                manifest, settings, start.overrides, progress, kept_as=start.kept_as
+            )
     wall_s = time.monotonic() - started
     with _human(json_):
         _print_report(report)
@@ -265,6 +335,16 @@ def run(
                 f"Made {counted(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
                 f"{progress.num_made / wall_s:.3g} images/s"
             )
+        _print_next(
+            next_steps.after_run(
+                start,
+                settings.output,
+                sorted({*settings.schemes} - {*DEFAULT_SCHEMES}),
+                num_failed=report.num_failed,
+            )
+        )
+        if open_:
+            _open(report.gallery_url)
     if json_:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
     if pipeline.fails(report, settings):
@@ -275,6 +355,61 @@ def run(
         raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _run_one(
+    start: Start,
+    settings: RunSettings,
+    image_format: ImageFormat,
+    *,
+    prefect: bool,
+    is_json: bool,
+    opened: bool,
+) -> None:
+    """Paint one picture into a file of its own, with no output around it."""
+    started, url = time.monotonic(), settings.output
+    with _errors("run", is_json=is_json), RunProgress() as progress:
+        assert start.named is not None
+        if prefect:
+            raise ConfigError(f"--prefect: expected a folder as --output, found {url!r}")
+        chosen = replace(settings, image_format=image_format)
+        outcome = starting.paint_picture(start.named.matrix, chosen, url, progress)
+    wall_s = time.monotonic() - started
+    if outcome.status == "failed":
+        said = f"no picture was made, {outcome.reason}: {outcome.error}"
+        _print_error(said)
+        if is_json:
+            print(to_json(ErrorDocument(command="run", error=said, exit_status=EXIT_SOME_FAILED)))
+        raise typer.Exit(EXIT_SOME_FAILED)
+    with _human(is_json):
+        _print(f"Picture: {storage.browsable(url)}")
+        _print(f"Made in {shown_duration(wall_s)}")
+        _print_next(next_steps.after_picture(url))
+        if opened:
+            _open(storage.browsable(url))
+    if is_json:
+        print(to_json(picture_document(url, wall_s=wall_s)))
+
+
+def _print_start(start: Start, *, is_kept: bool) -> None:
+    """The matrix that is made of the pictures that were named, and where it is kept."""
+    if start.named is None:
+        return
+    for line in _matrix_lines(start.named):
+        _print(line)
+    if is_kept:
+        _print(f"Manifest: {start.manifest}")
+
+
+def _matrix_lines(named: Named) -> Iterator[str]:
+    axes = named.matrix.axes
+    lengths = [counted(len(values), name) for name, values in axes.items()]
+    others = f" ({counted(named.num_others, 'other file')} left out)" if named.num_others else ""
+    yield f"{' x '.join(lengths)} = {counted(named.matrix.num_rows, 'picture')}{others}"
+    for name, values in axes.items():
+        names = [each.rpartition("/")[2] for each in values[:_MAX_NAMED]]
+        more = f" and {len(values) - _MAX_NAMED} more" if len(values) > _MAX_NAMED else ""
+        yield f"  {name}: {', '.join(names)}{more}"
 
 
 def _flow() -> Callable[..., RunReport]:
@@ -308,9 +443,13 @@ def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
 @app.command(short_help="Say what a run would make, in what time and memory.")
 @options.taking(options.OF_A_PLAN)
 def plan(
-    manifest: ManifestArgument,
+    places: PlacesArgument = [],  # noqa: B006
+    content: ContentOption = [],  # noqa: B006
+    style: StyleOption = [],  # noqa: B006
+    backbone: BackboneOption = [],  # noqa: B006
     output: Annotated[
-        str | None, typer.Option(metavar="URL", help="Also say what is already done there.")
+        str | None,
+        typer.Option("--output", "-o", metavar="URL", help="Also say what is already done there."),
     ] = None,
     set_: SetOption = [],  # noqa: B006
     given: Given = {},  # noqa: B006
@@ -321,32 +460,90 @@ def plan(
             help="Say what time and memory it will take here, by a measurement of some seconds.",
         ),
     ] = True,
+    sample: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help=f"Paint N rows that differ, {SAMPLE_PX} px at most, show them, and say what the "
+            "rest will take.",
+            min=0,
+            max=100,
+            show_default=False,
+        ),
+    ] = 0,
+    hourly_price: Annotated[
+        float,
+        typer.Option(
+            metavar="N",
+            help="With --sample, what an hour of this machine costs, for the cost of the rest.",
+            min=0,
+            show_default=False,
+        ),
+    ] = 0,
+    open_: Annotated[bool, typer.Option("--open", help="With --sample, open its gallery.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Check a manifest and print what would run, in which groups, and what that takes; run nothing.
 
-    Exit status: 0 the manifest is good, also where rows cannot run as things are, which are listed;
-    2 it is not; 1 a fault of a store.
+    Exit status: 0 the manifest is good, also where rows cannot run as things are, which are listed
+    with the exit status of a run; 2 it is not; 1 a fault of a store.
 
     Example: nst plan manifests/study.yaml --output output/study
+
+    Example: nst plan --content photos/ --style paintings/ --sample 3 --open
     """
     with _errors("plan", is_json=json_):
-        settings = typed_settings(given, storage.absolute(output) if output else "-")
-        made = pipeline.make_plan(
-            manifest_uri(manifest),
-            settings,
-            pairs(set_, "--set", "FIELD=VALUE"),
-            download=False,
-            resume=output is not None,
-        )
+        typed = Typed(places=places, contents=content, styles=style, backbones=backbone)
+        one = None if typed.manifest or output is None else starting.picture_format(output)
+        # A picture of its own is made anew, whatever is beside it.
+        place = "-" if output is None or one else storage.absolute(output)
+        settings = typed_settings(starting.with_schemes(given, typed), place)
+        overrides = pairs(set_, "--set", "FIELD=VALUE")
+        start = starting.start_of(typed, settings, overrides, is_kept=place != "-")
+        _print_start(start, is_kept=False)
         estimated = None
-        if estimate and made.groups:
-            chosen = pipeline.as_before(settings) if output else settings
-            estimated = pipeline.estimated(made, chosen)
+        with start.opened() as manifest, RunProgress():
+            made = pipeline.make_plan(
+                manifest,
+                settings,
+                start.overrides,
+                download=False,
+                resume=place != "-",
+                kept_as=start.kept_as,
+            )
+            if estimate and made.groups:
+                chosen = pipeline.as_before(settings) if place != "-" else settings
+                estimated = pipeline.estimated(made, chosen)
+        sampled = None
+        if sample and made.groups:
+            with RunProgress() as progress:
+                sampled = sampling.paint(made, estimated, sample, settings, progress)
+            if open_:
+                _open(sampled.report.gallery_url)
     if json_:
-        print(to_json(plan_document(made, estimated)))
+        print(to_json(plan_document(made, estimated, sampled)))
     else:
-        _print_plan(made, estimated)
+        _print_plan(made, estimated, settings)
+        if sampled is not None:
+            _print_sample(sampled, made, hourly_price)
+        if made.groups:
+            _print_next(next_steps.after_plan(typed, overrides, options.words(given), output))
+
+
+@app.command(short_help="Write an example of a manifest, to edit.")
+def init(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="Its name, which ends in .yaml or .csv.")
+    ] = "manifest.yaml",
+) -> None:
+    """Write an example of a manifest that says what each column means. It replaces no file.
+
+    Example: nst init manifest.yaml
+    """
+    with _errors("init"):
+        starting.write_example(storage.absolute(file))
+    _print(f"Wrote {file}: name your pictures in it")
+    _print_next(next_steps.after_init(file))
 
 
 @app.command(short_help="Rebuild the gallery of a run, or make one of several.")
@@ -385,8 +582,13 @@ def gallery(
         int, typer.Option(help="Where to serve it; 0 for any free port.", min=0, max=65535)
     ] = 8765,
     open_: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open a browser on what is served.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the gallery in a browser; if not given, only where it is served.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Rebuild the gallery of an output from its metadata, or make one of several outputs.
 
@@ -404,9 +606,22 @@ def gallery(
             for url in urls:
                 made = pipeline.make_thumbnails(url)
                 _print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
-        _print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
+        made_at = pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)
+        _print(f"Gallery: {made_at}")
         if serve:
-            _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_)
+            _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_ is not False)
+            return
+        _print_next(next_steps.after_gallery(outputs, to))
+        if open_:
+            _open(made_at)
+
+
+def _open(url: str) -> None:
+    """Show a page or a picture in a browser. Where there is none, its URL has been printed."""
+    if not url.startswith(("file:", "http:", "https:")):
+        _print_error(f"no browser opens {url}; nst gallery OUTPUT --serve shows an output")
+    elif not webbrowser.open(url):
+        _print_error(f"no browser opened; open {url} in one")
 
 
 def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None:
@@ -448,6 +663,14 @@ def verify(
         audit = pipeline.verify(output_url(output), repair=repair)
     with _human(json_):
         _print_audit(audit, repaired=repair)
+        _print_next(
+            next_steps.after_verify(
+                output_url(output),
+                num_findings=len(audit.findings),
+                num_redone=len(audit.redone),
+                repaired=repair,
+            )
+        )
     if json_:
         print(to_json(verify_document(audit)))
     if audit.findings:
@@ -481,6 +704,7 @@ def clean(
     for path in removed:
         _print(f"  {path}")
     _print(f"{counted(len(removed), 'file')} {'to remove' if dry_run else 'removed'}")
+    _print_next(next_steps.after_clean(output_url(output), num_files=len(removed), dry_run=dry_run))
 
 
 @app.command(name="weights", short_help="Say what weights there are, and how to get the others.")
@@ -508,6 +732,8 @@ def show_weights(
         else:
             _print(f"{each.backbone}: missing")
             _print(f"    {each.error}")
+    missing = [each.backbone for each in found if each.error is not None]
+    _print_next(next_steps.after_weights(missing))
 
 
 def _weights_of(backbone: str, chosen: Mapping[str, str]) -> WeightsFile | NSTError:
@@ -589,11 +815,29 @@ def _surprise(command: str, error: BaseException) -> str:
 
 def _print(line: str) -> None:
     """Print a line for people, in which no name can look like another line."""
-    print(visible(line))
+    print(_in_columns(visible(line), sys.stdout))
+
+
+def _print_next(steps: Sequence[str]) -> None:
+    """Print what may be typed next."""
+    for step in steps:
+        line = visible(f"Next, {step}")
+        if _in_columns(line, sys.stdout) == line:
+            print(line)
+        else:
+            # In a line of its own, which a terminal lets be copied in one piece.
+            reason, _, command = line.partition(": ")
+            print(f"{reason}:\n  {command}")
 
 
 def _print_error(said: str) -> None:
-    print(f"nst: {message(said)}", file=sys.stderr)
+    print(_in_columns(f"nst: {message(said)}", sys.stderr), file=sys.stderr)
+
+
+def _in_columns(text: str, stream: Any) -> str:
+    """The text with whole words in each line of a terminal; as it is for whatever else reads it."""
+    is_terminal = stream is not None and stream.isatty()
+    return wrapped(text, shutil.get_terminal_size().columns) if is_terminal else text
 
 
 def _human(is_json: bool) -> AbstractContextManager[object]:
@@ -601,57 +845,17 @@ def _human(is_json: bool) -> AbstractContextManager[object]:
     return redirect_stdout(sys.stderr) if is_json else nullcontext()
 
 
-def _print_plan(plan: Plan, estimate: Estimate | None) -> None:
-    _print(f"{counted(len(plan.jobs), 'row')}: {_plan_summary(plan)}")
-    if estimate is not None:
-        _print(_estimate_summary(estimate))
-    of_groups = {one.name: one for one in estimate.groups} if estimate is not None else {}
-    for group in plan.groups:
-        found = of_groups.get(group.name)
-        _print(
-            f"  group {group.name}: {group.backbone}, {group.height} x {group.width} px, "
-            f"{group.steps} steps, {counted(len(group.jobs), 'picture')}"
-            f"{_group_estimate(found) if found else ''}"
-        )
-        for planned in group.jobs:
-            _print(f"    {planned.job.id}")
-    if plan.done:
-        _print("  already done")
-        for job_id in plan.done:
-            _print(f"    {job_id}")
-    if plan.to_encode:
-        _print("  to encode in another format")
-        for job in plan.to_encode:
-            _print(f"    {job.id}")
-    failed = {outcome.id: outcome for outcome in plan.failed}
-    rows = [(job.row, job.id, failed[job.id].error or "") for job in plan.jobs if job.id in failed]
-    _print_rows(rows, "cannot run as things are")
+def _print_plan(plan: Plan, estimate: Estimate | None, settings: RunSettings) -> None:
+    downloaded = [
+        name for name in PROFILES if settings.weights.get(name, TORCHVISION) == TORCHVISION
+    ]
+    for line in plan_words.lines(plan, estimate, downloaded):
+        _print(line)
 
 
-def _estimate_summary(estimate: Estimate) -> str:
-    where = "this CPU" if estimate.device == "cpu" else estimate.device
-    # VGG-16 was measured here just now, the others relative to it elsewhere.
-    ratios = "" if estimate.device == "cpu" else "; backbones relative to vgg16 as on a CPU"
-    about = "at most about" if estimate.is_upper_bound else "about"
-    return (
-        f"{about} {shown_duration(estimate.seconds)} on {where}, {shown_bytes(estimate.memory_bytes)} "
-        f"(an estimate, if nothing else runs on it{ratios})"
-    )
-
-
-def _group_estimate(found: GroupEstimate) -> str:
-    more = "" if found.fits else ", which is more than is free now"
-    return f", about {shown_duration(found.seconds)}, {shown_bytes(found.memory_bytes)}{more}"
-
-
-def _plan_summary(plan: Plan) -> str:
-    parts = [f"{counted(plan.num_pictures_to_make, 'picture')} to make"]
-    parts.append(f"{len(plan.done)} already done")
-    if plan.to_encode:
-        parts.append(f"{len(plan.to_encode)} to encode in another format, not to paint")
-    if plan.failed:
-        parts.append(f"{len(plan.failed)} that cannot run")
-    return ", ".join(parts)
+def _print_sample(sample: Sample, plan: Plan, hourly_price: float) -> None:
+    for line in plan_words.sample_lines(sample, plan.num_pictures_to_make, hourly_price):
+        _print(line)
 
 
 def _print_report(report: RunReport) -> None:

@@ -14,6 +14,7 @@ from nst.output import Record
 from nst.painting import WeightsFile
 from nst.planning import Estimate, Plan
 from nst.running import MAX_FAILED, RunReport
+from nst.sampling import Sample
 
 SCHEMA_VERSION = 1
 
@@ -49,8 +50,11 @@ class RunDocument:
     ]
     wall_s: Annotated[float, "Seconds from the manifest to the gallery."]
     images_per_s: Annotated[float, "Pictures that this run made, by those seconds."]
-    metadata: Annotated[str, "Path or URL of the metadata."]
-    gallery: Annotated[str, "URL of the gallery."]
+    metadata: Annotated[str, "Path or URL of the metadata; empty where one picture was named."]
+    gallery: Annotated[str, "URL of the gallery; empty where one picture was named."]
+    picture: Annotated[
+        str | None, "Path or URL of the one picture, where `--output` named its file."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,11 @@ class PlanDocument:
         PlanEstimate | None,
         "See below; null with `--no-estimate` and where there is nothing to make.",
     ]
+    sample_gallery: Annotated[str | None, "URL of the gallery of `--sample`."] = None
+    sample_s: Annotated[float | None, "Seconds that the sample took."] = None
+    rest_s: Annotated[
+        float | None, "What all pictures to make will take, by the speed of the sample."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +194,28 @@ def run_document(report: RunReport, *, num_made: int, wall_s: float) -> RunDocum
     )
 
 
-def plan_document(plan: Plan, estimate: Estimate | None) -> PlanDocument:
+def picture_document(url: str, *, wall_s: float) -> RunDocument:
+    """How a run of one picture ended, which is at `url`, and no metadata or gallery with it."""
+    return RunDocument(
+        num_rows=1,
+        num_ok=1,
+        num_failed=0,
+        num_done_before=0,
+        num_made=1,
+        num_encoded=0,
+        failed_by_reason={},
+        failed=[],
+        wall_s=wall_s,
+        images_per_s=1 / wall_s if wall_s > 0 else 0.0,
+        metadata="",
+        gallery="",
+        picture=url,
+    )
+
+
+def plan_document(
+    plan: Plan, estimate: Estimate | None, sample: Sample | None = None
+) -> PlanDocument:
     """What would run, and what that would take."""
     failed = {outcome.id: outcome for outcome in plan.failed}
     of_groups = {one.name: one for one in estimate.groups} if estimate is not None else {}
@@ -221,6 +251,9 @@ def plan_document(plan: Plan, estimate: Estimate | None) -> PlanDocument:
             if job.id in failed
         ],
         estimate=_of_all(estimate) if estimate is not None else None,
+        sample_gallery=sample.report.gallery_url if sample else None,
+        sample_s=sample.wall_s if sample else None,
+        rest_s=sample.rest_s if sample else None,
     )
 
 

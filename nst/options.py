@@ -57,6 +57,21 @@ def typed_settings(given: Mapping[str, Any], output: str) -> RunSettings:
     return settings_of(output, values, absolute=absolute, called=option_name)
 
 
+def words(given: Mapping[str, Any]) -> list[str]:
+    """The settings that were typed, as words that say the same again; none for a default."""
+    found: list[str] = []
+    for name, typed in given.items():
+        flag, default = option_name(name), default_of(name)
+        if isinstance(typed, bool):
+            off = f"--no-{flag.removeprefix('--')}"
+            found += [] if typed == default else [flag if typed else off]
+        elif isinstance(typed, list):
+            found += [word for text in typed for word in (flag, text)]
+        elif str(typed) != str(default):
+            found += [flag, str(typed)]
+    return found
+
+
 def pairs(texts: Iterable[str], option: str, form: str) -> dict[str, str]:
     """Texts of the form NAME=VALUE as a mapping. Raises ConfigError for others and for a name twice."""
     found: dict[str, str] = {}

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nst import output, storage
@@ -13,6 +13,7 @@ from nst.errors import (
     TooManyFailedError,
 )
 from nst.gallery import gallery_folder, publish, rebuild_gallery
+from nst.job import Job
 from nst.manifest import Rows, check_urls, read_manifest
 from nst.output import read_metadata
 from nst.painting import usable_weights
@@ -58,9 +59,11 @@ __all__ = [
     "rebuild_gallery",
     "retract",
     "run",
+    "run_jobs",
     "run_manifest",
     "usable_weights",
     "verify",
+    "with_output",
 ]
 
 _log = logging.getLogger(__name__)
@@ -87,6 +90,11 @@ def check(manifest: str, settings: RunSettings, *, paints_here: bool = True) -> 
         from nst.painting import resolve_devices
 
         resolve_devices(settings.device)
+
+
+def with_output(settings: RunSettings, url: str) -> RunSettings:
+    """The settings for another output."""
+    return replace(settings, output=url)
 
 
 def make_plan(
@@ -136,7 +144,7 @@ def run_manifest(
 ) -> RunReport:
     """The whole of a run, without Prefect: manifest in; pictures, metadata and gallery out.
 
-    With `kept_as` the manifest, JSON Lines, is copied there without the credentials of rows that were
+    With `kept_as` the manifest is copied there, JSON Lines without the credentials of rows that were
     refused for them, and run.json names the copy.
 
     Raises ManifestError or ConfigError before anything is made, and StorageError where a store is
@@ -150,11 +158,35 @@ def run_manifest(
             if kept_as is not None:
                 # Not before the output is this run's: a refused one leaves that of the last run.
                 this.lease.check()
-                storage.write_bytes(kept_as, _without_secrets(storage.read_bytes(manifest)))
+                data = storage.read_bytes(manifest)
+                is_of_rows = kept_as.endswith(".jsonl")
+                storage.write_bytes(kept_as, _without_secrets(data) if is_of_rows else data)
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
             this.report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
             return this.report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """The plan of a run, and how it ended."""
+
+    plan: Plan
+    report: RunReport
+
+
+def run_jobs(jobs: Sequence[Job], settings: RunSettings, listener: Listener | None = None) -> Ran:
+    """A run of jobs of which no manifest is written, as a sample is. Raises what `run_manifest` raises."""
+    rows = Rows(jobs=tuple(jobs), refused={}, digest="", manifest="sample")
+    with (
+        open_painter(settings) as painter,
+        runs.opened(storage.join(settings.output, rows.manifest), settings, {}) as this,
+    ):
+        this.plan = plan_rows(rows, this.settings)
+        settled = this.settled(lambda: painter.precision(settings.device))
+        report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
+        this.report = report
+        return Ran(plan=this.plan, report=report)
 
 
 def _without_secrets(json_lines: bytes) -> bytes:

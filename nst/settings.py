@@ -93,7 +93,7 @@ class RunSettings:
             "says that a ResNet-50 is one of Caffe or Keras.",
         ),
         Option(
-            metavar="BACKBONE=FILE-OR-URL[#sha256=HEX][#topology=NAME]",
+            metavar="BACKBONE=FILE-OR-URL",
             is_path=lambda choice: choice != "torchvision",
             of_plan=True,
         ),

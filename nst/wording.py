@@ -1,6 +1,7 @@
 """Quantities and foreign texts as people read them."""
 
 import re
+import textwrap
 
 # What a terminal obeys, turns text round, breaks a line or takes no room, and halves of characters, which
 # nothing can encode. Joiners stay: Persian and emoji need them.
@@ -42,3 +43,17 @@ def shown_duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """So many of something, in the singular where it is one."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def wrapped(text: str, width: int) -> str:
+    """The lines of `text` in at most `width` characters each; a longer word, as a path, stays whole."""
+    return "\n".join(_wrapped(line, width) for line in text.split("\n"))
+
+
+def _wrapped(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

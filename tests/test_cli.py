@@ -346,8 +346,8 @@ def test_weights_answer_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "--weights resnet50=FILE-OR-URL" in found["resnet50"]["error"]
 
 
-ARGUMENTS = ["manifest", "output", "outputs"]
-COMMANDS = ["run", "plan", "gallery", "verify", "clean", "weights"]
+ARGUMENTS = ["places", "file", "output", "outputs"]
+COMMANDS = ["run", "plan", "init", "gallery", "verify", "clean", "weights"]
 
 
 def test_help_has_a_whole_sentence_for_each_command() -> None:

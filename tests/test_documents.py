@@ -58,6 +58,7 @@ def test_a_run_is_told_with_every_failed_row_and_its_speed() -> None:
         "images_per_s": 0.25,
         "metadata": "/out/metadata.parquet",
         "gallery": "file:///out/index.html",
+        "picture": None,
     }
 
 

@@ -17,7 +17,7 @@ from nst.errors import ManifestError
 from nst.job import Job, PictureParams
 from nst.manifest import parsing, rows
 from nst.manifest.access import Access
-from nst.manifest.ids import SAFE_ID_RULE, id_of, is_safe_id
+from nst.manifest.ids import SAFE_ID_RULE, earlier_id, id_of, is_safe_id, is_safe_name
 from nst.manifest.names import Reading
 from nst.manifest.problems import Problems
 from nst.storage import tables
@@ -207,8 +207,8 @@ def test_an_id_made_depends_on_its_row_alone_and_is_safe() -> None:
     (alone,) = parse("m.jsonl", jsonl([row]))
     _, later = parse("m.jsonl", jsonl([ROWS[0], row]))
     assert alone.id == later.id
-    assert alone.id.startswith("n-code-co-s-vgg16-")
-    assert is_safe_id(alone.id)
+    assert alone.id.startswith("ünï-code-co-s-vgg16-")
+    assert is_safe_name(alone.id)
 
 
 def test_what_a_row_says_makes_its_id_and_defaults_do_not() -> None:
@@ -233,7 +233,7 @@ def test_an_id_is_the_digest_of_what_the_row_says() -> None:
     texts = row | {"style": "s.png | t.png", "start": "p.png"}
     given = {"style_weight": 2.0, "init": "picture", "seed": 3}
     written = json.dumps([texts, given], sort_keys=True)
-    assert job.id == f"a-s-png-t-vgg16-{hashlib.sha256(written.encode()).hexdigest()[:16]}"
+    assert job.id == f"a-ü-s-png-t-vgg16-{hashlib.sha256(written.encode()).hexdigest()[:16]}"
 
 
 @pytest.mark.parametrize("value", [True, [True]])
@@ -257,6 +257,32 @@ def test_rows_that_say_the_same_share_one_picture() -> None:
     first, second = parse("m.jsonl", jsonl([ROWS[0], ROWS[0]]))
     assert first.id == second.id
     assert (first.row, second.row) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "slug", "earlier"),
+    [
+        ("Harbour at 5 (copy)", "harbour-at-5-copy", "harbour-at-5-copy"),
+        ("東京タワー", "東京タワー", "picture"),
+        ("Zürich", "zürich", "z-rich"),
+        # As macOS writes it, in parts.
+        ("Zu\u0308rich", "zürich", "zu-rich"),
+        ("हिन्दी चित्र", "हिन्दी-चित्र", "picture"),
+        ("\u0301a", "a", "a"),
+        ("\u2764\ufe0f x", "x", "x"),
+        ("名" * 40, "名" * 16, "picture"),
+        ("a" * 40, "a" * 32, "a" * 32),
+        ("\U0001f600", "picture", "picture"),
+    ],
+)
+def test_an_id_keeps_the_letters_of_every_script(name: str, slug: str, earlier: str) -> None:
+    row = {"content": f"in/{name}.jpg", "style": "s.png", "backbone": "vgg16"}
+    (job,) = parse("m.jsonl", jsonl([row]))
+    written = json.dumps([row, {}], sort_keys=True)
+    digest = hashlib.sha256(written.encode()).hexdigest()[:16]
+    assert job.id == f"{slug}-s-vgg16-{digest}"
+    assert earlier_id(job) == f"{earlier}-s-vgg16-{digest}" or job.id.isascii()
+    assert is_safe_name(job.id)
 
 
 @pytest.mark.parametrize("text", ["a", "A-1_b.c", "0", "x" * 100, "café".encode().hex()])
@@ -621,7 +647,7 @@ def test_with_keep_going_a_wrong_row_fails_by_itself_and_says_what_it_can() -> N
     assert (one.id, two.id, three.id) == ("one", "two", "three")
     assert short.id.startswith("row-3-")
     assert unsafe.id.startswith("row-4-")
-    assert all(is_safe_id(job.id) for job in result.jobs)
+    assert all(is_safe_name(job.id) for job in result.jobs)
     assert result.refused.keys() == {"two", short.id, unsafe.id}
     assert (two.content_name, two.style_name, two.backbone) == ("a.png", "s.png|t.png", "vgg61")
     assert (two.labels, two.params, two.inputs) == ({"x": "mine"}, PictureParams(), ("",))
@@ -1076,7 +1102,7 @@ def check_any_bytes(suffix: str, data: bytes) -> None:
             assert len(
                 {job.id.casefold() for job in result.jobs if job.id in result.refused}
             ) == len(result.refused)
-            assert all(is_safe_id(job.id) for job in result.jobs)
+            assert all(is_safe_name(job.id) for job in result.jobs)
             repr(result).encode()
 
 
@@ -1117,5 +1143,5 @@ def test_made_ids_are_safe_and_unlike_rows_have_unlike_ids(
         id_of({"content": content, "style": style, "backbone": "vgg16"}, f'{{"seed": {seed}}}')
         for content, style, seed in rows
     ]
-    assert all(map(is_safe_id, ids))
+    assert all(map(is_safe_name, ids))
     assert len({text.casefold() for text in ids}) == len(rows)

@@ -47,11 +47,12 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(
 ) -> None:
     watch(monkeypatch, seconds_per_step=3)
     lines = capsys.readouterr().err.splitlines()
-    # 48 s in all, 0.0625 pictures in each; the first evaluation is in after 6 s.
+    # 48 s in all, 0.0625 pictures in each; the first evaluation is in after 6 s. Each picture that is
+    # not through takes 6 s more, and metadata and gallery 1 s.
     assert lines == [
-        "0/3 pictures, 38%, 0.0625 images/s, 0:30 left",
-        "2/3 pictures, 62%, 0.0625 images/s, 0:18 left",
-        "2/3 pictures, 88%, 0.0625 images/s, 0:06 left",
+        "0/3 pictures, 38%, 0.0625 images/s, 0:49 left",
+        "2/3 pictures, 62%, 0.0625 images/s, 0:25 left",
+        "2/3 pictures, 88%, 0.0625 images/s, 0:13 left",
     ]
 
 
@@ -60,8 +61,8 @@ def test_failures_are_counted_as_they_come(
 ) -> None:
     progress = watch(monkeypatch, seconds_per_step=3, failing="b")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "0/3 pictures, 38%, 0.0625 images/s, 0:30 left"
-    assert lines[2] == "2/3 pictures, 88%, 0.0625 images/s, 0:06 left, 1 failed"
+    assert lines[0] == "0/3 pictures, 38%, 0.0625 images/s, 0:49 left"
+    assert lines[2] == "2/3 pictures, 88%, 0.0625 images/s, 0:13 left, 1 failed"
     assert progress.num_made == 2
 
 
@@ -101,10 +102,35 @@ def test_on_a_terminal_there_is_a_bar_that_ends_full(
     assert "3/3 pictures" in shown
     assert "100%" in shown
     assert "images/s" in shown
-    assert "0:00 left" in shown
+    assert "0:01 left" in shown
 
 
 def test_nothing_to_make_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with RunProgress() as progress:
         progress.planned(Plan(jobs=(), groups=(), done=(), failed=()))
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_that_the_plan_is_made_and_that_the_gallery_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    watch(monkeypatch, seconds_per_step=5)
+    shown = capsys.readouterr().err
+    before, _, rest = shown.partition("3 pictures")
+    assert "reading what to paint" in before
+    assert "loading the weights" in rest
+    assert "writing metadata and gallery" in rest.rpartition("left")[2]
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+def test_no_word_of_the_bar_is_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", columns)
+    watch(monkeypatch, seconds_per_step=500, failing="ab")
+    shown = capsys.readouterr().err
+    assert "\u2026" not in shown
+    assert "2 failed" in shown

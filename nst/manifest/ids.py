@@ -4,11 +4,13 @@ import hashlib
 import json
 import posixpath
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from nst.job import Job
 from nst.manifest.problems import Problem, shown
 
 SAFE_ID_RULE = (
@@ -16,12 +18,20 @@ SAFE_ID_RULE = (
     "does not end in '.', and is no name that Windows reserves"
 )
 _SAFE_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+_MAX_NAME_BYTES = 130
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def is_safe_id(text: str) -> bool:
     """Whether `text` is a valid file name on every system, and needs no escapes in a URL."""
     return bool(_SAFE_ID.fullmatch(text)) and not _RESERVED.fullmatch(text)
+
+
+def is_safe_name(text: str) -> bool:
+    """Whether `text` is such an id, or one that was made with letters of other scripts, composed."""
+    letters = "".join("x" if not c.isascii() and _is_kept(c) else c for c in text)
+    is_composed = unicodedata.is_normalized("NFC", text)
+    return is_composed and len(text.encode()) <= _MAX_NAME_BYTES and is_safe_id(letters)
 
 
 def id_of(texts: Mapping[str, str], given: str) -> str:
@@ -49,8 +59,56 @@ def _quoted(text: str) -> str:
 
 @lru_cache(maxsize=_MAX_REMEMBERED)
 def _slug(reference: str) -> str:
-    stem = posixpath.splitext(posixpath.basename(unquote(reference).rstrip("/")))[0]
-    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].rstrip("-") or "picture"
+    """The letters and digits of a file's name, of every script, as a part of an id; composed (NFC)."""
+    text = unicodedata.normalize("NFKC", _stem(reference)).lower()
+    kept = ""
+    for character in text:
+        # A mark belongs to a letter, and would be on the dash where that is left out.
+        is_lost = not _is_kept(character) or (_is_mark(character) and kept[-1:] in ("", "-"))
+        kept += "-" if is_lost else character
+    plain = re.sub("-+", "-", unicodedata.normalize("NFC", kept)).strip("-")[:_MAX_SLUG]
+    # A letter that is cut in two is left out.
+    cut = plain.encode()[:_MAX_SLUG_BYTES].decode(errors="ignore")
+    return cut.rstrip("-") or "picture"
+
+
+def _stem(reference: str) -> str:
+    return posixpath.splitext(posixpath.basename(unquote(reference).rstrip("/")))[0]
+
+
+def _is_kept(character: str) -> bool:
+    if character.isascii():
+        return character.isalnum()
+    kind = unicodedata.category(character)
+    return (kind[0] in "LM" or kind == "Nd") and not _SELECTOR.match(character)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
+
+
+# Of ASCII so many as ever. Two names of so many bytes, a digest and what a file is written under at
+# first are fewer than the 143 bytes that the least of the usual file systems takes.
+_MAX_SLUG = 32
+_MAX_SLUG_BYTES = 48
+# What chooses a form of the letter before, and is not seen.
+_SELECTOR = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+
+def earlier_id(job: Job) -> str:
+    """The id that the releases up to 0.2.0 made for a job, of the letters and digits of ASCII alone.
+
+    It is the job's id where that has no others, as every id of a row's own.
+    """
+    if job.id.isascii():
+        return job.id
+    names = (_ascii_slug(job.content_name), _ascii_slug(job.style_name))
+    return "-".join((*names, job.backbone, job.id.rpartition("-")[2]))
+
+
+def _ascii_slug(reference: str) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", _stem(reference).lower())
+    return words.strip("-")[:_MAX_SLUG].rstrip("-") or "picture"
 
 
 # More than a file has lines, so that with the file's number a line is one number.

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,8 +22,10 @@ from nst.manifest.access import Access, is_inside
 from nst.manifest.names import Reading, column_of, is_column
 from nst.manifest.parsing import Earlier, Parsed, Places, Refusal, parse
 from nst.manifest.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
+from nst.manifest.sources import advice_on
 from nst.output import records
 from nst.painting import TORCHVISION
+from nst.pictures import PICTURE_SUFFIXES
 from nst.redaction import redacted
 from nst.settings import RunSettings
 from nst.storage import is_pattern
@@ -62,9 +65,10 @@ def read_manifest(
     errors: list[str] = []
     digests: list[str] = []
     earlier = Earlier() if files != {uri: _File(uri)} else None
+    read = partial(_read_manifest, output_uri=settings.output)
     for start in range(0, len(files), _FILES_AT_ONCE):
         some = list(files)[start : start + _FILES_AT_ONCE]
-        for file, data in zip(some, in_parallel(_read_manifest, some), strict=True):
+        for file, data in zip(some, in_parallel(read, some), strict=True):
             digests.append(hashlib.sha256(data).hexdigest())
             try:
                 parsed = _parse_manifest(file, data, settings, overrides, files[file], earlier)
@@ -122,6 +126,7 @@ def _files_of(uri: str, output_uri: str) -> dict[str, _File]:
     if not found:
         raise ManifestError(
             f"{redacted(uri)}: expected files that end in {', '.join(SUFFIXES)}, found none"
+            f"{advice_on(uri, output_uri)}"
         )
     names = [file.rpartition("/")[2] for file in found]
     shown = names if len(set(names)) == len(names) else found
@@ -236,7 +241,12 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
             )
 
 
-def _read_manifest(uri: str) -> bytes:
+def _read_manifest(uri: str, output_uri: str) -> bytes:
+    if uri.lower().endswith(PICTURE_SUFFIXES):
+        raise ManifestError(
+            f"{redacted(uri)}: expected a manifest, found a name of a picture"
+            f"{advice_on(uri, output_uri)}"
+        )
     try:
         with storage.hinting(uri):
             return storage.read_bytes(uri, max_bytes=MAX_BYTES)
@@ -245,6 +255,7 @@ def _read_manifest(uri: str) -> bytes:
             raise
         raise ManifestError(
             f"{exc}; expected a manifest, or a folder of manifests with a slash at its end"
+            f"{advice_on(uri, output_uri)}"
         ) from exc
 
 

@@ -20,7 +20,7 @@ from nst.manifest.packing import as_utf_8, unpacked
 from nst.manifest.problems import Problem, Problems, shown
 from nst.manifest.table import Cells, Row, Table
 from nst.manifest.workbooks import read_workbook
-from nst.storage import is_pattern, tables
+from nst.storage import is_pattern, literal_of, tables
 
 Glob = Callable[[str], Sequence[str]]
 
@@ -391,7 +391,10 @@ def _all_expanded(
     found = dict(axes)
     _check_num_rows(found)
     patterns = [
-        value for column, values in axes.items() for _, value in values if _is_glob(column, value)
+        value
+        for column, values in axes.items()
+        for _, value in values
+        if _is_glob(column, value) and literal_of(value) is None
     ]
     if len(patterns) > _MAX_PATTERNS:
         expected = f"at most {_MAX_PATTERNS} patterns"
@@ -419,6 +422,10 @@ def _is_glob(column: str, value: object) -> bool:
 def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> list[tuple[int, Any]]:
     if not _is_glob(column, value):
         return [(line, value)]
+    literal = literal_of(value)
+    if literal is not None:
+        # The name of one file, which no folder need be listed for.
+        return [(line, literal)]
     try:
         matches = glob(value)
     except Problems as exc:

@@ -46,6 +46,9 @@ class ColourCode:
 
 
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+# How the names of such files end, in small letters; what a file is, its bytes say.
+_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .avif"
+PICTURE_SUFFIXES = tuple(_SUFFIXES.split())
 
 # JPEG 2000, Netpbm, Targa and icons are pictures that Pillow reads too: they are rare, and each
 # reader more is one more that a stranger's file can attack.

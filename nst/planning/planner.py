@@ -18,6 +18,7 @@ from nst.manifest import Refusal, Rows
 from nst.output import Outcome, failure
 from nst.painting import WeightsFile, usable_weights
 from nst.planning.done import EarlierRuns, with_history
+from nst.planning.earlier_ids import with_earlier_ids
 from nst.planning.plan import Plan, PlannedJob, make_groups
 from nst.planning.survey import DONE, DOUBTFUL, TO_ENCODE, TO_MAKE, Survey, attempts
 from nst.planning.taken import without_taken_ids
@@ -42,6 +43,8 @@ def plan_rows(
     ManifestError for an id by which another manifest has another picture in the output.
     """
     storage.name_roots(settings.roots)
+    if resume:
+        rows = with_earlier_ids(rows, settings)
     if resume and not settings.only:
         rows = without_taken_ids(rows, settings)
     unique = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())

@@ -81,9 +81,9 @@ def without_taken_ids(rows: Rows, settings: RunSettings) -> Rows:
 def _clashes(rows: Rows, others: OtherRows, settings: RunSettings) -> Iterator[_Clash]:
     """The jobs that clash, each once."""
     jobs = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
-    # File systems may ignore case. An id has no letters but those of ASCII.
-    among = [name.lower() for name in others.table["id"].to_pylist()]
-    at = find((job.id.lower() for job in jobs), among)
+    # File systems may ignore case.
+    among = [name.casefold() for name in others.table["id"].to_pylist()]
+    at = find((job.id.casefold() for job in jobs), among)
     names = others.table["manifest"]
     reader = RowReader(others.file, _COLUMNS)
     compare = _Comparison(settings)

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
+from rich.status import Status
 
 from nst.output import Outcome
 from nst.planning import Group, Plan
 from nst.running.reports import NoListener
 
 _LINE_EVERY_S = 10
+# What a picture takes after its last evaluation, in evaluations: it is measured, encoded and written.
+_EVALUATIONS_AFTER = 2
+# What metadata and gallery take at the end; those of 100,000 rows take some ten seconds.
+_FINISH_S = 1.0
+_FINISH_S_PER_ROW = 1e-4
+# Of a narrower terminal the bar itself would leave too little to the words.
+_MIN_COLUMNS_WITH_BAR = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,9 @@ class Tally:
     def __init__(self, plan: Plan) -> None:
         self.num_pictures = plan.num_pictures_to_make
         self.total_work = sum(group.work for group in plan.groups)
+        # What comes after the evaluations: of the pictures that are not through yet, and of the run.
+        self._work_after = sum(_work_after(group) * len(group.jobs) for group in plan.groups)
+        self._finish_s = _FINISH_S + _FINISH_S_PER_ROW * len(plan.jobs)
         # Pixels times evaluations, and pictures that are made or failed.
         self.work = 0
         self.num_through = 0
@@ -46,7 +57,9 @@ class Tally:
         work = group.height * group.width * evaluations
         # Sums that are kept, since there may be very many groups.
         self.work += work - self._work_by_group.get(group.name, 0)
-        self.num_through += pictures - self._pictures_by_group.get(group.name, 0)
+        num_new = pictures - self._pictures_by_group.get(group.name, 0)
+        self.num_through += num_new
+        self._work_after -= _work_after(group) * num_new
         self._work_by_group[group.name] = work
         self._pictures_by_group[group.name] = pictures
         self._now = _Mark(time.monotonic(), self.work)
@@ -72,9 +85,12 @@ class Tally:
 
     @property
     def left(self) -> str:
-        """The time left; "" while it is unknown."""
+        """The time until the gallery is there; "" while it is unknown."""
         work_per_s = self._work_per_s()
-        return f"{_clock((self.total_work - self.work) / work_per_s)} left" if work_per_s else ""
+        if work_per_s is None:
+            return ""
+        work = self.total_work - self.work + self._work_after
+        return f"{_clock(work / work_per_s + self._finish_s)} left"
 
     def _work_per_s(self) -> float | None:
         if self._started is None or self._now is None:
@@ -84,14 +100,26 @@ class Tally:
         return work / seconds if seconds > 0 and work > 0 else None
 
 
+def _work_after(group: Group) -> int:
+    """What one of its pictures takes after its last evaluation."""
+    return group.height * group.width * _EVALUATIONS_AFTER
+
+
 class RunProgress(NoListener):
-    """A listener that shows pictures done, per second and failed, and the time left, on stderr."""
+    """A listener that shows pictures done, per second and failed, and the time left, on stderr.
+
+    Before and after the painting a terminal shows what is done in words, with something that moves.
+    """
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stderr)
+        has_bar = self._console.width >= _MIN_COLUMNS_WITH_BAR
+        bar: list[ProgressColumn] = [BarColumn(bar_width=None)] if has_bar else []
+        self._status: Status | None = None
         self._bar = Progress(
+            SpinnerColumn(),
             TextColumn("{task.fields[pictures]}"),
-            BarColumn(bar_width=None),
+            *bar,
             TextColumn("{task.percentage:.0f}%"),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[left]}"),
@@ -110,7 +138,20 @@ class RunProgress(NoListener):
         return self._num_made
 
     def __enter__(self) -> "RunProgress":
+        self._say("reading what to paint, and what is done")
         return self
+
+    def _say(self, what: str) -> None:
+        """Show on a terminal that something else than painting goes on."""
+        if self._console.is_terminal:
+            self._be_silent()
+            self._status = self._console.status(what)
+            self._status.start()
+
+    def _be_silent(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
     def __exit__(
         self,
@@ -118,18 +159,22 @@ class RunProgress(NoListener):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._be_silent()
         if self._task is not None:
             self._bar.stop()
 
     def planned(self, plan: Plan) -> None:
         self._tally = tally = Tally(plan)
         self._num_failed = len(plan.failed)
+        self._be_silent()
+        if not tally.num_pictures:
+            self._say(_FINISHING)
         if self._console.is_terminal and tally.num_pictures:
             self._task = self._bar.add_task(
                 "",
                 total=tally.total_work,
                 pictures=tally.pictures,
-                speed="starting",
+                speed="loading the weights",
                 left="",
                 failed=self._failed,
             )
@@ -157,9 +202,10 @@ class RunProgress(NoListener):
                 speed=tally.speed,
                 left=tally.left,
             )
-            if tally.work == tally.total_work:
+            if tally.num_through == tally.num_pictures and self._status is None:
                 # What is logged from here on comes after the bar and not above a copy of it.
                 self._bar.stop()
+                self._say(_FINISHING)
             return
         now = time.monotonic()
         if self._line_at is None:
@@ -176,6 +222,9 @@ class RunProgress(NoListener):
                     self._failed,
                 ]
                 print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
+
+
+_FINISHING = "writing metadata and gallery"
 
 
 def _clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ from .stores import browsable as browsable
 from .stores import check_writable as check_writable
 from .stores import delete as delete
 from .stores import delete_all as delete_all
+from .stores import escaped as escaped
 from .stores import exists as exists
 from .stores import full_pattern as full_pattern
 from .stores import glob as glob
@@ -22,6 +23,7 @@ from .stores import join as join
 from .stores import list_objects as list_objects
 from .stores import list_sizes as list_sizes
 from .stores import list_tree as list_tree
+from .stores import literal_of as literal_of
 from .stores import local_path as local_path
 from .stores import name_roots as name_roots
 from .stores import parent as parent

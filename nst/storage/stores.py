@@ -336,6 +336,16 @@ def split_pattern(uri: str) -> tuple[str, str]:
     return _ESCAPED.sub(r"\1", "/".join(parts[:first])) or "/", "/".join(parts[first:])
 
 
+def escaped(text: str) -> str:
+    """A pattern that `text` alone matches; `text` itself where it has no wildcard."""
+    return _MAGIC.sub(r"[\1]", text)
+
+
+def literal_of(pattern: str) -> str | None:
+    """The one text that a pattern matches, by `escaped`; None of a pattern that may match others."""
+    return None if is_pattern(_ESCAPED.sub("", pattern)) else _ESCAPED.sub(r"\1", pattern)
+
+
 _MAGIC = re.compile(r"([*?[])")
 _ESCAPED = re.compile(r"\[([*?[])\]")
 
