@@ -235,7 +235,7 @@ def _in_todays_words(
     versions = (before or {}).get("versions")
     engine = versions.get("engine") if isinstance(versions, dict) else None
     overrides = made_with.get("overrides")
-    if engine in map(str, range(ENGINE_VERSION)) and isinstance(overrides, dict):
+    if str(engine) in map(str, range(ENGINE_VERSION)) and isinstance(overrides, dict):
         named = {"method": "gatys"} | overrides
         if account["overrides"] == named:
             return made_with | {"overrides": named}
