@@ -188,7 +188,7 @@ interface NSTNamespace {
   export: {
     csv(app: App): Promise<void>;
     print(app: App): Promise<void>;
-    lines(fields: Field[], columns: Column[], order: ArrayLike<number>): Iterable<string>;
+    lines(fields: Field[], columns: Column[], paths: Map<number, string>, order: ArrayLike<number>): Iterable<string>;
   };
   help: { show(): void };
 }

@@ -3,6 +3,8 @@
 (function () {
   "use strict";
 
+  // After whatever the reader does first.
+  const AHEAD_MS = 1000;
   const FOR_VIEW = /** @type {const} */ (["x", "y", "q", "sort"]);
 
   async function start() {
@@ -138,11 +140,25 @@
     };
     window.addEventListener("popstate", follow);
     document.addEventListener("keydown", (event) => {
-      if (app.state.id && NST.large?.key(event)) event.preventDefault();
+      if (isPrint(event) && !app.state.id) {
+        event.preventDefault();
+        app.more().then(() => NST.export.print(app)).catch(app.fail);
+      } else if (app.state.id && NST.large?.key(event)) event.preventDefault();
       else if (!app.state.id) toolbar.key(event);
     });
+    for (const sign of ["pointermove", "touchstart", "keydown"]) {
+      window.addEventListener(sign, ahead, { once: true, passive: true });
+    }
     await refresh();
+
+    /** The browser's own menu prints at once: what lays out the paper is there before. */
+    function ahead() {
+      setTimeout(() => app.more().catch(() => {}), AHEAD_MS);
+    }
   }
+
+  /** @param {KeyboardEvent} event */
+  const isPrint = (event) => (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "p";
 
   /** When the browser has painted, or would not, as in a hidden tab. @returns {Promise<void>} */
   const painted = () =>
