@@ -37,7 +37,7 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import ConfigError, ManifestError, NSTError
-from nst.gallery import serving
+from nst.gallery import MAX_VOTES_BYTES, Voter, merged, read_votes, serving
 from nst.options import pairs, typed_settings
 from nst.output import Record
 from nst.painting import WeightsFile
@@ -374,6 +374,15 @@ def gallery(
             show_default=False,
         ),
     ] = None,
+    votes: Annotated[
+        list[str],
+        typer.Option(
+            "--votes",
+            metavar="FILE",
+            help="Ratings and votes that people have saved in the gallery as JSON, to be added to "
+            "it: all FILEs behind it, or a pattern in quotes. They are kept in votes.json.",
+        ),
+    ] = [],  # noqa: B006
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails", help="Make the thumbnails that pictures lack first.")
     ] = False,
@@ -395,18 +404,68 @@ def gallery(
 
     Example: nst gallery output/demo
 
+    Exit status: 0 it is built; 3 it is, but without a file of votes, which is named; 2 bad usage.
+
     Example: nst gallery output/first output/second --to output/both --serve
+
+    Example: nst gallery output/demo --votes ann.json ben.json
     """
     with _errors("gallery"):
+        outputs, files = _outputs_and_votes(outputs, votes)
+        read, are_all_good = _read_votes(files)
         urls = [output_url(each) for each in outputs]
         place = output_url(to) if to else None
         if thumbnails:
             for url in urls:
                 made = pipeline.make_thumbnails(url)
                 _print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
-        _print(f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)}")
+        _print(
+            f"Gallery: {pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages, voters=read)}"
+        )
         if serve:
             _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_)
+    if not are_all_good:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _outputs_and_votes(outputs: list[str], votes: list[str]) -> tuple[list[str], list[str]]:
+    """A shell makes several files of `--votes *.json`, of which all but the first come as outputs."""
+    more = [each for each in outputs if votes and each.lower().endswith(".json")]
+    rest = [each for each in outputs if each not in more]
+    if not rest:
+        raise ConfigError(
+            "expected an OUTPUT besides --votes; give it first: nst gallery OUTPUT --votes FILE"
+        )
+    files: list[str] = []
+    for each in (*votes, *more):
+        found = storage.glob(storage.absolute("."), each) if storage.is_pattern(each) else [each]
+        if not found:
+            raise ConfigError(f"--votes: expected files, found none that {each!r} matches")
+        files += found
+    return rest, files
+
+
+def _votes_of(name: str) -> list[Voter]:
+    return read_votes(storage.read_bytes(storage.absolute(name), max_bytes=MAX_VOTES_BYTES))
+
+
+def _read_votes(files: Sequence[str]) -> tuple[list[Voter], bool]:
+    """What the files hold, and whether all of them hold votes; each that does not is named."""
+    read: list[list[Voter]] = []
+    for name in files:
+        try:
+            read.append(_votes_of(name))
+        except NSTError as exc:
+            _print_error(f"--votes {name}: {exc}; this file is left out")
+    voters = merged(read)
+    if files:
+        num_votes = sum(len(each.votes) for each in voters)
+        num_opinions = sum(len(each.opinions) for each in voters)
+        _print(
+            f"Votes: {counted(num_votes, 'vote')} and {counted(num_opinions, 'opinion')} "
+            f"of {counted(len(voters), 'voter')}"
+        )
+    return voters, len(read) == len(files)
 
 
 def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None:

@@ -11,3 +11,7 @@ from .site import is_own as is_own
 from .site import is_whole as is_whole
 from .site import read_receipt as read_receipt
 from .site import shown_pictures as shown_pictures
+from .votes import MAX_VOTES_BYTES as MAX_VOTES_BYTES
+from .votes import Voter as Voter
+from .votes import merged as merged
+from .votes import read_votes as read_votes

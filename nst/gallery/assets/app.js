@@ -113,10 +113,11 @@
     /** @param {number} mine */
     async function lookAgain(mine) {
       const { x, y, q, sort } = app.state;
-      const wanted = JSON.stringify([x, y, q, sort]);
-      if (wanted === viewOf) return;
       const query = NST.query.parse(q, store.fields);
       const names = NST.query.fieldsOf(query, store.fields);
+      const isOwn = [...names, sort.replace("-", "")].some((name) => store.field(name)?.own);
+      const wanted = JSON.stringify([x, y, q, sort, isOwn && NST.opinions.version()]);
+      if (wanted === viewOf) return;
       const isUsual = x === spine.column && String(y) === String(spine.row);
       const axes = isUsual ? [] : [x, ...y];
       const sortedBy = sort.replace("-", "");
@@ -144,7 +145,9 @@
         event.preventDefault();
         app.more().then(() => NST.export.print(app)).catch(app.fail);
       } else if (app.state.id && NST.large?.key(event)) event.preventDefault();
-      else if (!app.state.id) toolbar.key(event);
+      else if (app.state.id) return;
+      else if (NST.compare.key(app, event) || NST.opinions.key(event)) event.preventDefault();
+      else toolbar.key(event);
     });
     for (const sign of ["pointermove", "touchstart", "keydown"]) {
       window.addEventListener(sign, ahead, { once: true, passive: true });

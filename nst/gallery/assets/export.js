@@ -176,5 +176,5 @@
     sheet = null;
   });
 
-  NST.export = { csv, print, lines };
+  NST.export = { csv, print, lines, save };
 })();
