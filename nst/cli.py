@@ -19,7 +19,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -37,7 +37,7 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import ConfigError, ManifestError, NSTError
-from nst.gallery import MAX_VOTES_BYTES, Voter, merged, read_votes, serving
+from nst.gallery import MAX_VOTES_BYTES, Voter, make_sheet, merged, read_votes, serving
 from nst.options import pairs, typed_settings
 from nst.output import Record
 from nst.painting import WeightsFile
@@ -466,6 +466,60 @@ def _read_votes(files: Sequence[str]) -> tuple[list[Voter], bool]:
             f"of {counted(len(voters), 'voter')}"
         )
     return voters, len(read) == len(files)
+
+
+@app.command(short_help="Make a contact sheet of an output.")
+def sheet(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    x: Annotated[str, typer.Option("--x", metavar="FIELD", help="Field across.")] = "style",
+    y: Annotated[str, typer.Option("--y", metavar="FIELD", help="Field down.")] = "content",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FILE", help="PNG or JPEG to write, by its suffix; a path or URL."
+        ),
+    ] = "sheet.jpg",
+    where: Annotated[
+        list[str],
+        typer.Option(
+            "--where", metavar="FIELD=VALUE", help="Only pictures that have this. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    cell: Annotated[
+        int, typer.Option(help="Long edge of each picture, in pixels.", min=32, max=2048)
+    ] = 256,
+) -> None:
+    """Make one picture of all results of an output, small, in rows and columns with labels.
+
+    Of several pictures in one cell the first is shown; --where chooses.
+
+    Example: nst sheet output/demo --x style --y content --where backbone=vgg19 --to sheet.jpg
+    """
+    with _errors("sheet"):
+        sheet_format = _sheet_format(to)
+        made = make_sheet(
+            output_url(output),
+            x=x,
+            y=y,
+            where=pairs(where, "--where", "FIELD=VALUE"),
+            cell_px=cell,
+            sheet_format=sheet_format,
+        )
+        storage.write_bytes(storage.absolute(to), made.data)
+        _print(f"Sheet: {to}, {counted(made.num_shown, 'picture')}")
+        if made.num_left_out:
+            _print(
+                f"{counted(made.num_left_out, 'picture')} left out, since others have the same {x} "
+                f"and {y}; choose with --where"
+            )
+
+
+def _sheet_format(to: str) -> Literal["png", "jpeg"]:
+    suffix = to.lower().rpartition(".")[2]
+    formats: dict[str, Literal["png", "jpeg"]] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg"}
+    if suffix not in formats:
+        raise ConfigError(f"--to: expected a file that ends in .png or .jpg, found {to!r}")
+    return formats[suffix]
 
 
 def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None:

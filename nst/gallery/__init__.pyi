@@ -3,6 +3,7 @@ from .publishing import gallery_folder as gallery_folder
 from .publishing import publish as publish
 from .publishing import rebuild_gallery as rebuild_gallery
 from .publishing import stale_files as stale_files
+from .sheet import make_sheet as make_sheet
 from .site import FOLDERS as FOLDERS
 from .site import RECEIPT as RECEIPT
 from .site import chunk_paths as chunk_paths
