@@ -3,6 +3,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,19 @@ def test_one_field_goes_across_and_the_other_down(tmp_path: Path) -> None:
     assert red[0] == blue[0] < green[0]
     turned = places(sheet(tmp_path, x="content", y="style").data)
     assert turned[_COLORS[0]][1] == turned[_COLORS[2]][1] < turned[_COLORS[1]][1]
+
+
+def test_values_that_look_alike_are_labelled_as_they_are_written(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        labels: list[Any] = []
+        patched.setattr(contact, "contact_sheet", lambda _, **told: labels.append(told) or b"")
+        names = ("a/wave.jpg", "b/wave.jpg", "great-hall.jpg")
+        samples.write(
+            tmp_path, [samples.Sample(number=n, content=name) for n, name in enumerate(names)]
+        )
+        sheet(tmp_path, where={})
+    assert labels[0]["row_labels"] == ["a/wave.jpg", "b/wave.jpg", "great hall"]
+    assert labels[0]["column_labels"] == ["wave"]
 
 
 def test_pictures_that_share_a_cell_are_counted(tmp_path: Path) -> None:

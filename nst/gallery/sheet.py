@@ -1,6 +1,6 @@
 """An output -> a contact sheet: the pictures by two fields, small, with labels, as one file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -57,8 +57,8 @@ def make_sheet(
 
     data = contact.contact_sheet(
         read(),
-        row_labels=[_label(down, code) for code in rows],
-        column_labels=[_label(across, code) for code in columns],
+        row_labels=_labels(down, rows),
+        column_labels=_labels(across, columns),
         title=f"{shown_text(storage.absolute(url).rstrip('/').rpartition('/')[2])}: "
         f"{down.field.title} down, {across.field.title} across",
         cell_px=cell_px,
@@ -94,10 +94,16 @@ def _chosen(items: Items, where: Mapping[str, str]) -> list[int]:
     return chosen
 
 
-def _label(facet: Facet, code: int) -> str:
-    if code >= len(facet.values):
-        return f"no {facet.field.title}"
-    return _value_label(facet.field, facet.values[code])
+def _labels(facet: Facet, codes: Sequence[int]) -> list[str]:
+    """As a page shows the values; those that look alike as they are written."""
+    values = [facet.values[code] for code in codes if code < len(facet.values)]
+    shown = [_value_label(facet.field, value) for value in values]
+    labels = [
+        str(value) if shown.count(label) > 1 else label
+        for value, label in zip(values, shown, strict=True)
+    ]
+    # The missing one has the last code.
+    return labels + [f"no {facet.field.title}"] * (len(codes) - len(values))
 
 
 def _value_label(field: Field, value: Value) -> str:
