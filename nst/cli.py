@@ -21,7 +21,7 @@ from contextlib import (
 )
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -50,7 +50,7 @@ from nst.documents import (
     verify_document,
 )
 from nst.errors import ConfigError, ManifestError, NSTError
-from nst.gallery import serving
+from nst.gallery import MAX_VOTES_BYTES, Voter, make_sheet, merged, read_votes, serving
 from nst.options import pairs, typed_settings
 from nst.output import Record
 from nst.painting import TORCHVISION, WeightsFile
@@ -571,6 +571,15 @@ def gallery(
             show_default=False,
         ),
     ] = None,
+    votes: Annotated[
+        list[str],
+        typer.Option(
+            "--votes",
+            metavar="FILE",
+            help="Ratings and votes that people have saved in the gallery as JSON, to be added to "
+            "it: all FILEs behind it, or a pattern in quotes. They are kept in votes.json.",
+        ),
+    ] = [],  # noqa: B006
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails", help="Make the thumbnails that pictures lack first.")
     ] = False,
@@ -597,23 +606,31 @@ def gallery(
 
     Example: nst gallery output/demo
 
+    Exit status: 0 it is built; 3 it is, but without a file of votes, which is named; 2 bad usage.
+
     Example: nst gallery output/first output/second --to output/both --serve
+
+    Example: nst gallery output/demo --votes ann.json ben.json
     """
     with _errors("gallery"):
+        outputs, files = _outputs_and_votes(outputs, votes)
+        read, are_all_good = _read_votes(files)
         urls = [output_url(each) for each in outputs]
         place = output_url(to) if to else None
         if thumbnails:
             for url in urls:
                 made = pipeline.make_thumbnails(url)
                 _print(f"Thumbnails: made for {counted(made, 'picture')} of {url}")
-        made_at = pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages)
+        made_at = pipeline.rebuild_gallery(urls, to=place, static_pages=static_pages, voters=read)
         _print(f"Gallery: {made_at}")
         if serve:
             _serve(pipeline.gallery_folder(urls, place), urls, port, opened=open_ is not False)
-            return
-        _print_next(next_steps.after_gallery(outputs, to))
-        if open_:
-            _open(made_at)
+        else:
+            _print_next(next_steps.after_gallery(outputs, to))
+            if open_:
+                _open(made_at)
+    if not are_all_good:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _open(url: str) -> None:
@@ -622,6 +639,100 @@ def _open(url: str) -> None:
         _print_error(f"no browser opens {url}; nst gallery OUTPUT --serve shows an output")
     elif not webbrowser.open(url):
         _print_error(f"no browser opened; open {url} in one")
+
+
+def _outputs_and_votes(outputs: list[str], votes: list[str]) -> tuple[list[str], list[str]]:
+    """A shell makes several files of `--votes *.json`, of which all but the first come as outputs."""
+    more = [each for each in outputs if votes and each.lower().endswith(".json")]
+    rest = [each for each in outputs if each not in more]
+    if not rest:
+        raise ConfigError(
+            "expected an OUTPUT besides --votes; give it first: nst gallery OUTPUT --votes FILE"
+        )
+    files: list[str] = []
+    for each in (*votes, *more):
+        found = storage.glob(storage.absolute("."), each) if storage.is_pattern(each) else [each]
+        if not found:
+            raise ConfigError(f"--votes: expected files, found none that {each!r} matches")
+        files += found
+    return rest, files
+
+
+def _votes_of(name: str) -> list[Voter]:
+    return read_votes(storage.read_bytes(storage.absolute(name), max_bytes=MAX_VOTES_BYTES))
+
+
+def _read_votes(files: Sequence[str]) -> tuple[list[Voter], bool]:
+    """What the files hold, and whether all of them hold votes; each that does not is named."""
+    read: list[list[Voter]] = []
+    for name in files:
+        try:
+            read.append(_votes_of(name))
+        except NSTError as exc:
+            _print_error(f"--votes {name}: {exc}; this file is left out")
+    voters = merged(read)
+    if files:
+        num_votes = sum(len(each.votes) for each in voters)
+        num_opinions = sum(len(each.opinions) for each in voters)
+        _print(
+            f"Votes: {counted(num_votes, 'vote')} and {counted(num_opinions, 'opinion')} "
+            f"of {counted(len(voters), 'voter')}"
+        )
+    return voters, len(read) == len(files)
+
+
+@app.command(short_help="Make a contact sheet of an output.")
+def sheet(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    x: Annotated[str, typer.Option("--x", metavar="FIELD", help="Field across.")] = "style",
+    y: Annotated[str, typer.Option("--y", metavar="FIELD", help="Field down.")] = "content",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FILE", help="PNG or JPEG to write, by its suffix; a path or URL."
+        ),
+    ] = "sheet.jpg",
+    where: Annotated[
+        list[str],
+        typer.Option(
+            "--where", metavar="FIELD=VALUE", help="Only pictures that have this. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    cell: Annotated[
+        int, typer.Option(help="Long edge of each picture, in pixels.", min=32, max=2048)
+    ] = 256,
+) -> None:
+    """Make one picture of all results of an output, small, in rows and columns with labels.
+
+    Of several pictures in one cell the first is shown; --where chooses.
+
+    Example: nst sheet output/demo --x style --y content --where backbone=vgg19 --to sheet.jpg
+    """
+    with _errors("sheet"):
+        sheet_format = _sheet_format(to)
+        made = make_sheet(
+            output_url(output),
+            x=x,
+            y=y,
+            where=pairs(where, "--where", "FIELD=VALUE"),
+            cell_px=cell,
+            sheet_format=sheet_format,
+        )
+        storage.write_bytes(storage.absolute(to), made.data)
+        _print(f"Sheet: {to}, {counted(made.num_shown, 'picture')}")
+        if made.num_left_out:
+            _print(
+                f"{counted(made.num_left_out, 'picture')} left out, since others have the same {x} "
+                f"and {y}; choose with --where"
+            )
+
+
+def _sheet_format(to: str) -> Literal["png", "jpeg"]:
+    suffix = to.lower().rpartition(".")[2]
+    formats: dict[str, Literal["png", "jpeg"]] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg"}
+    if suffix not in formats:
+        raise ConfigError(f"--to: expected a file that ends in .png or .jpg, found {to!r}")
+    return formats[suffix]
 
 
 def _serve(folder: str, urls: Sequence[str], port: int, *, opened: bool) -> None:

@@ -3,6 +3,7 @@ from .publishing import gallery_folder as gallery_folder
 from .publishing import publish as publish
 from .publishing import rebuild_gallery as rebuild_gallery
 from .publishing import stale_files as stale_files
+from .sheet import make_sheet as make_sheet
 from .site import FOLDERS as FOLDERS
 from .site import RECEIPT as RECEIPT
 from .site import chunk_paths as chunk_paths
@@ -11,3 +12,7 @@ from .site import is_own as is_own
 from .site import is_whole as is_whole
 from .site import read_receipt as read_receipt
 from .site import shown_pictures as shown_pictures
+from .votes import MAX_VOTES_BYTES as MAX_VOTES_BYTES
+from .votes import Voter as Voter
+from .votes import merged as merged
+from .votes import read_votes as read_votes

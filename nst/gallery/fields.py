@@ -18,6 +18,7 @@ Role = Literal[
     "status",
     "provenance",
     "identity",
+    "opinion",
 ]
 
 

@@ -19,15 +19,17 @@ from nst.gallery.pivot import Grid, cells_of, lines_of
 from nst.gallery.texts import chip_text, number_text, readable, shown_text, told_apart
 
 _CSS = ("gallery.css",)
-_LARGE_CSS = ("large.css",)
+_LARGE_CSS = ("large.css", "judge.css")
 _GRID = (
     "codec.js",
+    "opinions.js",
     "store.js",
     "format.js",
     "query.js",
     "pivot.js",
     "link.js",
     "dom.js",
+    "compare.js",
     "cells.js",
     "grid.js",
     "toolbar.js",
@@ -42,9 +44,16 @@ _LARGE = (
     "modes.js",
     "scene.js",
     "stage.js",
+    "save.js",
     "large.js",
     "export.js",
     "help.js",
+    "judging.js",
+    "ballots.js",
+    "rate.js",
+    "blind.js",
+    "verdict.js",
+    "again.js",
 )
 
 _TITLE = "Style transfers"

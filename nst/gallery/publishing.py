@@ -1,18 +1,22 @@
 """Metadata -> the gallery of one output or of several, put where it is served from."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO
 
 from nst import output, storage
-from nst.errors import ConfigError
+from nst.errors import ConfigError, CorruptTransferError, NotFoundError
 from nst.gallery import site
 from nst.gallery.facets import Source, lacks_thumbnails
 from nst.gallery.texts import told_apart
+from nst.gallery.votes import VOTES, Voter, merged, read_votes, to_json
 from nst.iterables import in_parallel
 from nst.output import read_table
 from nst.storage import ScratchFile
+
+_log = logging.getLogger(__name__)
 
 # The most files of a gallery, and the most bytes, that are written at a time.
 _FILES_AT_ONCE = 64
@@ -23,12 +27,17 @@ COMPARE = "compare"
 
 
 def rebuild_gallery(
-    urls: Sequence[str], *, to: str | None = None, static_pages: bool | None = None
+    urls: Sequence[str],
+    *,
+    to: str | None = None,
+    static_pages: bool | None = None,
+    voters: Sequence[Voter] = (),
 ) -> str:
     """Write the gallery of one output, or of several together, from their metadata; where it is.
 
     That is `to`, or else the output itself, or of several a folder below the first. Raises
     ConfigError for an output without metadata, and one that a relative link cannot reach from there.
+    What `voters` said is added to what the gallery has of them already, and kept beside it.
     """
     if len({storage.absolute(url).rstrip("/") for url in urls}) < len(urls):
         raise ConfigError("expected each output once, found one of them again")
@@ -41,6 +50,8 @@ def rebuild_gallery(
         )
     if to is not None:
         _check_page(folder)
+    if voters:
+        _keep(folder, voters)
     with ExitStack() as opened:
         sources = [
             _source(name, url, link, read_table(url, opened.enter_context(ScratchFile())))
@@ -55,7 +66,7 @@ def rebuild_gallery(
 def _check_page(folder: str) -> None:
     """Raises ConfigError for a folder that has somebody else's page where the gallery's would be."""
     there = storage.list_sizes(folder)
-    if output.GALLERY in there and not _own_files(folder).keys() - {output.GALLERY}:
+    if output.GALLERY in there and not _own_files(folder, there).keys() - {output.GALLERY}:
         raise ConfigError(
             f"{folder}: expected a folder of the gallery's own, found an {output.GALLERY} that no "
             "gallery has written; choose another with --to"
@@ -82,6 +93,12 @@ def _source(name: str, url: str, base: str, table: IO[bytes]) -> Source:
     )
 
 
+def source_of(url: str, table: IO[bytes]) -> Source:
+    """One output as what a gallery is made of; `table` is its metadata."""
+    (name,) = _run_names([url])
+    return _source(name, url, "", table)
+
+
 def _run_names(urls: Sequence[str]) -> list[str]:
     paths = (storage.absolute(url).replace("\\", "/") for url in urls)
     return told_apart(path.rstrip("/").rpartition("/")[2] for path in paths)
@@ -92,8 +109,7 @@ def publish(url: str, table: IO[bytes], *, check: Callable[[], None] = lambda: N
 
     `check` is called right before each write and deletion, and what it raises ends this.
     """
-    (name,) = _run_names([url])
-    return storage.browsable(_write_gallery(url, [_source(name, url, "", table)], check=check))
+    return storage.browsable(_write_gallery(url, [source_of(url, table)], check=check))
 
 
 def _write_gallery(
@@ -109,8 +125,10 @@ def _write_gallery(
     It goes by the sizes of what is there; with `looks` by the bytes, so that damage is mended.
     """
     page = storage.join(url, output.GALLERY)
-    digest = site.digest_of(sources, static_pages=static_pages)
-    there = _own_files(url)
+    top = storage.list_sizes(url)
+    voters = _voters(url, top)
+    digest = site.digest_of(sources, static_pages=static_pages, voters=voters)
+    there = _own_files(url, top)
     receipt = (output.read_whole(url, site.RECEIPT) or b"") if site.RECEIPT in there else b""
     built_from, earlier = site.read_receipt(receipt)
     sound = _sound(url, there, receipt) if looks else there
@@ -118,7 +136,7 @@ def _write_gallery(
         return page
     sizes: dict[str, int] = {}
     digests: dict[str, str] = {}
-    for bundle in _bundles(site.build(sources, static_pages=static_pages)):
+    for bundle in _bundles(site.build(sources, static_pages=static_pages, voters=voters)):
         if not sizes and site.RECEIPT in there:
             # From here on it would speak of files some of which are others.
             check()
@@ -155,15 +173,47 @@ def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list
     return [path for path, one in zip(paths, are_stale, strict=True) if one]
 
 
-def _own_files(url: str) -> dict[str, int]:
-    """The files that are a gallery's alone, and its page, by path, and their bytes."""
+def _keep(folder: str, voters: Sequence[Voter]) -> None:
+    """Add what voters said to what is kept beside a gallery. Raises ConfigError for another file."""
+    url = storage.join(folder, VOTES)
+
+    def added(data: bytes) -> bytes:
+        return to_json(merged([_voters_in(url, data), voters]))
+
+    if not storage.update(url, added):
+        storage.write_bytes(url, to_json(merged([voters])))
+
+
+def _voters_in(url: str, data: bytes) -> list[Voter]:
+    try:
+        return read_votes(data)
+    except ConfigError as exc:
+        raise ConfigError(f"{url}: {exc}; move it away to go on without it") from exc
+
+
+def _voters(url: str, top: Container[str]) -> list[Voter]:
+    """What people said of a gallery's pictures; a file that cannot be read ends no run, and stays."""
+    if VOTES not in top:
+        return []
+    try:
+        return _voters_in(storage.join(url, VOTES), storage.read_bytes(storage.join(url, VOTES)))
+    except (ConfigError, CorruptTransferError, NotFoundError) as exc:
+        _log.warning("%s. The gallery is made without ratings and votes", exc)
+        return []
+
+
+def _own_files(url: str, top: Mapping[str, int]) -> dict[str, int]:
+    """The files that are a gallery's alone, and its page, by path, and their bytes.
+
+    `top` are the files directly in the folder.
+    """
     found = {
         f"{folder}/{name}": size
         for folder in site.FOLDERS
         for name, size in storage.list_sizes(storage.join(url, folder)).items()
     }
     own = {path: size for path, size in found.items() if site.is_own(path)}
-    page = storage.list_sizes(url).get(output.GALLERY)
+    page = top.get(output.GALLERY)
     return own if page is None else own | {output.GALLERY: page}
 
 

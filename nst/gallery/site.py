@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -23,6 +24,7 @@ from nst.gallery.fields import ALWAYS
 from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
 from nst.gallery.pivot import Grid, arrange
 from nst.gallery.texts import shown_name
+from nst.gallery.votes import Voter, facets_of, page_content, to_json
 from nst.storage import Coded, Nested, digest_of_file, tables
 
 RECEIPT = "data/build.json"
@@ -32,14 +34,17 @@ FOLDERS = ("data", "assets", "pages")
 _MAX_STATIC_ITEMS = 2000
 
 _OWN = re.compile(
-    r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+)\.[0-9a-f]{8}\.js)"
+    r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+|votes)\.[0-9a-f]{8}\.js)"
     r"|assets/((gallery|large)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
     r"|pages/\d+\.html"
 )
 
 
 def build(
-    sources: Sequence[Source], *, static_pages: bool | None = None
+    sources: Sequence[Source],
+    *,
+    static_pages: bool | None = None,
+    voters: Sequence[Voter] = (),
 ) -> Iterator[tuple[str, bytes]]:
     """The files of the gallery of these runs by their paths in it, `index.html` the last of them.
 
@@ -51,6 +56,8 @@ def build(
     items = found.in_order(grid.order)
     # Of a million items it is a fifth of a gigabyte.
     del found
+    if voters:
+        items = replace(items, facets=items.facets | facets_of(voters, items))
     named: dict[str, str] = {}
 
     def data_file(key: str, content: Mapping[str, Any]) -> tuple[str, bytes]:
@@ -66,6 +73,8 @@ def build(
     for index, facet in enumerate(shown):
         if facet.varies:
             yield data_file(f"col-{index}", codec.column(facet.values, facet.codes))
+    if any(each.votes for each in voters):
+        yield data_file("votes", page_content(voters))
     yield data_file("spine", _spine_content(sources, items, grid, shown, named))
     assets = assets_of_pages()
     yield from assets.values()
@@ -77,7 +86,12 @@ def build(
         yield output.GALLERY, page.first(num_static=0)
 
 
-def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) -> str:
+def digest_of(
+    sources: Sequence[Source],
+    *,
+    static_pages: bool | None = None,
+    voters: Sequence[Voter] = (),
+) -> str:
     """What changes whenever `build` would make other files of the runs."""
     inputs = [
         __version__,
@@ -93,6 +107,7 @@ def digest_of(sources: Sequence[Source], *, static_pages: bool | None = None) ->
             for each in sources
         ],
         [hashlib.sha256(each.read_bytes()).hexdigest() for each in _package_files()],
+        hashlib.sha256(to_json(voters)).hexdigest() if voters else None,
     ]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
@@ -288,6 +303,7 @@ def _spine_content(
         "num_lines": grid.num_lines,
         "run_diff": [{"name": name, "values": values} for name, values in grid.run_diff.items()],
         "num_unmatched": grid.num_unmatched,
+        **({"votes": each} if (each := "".join(hashes("votes"))) else {}),
     }
 
 

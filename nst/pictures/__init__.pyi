@@ -1,3 +1,4 @@
+from . import contact as contact
 from . import exchange as exchange
 from . import images as images
 from .formats import PICTURE_SUFFIXES as PICTURE_SUFFIXES

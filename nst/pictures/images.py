@@ -273,6 +273,11 @@ def decode_preview(data: bytes, *, long_edge_px: int, name: str) -> Picture:
     return Picture(decoded.pixels, None)
 
 
+def pixels_8_bit(picture: Picture) -> NDArray[np.uint8]:
+    """The pixels of a picture as 8 bits, [H,W,3]."""
+    return _to_8_bit(picture.pixels.transpose(1, 2, 0))
+
+
 def _as_written(picture: Picture, image_format: ImageFormat) -> Image.Image:
     """The pixels that a file of that format shows: RGBA if picture and format have alpha, else RGB."""
     colour = picture.pixels.transpose(1, 2, 0)

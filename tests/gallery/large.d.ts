@@ -20,12 +20,14 @@ interface Plot {
   y: Tick[];
 }
 
+type Steered = Pick<State, "at" | "opacity" | "brightness" | "flipped">;
+
 interface Steering {
+  name: "at" | "opacity" | "brightness";
   property: string;
   label: string;
   min: number;
   max: number;
-  start: number;
   unit: string;
 }
 
@@ -43,6 +45,7 @@ interface Picture {
 interface Pane {
   picture: Picture;
   caption: HTMLElement;
+  title: string;
   isStyle: boolean;
   current: boolean;
 }
@@ -65,6 +68,8 @@ interface Scene {
   a: string;
   b: string;
   all: boolean;
+  /** What the pictures are called that stay while the rows are gone through, by `id=` and their id. */
+  pinned: Record<string, string>;
   /** Width by height of the row's pictures. */
   ratio: number;
   columnTitle: string;
@@ -81,6 +86,7 @@ interface LargeView {
   facts: HTMLElement;
   bar: ReturnType<NSTNamespace["bar"]["build"]>;
   controls: ReturnType<NSTNamespace["modes"]["controls"]>;
+  rate: { node: HTMLElement; update(): void };
   zoom: ReturnType<NSTNamespace["zoom"]["attach"]>;
   observer: ResizeObserver;
   say(text: string): void;
@@ -90,10 +96,22 @@ interface LargeView {
   scene: Scene | null;
   /** What is shown, in words, so that the same is not shown again. */
   told: string;
+  steered: string;
   toldFacts: string;
   pictures: Map<string, Picture>;
   /** Pictures of the next row. */
   ahead: HTMLImageElement[];
+}
+
+/** How a value of a field fared: of `count` votes; `share` counts a tie as half. */
+interface Tally {
+  value: Value | null;
+  wins: number;
+  ties: number;
+  count: number;
+  share: number;
+  low: number;
+  high: number;
 }
 
 interface BarActions {
@@ -101,6 +119,8 @@ interface BarActions {
   mode(name: State["mode"]): void;
   toggle(name: string): void;
   zoom(factor: number): void;
+  real(): void;
+  save(): void;
   close(): void;
 }
 
@@ -123,8 +143,8 @@ interface NSTNamespace {
     attach(
       stage: HTMLElement,
       app: App,
-      tell: (zoom: number) => void,
-    ): { update(): void; by(factor: number): void; key(event: KeyboardEvent): boolean };
+      tell: (zoom: number, real: number) => void,
+    ): { update(): void; by(factor: number): void; toReal(): void; tell(): void; key(event: KeyboardEvent): boolean };
     clamped(place: Place): Place;
     zoomed(place: Place, zoom: number, x: number, y: number): Place;
     moved(place: Place, dx: number, dy: number): Place;
@@ -159,7 +179,7 @@ interface NSTNamespace {
       update(
         mode: State["mode"],
         choices: { value: string; title: string }[],
-        chosen: { a: string; b: string },
+        chosen: { a: string; b: string } & Steered,
       ): void;
     };
   };
@@ -167,6 +187,7 @@ interface NSTNamespace {
     /** Null where the picture of the state is not there. */
     load(app: App): Promise<{ scene: Scene; items: Map<string, Item> } | null>;
     nextLine(app: App, scene: Scene, direction: number): number;
+    nextColumn(scene: Scene, name: string, direction: number): string;
     numberOf(scene: Scene, name: string): number;
     panes(scene: Scene): string[];
     titleOf(scene: Scene, name: string): string;
@@ -179,16 +200,48 @@ interface NSTNamespace {
     placeOf(scene: Scene): string;
     build(act: BarActions): {
       node: HTMLElement;
-      zoom(value: number): void;
+      zoom(value: number, real: number): void;
       update(scene: Scene): void;
     };
     button(text: string, action: () => void, name?: string): HTMLButtonElement;
   };
   large: { update(): Promise<void>; key(event: KeyboardEvent): boolean };
+  ballots: {
+    parse(text: string): Voter[];
+    merged(some: Voter[], others: Voter[]): Voter[];
+    toCsv(voters: Voter[]): string;
+    tally(votes: Vote[], valueOf: (id: string) => Value | null | undefined): { tallies: Tally[]; others: number };
+    wilson(wins: number, count: number): { share: number; low: number; high: number };
+    drawn(view: Pick<View, "numLines" | "lines" | "items">, random: () => number): { a: number; b: number } | null;
+    pairKey(a: string, b: string): string;
+  };
+  rate: {
+    build(say: (text: string) => void): { node: HTMLElement; update(): void };
+    show(scene: Scene): void;
+    key(event: KeyboardEvent, say: (text: string) => void): boolean;
+    note(item: Item): void;
+    update(): void;
+  };
+  blind: { ask(app: App): Promise<void> };
+  verdict: {
+    show(app: App): Promise<void>;
+    save(kind: "json" | "csv"): void;
+    read(app: App, files: File[]): Promise<void>;
+    everybody(app: App): Promise<Voter[]>;
+  };
+  again: {
+    ask(app: App): Promise<void>;
+    manifest(fields: Field[], items: Pick<Item, "get">[], times: number): string;
+  };
+  save: {
+    save(view: LargeView): Promise<void>;
+    seen(image: HTMLImageElement, place: Place): { x: number; y: number; width: number; height: number };
+  };
   export: {
     csv(app: App): Promise<void>;
     print(app: App): Promise<void>;
-    lines(fields: Field[], columns: Column[], order: ArrayLike<number>): Iterable<string>;
+    save(blob: Blob, name: string): void;
+    lines(fields: Field[], columns: Column[], paths: Map<number, string>, order: ArrayLike<number>): Iterable<string>;
   };
   help: { show(): void };
 }

@@ -31,6 +31,10 @@ test("a view comes back from its link, of 1,000 random ones", () => {
       zoom: Number((1 + 15 * next()).toFixed(4)),
       cx: share(),
       cy: share(),
+      at: Math.floor(101 * next()),
+      opacity: Number((100 * next()).toFixed(1)),
+      brightness: 1 + Math.floor(10 * next()),
+      flipped: next() < 0.5,
       all: next() < 0.5,
     };
     assert.deepEqual(link.parse(link.write(state, SPINE), SPINE), state);
@@ -44,7 +48,7 @@ test("what goes without saying is not said", () => {
 
 test("what is wrong in a link is left out and the rest is followed", () => {
   const usual = link.defaults(SPINE);
-  const odd = "#v=9&x=painter&y=painter,style&sort=-painter&p=-3&left=1e9&size=xl&m=strobe&z=1e9,NaN,2&new=1&all=yes&q=wave";
+  const odd = "#v=9&x=painter&y=painter,style&sort=-painter&p=-3&left=1e9&size=xl&m=strobe&z=1e9,NaN,2&new=1&all=yes&at=101x&bright=-1&q=wave";
   assert.deepEqual(link.parse(odd, SPINE), { ...usual, y: ["style"], q: "wave" });
   assert.deepEqual(link.parse("#z=99,-1,2", SPINE), { ...usual, zoom: 16, cx: 0, cy: 1 });
   assert.deepEqual(link.parse("#q=" + "a".repeat(3000), SPINE), usual);

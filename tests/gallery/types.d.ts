@@ -22,6 +22,39 @@ interface Field {
   hash?: string;
   value?: Value | null;
   index: number;
+  /** Whether it is what the reader says of a picture, kept in the browser. */
+  own?: boolean;
+}
+
+/** What somebody says of a picture, and when: ms since 1970. */
+interface Opinion {
+  rating?: number;
+  pick?: string;
+  note?: string;
+  at: number;
+}
+
+/** Which of two pictures, by their ids, is better. */
+interface Vote {
+  a: string;
+  b: string;
+  better: "a" | "b" | "same";
+  at: number;
+}
+
+interface Voter {
+  voter: string;
+  name: string;
+  opinions: Record<string, Opinion>;
+  votes: Vote[];
+}
+
+/** What a browser keeps: who its reader is, and what they and others said. */
+interface Ballots {
+  format: string;
+  version: number;
+  me: string;
+  voters: Voter[];
 }
 
 interface Spine {
@@ -45,6 +78,8 @@ interface Spine {
   row_patterns: Uint8Array | Uint16Array | Uint32Array;
   run_diff: { name: string; values: (Value | null)[] }[];
   num_unmatched: number;
+  /** Of the file of votes that the gallery was built with. */
+  votes?: string;
 }
 
 /** A picture or what failed in its place. URLs are relative to the page. */
@@ -112,6 +147,12 @@ interface State {
   zoom: number;
   cx: number;
   cy: number;
+  /** Where the slider is and how much of the second picture is seen, in %; the difference's brightness. */
+  at: number;
+  opacity: number;
+  brightness: number;
+  /** Whether flip shows the second picture. */
+  flipped: boolean;
   all: boolean;
 }
 
@@ -138,6 +179,8 @@ interface View {
 }
 
 interface Store {
+  /** Where the data files are, relative to the page. */
+  folder: string;
   spine: Spine;
   fields: Field[];
   field(name: string): Field | undefined;
@@ -238,6 +281,33 @@ interface NSTNamespace {
     sources(item: Item): { src: string | null; srcset?: string };
   };
   grid: { open(app: App): Grid };
+  opinions: {
+    FORMAT: string;
+    FIELDS: Omit<Field, "index">[];
+    MAX_NOTE: number;
+    open(spine: Spine): void;
+    of(id: string): Opinion;
+    say(id: string, patch: { rating?: number | null; pick?: string | null; note?: string | null }): Promise<void>;
+    value(id: string, name: string): Value | null;
+    column(store: Store, name: string): Promise<Column>;
+    indices(store: Store, ids: string[]): Promise<Map<string, number>>;
+    mark(row: HTMLElement): void;
+    told(opinion: Opinion): { signs: string; words: string };
+    pressed(item: Item, key: string): string;
+    change(make: (ballots: Ballots) => void): Promise<void>;
+    key(event: KeyboardEvent): boolean;
+    all(): Ballots;
+    mine(): Voter;
+    version(): number;
+    isKept(): boolean;
+  };
+  compare: {
+    PINNED: string;
+    take(app: App, number: number): Promise<void>;
+    mark(): void;
+    key(app: App, event: KeyboardEvent): boolean;
+  };
+  judging: { fill(app: App, panel: HTMLElement): void };
   toolbar: { open(app: App): { update(): void; key(event: KeyboardEvent): void } };
   app: App;
   large: { update(): Promise<void>; key(event: KeyboardEvent): boolean };

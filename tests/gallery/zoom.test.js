@@ -19,7 +19,9 @@ function fills(place) {
 }
 
 test("a whole picture lies in the middle", () => {
-  assert.deepEqual(clamped({ zoom: 0.2, cx: 0.9, cy: 0.1 }), { zoom: 1, cx: 0.5, cy: 0.5 });
+  assert.deepEqual(clamped({ zoom: 1, cx: 0.9, cy: 0.1 }), { zoom: 1, cx: 0.5, cy: 0.5 });
+  // A small one at its own size.
+  assert.deepEqual(clamped({ zoom: 0.2, cx: 0.9, cy: 0.1 }), { zoom: 0.2, cx: 0.5, cy: 0.5 });
 });
 
 test("whatever is done, the picture fills its window", () => {

@@ -3,6 +3,8 @@
 (function () {
   "use strict";
 
+  // After whatever the reader does first.
+  const AHEAD_MS = 1000;
   const FOR_VIEW = /** @type {const} */ (["x", "y", "q", "sort"]);
 
   async function start() {
@@ -111,10 +113,11 @@
     /** @param {number} mine */
     async function lookAgain(mine) {
       const { x, y, q, sort } = app.state;
-      const wanted = JSON.stringify([x, y, q, sort]);
-      if (wanted === viewOf) return;
       const query = NST.query.parse(q, store.fields);
       const names = NST.query.fieldsOf(query, store.fields);
+      const isOwn = [...names, sort.replace("-", "")].some((name) => store.field(name)?.own);
+      const wanted = JSON.stringify([x, y, q, sort, isOwn && NST.opinions.version()]);
+      if (wanted === viewOf) return;
       const isUsual = x === spine.column && String(y) === String(spine.row);
       const axes = isUsual ? [] : [x, ...y];
       const sortedBy = sort.replace("-", "");
@@ -138,11 +141,27 @@
     };
     window.addEventListener("popstate", follow);
     document.addEventListener("keydown", (event) => {
-      if (app.state.id && NST.large?.key(event)) event.preventDefault();
-      else if (!app.state.id) toolbar.key(event);
+      if (isPrint(event) && !app.state.id) {
+        event.preventDefault();
+        app.more().then(() => NST.export.print(app)).catch(app.fail);
+      } else if (app.state.id && NST.large?.key(event)) event.preventDefault();
+      else if (app.state.id) return;
+      else if (NST.compare.key(app, event) || NST.opinions.key(event)) event.preventDefault();
+      else toolbar.key(event);
     });
+    for (const sign of ["pointermove", "touchstart", "keydown"]) {
+      window.addEventListener(sign, ahead, { once: true, passive: true });
+    }
     await refresh();
+
+    /** The browser's own menu prints at once: what lays out the paper is there before. */
+    function ahead() {
+      setTimeout(() => app.more().catch(() => {}), AHEAD_MS);
+    }
   }
+
+  /** @param {KeyboardEvent} event */
+  const isPrint = (event) => (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "p";
 
   /** When the browser has painted, or would not, as in a hidden tab. @returns {Promise<void>} */
   const painted = () =>

@@ -21,7 +21,9 @@
     const zoom = make("output", { class: "large-zoom" });
     const less = button("−", () => act.zoom(1 / 1.5), "Zoom out (-)");
     const more = button("+", () => act.zoom(1.5), "Zoom in (+)");
-    const whole = button("Fit", () => act.zoom(0));
+    const whole = button("Fit", () => act.zoom(0), "Fit: the whole picture (0)");
+    const real = button("100 %", act.real, "100 %: one pixel of the picture for one of the screen (Z)");
+    const save = button("Save", act.save, "Save this view as one picture (W)");
 
     const node = make(
       "header",
@@ -37,14 +39,14 @@
         { class: "large-tools" },
         make("div", { class: "buttons modes", role: "group", "aria-label": "How to compare" }, ...modes),
         columns,
-        make("div", { class: "buttons zoom", role: "group", "aria-label": "Zoom" }, less, zoom, more, whole),
+        make("div", { class: "buttons zoom", role: "group", "aria-label": "Zoom" }, less, zoom, more, whole, real, save),
       ),
     );
 
     return {
       node,
-      /** @param {number} value */
-      zoom: (value) => (zoom.textContent = Number(value.toFixed(1)) + "×"),
+      /** @param {number} value @param {number} one the zoom of one pixel for one, 0 where it is not known */
+      zoom: (value, one) => (zoom.textContent = one ? Math.round((100 * value) / one) + " %" : Number(value.toFixed(1)) + "×"),
       /** @param {Scene} scene */
       update(scene) {
         title.replaceChildren(...headline(scene));

@@ -16,19 +16,37 @@
   let sheet = null;
 
   /**
-   * Lines of a CSV file, RFC 4180: the names of the fields, then the items in the order given.
+   * Lines of a CSV file, RFC 4180: the names of the fields, then the items in the order given, each
+   * with the path of its picture at the end.
    * @param {Field[]} fields
    * @param {Column[]} columns of the fields
+   * @param {Map<number, string>} paths of the items that have a picture
    * @param {ArrayLike<number>} order numbers of the items
    * @returns {Generator<string>}
    */
-  function* lines(fields, columns, order) {
+  function* lines(fields, columns, paths, order) {
     const { csvCell } = NST.format;
-    yield fields.map((field) => csvCell(field.name)).join(",") + "\r\n";
+    yield [...fields.map((field) => csvCell(field.name)), "picture"].join(",") + "\r\n";
     const cells = columns.map(({ values }) => [...values.map(csvCell), ""]);
     for (let i = 0; i < order.length; i++) {
-      yield columns.map(({ codes }, field) => cells[field][codes[order[i]]] ?? "").join(",") + "\r\n";
+      const known = columns.map(({ codes }, field) => cells[field][codes[order[i]]] ?? "");
+      yield [...known, csvCell(paths.get(order[i]) ?? null)].join(",") + "\r\n";
     }
+  }
+
+  /**
+   * The paths of the items' pictures, relative to the page. Each file of rows is read once, whatever
+   * the order, since few of them are kept.
+   * @param {App} app @param {Int32Array} order numbers of the items
+   */
+  async function pathsOf({ store }, order) {
+    /** @type {Map<number, string>} */
+    const paths = new Map();
+    for (const number of order.toSorted()) {
+      const { picture } = store.peek(number) ?? (await store.item(number));
+      if (picture) paths.set(number, decodeURIComponent(picture));
+    }
+    return paths;
   }
 
   /** @param {App} app */
@@ -36,10 +54,11 @@
     const { store, view } = app;
     app.announce("Collecting " + NST.format.count(view.shown, "picture") + " …");
     const columns = await Promise.all(store.fields.map((field) => store.column(field.name)));
+    const paths = await pathsOf(app, view.items);
     const parts = [BOM];
     let batch = "";
     let count = 0;
-    for (const line of lines(store.fields, columns, view.items)) {
+    for (const line of lines(store.fields, columns, paths, view.items)) {
       batch += line;
       if (++count % BATCH) continue;
       parts.push(batch);
@@ -157,5 +176,5 @@
     sheet = null;
   });
 
-  NST.export = { csv, print, lines };
+  NST.export = { csv, print, lines, save };
 })();

@@ -55,6 +55,7 @@
       make("thead", {}, make("tr", {}, make("td"), ...names.map((name) => make("th", { scope: "col", dir: "auto" }, name)))),
       failures(app, items),
       measures(app, items),
+      section("Opinions", ofRoles(app, ["opinion"]).map((field) => row(field, items)), items.length),
       layers,
       parameters(app, items, "Parameters", PARAMETERS, showAll),
       parameters(app, items, "Provenance", PROVENANCE, showAll),

@@ -50,7 +50,8 @@
     if (value === null) return "";
     if (typeof value === "number") return String(value);
     const text = /^[=+\-@\t\r]/.test(value) ? "'" + value : value;
-    return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+    // A spreadsheet of many a country has semicolons between its cells.
+    return /[",;\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
   }
 
   NST.format = { short, full, readable, count, csvCell };

@@ -101,6 +101,7 @@
     /** @param {number} line @param {HTMLTableRowElement} row */
     function keep(line, row) {
       rows.set(line, row);
+      NST.opinions.mark(row);
       for (const cell of row.querySelectorAll("td")) cell.tabIndex = -1;
       for (const link of row.querySelectorAll("a")) link.tabIndex = -1;
       // Those that the page came with may have been missed before anybody listened.
@@ -154,6 +155,7 @@
       }
       table.style.marginTop = (from - firstLine()) * rowHeight + "px";
       mark();
+      NST.compare.mark();
       clearTimeout(loading);
       // Not what is only passed on the way to somewhere else.
       if (isPending) loading = window.setTimeout(load, LOAD_DELAY_MS);
@@ -277,11 +279,12 @@
     });
     table.addEventListener("click", (event) => {
       // A new tab is the browser's.
-      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+      if (event.ctrlKey || event.metaKey || event.button) return;
       const cell = /** @type {HTMLElement} */ (event.target).closest("td");
       if (!cell || cell.dataset.item === undefined) return;
       event.preventDefault();
-      app.open(Number(cell.dataset.item));
+      if (event.shiftKey) NST.compare.take(app, Number(cell.dataset.item)).catch(app.fail);
+      else app.open(Number(cell.dataset.item));
     });
     table.addEventListener(
       "error",

@@ -31,23 +31,30 @@
     };
     const go = (/** @type {Partial<State>} */ patch) => app.go(patch, { replace: true });
     const controls = NST.modes.controls(stage, go, say);
+    const rate = NST.rate.build(say);
     const bar = NST.bar.build({
       step,
       mode: setMode,
       toggle,
       zoom: (factor) => view.zoom.by(factor),
+      real: () => view.zoom.toReal(),
+      save,
       close: () => dialog.close(),
     });
-    const dialog = make("dialog", { class: "large", "aria-labelledby": "large-title", tabindex: -1 }, bar.node, stage, controls.node, facts, status);
+    const dialog = make("dialog", { class: "large", "aria-labelledby": "large-title", tabindex: -1 }, bar.node, stage, controls.node, rate.node, facts, status);
     document.body.append(dialog);
     const zoom = NST.zoom.attach(stage, app, bar.zoom);
-    const observer = new ResizeObserver(() => NST.stage.fit(view));
+    const observer = new ResizeObserver(() => {
+      NST.stage.fit(view);
+      zoom.tell();
+    });
     /** @type {LargeView} */
     const view = {
-      app, dialog, stage, facts, bar, controls, zoom, say, go, observer,
+      app, dialog, stage, facts, bar, controls, rate, zoom, say, go, observer,
       title: document.title,
       scene: null,
       told: "",
+      steered: "",
       toldFacts: "",
       pictures: new Map(),
       ahead: [],
@@ -97,16 +104,20 @@
    * @param {Map<string, Item>} items
    */
   function render(view, scene, items) {
-    const { app, stage, bar, controls, facts } = view;
+    const { app, stage, bar, facts } = view;
     const before = view.scene;
     view.scene = scene;
     const { item, ...rest } = scene;
+    const { at, opacity, brightness, flipped } = app.state;
     const told = JSON.stringify(rest);
-    if (told === view.told) return;
+    const steered = JSON.stringify([at, opacity, brightness, flipped]);
+    if (told === view.told && steered === view.steered) return;
+    view.steered = steered;
+    if (told === view.told) return steer(view, scene);
     view.told = told;
     bar.update(scene);
-    const choices = [...NST.modes.INPUTS, ...scene.names].map((value) => ({ value, title: NST.scene.titleOf(scene, value) }));
-    controls.update(scene.mode, choices, scene);
+    NST.rate.show(scene);
+    steer(view, scene);
     keepingFocus(view, () => {
       stage.replaceChildren(NST.stage.pictures(view, scene, items, choose));
       const shown = [...items].filter(([name]) => scene.mode !== "side" || scene.shown.includes(name));
@@ -117,11 +128,25 @@
       facts.replaceChildren(NST.facts.panel(app, order.map(([, each]) => each), order.map(([name]) => NST.scene.titleOf(scene, name)), scene.all));
     });
     NST.stage.fit(view);
+    view.zoom.tell();
     document.title = scene.content + " × " + scene.style + ", " + NST.scene.titleOf(scene, scene.current) + " – " + view.title;
     if (before && before.index !== scene.index) view.say(scene.content + " in the style of " + scene.style + ", " + NST.scene.titleOf(scene, scene.current) + ", " + NST.bar.placeOf(scene) + (item.failed ? ", failed" : ""));
     // Where there is but one column none is marked as the current one.
     if (!before || before.current !== scene.current) stage.querySelector("[aria-current], .results .pane:only-child")?.scrollIntoView({ block: "nearest", inline: "center" });
     prefetch(view, scene);
+  }
+
+  /** @param {LargeView} view @param {Scene} scene */
+  function steer({ app, controls }, scene) {
+    const choices = [...NST.modes.INPUTS, ...scene.names].map((value) => ({ value, title: NST.scene.titleOf(scene, value) }));
+    for (const value of new Set([scene.a, scene.b])) if (Object.hasOwn(scene.pinned, value)) choices.push({ value, title: scene.pinned[value] });
+    const { at, opacity, brightness, flipped } = app.state;
+    controls.update(scene.mode, choices, { a: scene.a, b: scene.b, at, opacity, brightness, flipped });
+  }
+
+  function save() {
+    const view = opened;
+    if (view) NST.save.save(view).catch((error) => view.say(error.message) ?? view.app.fail(error));
   }
 
   /**
@@ -247,6 +272,7 @@
       return true;
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    if (NST.rate.key(event, view.say)) return true;
     const digit = /^Digit([1-9])$/.exec(event.code) ?? /^([1-9])$/.exec(event.key);
     if (digit) {
       const name = scene.names[Number(digit[1]) - 1];
@@ -260,6 +286,18 @@
     }
     if (event.key === "?") {
       NST.help.show();
+      return true;
+    }
+    if (event.key === "w") {
+      save();
+      return true;
+    }
+    const isThrough = (scene.mode === "side" || scene.mode === "flip") && view.app.state.zoom <= 1 && !target.matches("input, .facts-scroll");
+    const sideways = { ",": -1, ".": 1, ...(isThrough && { ArrowLeft: -1, ArrowRight: 1 }) }[event.key];
+    if (sideways) {
+      const name = NST.scene.nextColumn(scene, scene.current, sideways);
+      if (name) choose(name);
+      else view.say(sideways > 0 ? "This is the last column." : "This is the first column.");
       return true;
     }
     // A range moves by itself, and what can be scrolled scrolls.

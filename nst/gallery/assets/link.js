@@ -8,6 +8,8 @@
   const MODES = ["side", "slider", "flip", "onion", "difference"];
   const SIZES = ["s", "m", "l"];
   const DIGITS = 4;
+  // Of a small picture at its own size.
+  const LEAST_ZOOM = 1 / 16;
 
   /** @param {Spine} spine @returns {State} */
   function defaults(spine) {
@@ -27,6 +29,10 @@
       zoom: 1,
       cx: 0.5,
       cy: 0.5,
+      at: 50,
+      opacity: 50,
+      brightness: 2,
+      flipped: false,
       all: false,
     };
   }
@@ -60,10 +66,14 @@
     state.show = unlisted(get("show")).slice(0, 6);
     const [zoom, cx, cy] = get("z").split(",").map(Number);
     if ([zoom, cx, cy].every(Number.isFinite)) {
-      state.zoom = within(zoom, 1, 16);
+      state.zoom = within(zoom, LEAST_ZOOM, 16);
       state.cx = within(cx, 0, 1);
       state.cy = within(cy, 0, 1);
     }
+    state.at = share(get("at"), state.at, 0, 100);
+    state.opacity = share(get("over"), state.opacity, 0, 100);
+    state.brightness = share(get("bright"), state.brightness, 1, 10);
+    state.flipped = get("flip") === "1";
     state.all = get("all") === "1";
     return state;
   }
@@ -93,6 +103,10 @@
     say("show", listed(state.show), "");
     const at = [state.zoom, state.cx, state.cy].map((value) => Number(value.toFixed(DIGITS)));
     say("z", at.join(","), "1,0.5,0.5");
+    say("at", round(state.at), usual.at);
+    say("over", round(state.opacity), usual.opacity);
+    say("bright", round(state.brightness), usual.brightness);
+    say("flip", state.flipped ? 1 : 0, 0);
     say("all", state.all ? 1 : 0, 0);
     const text = said.toString();
     return text ? "#v=1&" + text : "";
@@ -107,6 +121,12 @@
 
   /** @param {string} text @param {number} least */
   const whole = (text, least) => (/^\d{1,9}$/.test(text) ? Math.max(least, Number(text)) : least);
+
+  /** @param {number} value */
+  const round = (value) => Number(value.toFixed(1));
+
+  /** @param {string} text @param {number} usual @param {number} low @param {number} high */
+  const share = (text, usual, low, high) => (/^\d{1,3}(\.\d+)?$/.test(text) ? round(within(Number(text), low, high)) : usual);
 
   /** @param {number} value @param {number} low @param {number} high */
   const within = (value, low, high) => Math.min(high, Math.max(low, value));

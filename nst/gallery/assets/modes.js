@@ -6,6 +6,7 @@
   const { make } = NST.dom;
 
   const MAX_SHOWN = 6;
+  const SETTLE_MS = 250;
   const INPUTS = ["content", "style"];
   /** @type {{name: State["mode"], title: string, key: string}[]} */
   const LIST = [
@@ -17,9 +18,9 @@
   ];
   /** The range of each mode that has one. @type {Record<string, Steering>} */
   const RANGES = {
-    slider: { property: "--at", label: "Where the pictures meet", min: 0, max: 100, start: 50, unit: "%" },
-    onion: { property: "--opacity", label: "How much of the second picture", min: 0, max: 100, start: 50, unit: "%" },
-    difference: { property: "--brightness", label: "Brightness of the difference", min: 1, max: 10, start: 2, unit: " times" },
+    slider: { name: "at", property: "--at", label: "Where the pictures meet", min: 0, max: 100, unit: "%" },
+    onion: { name: "opacity", property: "--opacity", label: "How much of the second picture", min: 0, max: 100, unit: "%" },
+    difference: { name: "brightness", property: "--brightness", label: "Brightness of the difference", min: 1, max: 10, unit: " times" },
   };
 
   /**
@@ -51,7 +52,7 @@
    * @param {Pick<State, "a" | "b">} state @param {string[]} names @param {string} current
    */
   function pair(state, names, current) {
-    const known = (/** @type {string} */ name) => INPUTS.includes(name) || names.includes(name);
+    const known = (/** @type {string} */ name) => INPUTS.includes(name) || names.includes(name) || name.startsWith("id=");
     const a = known(state.a) ? state.a : current;
     const b = known(state.b) ? state.b : a === "content" ? current : "content";
     return { a, b };
@@ -104,7 +105,9 @@
   function over(mode, a, b) {
     if (!a.picture.isPicture || !b.picture.isPicture) return side([], [a, b]);
     const handle = mode === "slider" && make("div", { class: "handle", "aria-hidden": "true" });
-    const frame = make("div", { class: "window" }, a.picture.node, b.picture.node, handle);
+    // Read as the choices above are, so that it is not said twice.
+    const names = [a, b].map(({ title }, i) => make("span", { class: "name name-" + "ab"[i], dir: "auto", "aria-hidden": "true" }, title));
+    const frame = make("div", { class: "window" }, a.picture.node, b.picture.node, handle, ...names);
     const made = make("figure", { class: "pane pair " + mode }, frame);
     // A result's or the content's shape; a style's only where there is no other.
     const first = a.isStyle ? b : a;
@@ -135,23 +138,40 @@
       swap,
       make("label", {}, make("span", {}, "B"), b),
     );
-    /** @type {Record<string, string>} */
-    const values = {};
+    let timer = 0;
+    /** @type {Partial<State>} */
+    let pending = {};
     /** @type {State["mode"]} */
     let mode = "side";
     let isB = false;
 
     for (const select of [a, b]) select.addEventListener("change", () => go({ a: a.value, b: b.value }));
-    range.addEventListener("input", move);
-    drag(stage, () => mode === "slider", (share) => set(share * 100));
+    range.addEventListener("input", () => {
+      move();
+      settle({ [RANGES[mode].name]: Number(range.value) });
+    });
+    drag(stage, () => mode === "slider", (share) => choose(share * 100));
 
     function exchange() {
       go({ a: b.value, b: a.value });
     }
 
+    /** The link follows when the gesture is over: browsers refuse one that is written often. @param {Partial<State>} patch */
+    function settle(patch) {
+      clearTimeout(timer);
+      Object.assign(pending, patch);
+      timer = window.setTimeout(() => {
+        timer = 0;
+        const told = pending;
+        pending = {};
+        if (stage.isConnected) go(told);
+      }, SETTLE_MS);
+    }
+
     function turn() {
       isB = !isB;
       face();
+      settle({ flipped: isB });
       say((isB ? "B: " + nameOf(b) : "A: " + nameOf(a)));
     }
 
@@ -164,6 +184,12 @@
     const nameOf = (select) => select.selectedOptions[0]?.textContent ?? "";
 
     /** @param {number} value */
+    function choose(value) {
+      set(value);
+      settle({ [RANGES[mode].name]: Number(range.value) });
+    }
+
+    /** @param {number} value */
     function set(value) {
       range.value = String(value);
       move();
@@ -171,7 +197,6 @@
 
     function move() {
       const { property, unit } = RANGES[mode];
-      values[mode] = range.value;
       stage.style.setProperty(property, range.value);
       range.setAttribute("aria-valuetext", range.value + unit);
     }
@@ -184,7 +209,7 @@
       else if (/^Arrow(Left|Right)$/.test(event.key) && !range.hidden) {
         const step = (shiftKey ? 10 : 1) * (event.key === "ArrowLeft" ? -1 : 1);
         if (mode === "difference" && shiftKey) return false;
-        set(Number(range.value) + step);
+        choose(Number(range.value) + step);
       } else return false;
       return true;
     }
@@ -193,7 +218,7 @@
       node,
       key,
       range,
-      /** @param {State["mode"]} next @param {{value: string, title: string}[]} choices @param {{a: string, b: string}} chosen */
+      /** @param {State["mode"]} next @param {{value: string, title: string}[]} choices @param {{a: string, b: string} & Steered} chosen */
       update(next, choices, chosen) {
         mode = next;
         node.hidden = mode === "side";
@@ -206,6 +231,7 @@
           select.value = value;
         }
         const how = RANGES[mode];
+        if (!timer) isB = chosen.flipped;
         range.hidden = !how;
         flip.hidden = mode !== "flip";
         face();
@@ -213,7 +239,7 @@
         range.min = String(how.min);
         range.max = String(how.max);
         range.setAttribute("aria-label", how.label);
-        set(Number(values[mode] ?? how.start));
+        set(Number(pending[how.name] ?? chosen[how.name]));
       },
     };
   }

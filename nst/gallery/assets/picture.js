@@ -22,13 +22,15 @@
           full: item.picture,
           ratio: item.width / item.height || 0,
           tone: item.color,
+          width: item.width,
+          height: item.height,
         });
 
   /**
-   * @param {{alt: string, small: string | null, full: string | null, ratio: number, tone: string | null}} what
+   * @param {{alt: string, small: string | null, full: string | null, ratio: number, tone: string | null, width?: number, height?: number}} what
    * @returns {Picture}
    */
-  function picture({ alt, small, full, ratio, tone }) {
+  function picture({ alt, small, full, ratio, tone, width, height }) {
     const node = make("div", { class: "picture" });
     /** @type {Picture} */
     const made = { node, ratio, isPicture: true, sized() {}, drop };
@@ -56,7 +58,7 @@
     async function add(src, atOnce) {
       if (!src || dropped) return null;
       // What takes the place of another is not to leave it empty while it is decoded.
-      const image = make("img", { alt, draggable: "false", decoding: atOnce ? "async" : "sync" });
+      const image = make("img", { alt, draggable: "false", decoding: atOnce ? "async" : "sync", "data-width": width, "data-height": height });
       loading.push(image);
       if (atOnce) node.append(image);
       // Not decode(): what waits for that is never let go of where it is left in the middle.

@@ -6,6 +6,7 @@
 
   const TOKEN = /-?(?:[^\s"]|"[^"]*"?)+/g;
   const PARTS = /^(-?)([\p{L}_][\p{L}\p{N}_ .-]*?)(<=|>=|<|>|=|:)(.*)$/su;
+  const PICKS = new Set(["favourite", "rejected"]);
   const SEARCHED = new Set(["input", "backbone", "run", "label", "status"]);
 
   /** @param {string} text */
@@ -35,7 +36,10 @@
       return { field: "", not, op: "has", values: [unquoted(not ? token.slice(1) : token)] };
     }
     const [, , name, op, rest] = parts;
-    if (name === "is") return { field: "status", not, op: "any", values: [unquoted(rest)] };
+    if (name === "is") {
+      const said = unquoted(rest).toLowerCase();
+      return { field: PICKS.has(said) ? "my_pick" : "status", not, op: "any", values: [said] };
+    }
     const wanted = name.toLowerCase();
     const field = fields.find((each) => each.name.toLowerCase() === wanted || each.title.toLowerCase().replaceAll(" ", "_") === wanted);
     if (!field) return "there is no field " + name;

@@ -10,10 +10,11 @@
     const items = new Map([[scene.current, scene.item]]);
     await Promise.all(
       panes(scene).map(async (name) => {
-        const number = numberOf(scene, name);
+        const number = name.startsWith(NST.compare.PINNED) && !scene.names.includes(name) ? await app.store.find(name.slice(NST.compare.PINNED.length)) : numberOf(scene, name);
         if (number >= 0) items.set(name, await app.store.item(number));
       }),
     );
+    for (const [name, item] of items) if (!scene.names.includes(name)) scene.pinned[name] = titleOfItem(app, item);
     const { width = 3, height = 2 } = [...items.values()].find((item) => item.width && item.height) ?? {};
     return { scene: { ...scene, ratio: width / height }, items };
   }
@@ -24,8 +25,11 @@
   /** @param {Scene} scene @param {string} name of a column */
   const numberOf = ({ names, numbers }, name) => numbers[names.indexOf(name)] ?? -1;
 
-  /** @param {Scene} scene @param {string} name of a column */
-  const titleOf = ({ names, titles }, name) => titles[names.indexOf(name)] ?? name;
+  /** @param {Scene} scene @param {string} name of a column, or of a picture that stays */
+  const titleOf = ({ names, titles, pinned }, name) => titles[names.indexOf(name)] ?? (Object.hasOwn(pinned, name) ? pinned[name] : name);
+
+  /** @param {App} app @param {Item} item */
+  const titleOfItem = (app, item) => item.content.name + " × " + item.styles.map((style) => style.name).join(" + ") + ", " + app.columnTitle(item.get(app.state.x));
 
   /**
    * What the state asks for; null where its picture is not there.
@@ -55,6 +59,7 @@
       shown: NST.modes.shown(state.show, names, present, current),
       ...NST.modes.pair(state, names, current),
       all: state.all,
+      pinned: {},
       ratio: 0,
       columnTitle: store.field(state.x)?.title ?? state.x,
       content: item.content.name,
@@ -76,5 +81,16 @@
     return -1;
   }
 
-  NST.scene = { load, nextLine, numberOf, panes, titleOf };
+  /**
+   * The column before or behind the one of `name` that has an item in this line, "" where there is none.
+   * @param {Scene} scene @param {string} name @param {number} direction
+   */
+  function nextColumn({ names, numbers }, name, direction) {
+    for (let next = names.indexOf(name) + direction; next >= 0 && next < names.length; next += direction) {
+      if (numbers[next] >= 0) return names[next];
+    }
+    return "";
+  }
+
+  NST.scene = { nextColumn, load, nextLine, numberOf, panes, titleOf };
 })();

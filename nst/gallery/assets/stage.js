@@ -32,6 +32,7 @@
     const input = (kind, preview, slot) => ({
       picture: take(kind + slot + preview.large + preview.title, () => NST.picture.ofInput(preview, kind)),
       caption: caption(kind, preview),
+      title: kind + ": " + preview.name,
       isStyle: kind === "style",
       current: false,
     });
@@ -43,6 +44,7 @@
       return {
         picture: item ? take("item" + slot + item.index, () => NST.picture.ofItem(app, item)) : NST.picture.none("No picture in this row."),
         caption: result(scene, name, item, choose),
+        title: NST.scene.titleOf(scene, name),
         isStyle: false,
         current: name === scene.current && scene.names.length > 1,
       };
@@ -80,11 +82,11 @@
   }
 
   /** As large as the window allows: told to the style sheet. @param {LargeView} view */
-  function fit({ dialog, stage, bar, controls, scene }) {
+  function fit({ dialog, stage, bar, controls, rate, scene }) {
     if (!scene) return;
     const style = getComputedStyle(stage);
     const width = stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    const steered = controls.node.hidden ? 0 : controls.node.offsetHeight;
+    const steered = (controls.node.hidden ? 0 : controls.node.offsetHeight) + rate.node.offsetHeight;
     const height = Math.max(MIN_STAGE_PX, dialog.clientHeight - bar.node.offsetHeight - steered - PEEK_PX);
     const set = (/** @type {string} */ name, /** @type {string} */ value) => stage.style.setProperty(name, value);
     const { ratio } = scene;

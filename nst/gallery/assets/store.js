@@ -49,6 +49,7 @@
     const folder = path.slice(0, path.lastIndexOf("/") + 1);
     /** @type {Spine} */
     const spine = await NST.codec.load(path);
+    NST.opinions.open(spine);
     const fields = spine.fields;
     fields.forEach((field, index) => (field.index = index));
     const byName = new Map(fields.map((field) => [field.name, field]));
@@ -71,10 +72,11 @@
 
     /** @type {Store} */
     const store = {
+      folder,
       spine,
       fields,
       field: (name) => byName.get(name),
-      column: (name) => columns.get(name),
+      column: (name) => (byName.get(name)?.own ? NST.opinions.column(store, name) : columns.get(name)),
       peek(index) {
         const found = chunks.peek(Math.floor(index / spine.chunk_items));
         return found ? found(index) : null;
@@ -121,9 +123,11 @@
         const path = at(column, offset);
         return path === null ? null : base + path;
       };
-      const get = (/** @type {string} */ name) => {
+      /** @param {string} name @returns {Value | null} */
+      const get = (name) => {
         const field = store.field(name);
         if (!field) return null;
+        if (field.own) return NST.opinions.value(String(get("id")), name);
         const column = packed.fields[field.index];
         return column ? at(column, offset) : (field.value ?? null);
       };

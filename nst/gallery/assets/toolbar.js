@@ -4,7 +4,7 @@
   "use strict";
 
   const AXES = new Set(["input", "backbone", "run", "setting", "label", "status", "provenance"]);
-  const FACETS = new Set(["backbone", "run", "label", "setting", "input", "status", "provenance"]);
+  const FACETS = new Set(["backbone", "run", "label", "setting", "input", "status", "provenance", "opinion"]);
   const MAX_FACET_VALUES = 40;
   const THEME = "nst-gallery-theme";
 
@@ -61,6 +61,12 @@
     placed("rows", rowsPanel);
     placed("filters", filtersPanel);
     placed("menu", () => {});
+    placed("judging", (panel) => {
+      app.more().then(() => {
+        NST.judging.fill(app, panel);
+        panel.querySelector("button")?.focus();
+      }, app.fail);
+    });
     on("csv", () => app.more().then(() => NST.export.csv(app)));
     on("print", () => app.more().then(() => NST.export.print(app)));
     on("help", () => app.more().then(() => NST.help.show()));

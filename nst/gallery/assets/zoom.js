@@ -4,6 +4,8 @@
   "use strict";
 
   const MAX = 16;
+  // Smaller than its window is only a picture at its own size.
+  const MIN = 1 / 16;
   const CLOSE = 4;
   // From here on a picture's pixels are told apart rather than smoothed.
   const PIXELS = 4;
@@ -26,8 +28,8 @@
    * @returns {Place}
    */
   function clamped(place) {
-    const zoom = within(place.zoom, 1, MAX);
-    const edge = 0.5 / zoom;
+    const zoom = within(place.zoom, MIN, MAX);
+    const edge = Math.min(0.5, 0.5 / zoom);
     return { zoom, cx: within(place.cx, edge, 1 - edge), cy: within(place.cy, edge, 1 - edge) };
   }
 
@@ -36,7 +38,7 @@
    * @param {Place} place @param {number} zoom @param {number} x @param {number} y
    */
   function zoomed(place, zoom, x, y) {
-    const next = within(zoom, 1, MAX);
+    const next = within(zoom, Math.min(1, place.zoom), MAX);
     const change = 1 / place.zoom - 1 / next;
     return clamped({
       zoom: next,
@@ -73,7 +75,7 @@
   /**
    * @param {HTMLElement} stage
    * @param {App} app
-   * @param {(zoom: number) => void} tell
+   * @param {(zoom: number, real: number) => void} tell `real` is the zoom of one pixel for one
    */
   function attach(stage, app, tell) {
     let place = clamped(app.state);
@@ -93,7 +95,7 @@
       stage.style.setProperty("--cy", String(place.cy));
       stage.toggleAttribute("data-zoomed", place.zoom > 1);
       stage.toggleAttribute("data-pixels", place.zoom >= PIXELS);
-      tell(place.zoom);
+      tell(place.zoom, real());
     }
 
     /** The link follows when the gesture is over. */
@@ -107,9 +109,27 @@
       }, SETTLE_MS);
     }
 
-    /** @param {number} factor */
+    /** Larger by a factor; 0 for the whole picture. @param {number} factor */
     function by(factor) {
-      go(zoomed(place, place.zoom * factor, 0.5, 0.5));
+      go(factor ? zoomed(place, place.zoom * factor, 0.5, 0.5) : clamped({ ...place, zoom: 1 }));
+      settle();
+    }
+
+    /** The zoom at which a pixel of the picture is one of the screen; 0 where there is no picture. */
+    function real() {
+      const image = /** @type {HTMLImageElement | null} */ (stage.querySelector(".results img, .pair img"));
+      const frame = image?.closest(".window");
+      if (!image || !frame) return 0;
+      // As `object-fit: contain` lays the full picture, whatever file of it is on screen now.
+      const [width, height] = [Number(image.dataset.width) || image.naturalWidth, Number(image.dataset.height) || image.naturalHeight];
+      const shown = Math.min(frame.clientWidth / width, frame.clientHeight / height);
+      return shown > 0 && Number.isFinite(shown) ? 1 / (shown * window.devicePixelRatio) : 0;
+    }
+
+    function toReal() {
+      const zoom = real();
+      if (!zoom) return;
+      go(clamped({ ...place, zoom }));
       settle();
     }
 
@@ -120,12 +140,16 @@
         if (!busy() && !timer) go(clamped(app.state));
       },
       by,
+      toReal,
+      /** Say the zoom again, as after the window has changed. */
+      tell: () => tell(place.zoom, real()),
       /** @param {KeyboardEvent} event */
       key(event) {
         const arrow = ARROWS[event.key];
         if (event.key === "+" || event.key === "=") by(STEP);
         else if (event.key === "-") by(1 / STEP);
         else if (event.key === "0") by(0);
+        else if (event.key === "z" || event.key === "Z") toReal();
         else if (arrow && place.zoom > 1 && !event.shiftKey) {
           go(moved(place, arrow[0] * ARROW, arrow[1] * ARROW));
           settle();

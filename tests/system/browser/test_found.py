@@ -1,0 +1,77 @@
+"""What users found broken once: the large view on a phone, printing by keys, the menu's labels, CSV."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.pages import Pages, wait_ready
+
+
+def shown(watched: Pages, folder: Path, link: str = "", **options: Any) -> Page:
+    watched.expect("ERR_FILE_NOT_FOUND")
+    page = watched.open(**options)
+    page.goto((folder / "index.html").as_uri() + link)
+    wait_ready(page)
+    return page
+
+
+def test_on_a_phone_the_large_view_fills_the_screen_however_many_columns_there_are(
+    watched: Pages, usual: Path
+) -> None:
+    page = shown(
+        watched,
+        usual,
+        "#v=1&x=id",
+        viewport={"width": 390, "height": 844},
+        is_mobile=True,
+        has_touch=True,
+        device_scale_factor=2,
+    )
+    page.locator("#grid td[data-item]").first.tap()
+    expect(page.locator("dialog.large")).to_be_visible()
+    box = page.locator("dialog.large").bounding_box()
+    assert box == {"x": 0, "y": 0, "width": 390, "height": 844}
+    page.get_by_role("button", name="Close").tap()
+    expect(page.locator("dialog.large")).to_have_count(0)
+
+
+def test_ctrl_p_prints_all_rows_of_a_page_that_was_just_opened(watched: Pages, usual: Path) -> None:
+    page = shown(watched, usual)
+    page.evaluate("window.print = () => (document.body.dataset.printed = 'yes')")
+    page.keyboard.press("Control+p")
+    expect(page.locator("body[data-printed]")).to_be_attached()
+    expect(page.locator(".sheet > section")).to_have_count(36)
+
+
+def test_the_browsers_menu_prints_all_rows_after_the_first_movement(
+    watched: Pages, usual: Path
+) -> None:
+    page = shown(watched, usual)
+    page.mouse.move(100, 100)
+    expect(page.locator('script[src*="/large."]')).to_be_attached()
+    page.evaluate("NST.app.more()")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".sheet > section").count() > 3
+
+
+def test_every_label_of_the_menu_can_be_read(watched: Pages, usual: Path) -> None:
+    page = shown(watched, usual)
+    page.get_by_role("button", name="More", exact=True).click()
+    for name in ("as the system", "light", "dark"):
+        box = page.locator("#menu").get_by_text(name, exact=True).bounding_box()
+        assert box is not None
+        assert box["width"] > 100
+
+
+def test_the_csv_names_the_file_of_each_picture(watched: Pages, usual: Path) -> None:
+    page = shown(watched, usual)
+    page.get_by_role("button", name="More", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save what is shown as CSV").click()
+    text = download.value.path().read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    pictures = {row["id"]: row["picture"] for row in rows}
+    assert pictures["p00007"] == "images/p00007.png"
+    assert {row["id"] for row in rows if not row["picture"]} == {"p00004", "p00040"}
