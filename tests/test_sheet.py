@@ -86,7 +86,12 @@ def test_one_field_goes_across_and_the_other_down(tmp_path: Path) -> None:
 def test_values_that_look_alike_are_labelled_as_they_are_written(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patched:
         labels: list[Any] = []
-        patched.setattr(contact, "contact_sheet", lambda _, **told: labels.append(told) or b"")
+
+        def kept(_: object, **told: object) -> bytes:
+            labels.append(told)
+            return b""
+
+        patched.setattr(contact, "contact_sheet", kept)
         names = ("a/wave.jpg", "b/wave.jpg", "great-hall.jpg")
         samples.write(
             tmp_path, [samples.Sample(number=n, content=name) for n, name in enumerate(names)]
