@@ -84,6 +84,10 @@ class TooManyFailedError(RunEndedError):
     """More rows have failed than `--fail-over` allows."""
 
 
+class StoppedError(NSTError):
+    """Somebody has asked the run to stop after its current pictures; what is made is kept."""
+
+
 class ManifestError(NSTError):
     """The manifest is refused before any work; the message lists every problem."""
 

@@ -26,10 +26,12 @@ from nst.redaction import redacted_url, secret_in_url
 from nst.running import (
     InThisProcess,
     Listener,
+    Listeners,
     NoListener,
     Painter,
     RunReport,
     Session,
+    Stopping,
     as_before,
     counting_failures,
     make_missing_previews,
@@ -38,6 +40,9 @@ from nst.running import (
     retract_metadata,
     run_in_lanes,
     runs,
+    status,
+    stop,
+    stopped_by,
     write_metadata,
 )
 from nst.settings import RunSettings
@@ -59,6 +64,8 @@ __all__ = [
     "retract",
     "run",
     "run_manifest",
+    "status",
+    "stop",
     "usable_weights",
     "verify",
 ]
@@ -153,7 +160,14 @@ def run_manifest(
                 storage.write_bytes(kept_as, _without_secrets(storage.read_bytes(manifest)))
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
-            this.report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
+            this.report = run(
+                this.plan,
+                settled,
+                Listeners(this.standings, listener or NoListener()),
+                painter=painter,
+                check=this.lease.check,
+                stop_asked_by=this.lease.stop_asked_by,
+            )
             return this.report
 
 
@@ -199,27 +213,39 @@ def run(
     *,
     painter: Painter | None = None,
     check: Callable[[], None] = lambda: None,
+    stop_asked_by: Callable[[], str | None] = lambda: None,
 ) -> RunReport:
     """All groups of a plan, as many at a time as there are lanes, then metadata and gallery.
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
     store that is out of order does: StorageError. `check` is called before each group and before each
     write at the end.
-    More failed rows than the settings allow end all groups, and those not made fail as well.
+    More failed rows than the settings allow end all groups, and those not made fail as well. So does
+    somebody who asks the run to stop, as `stop_asked_by` says, once the current pictures are made.
     """
     told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
     retract(plan, settings, check)
     plan = encode_stored(plan, settings, check)
+    stopping = Stopping(stop_asked_by)
+
+    def check_all() -> None:
+        check_both()
+        stopping.check()
+
     try:
         session = Session(
-            painter=painter or InThisProcess(), settings=settings, listener=told, check=check_both
+            painter=painter or InThisProcess(),
+            settings=settings,
+            listener=Listeners(told, stopping),
+            check=check_all,
         )
         errors = run_in_lanes(plan.groups, session).errors
     except TooManyFailedError as exc:
         errors = {group.name: str(exc) for group in plan.groups}
     check()
-    return finish(plan, settings, errors, check)
+    report = finish(plan, settings, errors, check)
+    return replace(report, stopped_by=stopped_by(stop_asked_by(), errors))
 
 
 def encode_stored(

@@ -34,3 +34,8 @@ from .session import run_in_order as run_in_order
 from .session import why_it_ended as why_it_ended
 from .silence import Silence as Silence
 from .speed import probe as probe
+from .standing import RunStatus as RunStatus
+from .standing import status as status
+from .standing import stop as stop
+from .stopping import Stopping as Stopping
+from .stopping import stopped_by as stopped_by

@@ -9,7 +9,7 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ from nst.redaction import redacted
 from nst.running import lease
 from nst.running.lease import Lease
 from nst.running.reports import RunReport
+from nst.running.standing import Standings, told_of
 from nst.settings import Precision, RunSettings, option_name
 
 SCHEMA_VERSION = 1
@@ -59,6 +60,7 @@ class Run:
     account: Mapping[str, Any]
     plan: Plan | None = None
     report: RunReport | None = None
+    standings: Standings = field(default_factory=Standings)
     manifests_before: tuple[str, ...] | None = None
 
     def settled(self, choose: Callable[[], Precision]) -> RunSettings:
@@ -103,6 +105,7 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
         if told is not None and "manifests" in account:
             run.manifests_before = tuple(told["manifests"])
+        held.tell(lambda: told_of(run.standings.now()))
         _write(run, "running")
         try:
             yield run
@@ -115,7 +118,8 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
             # Ctrl-C, SIGTERM, or what Prefect makes of it.
             _write_if_possible(run, "interrupted")
             raise
-        _write(run, "finished")
+        is_stopped = run.report is not None and run.report.stopped_by
+        _write(run, "interrupted" if is_stopped else "finished")
 
 
 def as_before(settings: RunSettings) -> RunSettings:
@@ -258,6 +262,11 @@ def _write(run: Run, state: State) -> None:
         counts["num_ok"] = run.report.num_ok
         counts["num_done_before"] = run.report.num_done_before
         counts["failed_by_reason"] = dict(run.report.failed_by_reason)
+        if run.report.stopped_by:
+            counts["stopped_by"] = run.report.stopped_by
+    if state in ("stopped", "interrupted"):
+        # Rows that were not reached are no failures yet, unlike in the report.
+        counts["progress"] = told_of(run.standings.now())
     if run.report is not None and state == "finished":
         counts["manifests"] = list(run.report.manifests)
         counts["metadata_digest"] = run.report.metadata_digest
