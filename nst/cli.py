@@ -42,13 +42,15 @@ from nst.documents import (
 from nst.errors import ConfigError, ManifestError, NSTError
 from nst.gallery import serving
 from nst.options import pairs, typed_settings
-from nst.output import Record
+from nst.output import GALLERY, Record
 from nst.painting import WeightsFile
 from nst.planning import Estimate, GroupEstimate, Plan
 from nst.profiles import PROFILES
 from nst.redaction import redacted
 from nst.running import (
     Interrupted,
+    Listeners,
+    NoListener,
     RunProgress,
     RunReport,
     RunStatus,
@@ -256,17 +258,18 @@ def run(
         manifest = manifest_uri(manifest)
         pipeline.check(manifest, settings, paints_here=runner == "threads")
     with _errors("run", is_json=json_), RunProgress() as progress:
+        listener = Listeners(progress, _GalleryLink(settings.output))
         if prefect:
             report = _flow()(
                 manifest,
                 settings,
                 overrides,
-                progress,
+                listener,
                 runner=cast(RunnerName, runner),
                 runner_address=runner_address,
             )
         else:
-            report = pipeline.run_manifest(manifest, settings, overrides, progress)
+            report = pipeline.run_manifest(manifest, settings, overrides, listener)
     wall_s = time.monotonic() - started
     with _human(json_):
         _print_report(report)
@@ -291,6 +294,19 @@ def run(
         raise typer.Exit(EXIT_TOO_MANY_FAILED)
     if report.num_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+class _GalleryLink(NoListener):
+    """A listener that says where the gallery is, which is there from the start."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def planned(self, plan: Plan) -> None:
+        if plan.groups:
+            link = storage.browsable(storage.join(self._url, GALLERY))
+            with suppress(OSError):
+                print(visible(f"Gallery, which grows from now on: {link}"), file=sys.stderr)
 
 
 def _flow() -> Callable[..., RunReport]:
@@ -516,6 +532,8 @@ def gallery(
     ] = True,
 ) -> None:
     """Rebuild the gallery of an output from its metadata, or make one of several outputs.
+
+    Of a run that did not finish it has what is recorded so far.
 
     Served, a private bucket can be looked at too: what is asked for is read with the credentials
     at hand, and nobody but this machine can ask.

@@ -2,17 +2,20 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+from nst import gallery as galleries
 from nst import output, storage
 from nst.audit import clean, verify
 from nst.errors import (
     ConfigError,
+    NSTError,
     TooManyFailedError,
 )
-from nst.gallery import gallery_folder, publish, rebuild_gallery
+from nst.gallery import LiveGallery, gallery_folder, publish
 from nst.manifest import Rows, check_urls, read_manifest
 from nst.output import read_metadata
 from nst.painting import usable_weights
@@ -31,9 +34,12 @@ from nst.running import (
     Painter,
     RunReport,
     Session,
+    Standings,
     Stopping,
     as_before,
+    as_recorded,
     counting_failures,
+    growing,
     make_missing_previews,
     max_failed,
     open_painter,
@@ -43,7 +49,9 @@ from nst.running import (
     status,
     stop,
     stopped_by,
+    told_settings,
     write_metadata,
+    write_provisional,
 )
 from nst.settings import RunSettings
 from nst.storage import ScratchFile, release_memory
@@ -126,6 +134,38 @@ def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
     return estimate(plan.groups, found)
 
 
+def rebuild_gallery(
+    urls: Sequence[str], *, to: str | None = None, static_pages: bool | None = None
+) -> str:
+    """As `nst.gallery.rebuild_gallery`; of a run that did not finish, from the records so far."""
+    return galleries.rebuild_gallery(urls, to=to, static_pages=static_pages, read=so_far)
+
+
+def so_far(url: str, file: ScratchFile) -> ScratchFile:
+    """The metadata of an output, put into `file`; of a run that did not finish, by its records.
+
+    Its rows are read from its manifest again, or else told by the pictures themselves. Raises
+    ConfigError where no run has written.
+    """
+    account = output.read_account(url) or {}
+    if account.get("state") in (None, "finished"):
+        return output.read_table(url, file)
+    ledger = output.records.read(url)
+    try:
+        settings, overrides = told_settings(url, account)
+        rows = read_manifest(storage.resolve(url, str(account["manifest"])), settings, overrides)
+    except (NSTError, KeyError) as exc:
+        if storage.exists(storage.join(url, output.METADATA)):
+            _log.warning("%s: the gallery has the rows of the last run that ended: %s", url, exc)
+            return output.read_table(url, file)
+        _log.warning("%s: the gallery has what its pictures say of themselves: %s", url, exc)
+        output.write_recorded(file, url, ledger)
+        return file
+    rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
+    write_provisional(file, as_recorded(rows, ledger), settings, ledger, {})
+    return file
+
+
 def make_thumbnails(url: str) -> int:
     """Make the thumbnails that the pictures of an output lack; of how many they were made."""
     from nst.output import make_missing
@@ -167,6 +207,7 @@ def run_manifest(
                 painter=painter,
                 check=this.lease.check,
                 stop_asked_by=this.lease.stop_asked_by,
+                standings=this.standings,
             )
             return this.report
 
@@ -214,6 +255,7 @@ def run(
     painter: Painter | None = None,
     check: Callable[[], None] = lambda: None,
     stop_asked_by: Callable[[], str | None] = lambda: None,
+    standings: Standings | None = None,
 ) -> RunReport:
     """All groups of a plan, as many at a time as there are lanes, then metadata and gallery.
 
@@ -222,7 +264,11 @@ def run(
     write at the end.
     More failed rows than the settings allow end all groups, and those not made fail as well. So does
     somebody who asks the run to stop, as `stop_asked_by` says, once the current pictures are made.
+    The gallery grows while it goes on, and says how far it is, as `standings` is told by `listener`.
     """
+    if standings is None:
+        standings = Standings()
+        listener = Listeners(standings, listener or NoListener())
     told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
     retract(plan, settings, check)
@@ -233,19 +279,27 @@ def run(
         check_both()
         stopping.check()
 
-    try:
-        session = Session(
-            painter=painter or InThisProcess(),
-            settings=settings,
-            listener=Listeners(told, stopping),
-            check=check_all,
-        )
-        errors = run_in_lanes(plan.groups, session).errors
-    except TooManyFailedError as exc:
-        errors = {group.name: str(exc) for group in plan.groups}
+    with growing_gallery(plan, settings, standings, check) as gallery:
+        try:
+            session = Session(
+                painter=painter or InThisProcess(),
+                settings=settings,
+                listener=Listeners(told, gallery, stopping),
+                check=check_all,
+            )
+            errors = run_in_lanes(plan.groups, session).errors
+        except TooManyFailedError as exc:
+            errors = {group.name: str(exc) for group in plan.groups}
     check()
     report = finish(plan, settings, errors, check)
     return replace(report, stopped_by=stopped_by(stop_asked_by(), errors))
+
+
+def growing_gallery(
+    plan: Plan, settings: RunSettings, standings: Standings, check: Callable[[], None]
+) -> AbstractContextManager[Listener]:
+    """As `growing`, with the gallery of the output."""
+    return growing(LiveGallery(settings.output), plan, settings, standings, check)
 
 
 def encode_stored(

@@ -149,7 +149,12 @@ def _stylize(
             told.planned(plan)
             pipeline.retract(plan, settled, this.lease.check)
             plan = pipeline.encode_stored(plan, settled, this.lease.check)
-            with listening(told):
+            with (
+                pipeline.growing_gallery(
+                    plan, settled, this.standings, this.lease.check
+                ) as gallery,
+                listening(Listeners(told, gallery)),
+            ):
                 errors, states = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
             report = finish(plan, settled, errors, this.lease.check, wait_for=states)

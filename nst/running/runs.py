@@ -24,7 +24,7 @@ from nst.running import lease
 from nst.running.lease import Lease
 from nst.running.reports import RunReport
 from nst.running.standing import Standings, told_of
-from nst.settings import Precision, RunSettings, option_name
+from nst.settings import SETTING_FIELDS, Precision, RunSettings, option_name, settings_of
 
 SCHEMA_VERSION = 1
 
@@ -126,6 +126,18 @@ def as_before(settings: RunSettings) -> RunSettings:
     """The settings with the precision of the output's pictures, as a run would use them."""
     before = read_account(settings.output) or {}
     return _with_precision(settings, _made_with(settings.output, before))
+
+
+def told_settings(url: str, account: Mapping[str, Any]) -> tuple[RunSettings, Mapping[str, Any]]:
+    """The settings of the run that wrote a run.json, and its overrides, but for what hides in them.
+
+    Raises ConfigError for what no run has written.
+    """
+    given, overrides = account.get("settings"), account.get("overrides")
+    if not isinstance(given, dict) or not isinstance(overrides, dict):
+        raise ConfigError(f"{url}: expected a {output.RUN} with settings, found one without")
+    known = {name: value for name, value in given.items() if name in SETTING_FIELDS}
+    return settings_of(url, known), overrides
 
 
 def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
