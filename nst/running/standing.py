@@ -149,10 +149,13 @@ def status(url: str) -> RunStatus:
 
 
 def _of_account(url: str, told: Mapping[str, Any]) -> RunStatus:
-    state = told.get("state")
-    if state not in ("finished", "interrupted", "stopped"):
-        # Its lock was taken since.
-        state = "killed"
+    state: State
+    match told.get("state"):
+        case "finished" | "interrupted" | "stopped" as ended_as:
+            state = ended_as
+        case _:
+            # Its lock was taken since.
+            state = "killed"
     if state == "finished":
         started, ended = _time(told, "started_at"), _time(told, "ended_at")
         standing = standing_of(
@@ -185,19 +188,18 @@ def standing_of(told: Mapping[str, Any], *, seconds: float | None = None) -> Sta
     `seconds` is how long a run took that does not say how fast it was.
     """
     failed = told.get("failed_by_reason")
-    known = {name: told.get(name) for name in _KINDS if isinstance(told.get(name), _KINDS[name])}
+    known: dict[str, Any] = {
+        name: told.get(name) for name in _KINDS if isinstance(told.get(name), _KINDS[name])
+    }
     found = Standing(
-        **known,  # type: ignore[arg-type]
+        **known,
         failed_by_reason={
             str(reason): number
             for reason, number in (failed.items() if isinstance(failed, dict) else ())
             if isinstance(number, int)
         },
-        **{
-            name: float(told[name])
-            for name in ("images_per_s", "seconds_left")
-            if isinstance(told.get(name), int | float) and math.isfinite(told[name])
-        },
+        images_per_s=_number(told, "images_per_s"),
+        seconds_left=_number(told, "seconds_left"),
         phase=told["phase"] if told.get("phase") in ("painting", "finishing") else "starting",
     )
     num_made = found.num_ok - found.num_done_before
@@ -207,6 +209,11 @@ def standing_of(told: Mapping[str, Any], *, seconds: float | None = None) -> Sta
 
 
 _KINDS: Mapping[str, type] = {"num_rows": int, "num_ok": int, "num_done_before": int, "at": str}
+
+
+def _number(told: Mapping[str, Any], name: str) -> float | None:
+    found = told.get(name)
+    return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
 
 
 def _text(told: Mapping[str, Any], name: str) -> str | None:
