@@ -6,6 +6,7 @@ NSTError
 ├── RunnerError        the cluster for the groups does not answer, or has no node that paints
 ├── RunEndedError      the run must end at once
 │   └── TooManyFailedError   more rows have failed than `--fail-over` allows
+├── StoppedError       somebody has asked the run to stop after its current pictures
 ├── AccessError        this run may not read a URL, by its scheme or its folder
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture alone does not fit the device

@@ -53,7 +53,12 @@ class Project:
     def make(self, job_id: str, *listeners: Any, bare: bool = False) -> None:
         """A picture with its record, of which the listeners are told."""
         (group,) = (g for g in self.plan.groups if job_id in [one.job.id for one in g.jobs])
-        said = {"software": "nst 0", "id": job_id, "content": f"{job_id}.png", "style": "s.png"}
+        said: dict[str, Any] = {
+            "software": "nst 0",
+            "id": job_id,
+            "content": f"{job_id}.png",
+            "style": "s.png",
+        }
         said |= {"backbone": "vgg19", "size": SIZE}
         picture = images.Picture(pixels=picture_tensor(36, SIZE).numpy(), alpha=None)
         data = images.encode(picture, "png", said)
@@ -271,7 +276,7 @@ def test_a_picture_says_what_made_it_whatever_its_names_are() -> None:
     picture = images.Picture(pixels=picture_tensor(8, 8).numpy(), alpha=None)
     said = {"content": "a{b}.png", "id": "{x", "size": 8, "software": "nst 1"}
     for kind in ("png", "jpeg", "webp"):
-        assert told_by(images.encode(picture, kind, said)) == said  # type: ignore[arg-type]
+        assert told_by(images.encode(picture, kind, said)) == said
 
 
 def test_a_file_that_says_nothing_of_itself_tells_nothing() -> None:
