@@ -6,7 +6,6 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-import minify
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
@@ -152,6 +151,9 @@ def assets_of_pages(*, is_live: bool = False) -> dict[str, tuple[str, bytes]]:
 
 
 def _shrunk(kind: str, text: str) -> bytes:
+    # Not before it is used: what it brings along hangs in a fork of the process that has loaded it.
+    import minify
+
     made: str = minify.string(kind, text)
     return made.encode()
 
