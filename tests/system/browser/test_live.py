@@ -71,13 +71,18 @@ def test_what_is_new_is_offered_and_shown_at_the_same_place(watched: Pages, tmp_
     grow(gallery, 40)
     ask(page)
     expect(page.locator("#news")).to_contain_text("show")
+    place = page.evaluate("scrollY")
+    assert place > 0
     spine = page.locator("html").get_attribute("data-spine")
     page.locator("#news").evaluate("button => button.click()")
     expect(page.locator("html")).not_to_have_attribute("data-spine", spine or "")
     wait_ready(page)
-    while page.evaluate("scrollY") != 700:
-        # The policy of the page lets nobody wait in it.
+    # The policy of the page lets nobody wait in it.
+    for _ in range(200):
+        if page.evaluate("scrollY") == place:
+            break
         page.wait_for_timeout(50)
+    assert page.evaluate("scrollY") == place
     expect(page.locator("#news")).to_be_hidden()
     assert axe.violations(page) == []
 
