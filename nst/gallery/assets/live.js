@@ -54,7 +54,7 @@
   }
 
   function comeBack() {
-    let kept = null;
+    let kept;
     try {
       kept = JSON.parse(sessionStorage.getItem(PLACE) || "null");
       sessionStorage.removeItem(PLACE);
