@@ -112,6 +112,7 @@ def json_fields() -> str:
         documents.PlanDocument,
         documents.PlannedGroup,
         documents.PlanEstimate,
+        documents.StatusDocument,
         documents.VerifyDocument,
         documents.WeightsDocument,
         documents.BackboneWeights,

@@ -1,11 +1,13 @@
 """The command line: a thin translation to the steps of a run; it alone prints and exits."""
 
 import codecs
+import getpass
 import io
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -46,18 +48,26 @@ from nst.documents import (
     picture_document,
     plan_document,
     run_document,
+    status_document,
     to_json,
     verify_document,
 )
 from nst.errors import ConfigError, ManifestError, NSTError
 from nst.gallery import MAX_VOTES_BYTES, Voter, make_sheet, merged, read_votes, serving
 from nst.options import pairs, typed_settings
-from nst.output import Record
+from nst.output import GALLERY, Record
 from nst.painting import TORCHVISION, WeightsFile
 from nst.planning import Estimate, Plan
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from nst.redaction import redacted
-from nst.running import Interrupted, RunProgress, RunReport
+from nst.running import (
+    Interrupted,
+    Listeners,
+    NoListener,
+    RunProgress,
+    RunReport,
+    RunStatus,
+)
 from nst.sampling import SAMPLE_PX, Sample
 from nst.settings import DEFAULT_SCHEMES, ImageFormat, RunnerName, RunSettings
 from nst.starting import Named, Start, Typed
@@ -67,6 +77,8 @@ EXIT_STOPPED = 1  # it was stopped by no fault of the user's; running it again g
 EXIT_USAGE = 2  # bad usage or a bad manifest, and nothing was run
 EXIT_SOME_FAILED = 3  # the run finished and some rows failed
 EXIT_TOO_MANY_FAILED = 4  # more than --fail-over allows, and the rest was left
+
+EXIT_STOPPED_ON_REQUEST = 128 + signal.SIGINT  # by nst stop, which is a Ctrl-C from elsewhere
 
 _MAX_LISTED = 50
 _MAX_NAMED = 8
@@ -292,7 +304,7 @@ def run(
     3 the run finished and some rows failed, which are listed; 4 more failed than --fail-over allows,
     and the others were not made; 1 a fault of a store, no answer of a cluster or an unexpected error
     stopped it, or all is done but stdout could not take the report;
-    130 and 143 Ctrl-C or SIGTERM did. Whatever stops it, run the same again to go on.
+    130 and 143 Ctrl-C, nst stop or SIGTERM did. Whatever stops it, run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
 
@@ -314,18 +326,19 @@ def run(
         _run_one(start, settings, one, prefect=prefect, is_json=json_, opened=open_)
         return
     with _errors("run", is_json=json_), start.opened() as manifest, RunProgress() as progress:
+        listener = Listeners(progress, _GalleryLink(settings.output))
         if prefect:
             report = _flow()(
                 start.keep(),
                 settings,
                 start.overrides,
-                progress,
+                listener,
                 runner=cast(RunnerName, runner),
                 runner_address=runner_address,
             )
         else:
             report = pipeline.run_manifest(
-                manifest, settings, start.overrides, progress, kept_as=start.kept_as
+                manifest, settings, start.overrides, listener, kept_as=start.kept_as
             )
     wall_s = time.monotonic() - started
     with _human(json_):
@@ -347,6 +360,12 @@ def run(
             _open(report.gallery_url)
     if json_:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
+    if report.stopped_by:
+        _print_error(
+            f"stopped by nst stop, by {report.stopped_by}; what is finished is kept, run the same "
+            "again to go on"
+        )
+        raise typer.Exit(EXIT_STOPPED_ON_REQUEST)
     if pipeline.fails(report, settings):
         _print_error(
             f"more rows failed than --fail-over {settings.fail_over} allows; correct them, or "
@@ -410,6 +429,19 @@ def _matrix_lines(named: Named) -> Iterator[str]:
         names = [each.rpartition("/")[2] for each in values[:_MAX_NAMED]]
         more = f" and {len(values) - _MAX_NAMED} more" if len(values) > _MAX_NAMED else ""
         yield f"  {name}: {', '.join(names)}{more}"
+
+
+class _GalleryLink(NoListener):
+    """A listener that says where the gallery is, which is there from the start."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def planned(self, plan: Plan) -> None:
+        if plan.groups:
+            link = storage.browsable(storage.join(self._url, GALLERY))
+            with suppress(OSError):
+                print(visible(f"Gallery, which grows from now on: {link}"), file=sys.stderr)
 
 
 def _flow() -> Callable[..., RunReport]:
@@ -546,6 +578,117 @@ def init(
     _print_next(next_steps.after_init(file))
 
 
+@app.command(short_help="Say how far a run is, and who runs it.")
+def status(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+    json_: JsonOption = False,
+) -> None:
+    """Say how far the run of an output is, or how its last one ended; from any machine.
+
+    Whether a run on another machine is alive takes up to 20 seconds to see.
+
+    Exit status: 0 it is told, whatever it is; 2 no run has written there; 1 a fault of a store.
+
+    Example: nst status output/demo
+    """
+    with _errors("status", is_json=json_):
+        found = pipeline.status(output_url(output))
+    if json_:
+        print(to_json(status_document(found)))
+    else:
+        _print_status(found)
+
+
+@app.command(short_help="Ask a run under way to stop after its current pictures.")
+def stop(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run.")],
+) -> None:
+    """Ask the run of an output, on whatever machine, to stop as by Ctrl-C; return once it knows.
+
+    The pictures that it is painting are finished, metadata and gallery are written, and it ends with
+    exit status 130. Run the same again to go on.
+
+    Exit status: 0 it has taken note, or no run is under way; 2 no run has written there, or it takes
+    no requests; 1 a fault of a store.
+
+    Example: nst stop output/demo
+    """
+    with _errors("stop"):
+        url = output_url(output)
+        asked = pipeline.stop(url, _who())
+    before = asked.before
+    if asked.has_noted:
+        _print(
+            f"The run of process {before.pid} on {before.host} stops after its current pictures, and "
+            "then writes metadata and gallery"
+        )
+        _print(f"To see when it has: nst status {output}")
+    elif before.is_alive:
+        _print("The run has ended meanwhile")
+        _print_status(pipeline.status(url))
+    else:
+        _print("No run is under way: there is nothing to stop")
+        _print_status(before)
+
+
+def _who() -> str:
+    """Who types this, and where, as far as the system tells."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A container's user may have no name.
+        user = "somebody"
+    return f"{user} on {socket.gethostname()}"
+
+
+def _print_status(found: RunStatus) -> None:
+    standing = found.standing
+    _print(_state_line(found))
+    if standing.num_rows is not None:
+        parts = [f"{standing.num_ok} of {counted(standing.num_rows, 'row')} done"]
+        if standing.num_done_before:
+            parts.append(f"{standing.num_done_before} of them from before")
+        parts.append(f"{standing.num_failed} failed")
+        if standing.images_per_s is not None:
+            parts.append(f"{standing.images_per_s:.3g} images/s")
+        if standing.seconds_left and found.state == "running":
+            parts.append(f"about {shown_duration(standing.seconds_left)} left")
+        _print(", ".join(parts))
+    for reason, number in standing.failed_by_reason.items():
+        _print(f"    {number} failed, {reason}")
+    if standing.num_rows is not None and standing.at:
+        _print(f"As of {standing.at}")
+    if found.manifest:
+        _print(f"Manifest: {found.manifest}")
+    if found.error:
+        _print(f"Error: {found.error}")
+    if found.state == "running":
+        _print(f"To stop it: nst stop {found.output}")
+    elif found.state in ("interrupted", "stopped", "killed"):
+        _print("To go on: run the same command again")
+
+
+def _state_line(found: RunStatus) -> str:
+    who = f"process {found.pid} on {found.host} since {found.started_at}"
+    match found.state:
+        case "running":
+            return f"Running ({found.standing.phase}): {who}, whose lease is alive"
+        case "stopping":
+            return f"Stopping: {who}, as {found.stop_asked_by} has asked"
+        case "killed" if found.pid is not None:
+            return f"Killed: {who}, which does not renew its lease any more"
+        case "killed":
+            return f"Killed: a run that began at {found.started_at} and did not say how it ended"
+        case "interrupted" if found.stop_asked_by:
+            return f"Stopped at {found.ended_at}, as {found.stop_asked_by} had asked"
+        case "interrupted":
+            return f"Stopped at {found.ended_at} by Ctrl-C or SIGTERM"
+        case "stopped":
+            return f"Stopped at {found.ended_at} by an error"
+        case _:
+            return f"Finished at {found.ended_at}"
+
+
 @app.command(short_help="Rebuild the gallery of a run, or make one of several.")
 def gallery(
     outputs: Annotated[
@@ -600,6 +743,8 @@ def gallery(
     ] = None,
 ) -> None:
     """Rebuild the gallery of an output from its metadata, or make one of several outputs.
+
+    Of a run that did not finish it has what is recorded so far.
 
     Served, a private bucket can be looked at too: what is asked for is read with the credentials
     at hand, and nobody but this machine can ask.

@@ -13,7 +13,7 @@ from nst.audit import Audit
 from nst.output import Record
 from nst.painting import WeightsFile
 from nst.planning import Estimate, Plan
-from nst.running import MAX_FAILED, RunReport
+from nst.running import MAX_FAILED, RunReport, RunStatus
 from nst.sampling import Sample
 
 SCHEMA_VERSION = 1
@@ -55,6 +55,7 @@ class RunDocument:
     picture: Annotated[
         str | None, "Path or URL of the one picture, where `--output` named its file."
     ] = None
+    stopped_by: Annotated[str | None, "Who asked it to stop before all was made, or null."] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,36 @@ class PlanDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusDocument:
+    """`nst status --json`."""
+
+    schema_version: Version = SCHEMA_VERSION
+    command: Annotated[Literal["status"], "The command."] = "status"
+    state: Annotated[
+        str,
+        "`running`; `stopping`: asked to stop; `finished`; `interrupted`: by Ctrl-C, SIGTERM or "
+        "`nst stop`; `stopped`: by an error; `killed`: it ended without saying so.",
+    ]
+    phase: Annotated[str, "`starting`, `painting` or `finishing`; the last one, if it has ended."]
+    num_rows: Annotated[int | None, "Rows of the manifest; null where they are not known."]
+    num_ok: Annotated[int, "Rows that have their picture."]
+    num_done_before: Annotated[int, "Those of them that had it when the run began."]
+    num_failed: Annotated[int, "Rows that failed."]
+    failed_by_reason: Annotated[Mapping[str, int], "How many rows failed for each reason."]
+    images_per_s: Annotated[float | None, "Pictures a second; null where that is not known."]
+    seconds_left: Annotated[float | None, "Seconds until all are painted; null as above."]
+    at: Annotated[str, "When it was so far, as ISO 8601; empty where that is not known."]
+    manifest: Annotated[str | None, "The manifest; null where it is not known."]
+    host: Annotated[str | None, "The machine that runs it; null where none does."]
+    pid: Annotated[int | None, "The process on it; null where none runs it."]
+    is_alive: Annotated[bool, "Whether that process renews its lease."]
+    stop_asked_by: Annotated[str | None, "Who asked it to stop; null if nobody did."]
+    started_at: Annotated[str | None, "When it began."]
+    ended_at: Annotated[str | None, "When it ended; null if it has not, or was killed."]
+    error: Annotated[str | None, "What ended it, if that was an error."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyFinding:
     """Something that is not as recorded."""
 
@@ -167,7 +198,9 @@ class ErrorDocument:
     exit_status: Annotated[int, "The exit status, as without `--json`."]
 
 
-Document = RunDocument | PlanDocument | VerifyDocument | WeightsDocument | ErrorDocument
+Document = (
+    RunDocument | PlanDocument | StatusDocument | VerifyDocument | WeightsDocument | ErrorDocument
+)
 
 
 def to_json(document: Document) -> str:
@@ -191,6 +224,7 @@ def run_document(report: RunReport, *, num_made: int, wall_s: float) -> RunDocum
         images_per_s=num_made / wall_s if wall_s > 0 else 0.0,
         metadata=report.metadata_url,
         gallery=report.gallery_url,
+        stopped_by=report.stopped_by or None,
     )
 
 
@@ -254,6 +288,31 @@ def plan_document(
         sample_gallery=sample.report.gallery_url if sample else None,
         sample_s=sample.wall_s if sample else None,
         rest_s=sample.rest_s if sample else None,
+    )
+
+
+def status_document(found: RunStatus) -> StatusDocument:
+    """How far a run is, and who runs it."""
+    standing = found.standing
+    return StatusDocument(
+        state=found.state,
+        phase=standing.phase,
+        num_rows=standing.num_rows,
+        num_ok=standing.num_ok,
+        num_done_before=standing.num_done_before,
+        num_failed=standing.num_failed,
+        failed_by_reason=standing.failed_by_reason,
+        images_per_s=standing.images_per_s,
+        seconds_left=standing.seconds_left,
+        at=standing.at,
+        manifest=found.manifest,
+        host=found.host,
+        pid=found.pid,
+        is_alive=found.is_alive,
+        stop_asked_by=found.stop_asked_by,
+        started_at=found.started_at,
+        ended_at=found.ended_at,
+        error=found.error,
     )
 
 

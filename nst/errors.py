@@ -6,6 +6,7 @@ NSTError
 ├── RunnerError        the cluster for the groups does not answer, or has no node that paints
 ├── RunEndedError      the run must end at once
 │   └── TooManyFailedError   more rows have failed than `--fail-over` allows
+├── StoppedError       somebody has asked the run to stop after its current pictures
 ├── AccessError        this run may not read a URL, by its scheme or its folder
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture alone does not fit the device
@@ -82,6 +83,10 @@ class RunEndedError(NSTError):
 
 class TooManyFailedError(RunEndedError):
     """More rows have failed than `--fail-over` allows."""
+
+
+class StoppedError(NSTError):
+    """Somebody has asked the run to stop after its current pictures; what is made is kept."""
 
 
 class ManifestError(NSTError):

@@ -3,16 +3,19 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nst import gallery as galleries
 from nst import output, storage
 from nst.audit import clean, verify
 from nst.errors import (
     ConfigError,
+    NSTError,
     TooManyFailedError,
 )
-from nst.gallery import gallery_folder, publish, rebuild_gallery
+from nst.gallery import LiveGallery, Voter, gallery_folder, publish
 from nst.job import Job
 from nst.manifest import Rows, check_urls, read_manifest
 from nst.output import read_metadata
@@ -27,19 +30,29 @@ from nst.redaction import redacted_url, secret_in_url
 from nst.running import (
     InThisProcess,
     Listener,
+    Listeners,
     NoListener,
     Painter,
     RunReport,
     Session,
+    Standings,
+    Stopping,
     as_before,
+    as_recorded,
     counting_failures,
+    growing,
     make_missing_previews,
     max_failed,
     open_painter,
     retract_metadata,
     run_in_lanes,
     runs,
+    status,
+    stop,
+    stopped_by,
+    told_settings,
     write_metadata,
+    write_provisional,
 )
 from nst.settings import RunSettings
 from nst.storage import ScratchFile, release_memory
@@ -61,6 +74,8 @@ __all__ = [
     "run",
     "run_jobs",
     "run_manifest",
+    "status",
+    "stop",
     "usable_weights",
     "verify",
     "with_output",
@@ -127,6 +142,44 @@ def estimated(plan: Plan, settings: RunSettings) -> Estimate | None:
     return estimate(plan.groups, found)
 
 
+def rebuild_gallery(
+    urls: Sequence[str],
+    *,
+    to: str | None = None,
+    static_pages: bool | None = None,
+    voters: Sequence[Voter] = (),
+) -> str:
+    """As `nst.gallery.rebuild_gallery`; of a run that did not finish, from the records so far."""
+    return galleries.rebuild_gallery(
+        urls, to=to, static_pages=static_pages, voters=voters, read=so_far
+    )
+
+
+def so_far(url: str, file: ScratchFile) -> ScratchFile:
+    """The metadata of an output, put into `file`; of a run that did not finish, by its records.
+
+    Its rows are read from its manifest again, or else told by the pictures themselves. Raises
+    ConfigError where no run has written.
+    """
+    account = output.read_account(url) or {}
+    if account.get("state") in (None, "finished"):
+        return output.read_table(url, file)
+    ledger = output.records.read(url)
+    try:
+        settings, overrides = told_settings(url, account)
+        rows = read_manifest(storage.resolve(url, str(account["manifest"])), settings, overrides)
+    except (NSTError, KeyError) as exc:
+        if storage.exists(storage.join(url, output.METADATA)):
+            _log.warning("%s: the gallery has the rows of the last run that ended: %s", url, exc)
+            return output.read_table(url, file)
+        _log.warning("%s: the gallery has what its pictures say of themselves: %s", url, exc)
+        output.write_recorded(file, url, ledger)
+        return file
+    rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
+    write_provisional(file, as_recorded(rows, ledger), settings, ledger, {})
+    return file
+
+
 def make_thumbnails(url: str) -> int:
     """Make the thumbnails that the pictures of an output lack; of how many they were made."""
     from nst.output import make_missing
@@ -163,7 +216,15 @@ def run_manifest(
                 storage.write_bytes(kept_as, _without_secrets(data) if is_of_rows else data)
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
-            this.report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
+            this.report = run(
+                this.plan,
+                settled,
+                Listeners(this.standings, listener or NoListener()),
+                painter=painter,
+                check=this.lease.check,
+                stop_asked_by=this.lease.stop_asked_by,
+                standings=this.standings,
+            )
             return this.report
 
 
@@ -231,27 +292,52 @@ def run(
     *,
     painter: Painter | None = None,
     check: Callable[[], None] = lambda: None,
+    stop_asked_by: Callable[[], str | None] = lambda: None,
+    standings: Standings | None = None,
 ) -> RunReport:
     """All groups of a plan, as many at a time as there are lanes, then metadata and gallery.
 
     A group that ends early does not stop the others, and its rows are failed in the report; but a
     store that is out of order does: StorageError. `check` is called before each group and before each
     write at the end.
-    More failed rows than the settings allow end all groups, and those not made fail as well.
+    More failed rows than the settings allow end all groups, and those not made fail as well. So does
+    somebody who asks the run to stop, as `stop_asked_by` says, once the current pictures are made.
+    The gallery grows while it goes on, and says how far it is, as `standings` is told by `listener`.
     """
+    if standings is None:
+        standings = Standings()
+        listener = Listeners(standings, listener or NoListener())
     told, check_both = counting_failures(plan, settings, listener or NoListener(), check)
     told.planned(plan)
     retract(plan, settings, check)
     plan = encode_stored(plan, settings, check)
-    try:
-        session = Session(
-            painter=painter or InThisProcess(), settings=settings, listener=told, check=check_both
-        )
-        errors = run_in_lanes(plan.groups, session).errors
-    except TooManyFailedError as exc:
-        errors = {group.name: str(exc) for group in plan.groups}
+    stopping = Stopping(stop_asked_by)
+
+    def check_all() -> None:
+        check_both()
+        stopping.check()
+
+    with growing_gallery(plan, settings, standings, check) as gallery:
+        try:
+            session = Session(
+                painter=painter or InThisProcess(),
+                settings=settings,
+                listener=Listeners(told, gallery, stopping),
+                check=check_all,
+            )
+            errors = run_in_lanes(plan.groups, session).errors
+        except TooManyFailedError as exc:
+            errors = {group.name: str(exc) for group in plan.groups}
     check()
-    return finish(plan, settings, errors, check)
+    report = finish(plan, settings, errors, check)
+    return replace(report, stopped_by=stopped_by(stop_asked_by(), errors))
+
+
+def growing_gallery(
+    plan: Plan, settings: RunSettings, standings: Standings, check: Callable[[], None]
+) -> AbstractContextManager[Listener]:
+    """As `growing`, with the gallery of the output."""
+    return growing(LiveGallery(settings.output), plan, settings, standings, check)
 
 
 def encode_stored(

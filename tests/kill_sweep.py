@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from nst.running import batch
 from nst.settings import RunSettings
 from tests.helpers import ROOT, row, write_project
 
+# What a page loads, quoted or not.
+_LOADED = re.compile(rb"(?:data|assets)/[a-z_-]+\.[0-9a-f]{8}\.(?:js|css)")
 _HASH = re.compile(r"\.[0-9a-f]{8}(?=\.(js|css)$)")
 # Which fields vary, and have a file, hangs on seconds too.
 _COLUMN = re.compile(r"(?<=data/col-)\d+")
@@ -111,12 +114,14 @@ def check_visible(url: str) -> None:
         data = storage.read_bytes(storage.join(url, outcome.picture))
         assert hashlib.sha256(data).hexdigest() == outcome.picture_digest, outcome.id
         assert set(output.thumbnails_of(outcome).values()) <= tree.keys(), outcome.id
-    try:
-        shown = audit.shown_pictures(url)
-        made = {row.outcome.picture for row in read_metadata(url)}
-    except ConfigError:
-        return
-    assert shown <= made
+    # A gallery that grows shows what a record proves before the metadata tell of it.
+    made = {outcome.picture for outcome in ledger.made.values()}
+    with suppress(ConfigError):
+        made |= {row.outcome.picture for row in read_metadata(url)}
+    assert audit.shown_pictures(url) <= made
+    page = output.read_whole(url, output.GALLERY) or b""
+    for path in map(bytes.decode, _LOADED.findall(page)):
+        assert path in tree, f"the page loads {path}"
 
 
 def end_of(url: str) -> End:

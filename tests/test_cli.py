@@ -347,7 +347,9 @@ def test_weights_answer_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 ARGUMENTS = ["places", "file", "output", "outputs"]
-COMMANDS = ["run", "plan", "init", "gallery", "sheet", "verify", "clean", "weights"]
+COMMANDS = [
+    *("run", "plan", "init", "status", "stop", "gallery", "sheet", "verify", "clean", "weights"),
+]
 
 
 def test_help_has_a_whole_sentence_for_each_command() -> None:

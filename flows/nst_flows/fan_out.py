@@ -37,12 +37,14 @@ from nst.errors import (
 from nst.planning import Group, Plan, Portion, in_portions
 from nst.running import (
     Lease,
+    Listeners,
     Lookout,
     Painter,
     PortionResult,
     RunIdentity,
     Session,
     Silence,
+    Stopping,
     attempts,
     counting_failures,
     nodes,
@@ -169,8 +171,17 @@ def fan_out(
     with ExitStack() as stack:
         runner = backend.runner
         if backend.painter is not None:
+            stopping = Stopping(lease.stop_asked_by)
+
+            def check_all() -> None:
+                check()
+                stopping.check()
+
             session = Session(
-                painter=backend.painter, settings=settings, listener=told, check=check
+                painter=backend.painter,
+                settings=settings,
+                listener=Listeners(told, stopping),
+                check=check_all,
             )
             stack.enter_context(painting(session))
             runner = stack.enter_context(threads(num_lanes_for(plan.groups, backend.painter)))

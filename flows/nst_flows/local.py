@@ -89,7 +89,9 @@ def run_locally(
             return _report_without_server(end, exc)
     # Prefect types every flow as if it might be asynchronous; this one is not.
     state = cast(State[Any], ended)
-    found = state.result(raise_on_failure=state.name != TOO_MANY_FAILED)
+    # A run that was stopped on request has a report too.
+    has_report = state.name == TOO_MANY_FAILED or (end.report is not None and state.is_cancelled())
+    found = end.report if has_report else state.result()
     assert isinstance(found, RunReport)
     return found
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
@@ -14,11 +15,11 @@ from prefect.artifacts import (
 from prefect.context import TagsContext
 from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from nst import pipeline
 from nst.redaction import redacted
-from nst.running import Listeners, RunReport, runs
+from nst.running import Listeners, RunReport, runs, stopped_by
 from nst.settings import RunnerName, RunSettings, settings_of
 from nst.storage import is_pattern, work_for
 from nst.wording import visible
@@ -144,12 +145,21 @@ def _stylize(
             this.plan = plan = planned.result()
             get_run_logger().info(summary.planned_line(plan))
             settled = this.settled(lambda: backend.precision(settings))
-            current_listener().planned(plan)
+            told = Listeners(this.standings, current_listener())
+            told.planned(plan)
             pipeline.retract(plan, settled, this.lease.check)
             plan = pipeline.encode_stored(plan, settled, this.lease.check)
-            errors, states = fan_out(plan, settled, this.lease, backend, planned)
+            with (
+                pipeline.growing_gallery(
+                    plan, settled, this.standings, this.lease.check
+                ) as gallery,
+                listening(Listeners(told, gallery)),
+            ):
+                errors, states = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
-            this.report = finish(plan, settled, errors, this.lease.check, wait_for=states)
+            report = finish(plan, settled, errors, this.lease.check, wait_for=states)
+            who = stopped_by(this.lease.stop_asked_by(), errors)
+            this.report = replace(report, stopped_by=who)
             return this.report
 
 
@@ -162,6 +172,9 @@ def _ended(
     """What a flow returns: the report, under a name of its own where rows failed; after it is shown."""
     end_of_flow().report = report
     _show(report, progress, settings, gallery_base_url)
+    if report.stopped_by:
+        message = f"stopped by nst stop, by {report.stopped_by}; run it again to go on"
+        return Cancelled(message=message, data=report)
     message = f"{report.num_failed} of {report.num_rows} rows failed"
     if pipeline.fails(report, settings):
         allowed = f"{message}, more than fail_over={settings.fail_over} allows"

@@ -1,4 +1,5 @@
 from . import serving as serving
+from .publishing import LiveGallery as LiveGallery
 from .publishing import gallery_folder as gallery_folder
 from .publishing import publish as publish
 from .publishing import rebuild_gallery as rebuild_gallery

@@ -6,7 +6,6 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-import minify
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
@@ -55,6 +54,7 @@ _LARGE = (
     "verdict.js",
     "again.js",
 )
+_LIVE = ("live.js",)
 
 _TITLE = "Style transfers"
 _NUM_FIRST_LINES = 4
@@ -120,6 +120,10 @@ class Line:
     cells: tuple[Cell | None, ...]
 
 
+# The status of a row whose picture is still to be made, in the gallery alone.
+WAITING = "waiting"
+
+
 def is_failed(items: Items) -> NDArray[np.bool_]:
     """Which of the items failed."""
     status = items.facets["status"]
@@ -132,8 +136,8 @@ def run_names(sources: Sequence[Source]) -> list[str]:
     return told_apart(shown_text(source.name) for source in sources)
 
 
-def assets_of_pages() -> dict[str, tuple[str, bytes]]:
-    """The style sheet and the scripts of the page, each of one file."""
+def assets_of_pages(*, is_live: bool = False) -> dict[str, tuple[str, bytes]]:
+    """The style sheet and the scripts of the page, each of one file; one more while a run goes on."""
 
     def text_of(kind: str, names: Iterable[str]) -> bytes:
         texts = [
@@ -147,6 +151,8 @@ def assets_of_pages() -> dict[str, tuple[str, bytes]]:
         "large": ("large", "js", text_of("application/javascript", _LARGE)),
         "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
     }
+    if is_live:
+        made["live_js"] = ("live", "js", text_of("application/javascript", _LIVE))
     return {
         kind: (f"assets/{name}.{codec.hash8(data)}.{suffix}", data)
         for kind, (name, suffix, data) in made.items()
@@ -154,6 +160,9 @@ def assets_of_pages() -> dict[str, tuple[str, bytes]]:
 
 
 def _shrunk(kind: str, text: str) -> bytes:
+    # Not before it is used: what it brings along hangs in a fork of the process that has loaded it.
+    import minify
+
     made: str = minify.string(kind, text)
     return made.encode()
 
@@ -182,11 +191,13 @@ class Pages:
         grid: Grid,
         spine: str,
         assets: Mapping[str, str],
+        live: Mapping[str, Any] | None = None,
     ) -> None:
         self._sources = sources
         self._items = items
         self._grid = grid
-        self._links = {**assets, "spine": spine}
+        self._live = live
+        self._links = {"live_js": "", **assets, "spine": spine}
         self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
         column = items.facets[grid.column].field
         self._columns = [_column_text(column, value) for value in grid.columns]
@@ -262,6 +273,7 @@ class Pages:
                 num_unmatched=grid.num_unmatched,
                 run_names=self._run_names,
                 run_diff=self._run_diff(),
+                live=self._live,
                 root=root,
                 column_title=title,
                 column_fields=title,
@@ -417,6 +429,8 @@ def _apart_text(facet: Facet, item: int) -> str:
 
 def _reason(facts: Mapping[str, Value | None]) -> str | None:
     """Why there is no picture, or None."""
+    if facts["status"] == WAITING:
+        return WAITING
     if facts["status"] == "failed":
         return str(facts["reason"] or "failed").replace("_", " ")
     return None if facts["picture"] is not None else "no picture"

@@ -2,9 +2,10 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import IO
+from typing import IO, Any
 
 from nst import output, storage
 from nst.errors import ConfigError, CorruptTransferError, NotFoundError
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 8 << 20
 
+# Of a run that goes on, with the last one: an open page asks for the last every few seconds.
+_KEPT_BUILDS = 3
+
 # Below the first of several outputs, where their gallery goes unless told otherwise.
 COMPARE = "compare"
 
@@ -32,12 +36,14 @@ def rebuild_gallery(
     to: str | None = None,
     static_pages: bool | None = None,
     voters: Sequence[Voter] = (),
+    read: Callable[[str, ScratchFile], ScratchFile] = read_table,
 ) -> str:
     """Write the gallery of one output, or of several together, from their metadata; where it is.
 
-    That is `to`, or else the output itself, or of several a folder below the first. Raises
-    ConfigError for an output without metadata, and one that a relative link cannot reach from there.
-    What `voters` said is added to what the gallery has of them already, and kept beside it.
+    That is `to`, or else the output itself, or of several a folder below the first. `read` puts the
+    metadata of an output into a file. Raises ConfigError for an output without metadata, and one that
+    a relative link cannot reach from there. What `voters` said is added to what the gallery has of them
+    already, and kept beside it.
     """
     if len({storage.absolute(url).rstrip("/") for url in urls}) < len(urls):
         raise ConfigError("expected each output once, found one of them again")
@@ -54,7 +60,7 @@ def rebuild_gallery(
         _keep(folder, voters)
     with ExitStack() as opened:
         sources = [
-            _source(name, url, link, read_table(url, opened.enter_context(ScratchFile())))
+            _source(name, url, link, read(url, opened.enter_context(ScratchFile())))
             for name, url, link in zip(_run_names(urls), urls, links, strict=True)
         ]
         # Whoever asks for it may have found a damaged file.
@@ -112,6 +118,38 @@ def publish(url: str, table: IO[bytes], *, check: Callable[[], None] = lambda: N
     return storage.browsable(_write_gallery(url, [source_of(url, table)], check=check))
 
 
+class LiveGallery:
+    """The gallery of a run that goes on: its page is written anew as it grows.
+
+    A page that is open loads its data bit by bit, so the files of the last few builds stay.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._spine = ""
+        self._builds: deque[frozenset[str]] = deque(maxlen=_KEPT_BUILDS)
+
+    def update(self, table: IO[bytes], told: Mapping[str, Any], check: Callable[[], None]) -> str:
+        """Write the gallery of `table`, metadata so far, and how far the run is; where it is.
+
+        `check` is called right before each write and deletion, and what it raises ends this. The page
+        before stays whole then.
+        """
+        (name,) = _run_names([self._url])
+        kept = frozenset(path for build in self._builds for path in build)
+        sources = [_source(name, self._url, "", table)]
+        page, files, _ = _written(self._url, sources, live=told, kept=kept, check=check)
+        self._builds.append(files)
+        self._spine = _spine_of(files)
+        self.tell(told, check)
+        return storage.browsable(page)
+
+    def tell(self, told: Mapping[str, Any], check: Callable[[], None]) -> None:
+        """Say to open pages how far the run is, which is one small file."""
+        check()
+        storage.write_bytes(storage.join(self._url, site.LIVE), site.live_file(self._spine, told))
+
+
 def _write_gallery(
     url: str,
     sources: Sequence[Source],
@@ -120,9 +158,33 @@ def _write_gallery(
     looks: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> str:
+    """As `_written`; where the page is. Pages that are open of a run that went on learn of the end."""
+    page, files, was_live = _written(
+        url, sources, static_pages=static_pages, looks=looks, check=check
+    )
+    if was_live:
+        ended = site.live_file(_spine_of(files), {"state": "ended"})
+        if output.read_whole(url, site.LIVE) != ended:
+            check()
+            storage.write_bytes(storage.join(url, site.LIVE), ended)
+    return page
+
+
+def _written(
+    url: str,
+    sources: Sequence[Source],
+    *,
+    static_pages: bool | None = None,
+    looks: bool = False,
+    live: Mapping[str, Any] | None = None,
+    kept: Container[str] = (),
+    check: Callable[[], None] = lambda: None,
+) -> tuple[str, frozenset[str], bool]:
     """Write what is not there yet, the page when all else is, and then remove what it was before.
 
-    It goes by the sizes of what is there; with `looks` by the bytes, so that damage is mended.
+    It goes by the sizes of what is there; with `looks` by the bytes, so that damage is mended. Returns
+    where the page is, the paths of all files of the gallery, and whether LIVE is among those that were
+    there. The paths in `kept` stay.
     """
     page = storage.join(url, output.GALLERY)
     top = storage.list_sizes(url)
@@ -132,11 +194,14 @@ def _write_gallery(
     receipt = (output.read_whole(url, site.RECEIPT) or b"") if site.RECEIPT in there else b""
     built_from, earlier = site.read_receipt(receipt)
     sound = _sound(url, there, receipt) if looks else there
-    if built_from == digest and earlier.items() <= sound.items():
-        return page
+    # A page of a run that goes on says how far it is, which no digest tells.
+    if live is None and built_from == digest and earlier.items() <= sound.items():
+        return page, frozenset(earlier), site.LIVE in there
     sizes: dict[str, int] = {}
     digests: dict[str, str] = {}
-    for bundle in _bundles(site.build(sources, static_pages=static_pages, voters=voters)):
+    for bundle in _bundles(
+        site.build(sources, static_pages=static_pages, voters=voters, live=live)
+    ):
         if not sizes and site.RECEIPT in there:
             # From here on it would speak of files some of which are others.
             check()
@@ -150,11 +215,14 @@ def _write_gallery(
         ]
         in_parallel(lambda file: storage.write_bytes(*file), missing, check=check)
     check()
+    # What a run that goes on has built is no gallery of the metadata.
+    digest = digest if live is None else ""
     storage.write_bytes(storage.join(url, site.RECEIPT), site.receipt(digest, sizes, digests))
-    others = sorted(there.keys() - sizes.keys() - {site.RECEIPT})
+    own = sizes.keys() | {site.RECEIPT, site.LIVE}
+    others = sorted(path for path in there.keys() - own if path not in kept)
     stale = stale_files(url, others, earlier)
     storage.delete_all([storage.join(url, path) for path in stale], check=check)
-    return page
+    return page, frozenset(sizes), site.LIVE in there
 
 
 def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list[str]:
@@ -215,6 +283,10 @@ def _own_files(url: str, top: Mapping[str, int]) -> dict[str, int]:
     own = {path: size for path, size in found.items() if site.is_own(path)}
     page = top.get(output.GALLERY)
     return own if page is None else own | {output.GALLERY: page}
+
+
+def _spine_of(files: Iterable[str]) -> str:
+    return next((path for path in files if path.startswith("data/spine.")), "")
 
 
 def _sound(url: str, there: Mapping[str, int], receipt: bytes) -> dict[str, int]:

@@ -28,14 +28,16 @@ from nst.gallery.votes import Voter, facets_of, page_content, to_json
 from nst.storage import Coded, Nested, digest_of_file, tables
 
 RECEIPT = "data/build.json"
+# How far a run is, which an open page of it asks for again and again; in no receipt.
+LIVE = "data/live.js"
 FOLDERS = ("data", "assets", "pages")
 
 # Beyond this many pictures, pages for readers without scripts are made only if asked for.
 _MAX_STATIC_ITEMS = 2000
 
 _OWN = re.compile(
-    r"data/(build\.json|(spine|rows-\d+|col-\d+|detail-\d+|votes)\.[0-9a-f]{8}\.js)"
-    r"|assets/((gallery|large)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
+    r"data/(build\.json|live\.js|(spine|rows-\d+|col-\d+|detail-\d+|votes)\.[0-9a-f]{8}\.js)"
+    r"|assets/((gallery|large|live)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
     r"|pages/\d+\.html"
 )
 
@@ -45,10 +47,12 @@ def build(
     *,
     static_pages: bool | None = None,
     voters: Sequence[Voter] = (),
+    live: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """The files of the gallery of these runs by their paths in it, `index.html` the last of them.
 
-    The same runs give the same files. Raises ConfigError for bytes that are no metadata, before the
+    With `live`, how far a run is that goes on, the page says so, and asks for more; it has no plain
+    pages then. The same runs give the same files. Raises ConfigError for bytes that are no metadata, before the
     first of them.
     """
     found = read_items(sources)
@@ -76,10 +80,13 @@ def build(
     if any(each.votes for each in voters):
         yield data_file("votes", page_content(voters))
     yield data_file("spine", _spine_content(sources, items, grid, shown, named))
-    assets = assets_of_pages()
+    assets = assets_of_pages(is_live=live is not None)
     yield from assets.values()
-    page = Pages(sources, items, grid, named["spine"], {k: path for k, (path, _) in assets.items()})
-    if static_pages or (static_pages is None and len(items) <= _MAX_STATIC_ITEMS):
+    links = {k: path for k, (path, _) in assets.items()}
+    page = Pages(sources, items, grid, named["spine"], links, live)
+    if live is not None:
+        yield output.GALLERY, page.first(num_static=0)
+    elif static_pages or (static_pages is None and len(items) <= _MAX_STATIC_ITEMS):
         yield from page.static_pages()
         yield output.GALLERY, page.first(num_static=page.num_pages)
     else:
@@ -110,6 +117,13 @@ def digest_of(
         hashlib.sha256(to_json(voters)).hexdigest() if voters else None,
     ]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def live_file(spine: str, told: Mapping[str, Any]) -> bytes:
+    """What LIVE has: the data of the page as it is now, and how far the run is."""
+    text = json.dumps({"spine": spine, **told}, separators=(",", ":"))
+    # Nothing in it can end a script.
+    return b"nstLive(%s);\n" % text.replace("<", "\\u003c").encode()
 
 
 def receipt(digest: str, sizes: Mapping[str, int], digests: Mapping[str, str]) -> bytes:
@@ -144,7 +158,7 @@ def digests_in_receipt(data: bytes) -> dict[str, str]:
 
 def is_hashed(path: str) -> bool:
     """Whether the name of a file changes with its bytes."""
-    return path.startswith(("data/", "assets/")) and path != RECEIPT
+    return path.startswith(("data/", "assets/")) and path not in (RECEIPT, LIVE)
 
 
 def is_whole(path: str, data: bytes) -> bool:

@@ -42,6 +42,7 @@ from .paths import thumbnails_of as thumbnails_of
 from .reading import read_metadata as read_metadata
 from .reading import read_table as read_table
 from .reading import read_whole as read_whole
+from .recorded import write_recorded as write_recorded
 from .records import Brief as Brief
 from .records import Ledger as Ledger
 from .records import RecordTable as RecordTable

@@ -5,10 +5,13 @@ from . import runs as runs
 from .attempts import PortionResult as PortionResult
 from .encoding import encode_stored as encode_stored
 from .lease import Lease as Lease
+from .live import growing as growing
 from .lookout import Lookout as Lookout
 from .nodes import RunIdentity as RunIdentity
+from .outcomes import as_recorded as as_recorded
 from .outcomes import retract_metadata as retract_metadata
 from .outcomes import write_metadata as write_metadata
+from .outcomes import write_provisional as write_provisional
 from .portions import make_portion as make_portion
 from .portions import remaining as remaining
 from .previews import make_missing_previews as make_missing_previews
@@ -24,6 +27,7 @@ from .reports import counting_failures as counting_failures
 from .reports import max_failed as max_failed
 from .runs import Interrupted as Interrupted
 from .runs import as_before as as_before
+from .runs import told_settings as told_settings
 from .session import InThisProcess as InThisProcess
 from .session import Painter as Painter
 from .session import Session as Session
@@ -34,3 +38,9 @@ from .session import run_in_order as run_in_order
 from .session import why_it_ended as why_it_ended
 from .silence import Silence as Silence
 from .speed import probe as probe
+from .standing import RunStatus as RunStatus
+from .standing import Standings as Standings
+from .standing import status as status
+from .standing import stop as stop
+from .stopping import Stopping as Stopping
+from .stopping import stopped_by as stopped_by

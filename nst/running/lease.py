@@ -18,12 +18,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from nst import storage
 from nst.errors import ConfigError, NotFoundError, NSTError, RunEndedError
@@ -41,7 +41,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Claim:
+class _Told:
+    """What a lock file says besides the claim, and a lock of an earlier release does not.
+
+    `progress` is how far the run is, renewed with the lock; `stop` is who has asked it to stop.
+    """
+
+    progress: Mapping[str, Any] | None = None
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
     """The content of a lock file. `number` is None while it is being chosen."""
 
     token: str
@@ -53,9 +64,10 @@ class _Claim:
     processes: str
     process_started: str
     since: str
+    told: _Told = _Told()
 
 
-_KINDS = get_type_hints(_Claim)
+_KINDS = {name: kind for name, kind in get_type_hints(Claim).items() if name != "told"}
 _COUNTS = ("number", "beat", "pid")
 _MAX_COUNT = 1 << 62
 
@@ -72,6 +84,8 @@ class Lease:
         self._token = token
         self._ends = threading.Event()
         self._is_lost = False
+        self._progress: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self._stop: str | None = None
         self._renewing = threading.Lock()
         self._renewed_at = _now()
         # Since when the store has no lock of ours, if it has none.
@@ -82,6 +96,14 @@ class Lease:
     def token(self) -> str:
         """The name of the lease, for the processes that work for the run."""
         return self._token
+
+    def tell(self, progress: Callable[[], Mapping[str, Any] | None]) -> None:
+        """From now on each renewal says in the lock how far the run is, in values that JSON has."""
+        self._progress = progress
+
+    def stop_asked_by(self) -> str | None:
+        """Who asked the run to stop, by `ask_to_stop`, as of the last renewal; None if nobody did."""
+        return self._stop
 
     def check(self) -> None:
         """Raises RunEndedError if another run has taken over, since this one seemed dead.
@@ -99,20 +121,26 @@ class Lease:
                 f"after this one was silent for {PATIENCE_S:.0f} s; let the other run finish"
             )
 
-    def _renew(self, number: int | None = None) -> _Claim | None:
+    def _renew(self, number: int | None = None) -> Claim | None:
         """Rewrite the lock, and set its number if it has none; None if there is no such lock.
 
         A store that was out of order can say so of an object that it has. So the lease is lost only
         once it says so for half of PATIENCE_S, or at once if the lock shows that it was taken.
         """
-        renewed: _Claim | None = None
+        renewed: Claim | None = None
 
         def change(data: bytes) -> bytes | None:
             nonlocal renewed
             before = _claim_in(data)
             if before is None:
                 return None
-            renewed = replace(before, beat=before.beat + 1, number=number or before.number)
+            self._stop = before.told.stop
+            renewed = replace(
+                before,
+                beat=before.beat + 1,
+                number=number or before.number,
+                told=replace(before.told, progress=self._progress()),
+            )
             return _encoded(renewed)
 
         with self._renewing:
@@ -128,7 +156,7 @@ class Lease:
             self._is_lost = is_gone or _data(self._output, self._token) == _TAKEN
             return None
 
-    def _enter(self) -> _Claim | None:
+    def _enter(self) -> Claim | None:
         """Take the number behind all others, from which on they see this run; None if it is lost."""
         numbers = (other.number or 0 for other in _others(self._output, self._token).values())
         number = 1 + max(numbers, default=0)
@@ -163,13 +191,19 @@ class Followed:
         self._output = output
         self._token = token
         self._beat: int | None = None
+        self._stop: str | None = None
         self._silence = Silence(HEARTBEAT_S)
+
+    def stop_asked_by(self) -> str | None:
+        """As of a Lease, by the last `is_held`."""
+        return self._stop
 
     def is_held(self) -> bool:
         """Whether its holder is alive; call this every few seconds. Raises StorageError."""
         claim = _claim_in(_data(self._output, self._token))
         if claim is None:
             return False
+        self._stop = claim.told.stop
         if claim.beat != self._beat:
             self._beat = claim.beat
             self._silence.heard()
@@ -182,7 +216,7 @@ def held(output: str) -> Iterator[Lease]:
 
     Raises ConfigError if another run holds it. The lock of a dead run is removed.
     """
-    claim = _Claim(
+    claim = Claim(
         token=secrets.token_hex(8),
         number=None,
         beat=0,
@@ -206,16 +240,65 @@ def held(output: str) -> Iterator[Lease]:
         lease._end()
 
 
+def holder(output: str) -> Claim | None:
+    """The claim of the run that holds an output, dead or alive; None where there is no lock."""
+    found = (_claim_in(_data(output, token)) for token in _tokens(output))
+    claims = [one for one in found if one is not None and one.number is not None]
+    return min(claims, key=lambda one: (one.number or 0, one.token), default=None)
+
+
+def is_alive(output: str, claim: Claim) -> bool:
+    """Whether a holder lives: at once on its machine, and after up to PATIENCE_S elsewhere.
+
+    One that has released its lock meanwhile does not.
+    """
+    here = _is_alive(claim)
+    if here is not None:
+        return here
+    silence = Silence(HEARTBEAT_S / 5)
+    while silence.seconds() <= PATIENCE_S:
+        found = _claim_in(_data(output, claim.token))
+        if found is None or found.beat != claim.beat:
+            return found is not None
+        time.sleep(HEARTBEAT_S / 5)
+    return False
+
+
+def ask_to_stop(output: str, claim: Claim, who: str) -> bool | None:
+    """Ask a live run to stop after its current pictures; whether it has taken note.
+
+    None where the run has ended meanwhile; False where its lock was renewed without the request,
+    as by a run of a release that knows none.
+    """
+    path = _path(output, claim.token)
+
+    def change(data: bytes) -> bytes | None:
+        found = _claim_in(data)
+        if found is None or found.told.stop is not None:
+            return None
+        return _encoded(replace(found, told=replace(found.told, stop=who)))
+
+    storage.update(path, change)
+    asked = first = _claim_in(_data(output, claim.token))
+    silence = Silence(HEARTBEAT_S / 5)
+    while asked is not None and first is not None and asked.beat == first.beat:
+        if silence.seconds() > PATIENCE_S:
+            return False
+        time.sleep(HEARTBEAT_S / 5)
+        asked = _claim_in(_data(output, claim.token))
+    return None if asked is None else asked.told.stop is not None
+
+
 class _Rival:
     """Another run with a lock, as this one sees it while it waits."""
 
-    def __init__(self, output: str, token: str, mine: _Claim) -> None:
+    def __init__(self, output: str, token: str, mine: Claim) -> None:
         self._output = output
         self._token = token
         self._mine = mine
         self._silence = Silence(HEARTBEAT_S / 5)
         self._data = b""
-        self._claim: _Claim | None = None
+        self._claim: Claim | None = None
 
     def look(self) -> bool | None:
         """Whether it turned out to be dead, and its lock was removed; None if that is not known yet.
@@ -256,7 +339,7 @@ class _Rival:
         return True
 
 
-def _outlive(output: str, mine: _Claim) -> bool:
+def _outlive(output: str, mine: Claim) -> bool:
     """Wait for all other runs together, until each is gone, behind us or dead; whether one was dead.
 
     Raises ConfigError as soon as one is alive and ahead of us.
@@ -295,11 +378,13 @@ def _path(output: str, token: str) -> str:
     return storage.join(output, LOCKS, f"{token}.json")
 
 
-def _encoded(claim: _Claim) -> bytes:
-    return json.dumps(asdict(claim)).encode()
+def _encoded(claim: Claim) -> bytes:
+    said = asdict(claim)
+    told = said.pop("told")
+    return json.dumps(said | told).encode()
 
 
-def _claim_in(data: bytes) -> _Claim | None:
+def _claim_in(data: bytes) -> Claim | None:
     """The claim in a lock file; None if it is not one.
 
     The lock of a later release may have more fields, and counts too.
@@ -312,7 +397,15 @@ def _claim_in(data: bytes) -> _Claim | None:
     is_claim = all(isinstance(known[name], kind) for name, kind in _KINDS.items())
     # Numbers of which one more can be written.
     is_counted = is_claim and all(0 <= (known[name] or 0) < _MAX_COUNT for name in _COUNTS)
-    return _Claim(**known) if is_counted else None
+    return Claim(**known, told=_told_in(said)) if is_counted else None
+
+
+def _told_in(said: Mapping[str, Any]) -> _Told:
+    progress, stop = said.get("progress"), said.get("stop")
+    return _Told(
+        progress=progress if isinstance(progress, dict) else None,
+        stop=stop if isinstance(stop, str) else None,
+    )
 
 
 def _data(output: str, token: str) -> bytes:
@@ -323,12 +416,10 @@ def _data(output: str, token: str) -> bytes:
         return b""
 
 
-def _others(output: str, own: str) -> Mapping[str, _Claim]:
+def _others(output: str, own: str) -> Mapping[str, Claim]:
     """The claims of all others, by token; locks that were taken but not removed are deleted."""
-    names = storage.list_sizes(storage.join(output, LOCKS))
-    tokens = [name.removesuffix(".json") for name in names if name.endswith(".json")]
     found = {}
-    for token in tokens:
+    for token in _tokens(output):
         if token == own:
             continue
         data = _data(output, token)
@@ -340,7 +431,12 @@ def _others(output: str, own: str) -> Mapping[str, _Claim]:
     return found
 
 
-def _is_alive(claim: _Claim) -> bool | None:
+def _tokens(output: str) -> list[str]:
+    names = storage.list_sizes(storage.join(output, LOCKS))
+    return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+
+
+def _is_alive(claim: Claim) -> bool | None:
     """Whether its process is running; None if that cannot be seen from here."""
     if not claim.processes or claim.processes != _processes():
         return None

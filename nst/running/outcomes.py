@@ -4,7 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nst import output, storage
 from nst.errors import NSTError
 from nst.job import Job
+from nst.manifest import Rows
 from nst.output import Brief, Ledger, Outcome, Record, Status, failure, metadata, records
 from nst.planning import Group, Plan, PlannedJob
 from nst.running.reports import MAX_EXAMPLES, MAX_FAILED
@@ -105,6 +106,60 @@ def retract_metadata(
     return True
 
 
+def write_provisional(
+    table: IO[bytes],
+    plan: Plan,
+    settings: RunSettings,
+    ledger: Ledger,
+    known: Mapping[str, Outcome],
+) -> None:
+    """Put into `table` the metadata as they would be now, while the run goes on; nothing is stored.
+
+    `ledger` is of the time of the plan, `known` are the outcomes since, by id. The rows of pictures that
+    are still to be made are WAITING.
+    """
+    labels, manifest = _labels(plan), plan.manifest or None
+    finder = _Provisional(plan, ledger, known)
+
+    def tables() -> Iterator[Table]:
+        for start in range(0, len(plan.jobs), ROWS_AT_ONCE):
+            jobs = plan.jobs[start : start + ROWS_AT_ONCE]
+            outcomes = finder.outcomes(start, jobs)
+            yield side_by_side(metadata.jobs_to_table(jobs, labels, manifest), outcomes)
+
+    metadata.write_metadata(table, tables(), labels)
+    if not settings.only:
+        remade = [one.job.id for group in plan.groups for one in group.jobs]
+        _add_other_rows(table, plan, settings, ledger, labels, remade)
+
+
+def as_recorded(rows: Rows, ledger: Ledger) -> Plan:
+    """The rows of a run that did not finish as a plan of which all is done, failed or WAITING."""
+    ids = list(dict.fromkeys(job.id for job in rows.jobs))
+    made = ledger.made.briefs(ledger.made.find(ids))
+    failed = ledger.failed.briefs(ledger.failed.find(ids))
+    last = [records.last_failure(*each) for each in zip(failed, made, strict=True)]
+    lost = [name for name, each in zip(ids, last, strict=True) if each is not None]
+    done = [
+        name
+        for name, each, failure_ in zip(ids, made, last, strict=True)
+        if each is not None and failure_ is None
+    ]
+    failures = ledger.failed.outcomes(ledger.failed.find(lost))
+    left = set(ids) - {*lost, *done}
+    return Plan(
+        jobs=rows.jobs,
+        groups=(),
+        done=tuple(done),
+        failed=(*(each for each in failures if each is not None), *map(waiting, sorted(left))),
+        manifest=rows.manifest,
+    )
+
+
+def _labels(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
+
+
 _NOT_FINISHED = "the run that makes its picture has not finished"
 
 
@@ -119,8 +174,7 @@ def _write_rows(
     remade: Sequence[str] | None = None,
 ) -> Ended:
     finder = _Finder(plan, ledger, errors)
-    labels = list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
-    manifest = plan.manifest or None
+    labels, manifest = _labels(plan), plan.manifest or None
     ended = Ended(num_done_before=finder.num_done_before)
     # What it took to read the records and to find the jobs among them.
     release_memory()
@@ -256,3 +310,26 @@ class _Finder:
         why = self._errors.get(group.name, "it was not reached")
         error = NSTError(f"its group ended early: {why}; run it again")
         return failure(planned.job.id, error, key=planned.key, inputs_key=planned.inputs_key)
+
+
+# The status, in a table that is stored nowhere, of a row whose picture is still to be made.
+WAITING: Any = "waiting"
+
+
+class _Provisional(_Finder):
+    """The results of jobs while their run goes on."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, known: Mapping[str, Outcome]) -> None:
+        super().__init__(plan, ledger, {})
+        self._known = known
+
+    def _by_records(
+        self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None
+    ) -> Outcome | Status:
+        found = self._known.get(planned.job.id)
+        return found if found is not None else waiting(planned.job.id)
+
+
+def waiting(job_id: str) -> Outcome:
+    """The outcome of a picture that is still to be made."""
+    return Outcome(id=job_id, status=WAITING, reason=WAITING)

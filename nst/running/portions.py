@@ -19,8 +19,9 @@ from nst.running import attempts, lease
 from nst.running.attempts import PortionResult
 from nst.running.lease import HEARTBEAT_S
 from nst.running.nodes import RunIdentity, check_versions, node, with_local_weights
-from nst.running.reports import NoListener, PortionReport
+from nst.running.reports import Listeners, NoListener, PortionReport
 from nst.running.session import Painter, Session, open_painter, run_in_order
+from nst.running.stopping import Stopping
 from nst.settings import RunSettings
 from nst.storage import work_for
 
@@ -71,7 +72,12 @@ def _attempted(
     groups = with_local_weights(left, settings)
     report = run_in_order(
         groups,
-        Session(painter=kept.painter(), settings=settings, listener=failures, check=kept.check),
+        Session(
+            painter=kept.painter(),
+            settings=settings,
+            listener=Listeners(failures, kept.stopping),
+            check=kept.check_all,
+        ),
     )
     if is_first:
         return PortionResult(report=report, failed=tuple(failures.ids))
@@ -166,6 +172,7 @@ class _KeptPainter:
         self._settings = settings
         self._token = token
         self._followed = lease.Followed(settings.output, token)
+        self.stopping = Stopping(self._followed.stop_asked_by)
         self._stack = ExitStack()
         self._painter: Painter | None = None
         self._lock = threading.Lock()
@@ -176,6 +183,11 @@ class _KeptPainter:
         """Raises RunEndedError where the run is over."""
         if self._is_over:
             raise RunEndedError("expected a run that renews its lease, found none; run it again")
+
+    def check_all(self) -> None:
+        """As `check`; and raises StoppedError where the run was asked to stop."""
+        self.check()
+        self.stopping.check()
 
     def painter(self) -> Painter:
         with self._lock:

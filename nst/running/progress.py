@@ -78,19 +78,28 @@ class Tally:
     @property
     def speed(self) -> str:
         """Pictures per second; "" while it is unknown."""
+        found = self.images_per_s
+        return f"{found:.3g} images/s" if found is not None else ""
+
+    @property
+    def images_per_s(self) -> float | None:
+        """As `speed`, as a number; None while it is unknown."""
         work_per_s = self._work_per_s()
-        if work_per_s is None:
-            return ""
-        return f"{work_per_s * self.num_pictures / self.total_work:.3g} images/s"
+        return work_per_s * self.num_pictures / self.total_work if work_per_s else None
 
     @property
     def left(self) -> str:
         """The time until the gallery is there; "" while it is unknown."""
+        found = self.seconds_left
+        return f"{_clock(found)} left" if found is not None else ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """As `left`, in seconds; None while it is unknown."""
         work_per_s = self._work_per_s()
         if work_per_s is None:
-            return ""
-        work = self.total_work - self.work + self._work_after
-        return f"{_clock(work / work_per_s + self._finish_s)} left"
+            return None
+        return (self.total_work - self.work + self._work_after) / work_per_s + self._finish_s
 
     def _work_per_s(self) -> float | None:
         if self._started is None or self._now is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-from nst.errors import TooManyFailedError
+from nst.errors import StoppedError, TooManyFailedError
 from nst.output import Outcome, Record
 from nst.planning import Group, Plan
 from nst.settings import RunSettings
@@ -51,7 +51,8 @@ class Listeners:
     """Tells several listeners all that it is told, one after the other.
 
     What one of them raises while pictures are made costs nobody a picture: it is warned of once, and
-    told the rest all the same. What it raises of the plan is raised: nothing is made by then.
+    told the rest all the same. What it raises of the plan is raised: nothing is made by then. So is a
+    StoppedError, by which a listener ends a group.
     """
 
     def __init__(self, *listeners: Listener) -> None:
@@ -81,6 +82,8 @@ class Listeners:
     def _forgiving(self, listener: Listener) -> Iterator[None]:
         try:
             yield
+        except StoppedError:
+            raise
         except Exception as exc:
             if id(listener) in self._failing:
                 return
@@ -140,7 +143,8 @@ class RunReport:
     curves; the metadata has them all. `examples` are the paths in the output of thumbnails of the
     first few pictures. `manifests` are the names of all manifests that have rows in the metadata; the
     numbers are of this run's alone. `metadata_digest` is the sha256 of the metadata's bytes.
-    `num_encoded` of the pictures that were done before are now in another format.
+    `num_encoded` of the pictures that were done before are now in another format. `stopped_by` is who
+    asked the run to stop before all of its pictures were made.
     """
 
     num_rows: int
@@ -154,6 +158,7 @@ class RunReport:
     manifests: tuple[str, ...] = ()
     metadata_digest: str = ""
     num_encoded: int = 0
+    stopped_by: str = ""
 
     @property
     def num_failed(self) -> int:

@@ -9,7 +9,7 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,8 @@ from nst.redaction import redacted
 from nst.running import lease
 from nst.running.lease import Lease
 from nst.running.reports import RunReport
-from nst.settings import Precision, RunSettings, option_name
+from nst.running.standing import Standings, told_of
+from nst.settings import SETTING_FIELDS, Precision, RunSettings, option_name, settings_of
 
 SCHEMA_VERSION = 1
 
@@ -59,6 +60,7 @@ class Run:
     account: Mapping[str, Any]
     plan: Plan | None = None
     report: RunReport | None = None
+    standings: Standings = field(default_factory=Standings)
     manifests_before: tuple[str, ...] | None = None
 
     def settled(self, choose: Callable[[], Precision]) -> RunSettings:
@@ -105,6 +107,7 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
         run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
         if told is not None and "manifests" in account:
             run.manifests_before = tuple(told["manifests"])
+        held.tell(lambda: told_of(run.standings.now()))
         _write(run, "running")
         try:
             yield run
@@ -117,13 +120,26 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
             # Ctrl-C, SIGTERM, or what Prefect makes of it.
             _write_if_possible(run, "interrupted")
             raise
-        _write(run, "finished")
+        is_stopped = run.report is not None and run.report.stopped_by
+        _write(run, "interrupted" if is_stopped else "finished")
 
 
 def as_before(settings: RunSettings) -> RunSettings:
     """The settings with the precision of the output's pictures, as a run would use them."""
     before = read_account(settings.output) or {}
     return _with_precision(settings, _made_with(settings.output, before))
+
+
+def told_settings(url: str, account: Mapping[str, Any]) -> tuple[RunSettings, Mapping[str, Any]]:
+    """The settings of the run that wrote a run.json, and its overrides, but for what hides in them.
+
+    Raises ConfigError for what no run has written.
+    """
+    given, overrides = account.get("settings"), account.get("overrides")
+    if not isinstance(given, dict) or not isinstance(overrides, dict):
+        raise ConfigError(f"{url}: expected a {output.RUN} with settings, found one without")
+    known = {name: value for name, value in given.items() if name in SETTING_FIELDS}
+    return settings_of(url, known), overrides
 
 
 def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
@@ -277,6 +293,11 @@ def _write(run: Run, state: State) -> None:
         counts["num_ok"] = run.report.num_ok
         counts["num_done_before"] = run.report.num_done_before
         counts["failed_by_reason"] = dict(run.report.failed_by_reason)
+        if run.report.stopped_by:
+            counts["stopped_by"] = run.report.stopped_by
+    if state in ("stopped", "interrupted"):
+        # Rows that were not reached are no failures yet, unlike in the report.
+        counts["progress"] = told_of(run.standings.now())
     if run.report is not None and state == "finished":
         counts["manifests"] = list(run.report.manifests)
         counts["metadata_digest"] = run.report.metadata_digest

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Protocol
 
-from nst.errors import NSTError, RunEndedError, StorageError, ends_the_run
+from nst.errors import NSTError, RunEndedError, StoppedError, StorageError, ends_the_run
 from nst.planning import Group
 from nst.running.lanes import Lanes
 from nst.running.reports import GroupReport, Listener, NoListener, PortionReport
@@ -82,16 +82,23 @@ def run_in_order(groups: Sequence[Group], session: Session) -> PortionReport:
     """Run groups one after the other.
 
     A group that ends early does not stop the others. Raises StorageError where a store is out of
-    order, RunEndedError where the run is over, and what `session.check` raises.
+    order, RunEndedError where the run is over, and what `session.check` raises, but for a
+    StoppedError, which is what ended the group.
     """
     reports: list[GroupReport] = []
     errors: dict[str, str] = {}
     for group in groups:
-        session.check()
+        try:
+            session.check()
+        except StoppedError as exc:
+            errors[group.name] = str(exc)
+            continue
         try:
             reports.append(session.painter.run_group(group, session.settings, session.listener))
         except RunEndedError:
             raise
+        except StoppedError as exc:
+            errors[group.name] = str(exc)
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
     return PortionReport(

@@ -332,5 +332,17 @@ interface Grid {
   hasFocus(): boolean;
 }
 
+/** How far a run is, as the page of one that goes on is told. */
+interface LiveRun {
+  spine: string;
+  state: "running" | "stopped" | "ended";
+  num_rows: number;
+  num_ok: number;
+  num_failed: number;
+  seconds_left: number | null;
+  at: string;
+}
+
 declare var NST: NSTNamespace;
+declare var nstLive: (told: LiveRun) => void;
 declare var nstGallery: (key: string, payload: string) => void;

@@ -96,8 +96,8 @@
       td.append(
         make(
           "div",
-          { class: "failed" },
-          make("strong", {}, String(item.get("reason") ?? "failed").replaceAll("_", " ")),
+          { class: item.get("status") === "waiting" ? "waiting" : "failed" },
+          make("strong", {}, String(item.get("reason") ?? item.get("status")).replaceAll("_", " ")),
           make("span", { dir: "auto" }, String(item.get("error") ?? "")),
         ),
       );
