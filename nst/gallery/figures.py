@@ -28,7 +28,7 @@ def best_of(items: Items, grid: Grid, row: int) -> dict[str, Value]:
     members = range(int(grid.starts[row]), int(grid.starts[row + 1]))
     if len(members) > _MAX_MEMBERS or not _are_comparable(items, grid.row, members):
         return {}
-    found = {}
+    found: dict[str, Value] = {}
     for name in CHIPS:
         values = [
             v for item in members if isinstance(v := items.facets[name].at(item), int | float)

@@ -1,5 +1,6 @@
 """Items -> what the head of a gallery says of them: whose they are, when and how they were made."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -109,5 +110,5 @@ def _aspect(items: Items) -> str:
     if not is_known.any():
         return "landscape"
     ratio = float(np.median(items.height[is_known] / items.width[is_known]))
-    bounds = [(a * b) ** 0.5 for a, b in pairwise(_ASPECTS.values())]
+    bounds = [math.sqrt(a * b) for a, b in pairwise(_ASPECTS.values())]
     return list(_ASPECTS)[sum(ratio > bound for bound in bounds)]

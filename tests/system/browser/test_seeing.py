@@ -4,7 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FloatRect, Page, expect
 
 from tests.browser import axe, samples
 from tests.browser.pages import Pages, updated, wait_ready
@@ -40,10 +40,10 @@ def opened(
     return page
 
 
-def box(page: Page, selector: str, number: int = 0) -> dict[str, float]:
+def box(page: Page, selector: str, number: int = 0) -> FloatRect:
     found = page.locator(selector).nth(number).bounding_box()
     assert found is not None
-    return dict(found)
+    return found
 
 
 @pytest.mark.parametrize("width", [1280, 1920])
