@@ -186,8 +186,10 @@ class Bench:
             "index": [self.folder / "index.html"],
             "js": sorted(assets.glob("gallery.*.js")),
             "js_large": sorted(assets.glob("large.*.js")),
+            "js_tools": sorted(assets.glob("tools.*.js")),
             "css": sorted(assets.glob("gallery.*.css")),
             "css_large": sorted(assets.glob("large.*.css")),
+            "css_tools": sorted(assets.glob("tools.*.css")),
             "spine": sorted((self.folder / "data").glob("spine.*.js")),
         }
         read = {name: [path.read_bytes() for path in paths] for name, paths in files.items()}

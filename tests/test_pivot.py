@@ -1,6 +1,6 @@
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -99,6 +99,53 @@ def test_the_axes_are_what_varies(
     _, grid = arranged([made(**values) for values in rows])
     assert grid.row == ("content", "style", *row)
     assert (grid.column, grid.columns) == (column, columns)
+
+
+def crossed(**axes: int) -> list[Record]:
+    """Every combination of so many values of each."""
+    numbers = product(*(range(count) for count in axes.values()))
+    return [
+        made(**{name: _value(name, n) for name, n in zip(axes, each, strict=True)})
+        for each in numbers
+    ]
+
+
+def _value(name: str, number: int) -> Any:
+    return (
+        float(number)
+        if name.endswith("weight")
+        else number
+        if name == "seed"
+        else f"{name}{number:03}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "layout", "column"),
+    [
+        ({"content": 12, "style": 4}, "table", "style"),
+        ({"content": 12, "style": 40}, "table", "content"),
+        ({"content": 40, "style": 40}, "table", "style"),
+        ({"content": 12, "style": 4, "backbone": 3}, "table", "backbone"),
+        ({"content": 4, "backbone": 2, "style_weight": 5}, "table", "style_weight"),
+        ({"content": 4, "backbone": 2, "style_weight": 2}, "table", "backbone"),
+        ({"style": 4}, "table", "style"),
+        ({"style": 20}, "wall", "backbone"),
+        ({"content": 12}, "wall", "backbone"),
+        ({"seed": 30}, "wall", "seed"),
+        ({}, "table", "backbone"),
+    ],
+)
+def test_the_layout_fits_the_run(axes: dict[str, int], layout: str, column: str) -> None:
+    _, grid = arranged(crossed(**axes))
+    assert (grid.layout, grid.column) == (layout, column)
+
+
+def test_pairs_that_would_leave_a_table_empty_make_a_wall() -> None:
+    items, grid = arranged([made(content=f"c{n}", style=f"s{n}") for n in range(12)])
+    assert (grid.layout, grid.row, grid.column) == ("wall", ("content", "style"), "backbone")
+    # A table of them would be one picture in twelve.
+    assert grid.num_lines * len(grid.columns) == len(items)
 
 
 def test_rows_come_as_the_manifest_first_names_them() -> None:

@@ -230,14 +230,71 @@ def test_without_thumbnails_the_picture_itself_is_shown() -> None:
     ]
 
 
-def test_the_best_of_a_line_is_marked_where_there_is_a_choice() -> None:
-    losses = {"vgg16": 0.25, "vgg19": 0.125, "resnet50": 0.125}
+def test_the_best_of_a_row_is_marked_where_its_values_can_be_compared() -> None:
+    losses = {1: 0.25, 2: 0.125, 3: 0.125}
+
+    def marked(**values: Any) -> list[str]:
+        rows = [
+            record(
+                id=str(seed),
+                params=PictureParams(seed=seed, **values.get(f"params_{seed}", {})),
+                backbone=values.get(f"backbone_{seed}", "vgg16"),
+                outcome=replace(OK, style_loss=loss, lpips=None),
+            )
+            for seed, loss in losses.items()
+        ]
+        return re.findall(r"★ style [\d.]+", page(*rows, record(id="alone", content="b.png")).text)
+
+    assert marked() == ["★ style 0.125", "★ style 0.125"]
+    # Another backbone, or another weight, measures something else.
+    assert marked(backbone_1="vgg19") == []
+    assert marked(params_1={"style_weight": 0.5}) == []
+
+
+def test_the_head_says_whose_the_pictures_are_and_what_they_share() -> None:
+    params = PictureParams(size=64, tv_weight=3)
     rows = [
-        record(id=name, backbone=name, outcome=replace(OK, style_loss=loss, lpips=None))
-        for name, loss in losses.items()
+        record(
+            id=f"{content}{style}",
+            content=f"{content}.png",
+            style=f"{style}.png",
+            params=params,
+            outcome=replace(
+                OK,
+                finished_at=datetime(2026, 1, 2 + content, tzinfo=UTC),
+                device="cuda:0",
+                precision="bfloat16",
+            ),
+        )
+        for content in range(3)
+        for style in "ab"
     ]
-    index = page(*rows, record(id="alone", content="other.png"))
-    assert re.findall(r"★ style [\d.]+", index.text) == ["★ style 0.125", "★ style 0.125"]
+    index = Page(built(source(rows, name="holiday"))["index.html"].decode())
+    for told in ("holiday", "3 contents × 2 styles", "vgg16", "2 Jan 2026 – 4 Jan 2026",
+                 "size 64", "tv weight 3", "cuda:0", "bfloat16"):  # fmt: skip
+        assert told in index.text, told
+    assert "pooling" not in index.text
+
+
+def test_the_heads_of_styles_have_their_pictures_and_the_means_of_their_columns() -> None:
+    losses = {("a", "x"): 0.25, ("b", "x"): 0.5, ("a", "y"): 0.125, ("b", "y"): 0.375}
+    rows = [
+        record(
+            id=content + style,
+            content=f"{content}.png",
+            style=f"{style}.png",
+            outcome=replace(OK, style_loss=loss, style_digest=STYLE, content_digest=CONTENT),
+        )
+        for (content, style), loss in losses.items()
+    ]
+    files = built(source(rows, previews=PREVIEWS))
+    index = Page(files["index.html"].decode())
+    spine = read_gallery(files).spine
+    assert (spine["column"], spine["row"], spine["layout"]) == ("style", ["content"], "table")
+    assert spine["spans"]["style_loss"] == [[0.375, 0.25, 0.5], [0.25, 0.125, 0.375]]
+    heads = [image["src"] for image in index.all("img") if image.get("class") == "of"]
+    assert heads == [f"inputs/{STYLE[:16]}-256.webp"] * 2
+    assert re.search(r"style 0.375\s*0.25–0.5", index.text)
 
 
 def test_a_failed_row_says_why() -> None:
@@ -464,18 +521,19 @@ def spelt_out(text: str) -> str:
     return re.sub(r"[\s|]+", "", text)
 
 
-def test_plain_pages_grow_with_the_pictures_and_no_faster() -> None:
+@pytest.mark.parametrize("num_contents", [20, 10_000])
+def test_plain_pages_grow_with_the_pictures_and_no_faster(num_contents: int) -> None:
     """With a column for each picture, all columns on each page would be the square of them."""
 
     def size(number: int) -> int:
         rows = [
-            record(id=f"i{n}", row=n + 1, content=f"c{n}.png", labels={"x": f"l{n}"})
+            record(id=f"i{n}", row=n + 1, content=f"c{n % num_contents}.png", backbone=f"b{n}")
             for n in range(number)
         ]
-        files = built(source(rows))
+        files = built(source(rows), static_pages=True)
         pages = [data for path, data in files.items() if path.startswith("pages/")]
         assert sum(data.count(b"data-item=") for data in pages) == number
-        assert all(f">x l{n}<".encode() in b"".join(pages) for n in (0, number - 1))
+        assert all(f">b{n}<".encode() in b"".join(pages) for n in (0, number - 1))
         return sum(map(len, pages))
 
     assert size(400) < 2.2 * size(200)

@@ -26,7 +26,9 @@ Role = Literal[
 class Field:
     """One thing known of a picture. `better`: -1 where lower is, 1 where higher is, 0 neither.
 
-    `column` is the metadata's; `name` is that, without what a page should not show of it.
+    `column` is the metadata's; `name` is that, without what a page should not show of it. Pictures
+    that differ in one that `is_decisive` have measures of other things, which none is the best of.
+    One that `is_axis` has values which several pictures may share, to make rows and columns of.
     """
 
     column: str
@@ -35,9 +37,18 @@ class Field:
     role: Role
     better: int = 0
     description: str = ""
+    is_decisive: bool = False
+    is_axis: bool = False
 
 
-RUN = Field(column="run", name="run", title="run", role="run", description="The run that made it.")
+RUN = Field(
+    column="run",
+    name="run",
+    title="run",
+    role="run",
+    description="The run that made it.",
+    is_axis=True,
+)
 
 MANIFEST = "manifest"
 _INPUTS = ("content", "style", "mask", "start")
@@ -78,6 +89,11 @@ _PROVENANCE = (
     "picture_bytes",
 )
 _IDENTITY = ("id", "row")
+# How a minimum is looked for; all other settings say of what.
+_SEARCH = ("steps", "tolerance", "optimizer", "init", "seed", "start")
+_DECISIVE = ("weights_digest", "weights_topology")
+# Times and sizes are each picture's own, and an error is a sentence.
+_NO_AXES = ("finished_at", "height", "width", "picture_bytes", "error", "attempts")
 _TITLES = {"ssim": "SSIM", "lpips": "LPIPS", "lpips_grey": "LPIPS, grey", "cfsd": "CFSD"}
 _DESCRIPTIONS = {
     column.name: column.description.replace("`", "")
@@ -117,12 +133,15 @@ def _field(name: str, role: Role, better: int = 0) -> Field:
         role=role,
         better=better,
         description=_DESCRIPTIONS[name],
+        is_decisive=name in _DECISIVE
+        or (role in ("input", "backbone", "setting") and name not in _SEARCH),
+        is_axis=role not in ("metric", "identity") and name not in _NO_AXES,
     )
 
 
 def _label_fields(columns: list[str]) -> list[Field]:
     titles = told_apart(shown_text(column.removeprefix(LABEL_PREFIX)) for column in columns)
     return [
-        Field(column=column, name=LABEL_PREFIX + title, title=title, role="label")
+        Field(column=column, name=LABEL_PREFIX + title, title=title, role="label", is_axis=True)
         for column, title in zip(columns, titles, strict=True)
     ]

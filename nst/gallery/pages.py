@@ -1,7 +1,7 @@
 """Items -> the pages of a gallery: what is read before any script runs, and where none does."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -14,16 +14,20 @@ from nst import output
 from nst.gallery import codec
 from nst.gallery.facets import Facet, Items, Source, Value
 from nst.gallery.fields import Field
+from nst.gallery.figures import CHIPS, Spans, best_of
 from nst.gallery.pivot import Grid, cells_of, lines_of
+from nst.gallery.summary import Summary
 from nst.gallery.texts import chip_text, number_text, readable, shown_text, told_apart
 
 _CSS = ("gallery.css",)
 _LARGE_CSS = ("large.css", "judge.css")
+_TOOLS_CSS = ("tools.css",)
 _GRID = (
     "codec.js",
     "opinions.js",
     "store.js",
     "format.js",
+    "figures.js",
     "query.js",
     "pivot.js",
     "link.js",
@@ -33,6 +37,12 @@ _GRID = (
     "grid.js",
     "toolbar.js",
     "app.js",
+)
+# What is asked for by a button, none of it large.
+_TOOLS = (
+    "filters.js",
+    "plot.js",
+    "about.js",
 )
 _LARGE = (
     "facts.js",
@@ -56,15 +66,18 @@ _LARGE = (
 )
 _LIVE = ("live.js",)
 
-_TITLE = "Style transfers"
 _NUM_FIRST_LINES = 4
+_NUM_FIRST_CELLS = 12
 _MAX_INDEX_BYTES = 10_240
 _MAX_FIRST_COLUMNS = 8
 _PAGE_LINES = 100
+# Of more columns, each line of a plain page has the cells that it needs, one after the other.
+_MAX_PAGE_COLUMNS = 12
 _BUFFERED = 1000
 _NONE = "none"
-_CHIPS = {"style_loss": "style", "content_loss": "content", "lpips": "LPIPS"}
 _APART_ROLES = ("input", "backbone", "run", "label", "setting")
+_WALL_ROLES = ("input", "backbone", "run", "setting")
+_INPUTS = ("content", "style")
 _THUMB_PX = 256
 _LARGE_THUMB_PX = 512
 
@@ -80,7 +93,7 @@ class Thumb:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """A measurement under a picture. `is_best` where no other of its line is lower."""
+    """A measurement under a picture. `is_best` where no other of its row is lower."""
 
     title: str
     text: str
@@ -109,13 +122,29 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What stands above a column: its value, its picture if it is an input, what its pictures have.
+
+    `spans` are the measures by the words for them, with their means and ranges.
+    """
+
+    text: str
+    kind: str
+    thumb: Thumb | None
+    spans: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line of the grid: the inputs, what else its row is told by, and a cell for each column."""
+    """A line of the grid: what its row is told by, and a cell for each column.
+
+    `content` and `style` are None where they do not tell rows.
+    """
 
     number: int
     is_first: bool
-    content: Thumb
-    style: Thumb
+    content: Thumb | None
+    style: Thumb | None
     facts: tuple[tuple[str, str], ...]
     cells: tuple[Cell | None, ...]
 
@@ -150,6 +179,8 @@ def assets_of_pages(*, is_live: bool = False) -> dict[str, tuple[str, bytes]]:
         "js": ("gallery", "js", text_of("application/javascript", _GRID)),
         "large": ("large", "js", text_of("application/javascript", _LARGE)),
         "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
+        "tools": ("tools", "js", text_of("application/javascript", _TOOLS)),
+        "tools_css": ("tools", "css", text_of("text/css", _TOOLS_CSS)),
     }
     if is_live:
         made["live_js"] = ("live", "js", text_of("application/javascript", _LIVE))
@@ -189,11 +220,14 @@ class Pages:
         sources: Sequence[Source],
         items: Items,
         grid: Grid,
+        summary: Summary,
+        spans: Spans,
         spine: str,
         assets: Mapping[str, str],
         live: Mapping[str, Any] | None = None,
     ) -> None:
         self._sources = sources
+        self._summary = summary
         self._items = items
         self._grid = grid
         self._live = live
@@ -201,10 +235,13 @@ class Pages:
         self._run_names = tuple(run_names(sources)) if len(sources) > 1 else ()
         column = items.facets[grid.column].field
         self._columns = [_column_text(column, value) for value in grid.columns]
+        self._spans = spans
+        self._is_wall = grid.layout == "wall"
         # Of the last row, since one can have as many lines as there are items.
         self._cells = lru_cache(maxsize=1)(lambda row: cells_of(grid, row))
         self._apart = lru_cache(maxsize=1)(self._found_apart)
         self._thumb = lru_cache(maxsize=2)(self._found_thumb)
+        self._best = lru_cache(maxsize=1)(lambda row: best_of(items, grid, row))
 
     @property
     def num_pages(self) -> int:
@@ -213,22 +250,26 @@ class Pages:
     def first(self, *, num_static: int) -> bytes:
         """`index.html`, with as many of its first lines as keep it small."""
         columns = range(min(len(self._columns), _MAX_FIRST_COLUMNS))
-        at = [each for each, _ in zip(lines_of(self._grid), range(_NUM_FIRST_LINES), strict=False)]
-        lines = [
-            self._line(number, *each, root="", columns=columns) for number, each in enumerate(at)
-        ]
+        if self._is_wall:
+            lines = self._walls(range(min(len(self._items), _NUM_FIRST_CELLS)), root="")
+        else:
+            at = zip(lines_of(self._grid), range(_NUM_FIRST_LINES), strict=False)
+            lines = [
+                self._line(number, *each, root="", columns=columns)
+                for number, (each, _) in enumerate(at)
+            ]
         while True:
             page = self._rendered(
                 "gallery.html.j2",
                 root="",
                 lines=lines,
-                columns=self._columns[:_MAX_FIRST_COLUMNS],
+                columns=[self._head(n, root="") for n in columns] if not self._is_wall else [],
                 num_columns=len(self._columns),
                 num_static=num_static,
+                layout=self._grid.layout,
             )
-            if len(page) <= _MAX_INDEX_BYTES or len(lines) <= 1:
+            if len(page) <= _MAX_INDEX_BYTES or not _shorten(lines, is_wall=self._is_wall):
                 return page
-            lines.pop()
 
     def static_pages(self) -> Iterator[tuple[str, bytes]]:
         """`pages/1.html` and so on, with every line, and of the columns those that its lines use.
@@ -240,21 +281,92 @@ class Pages:
             first = page * _PAGE_LINES
             some = at[first : first + _PAGE_LINES]
             columns = sorted({column for row, n in some for column in self._cells(row)[n]})
+            is_narrow = len(columns) <= _MAX_PAGE_COLUMNS
             lines = [
-                self._line(number, *each, root="../", columns=columns)
+                line
                 for number, each in enumerate(some, first)
+                for line in (
+                    [self._line(number, *each, root="../", columns=columns)]
+                    if is_narrow
+                    else self._packed(number, *each, root="../")
+                )
             ]
             data = self._rendered(
                 "page.html.j2",
                 root="../",
                 lines=lines,
-                columns=[self._columns[column] for column in columns],
-                num_columns=len(columns),
+                num_page_lines=len(some),
+                columns=[self._head(n, root="../") for n in columns] if is_narrow else [],
+                num_columns=len(columns) if is_narrow else _MAX_PAGE_COLUMNS,
                 num_static=self.num_pages,
+                layout="table",
                 page=page + 1,
                 num_pages=self.num_pages,
             )
             yield f"pages/{page + 1}.html", data
+
+    def _head(self, column: int, *, root: str) -> Head:
+        field = self._items.facets[self._grid.column].field
+        return Head(
+            text=self._columns[column],
+            kind=field.name,
+            thumb=self._column_thumb(field.name, column, root) if field.name in _INPUTS else None,
+            spans=tuple(
+                (
+                    CHIPS[name],
+                    chip_text(span[0]),
+                    f"{chip_text(span[1], 2)}–{chip_text(span[2], 2)}",
+                )
+                for name, spans in self._spans.items()
+                if (span := spans[column]) is not None
+            ),
+        )
+
+    def _column_thumb(self, kind: str, column: int, root: str) -> Thumb:
+        members = np.flatnonzero(self._grid.column_of == column)
+        return self._thumb_of(kind, members.tolist(), root)
+
+    def _packed(self, number: int, row: int, within: int, *, root: str) -> list[Line]:
+        """A line of very many columns as lines of those cells that it has, each told by its column."""
+        columns = sorted(self._cells(row)[within])
+        parts = [
+            columns[first : first + _MAX_PAGE_COLUMNS]
+            for first in range(0, len(columns), _MAX_PAGE_COLUMNS)
+        ]
+        return [
+            replace(
+                line := self._line(number, row, within, root=root, columns=part),
+                is_first=line.is_first and part is parts[0],
+                cells=tuple(
+                    replace(cell, apart=self._told(column, cell.apart)) if cell else None
+                    for column, cell in zip(part, line.cells, strict=True)
+                ),
+            )
+            for part in parts
+        ]
+
+    def _told(self, column: int, apart: str | None) -> str:
+        return ", ".join(filter(None, (self._columns[column], apart)))
+
+    def _walls(self, members: Iterable[int], *, root: str) -> list[Line]:
+        """Pictures one after the other, each told by its inputs, as a single line that wraps."""
+        cells = [
+            replace(self._cell(item, {}, (), root), apart=self._label(item)) for item in members
+        ]
+        return [
+            Line(number=0, is_first=True, content=None, style=None, facts=(), cells=tuple(cells))
+        ]
+
+    def _label(self, item: int) -> str:
+        """What tells a picture on a wall: its inputs, and all else that varies."""
+        facets = self._items.facets
+        inputs = " × ".join(readable(_text(facets[name].at(item))) for name in _INPUTS)
+        others = (
+            _apart_text(facet, item)
+            for name, facet in facets.items()
+            if facet.field.role in _WALL_ROLES and facet.varies and name not in _INPUTS
+        )
+        return ", ".join((inputs, *others))
 
     def _rendered(self, template: str, *, root: str, lines: list[Line], **values: Any) -> bytes:
         items, grid = self._items, self._grid
@@ -264,7 +376,8 @@ class Pages:
             _environment()
             .get_template(template)
             .stream(
-                title=_TITLE,
+                summary=self._summary,
+                title=self._summary.title,
                 num_items=len(items),
                 num_ok=len(items) - num_failed,
                 num_failed=num_failed,
@@ -278,6 +391,7 @@ class Pages:
                 column_title=title,
                 column_fields=title,
                 row_titles=[items.facets[name].field.title for name in grid.row],
+                num_heads=sum(name in grid.row for name in _INPUTS),
                 lines=lines,
                 first_line=lines[0].number if lines else 0,
                 metadata=[
@@ -311,16 +425,20 @@ class Pages:
         grid, items = self._grid, self._items
         first = int(grid.starts[row])
         cells = self._cells(row)[within]
-        best = _best(items, [*cells.values()])
         apart = self._apart(row)
+        best = self._best(row)
+        content, style = (
+            self._thumb(name, row, root) if name in grid.row else None for name in _INPUTS
+        )
         return Line(
             number=number,
             is_first=within == 0,
-            content=self._thumb("content", row, root),
-            style=self._thumb("style", row, root),
+            content=content,
+            style=style,
             facts=tuple(
                 (items.facets[name].field.title, _text(items.facets[name].at(first)))
-                for name in grid.row[2:]
+                for name in grid.row
+                if name not in _INPUTS
             ),
             cells=tuple(
                 self._cell(cells[column], best, apart, root) if column in cells else None
@@ -330,8 +448,12 @@ class Pages:
 
     def _found_thumb(self, kind: str, row: int, root: str) -> Thumb:
         """An input by what any item of its row knows of it."""
-        items, grid = self._items, self._grid
+        grid = self._grid
         members = range(int(grid.starts[row]), int(grid.starts[row + 1]))
+        return self._thumb_of(kind, members, root)
+
+    def _thumb_of(self, kind: str, members: Sequence[int], root: str) -> Thumb:
+        items = self._items
         title = _text(items.facets[kind].at(members[0]))
         found = (
             (item, stem)
@@ -385,7 +507,7 @@ class Pages:
             apart=", ".join(_apart_text(facet, item) for facet in apart) or None,
             chips=tuple(
                 Chip(title=title, text=chip_text(value), is_best=best.get(name) == value)
-                for name, title in _CHIPS.items()
+                for name, title in CHIPS.items()
                 if isinstance(value := facts.get(name), int | float)
             ),
             reason=_reason(facts),
@@ -396,7 +518,7 @@ class Pages:
         content, style = (readable(_text(facts[name])) for name in ("content", "style"))
         column = self._items.facets[self._grid.column].field
         alt = f"{content} in the style of {style}, {_text(facts['backbone'])}"
-        if column.role == "backbone":
+        if column.role in ("backbone", "input"):
             return alt
         return f"{alt}, {column.title} {_text(facts[column.name])}"
 
@@ -436,14 +558,15 @@ def _reason(facts: Mapping[str, Value | None]) -> str | None:
     return None if facts["picture"] is not None else "no picture"
 
 
-def _best(items: Items, cells: Sequence[int]) -> dict[str, Value]:
-    """The lowest of each measurement that the cells do not all share."""
-    found = {}
-    for name in _CHIPS:
-        values = [value for cell in cells if (value := items.facets[name].at(cell)) is not None]
-        if len(set(values)) > 1:
-            found[name] = min(values)
-    return found
+def _shorten(lines: list[Line], *, is_wall: bool) -> bool:
+    """Take the last line away, or half of a wall's pictures; whether there was more than one."""
+    if not is_wall and len(lines) > 1:
+        lines.pop()
+        return True
+    if not is_wall or len(lines[0].cells) < 2:
+        return False
+    lines[0] = replace(lines[0], cells=lines[0].cells[: len(lines[0].cells) // 2])
+    return True
 
 
 def _srcset(thumb: str, width: int, height: int) -> str:

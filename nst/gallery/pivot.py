@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,13 @@ from nst.profiles import PROFILES
 
 Order = NDArray[np.int64]
 
-# What may make up the columns, the first of them that varies.
-_COLUMN_ROLES: tuple[Role, ...] = ("run", "backbone", "setting", "label")
+# What may make up the columns: of these roles the field that varies most, or else one of those after.
+_COMPARED_ROLES: tuple[Role, ...] = ("backbone", "setting")
+_MAX_COLUMNS = 12
+# A table with more of it empty is worse to look at than a wall of all pictures.
+_LEAST_FILLED = 1 / 3
+# A single line of more would leave the page below it empty.
+_MAX_STRIP = 6
 # Not labels: one that goes with the column would leave a row for each picture.
 _ROW_ROLES: tuple[Role, ...] = ("input", "backbone", "setting")
 _ALWAYS_IN_ROWS = ("content", "style")
@@ -31,7 +37,8 @@ class Grid:
     order of the manifest; `column_of` [n] is the column of each of them, and row i is those from
     `starts[i]` to `starts[i + 1]`. `columns` are the values of the field `column`, None for items
     that have none. `patterns` are the sequences of columns that rows have, `row_patterns` [m] which
-    of them each has, and `heights` how many lines each of them takes.
+    of them each has, and `heights` how many lines each of them takes. `layout` is how it is best
+    looked at: as a wall, where the table would be a single column or mostly empty.
     """
 
     row: tuple[str, ...]
@@ -43,6 +50,7 @@ class Grid:
     patterns: tuple[tuple[int, ...], ...]
     row_patterns: Order
     heights: Order
+    layout: Literal["table", "wall"]
     run_diff: Mapping[str, tuple[Value | None, ...]]
     num_unmatched: int
 
@@ -56,9 +64,21 @@ class Grid:
 
 
 def arrange(items: Items, *, num_runs: int = 1) -> Grid:
-    """The grid of the default axes."""
+    """The grid of the axes that fit the items."""
     by_run = _constant_in_runs(items, num_runs) if num_runs > 1 else {}
-    column = _default_column(items.facets)
+    laid = _best(items, by_run)
+    return replace(
+        laid,
+        layout="table" if "run" in items.facets or _is_table(laid) else "wall",
+        run_diff={
+            name: values for name, values in by_run.items() if len(set(map(repr, values))) > 1
+        },
+        num_unmatched=_num_unmatched(items, laid, num_runs) if num_runs > 1 else 0,
+    )
+
+
+def _laid(items: Items, column: str, by_run: Mapping[str, object]) -> Grid:
+    """The grid with the values of this field in its columns."""
     row = _default_row(items.facets, column, by_run)
     columns, column_of = _columns(items.facets[column])
     row_of = _rows([items.facets[name] for name in row], len(items))
@@ -77,11 +97,22 @@ def arrange(items: Items, *, num_runs: int = 1) -> Grid:
         patterns=patterns,
         row_patterns=row_patterns,
         heights=np.array([_height(pattern) for pattern in patterns], np.int64),
-        run_diff={
-            name: values for name, values in by_run.items() if len(set(map(repr, values))) > 1
-        },
-        num_unmatched=_num_unmatched(items, row_of, num_runs) if num_runs > 1 else 0,
+        layout="table",
+        run_diff={},
+        num_unmatched=0,
     )
+
+
+def _filled(grid: Grid) -> float:
+    """The share of the table's cells that have an item."""
+    return len(grid.order) / max(1, grid.num_lines * len(grid.columns))
+
+
+def _is_table(grid: Grid) -> bool:
+    if len(grid.order) < 2:
+        return True
+    is_strip = grid.num_lines == 1 and len(grid.columns) > _MAX_STRIP
+    return len(grid.columns) > 1 and not is_strip and _filled(grid) >= _LEAST_FILLED
 
 
 def lines_of(grid: Grid) -> Iterator[tuple[int, int]]:
@@ -116,12 +147,32 @@ def _constant_in_runs(items: Items, num_runs: int) -> dict[str, tuple[Value | No
     return found
 
 
-def _default_column(facets: Mapping[str, Facet]) -> str:
-    for role in _COLUMN_ROLES:
-        for name, facet in facets.items():
-            if facet.field.role == role and facet.varies:
-                return name
-    return "backbone"
+def _best(items: Items, by_run: Mapping[str, object]) -> Grid:
+    """The grid with the columns that fit the items.
+
+    They are runs, if there are several. Else of backbone and settings that with most values; if none
+    varies, the styles, the contents where they are fewer and the styles many, or a label.
+    """
+    facets = items.facets
+    if "run" in facets:
+        return _laid(items, "run", by_run)
+    compared = [name for name, each in facets.items() if each.field.role in _COMPARED_ROLES]
+    inputs = sorted(("style", "content"), key=lambda name: len(facets[name].values) > _MAX_COLUMNS)
+    labels = [name for name, each in facets.items() if each.field.role == "label"]
+    # The first of those with as many, since sorting is stable.
+    compared.sort(key=lambda name: -len(facets[name].values))
+    for name in (*compared, *inputs, *labels):
+        if not facets[name].varies or (name not in inputs and _is_long(facets[name])):
+            continue
+        grid = _laid(items, name, by_run)
+        if _is_table(grid):
+            return grid
+    usual = next((name for name in compared if facets[name].varies), "backbone")
+    return _laid(items, usual, by_run)
+
+
+def _is_long(facet: Facet) -> bool:
+    return len(facet.values) > _MAX_COLUMNS
 
 
 def _default_row(
@@ -134,7 +185,7 @@ def _default_row(
         if facet.field.role == role and facet.varies
         if name not in (*_ALWAYS_IN_ROWS, column) and name not in by_run
     )
-    return (*_ALWAYS_IN_ROWS, *others)
+    return (*(name for name in _ALWAYS_IN_ROWS if name != column), *others)
 
 
 def _columns(facet: Facet) -> tuple[tuple[Value | None, ...], Order]:
@@ -183,6 +234,7 @@ def _height(pattern: Sequence[int]) -> int:
     return int(np.bincount(pattern).max())
 
 
-def _num_unmatched(items: Items, row_of: Order, num_runs: int) -> int:
-    pairs = np.unique(row_of * num_runs + items.run) // num_runs
+def _num_unmatched(items: Items, grid: Grid, num_runs: int) -> int:
+    row_of = np.repeat(np.arange(grid.num_rows), np.diff(grid.starts))
+    pairs = np.unique(row_of * num_runs + items.run[grid.order]) // num_runs
     return int(np.count_nonzero(np.bincount(pairs) < num_runs))

@@ -21,8 +21,10 @@ from nst.errors import ConfigError
 from nst.gallery import codec
 from nst.gallery.facets import DETAIL_ITEMS, Facet, Items, Source, read_items, rounded
 from nst.gallery.fields import ALWAYS
+from nst.gallery.figures import spans_of
 from nst.gallery.pages import Pages, assets_of_pages, is_failed, run_names
 from nst.gallery.pivot import Grid, arrange
+from nst.gallery.summary import summary_of
 from nst.gallery.texts import shown_name
 from nst.gallery.votes import Voter, facets_of, page_content, to_json
 from nst.storage import Coded, Nested, digest_of_file, tables
@@ -37,7 +39,7 @@ _MAX_STATIC_ITEMS = 2000
 
 _OWN = re.compile(
     r"data/(build\.json|live\.js|(spine|rows-\d+|col-\d+|detail-\d+|votes)\.[0-9a-f]{8}\.js)"
-    r"|assets/((gallery|large|live)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
+    r"|assets/((gallery|large|tools|live)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
     r"|pages/\d+\.html"
 )
 
@@ -79,11 +81,14 @@ def build(
             yield data_file(f"col-{index}", codec.column(facet.values, facet.codes))
     if any(each.votes for each in voters):
         yield data_file("votes", page_content(voters))
-    yield data_file("spine", _spine_content(sources, items, grid, shown, named))
+    spans = spans_of(items, grid)
+    spine = _spine_content(sources, items, grid, shown, named)
+    yield data_file("spine", spine | {"spans": spans})
     assets = assets_of_pages(is_live=live is not None)
     yield from assets.values()
-    links = {k: path for k, (path, _) in assets.items()}
-    page = Pages(sources, items, grid, named["spine"], links, live)
+    paths = {kind: path for kind, (path, _) in assets.items()}
+    summary = summary_of(items, run_names(sources))
+    page = Pages(sources, items, grid, summary, spans, named["spine"], paths, live)
     if live is not None:
         yield output.GALLERY, page.first(num_static=0)
     elif static_pages or (static_pages is None and len(items) <= _MAX_STATIC_ITEMS):
@@ -312,6 +317,7 @@ def _spine_content(
         "row": grid.row,
         "column": grid.column,
         "columns": grid.columns,
+        "layout": grid.layout,
         "patterns": grid.patterns,
         "row_patterns": codec.smallest(grid.row_patterns, max(len(grid.patterns) - 1, 0)),
         "num_lines": grid.num_lines,
@@ -334,6 +340,10 @@ def _field_content(index: int, facet: Facet, named: Mapping[str, str]) -> dict[s
     }
     if field.description:
         content["description"] = field.description
+    if field.is_axis and facet.varies:
+        content["axis"] = True
+    if field.is_decisive and facet.varies:
+        content["decisive"] = True
     if facet.varies:
         content["hash"] = named[f"col-{index}"].split(".")[1]
     else:

@@ -96,9 +96,9 @@ def number_text(value: float) -> str:
     return f"{Decimal(digits):f}" if -7 < int(exponent) < 21 else f"{mantissa}e{int(exponent):+d}"
 
 
-def chip_text(value: float) -> str:
-    """A number to three digits: JavaScript's String(Number(value.toPrecision(3)))."""
-    rounded = Context(prec=3, rounding=ROUND_HALF_UP).create_decimal(Decimal(value))
+def chip_text(value: float, digits: int = 3) -> str:
+    """A number to so many digits: JavaScript's String(Number(value.toPrecision(digits)))."""
+    rounded = Context(prec=digits, rounding=ROUND_HALF_UP).create_decimal(Decimal(value))
     return number_text(float(rounded))
 
 

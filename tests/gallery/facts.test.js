@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { field } from "./made.js";
 import { load } from "./scripts.js";
 
-const { best, byLayer, differing } = load("codec", "dom", "format", "cells", "facts").facts;
+const { best, byLayer, differing } = load("codec", "dom", "format", "figures", "facts").facts;
 
 /** @param {Record<string, Value>} values */
 const item = (values) => ({ get: (/** @type {string} */ name) => values[name] ?? null });

@@ -18,6 +18,9 @@ interface Field {
   size: number;
   missing: number;
   description?: string;
+  /** Whether its values, which vary, may make rows and columns; whether they decide what is measured. */
+  axis?: boolean;
+  decisive?: boolean;
   /** Of the file of its column; a field without one has the same `value` everywhere. */
   hash?: string;
   value?: Value | null;
@@ -80,7 +83,13 @@ interface Spine {
   num_unmatched: number;
   /** Of the file of votes that the gallery was built with. */
   votes?: string;
+  layout?: "table" | "wall";
+  /** Of each measure and each column. */
+  spans?: Record<string, (Span | null)[]>;
 }
+
+/** The mean, the least and the largest of some values. */
+type Span = [number, number, number];
 
 /** A picture or what failed in its place. URLs are relative to the page. */
 interface Item {
@@ -135,6 +144,12 @@ interface State {
   page: number;
   left: number;
   size: "s" | "m" | "l";
+  layout: "table" | "wall";
+  /** Whether the plot is shown above the pictures. */
+  plot: boolean;
+  /** The measures across and up, empty for the usual ones. */
+  px: string;
+  py: string;
   /** The open picture's id, empty where none is; how it is compared, with which panes. */
   id: string;
   mode: "side" | "slider" | "flip" | "onion" | "difference";
@@ -225,8 +240,13 @@ interface App {
   isUsual(): boolean;
   announce(text: string): void;
   fail(error: Error): void;
-  /** Load what the large view needs. */
+  /** Load what the large view needs; what filters, plot and explanations need. */
   more(): Promise<void>;
+  tools(): Promise<void>;
+  /** The column by which the pictures are ordered. */
+  sortedBy(): Column | null;
+  /** The items of the row that an item is of, and their columns, whatever the search hides. */
+  rowOf(item: number): { items: Int32Array; columns: Set<Value | null> };
   /** Focus the cell of an item in the table. */
   focus(index: number): void;
 }
@@ -242,13 +262,14 @@ interface NSTNamespace {
     decodeCurve(packed: any, index: number): CurvePoint[];
   };
   format: {
-    short(value: Value | null): string;
+    short(value: Value | null, digits?: number): string;
     full(value: Value | null): string;
     readable(reference: string): string;
     count(number: number, one: string, many?: string): string;
     csvCell(value: Value | null): string;
   };
   query: {
+    tokens(text: string): string[];
     parse(text: string, fields: Field[]): Query;
     fieldsOf(query: Query, fields: Field[]): string[];
     mask(query: Query, columns: Map<string, Column>, fields: Field[], count: number): Uint8Array;
@@ -259,6 +280,7 @@ interface NSTNamespace {
     initial(spine: Spine, mask: Uint8Array | null): View;
     pivot(rows: Column[], column: Column, mask: Uint8Array | null, order?: Value[]): View;
     sorted(view: View, column: Column, descending: boolean): View;
+    wall(view: View, count: number, column: Column | null, descending: boolean): View;
     /** The last of the sorted starts that is not above a value. */
     rowOf(starts: Int32Array, value: number): number;
   };
@@ -275,11 +297,36 @@ interface NSTNamespace {
     ): HTMLElementTagNameMap[K];
   };
   cells: {
-    row(app: App, line: number, columns: number[]): HTMLTableRowElement;
+    row(app: App, view: View, line: number, columns: number[]): HTMLTableRowElement;
+    heading(app: App, view: View, column: number): HTMLTableCellElement;
     alt(app: App, item: Item): string;
-    bestOf(values: (Value | null)[], better: number): number | null;
     sources(item: Item): { src: string | null; srcset?: string };
   };
+  figures: {
+    CHIPS: string[];
+    wordOn(app: App, text: string): string;
+    titleOf(field: Field): string;
+    shown(app: App): Field[];
+    rivals(app: App, item: number): number[];
+    comparable(fields: Field[], items: Pick<Item, "get">[]): boolean;
+    best(app: App, item: number): Map<string, number | null>;
+    bestOf(values: (Value | null)[], better: number): number | null;
+    spans(view: View, column: Column): (Span | null)[];
+  };
+  filters: {
+    fill(app: App, panel: HTMLElement): void;
+    matching(values: Value[], text: string, isChosen: (value: Value) => boolean): { codes: number[]; more: number };
+    binned(values: number[], counts: Uint32Array): { low: number; high: number; bins: Uint32Array; total: number; mean: number; quartiles: number[] };
+    ranged(text: string, field: string, low: string, high: string): string;
+    limit(text: string, field: string, op: string): string;
+  };
+  plot: {
+    update(): boolean;
+    pointsOf(view: View, xs: Column, ys: Column, total: number): Points;
+    scaleOf(values: Float64Array): Scale;
+    ticks(from: number, to: number, isLog: boolean): number[];
+  };
+  about: { show(app: App): void };
   grid: { open(app: App): Grid };
   opinions: {
     FORMAT: string;
@@ -314,10 +361,48 @@ interface NSTNamespace {
   help: { show(): void };
 }
 
-interface Chip {
-  title: string;
-  text: string;
-  best: boolean;
+/** From values to shares of an axis, and back. */
+interface Scale {
+  isLog: boolean;
+  place(value: number): number;
+  value(place: number): number;
+  ticks: number[];
+}
+
+/** Items with two values, those of the view first: their columns, -1 outside it, and pixels once drawn. */
+interface Points {
+  items: Int32Array;
+  places: Int32Array;
+  x: Float64Array;
+  y: Float64Array;
+  numShown: number;
+  px: Float32Array;
+  py: Float32Array;
+  scales: [Scale, Scale];
+  bins: Map<number, number[]> | null;
+}
+
+interface DotPlot {
+  app: App;
+  section: HTMLElement;
+  area: HTMLElement;
+  dots: HTMLCanvasElement;
+  over: HTMLCanvasElement;
+  tip: HTMLElement;
+  legend: HTMLElement;
+  note: HTMLElement;
+  clear: HTMLElement;
+  x: HTMLSelectElement;
+  y: HTMLSelectElement;
+  points: Points | null;
+  orders: Int32Array[];
+  /** The point that is pointed at, -1 for none. */
+  at: number;
+  drag: { x: number; y: number; toX: number; toY: number } | null;
+  turn: number;
+  /** What it shows. */
+  of: { view: View | null; axes: string };
+  observer: ResizeObserver;
 }
 
 interface Grid {
@@ -330,6 +415,10 @@ interface Grid {
   /** Numbers of the columns that are shown. */
   columns(): number[];
   hasFocus(): boolean;
+  /** The line and column of an item as the pictures are laid out, or null. */
+  whereIs(index: number): { line: number; column: number } | null;
+  numLines(): number;
+  numColumns(): number;
 }
 
 /** How far a run is, as the page of one that goes on is told. */

@@ -5,7 +5,7 @@
 
   // After whatever the reader does first.
   const AHEAD_MS = 1000;
-  const FOR_VIEW = /** @type {const} */ (["x", "y", "q", "sort"]);
+  const FOR_VIEW = /** @type {const} */ (["x", "y", "q", "sort", "layout"]);
 
   async function start() {
     const root = document.documentElement;
@@ -13,6 +13,15 @@
     const { spine } = store;
     /** @type {Promise<void> | null} */
     let large = null;
+    /** @type {Promise<void> | null} */
+    let tools = null;
+    /** @type {Column | null} */
+    let sortedBy = null;
+    /** @type {() => View} */
+    let unfiltered = () => app.view;
+    /** @type {View | null} */
+    let whole = null;
+    let places = new Int32Array(0);
     let turn = 0;
     let viewOf = "";
     let ready = 0;
@@ -51,8 +60,21 @@
       },
       isUsual() {
         const usual = NST.link.defaults(spine);
-        const { x, y, q, sort, page, left, size } = app.state;
-        return JSON.stringify([x, y, q, sort, page, left, size]) === JSON.stringify([usual.x, usual.y, "", "", 1, 0, usual.size]);
+        const { x, y, q, sort, page, left, size, layout } = app.state;
+        return JSON.stringify([x, y, q, sort, page, left, size, layout]) === JSON.stringify([usual.x, usual.y, "", "", 1, 0, usual.size, usual.layout]);
+      },
+      sortedBy: () => sortedBy,
+      rowOf(item) {
+        if (!whole) {
+          whole = unfiltered();
+          places = new Int32Array(store.spine.num_items);
+          whole.items.forEach((each, at) => (places[each] = at));
+        }
+        const { rows, lines, items, columns } = whole;
+        const row = NST.pivot.rowOf(rows, NST.pivot.rowOf(lines, places[item]));
+        const [from, to] = [lines[rows[row]], lines[rows[row + 1]]];
+        const values = Array.from(whole.places.subarray(from, to), (place) => columns[place]);
+        return { items: items.subarray(from, to), columns: new Set(values) };
       },
       announce(text) {
         const live = document.getElementById("live");
@@ -65,19 +87,19 @@
         note.hidden = false;
       },
       more() {
-        return (large ||= Promise.all([
-          arrived(NST.dom.make("link", { rel: "stylesheet", href: root.dataset.largeCss })),
-          arrived(NST.dom.make("script", { src: root.dataset.large })),
-        ]).then(
-          () => {},
-          (error) => {
-            large = null;
-            throw error;
-          },
-        ));
+        return (large ||= bundle(root.dataset.large, root.dataset.largeCss).catch((error) => {
+          large = null;
+          throw error;
+        }));
+      },
+      tools() {
+        return (tools ||= bundle(root.dataset.tools, root.dataset.toolsCss).catch((error) => {
+          tools = null;
+          throw error;
+        }));
       },
       focus(index) {
-        const at = app.whereIs(index);
+        const at = grid.whereIs(index);
         if (!at) return;
         const page = Math.floor(at.line / grid.pageLines) + 1;
         const isShown = grid.columns().includes(at.column);
@@ -102,6 +124,8 @@
         if (mine !== turn) return;
         grid.update();
         toolbar.update();
+        if (app.state.plot && !NST.plot) await app.tools();
+        if (mine === turn && NST.plot?.update()) grid.update();
         if (app.state.id && !NST.large) await app.more();
         if (mine === turn && NST.large) await NST.large.update();
       } catch (error) {
@@ -112,25 +136,29 @@
 
     /** @param {number} mine */
     async function lookAgain(mine) {
-      const { x, y, q, sort } = app.state;
+      const { x, y, q, sort, layout } = app.state;
       const query = NST.query.parse(q, store.fields);
       const names = NST.query.fieldsOf(query, store.fields);
       const isOwn = [...names, sort.replace("-", "")].some((name) => store.field(name)?.own);
-      const wanted = JSON.stringify([x, y, q, sort, isOwn && NST.opinions.version()]);
+      const wanted = JSON.stringify([x, y, q, sort, layout, isOwn && NST.opinions.version()]);
       if (wanted === viewOf) return;
       const isUsual = x === spine.column && String(y) === String(spine.row);
       const axes = isUsual ? [] : [x, ...y];
-      const sortedBy = sort.replace("-", "");
-      const needed = [...new Set([...names, ...axes, ...(sortedBy ? [sortedBy] : [])])];
+      const by = sort.replace("-", "");
+      const needed = [...new Set([...names, ...axes, ...(by ? [by] : [])])];
       const loaded = await Promise.all(needed.map((name) => store.column(name)));
       if (mine !== turn) return;
       const columns = new Map(needed.map((name, i) => [name, loaded[i]]));
       const column = (/** @type {string} */ name) => /** @type {Column} */ (columns.get(name));
       const mask = query.terms.length ? NST.query.mask(query, columns, store.fields, spine.num_items) : null;
       const order = x === spine.column ? /** @type {Value[]} */ (spine.columns.filter((value) => value !== null)) : undefined;
-      let view = isUsual ? NST.pivot.initial(spine, mask) : NST.pivot.pivot(y.map(column), column(x), mask, order);
-      if (sortedBy) view = NST.pivot.sorted(view, column(sortedBy), sort.startsWith("-"));
-      app.view = view;
+      const laid = (/** @type {Uint8Array | null} */ some) => (isUsual ? NST.pivot.initial(spine, some) : NST.pivot.pivot(y.map(column), column(x), some, order));
+      const view = laid(mask);
+      sortedBy = by ? column(by) : null;
+      app.view = sortedBy ? NST.pivot.sorted(view, sortedBy, sort.startsWith("-")) : view;
+      // Made only where somebody asks what a filter hides.
+      unfiltered = () => (mask ? laid(null) : view);
+      whole = null;
       app.problems = query.problems;
       viewOf = wanted;
     }
@@ -169,6 +197,14 @@
       requestAnimationFrame(() => setTimeout(resolve));
       setTimeout(resolve, 100);
     });
+
+  /** A script and its style sheet, to be used from then on. @param {string | undefined} script @param {string | undefined} sheet */
+  async function bundle(script, sheet) {
+    await Promise.all([
+      arrived(NST.dom.make("link", { rel: "stylesheet", href: sheet })),
+      arrived(NST.dom.make("script", { src: script })),
+    ]);
+  }
 
   /** Put a part of the page into it. @param {HTMLScriptElement | HTMLLinkElement} element @returns {Promise<void>} */
   function arrived(element) {

@@ -4,24 +4,27 @@
   "use strict";
 
   const APART = new Set(["input", "backbone", "run", "label", "setting"]);
-  const CHIPS = ["style_loss", "content_loss", "lpips"];
-  /** @type {Record<string, string>} */
-  const CHIP_TITLES = { style_loss: "style", content_loss: "content" };
-  const WIDTHS = { s: "140px", m: "240px", l: "400px" };
+  const ON_WALL = new Set(["backbone", "run", "setting"]);
+  const SMALL = "140px";
+  const ON_WALL_PX = { s: SMALL, m: "240px", l: "400px" };
 
   /**
    * @param {App} app
+   * @param {View} view as it is laid out
    * @param {number} line
    * @param {number[]} columns numbers of the columns to show
    */
-  function row(app, line, columns) {
+  function row(app, view, line, columns) {
     const { make } = NST.dom;
-    const { view, store } = app;
+    const { store } = app;
     const numbers = columns.map((column) => view.at(line, column));
     const items = numbers.map((number) => (number < 0 ? null : store.peek(number)));
-    const any = items.find((item) => item) || store.peek(view.items[view.lines[line]]);
-    const marks = chips(app, items);
-    const apart = fieldsApart(app, line);
+    const first = view.items[view.lines[line]];
+    const isWall = app.state.layout === "wall";
+    const best = isWall ? new Map() : NST.figures.best(app, first);
+    const apart = isWall ? wallFields(app) : fieldsApart(app, line);
+    const sizes = sizesOf(app, columns.length);
+    const told = (/** @type {Item} */ item) => captions(app, item, best, apart, isWall);
     return make(
       "tr",
       {
@@ -30,9 +33,15 @@
         "data-line": line,
         "aria-rowindex": line + 2,
       },
-      head(app, any),
-      ...numbers.map((number, i) => cell(app, number, items[i], columns[i], marks[i], apart)),
+      !isWall && head(app, items.find((item) => item) || store.peek(first)),
+      ...numbers.map((number, i) => (number < 0 ? gap(app, view, first, columns[i], isWall) : cell(app, number, items[i], columns[i], sizes, told))),
     );
+  }
+
+  /** How wide a picture is, for the browser to choose a thumbnail by. @param {App} app @param {number} count */
+  function sizesOf({ state }, count) {
+    if (state.layout === "wall") return ON_WALL_PX[state.size];
+    return state.size === "s" ? SMALL : "calc((100vw - 400px) / " + count + ")";
   }
 
   /** @param {App} app @param {Item | null} item */
@@ -75,24 +84,42 @@
   }
 
   /**
+   * Where a column has nothing of a row: no such picture was asked for, or the search hides it.
    * @param {App} app
-   * @param {number} number of the item, -1 for none
+   * @param {View} view
+   * @param {number} first item of the line
+   * @param {number} column
+   * @param {boolean} isWall
+   */
+  function gap(app, view, first, column, isWall) {
+    const { make } = NST.dom;
+    if (isWall) return make("td", { role: "gridcell", class: "cell", "aria-colindex": column + 2 });
+    const isHidden = view.shown < view.total && app.rowOf(first).columns.has(view.columns[column]);
+    const td = make("td", { role: "gridcell", class: "cell", "aria-colindex": column + 2 });
+    td.append(
+      isHidden
+        ? make("div", { class: "filtered" }, "hidden by the search")
+        : make("div", { class: "empty" }, make("span", { class: "hidden" }, "no picture")),
+    );
+    return td;
+  }
+
+  /**
+   * @param {App} app
+   * @param {number} number of the item
    * @param {Item | null} item null where it is not loaded yet
    * @param {number} column
-   * @param {Chip[]} marks
-   * @param {Field[]} apart
+   * @param {string} sizes
+   * @param {(item: Item) => HTMLElement | null} told what stands under it
    */
-  function cell(app, number, item, column, marks, apart) {
+  function cell(app, number, item, column, sizes, told) {
     const { make } = NST.dom;
-    const td = make("td", { role: "gridcell", class: "cell", "aria-colindex": column + 2 });
-    if (number < 0) {
-      td.append(make("div", { class: "empty" }, make("span", { class: "hidden" }, "no picture")));
-      return td;
-    }
-    td.dataset.item = String(number);
+    const td = make("td", { role: "gridcell", class: "cell", "aria-colindex": column + 2, "data-item": number });
     if (!item) {
       td.append(make("div", { class: "pending" }));
-    } else if (item.failed || !item.picture) {
+      return td;
+    }
+    if (item.failed || !item.picture) {
       td.append(
         make(
           "div",
@@ -101,19 +128,20 @@
           make("span", { dir: "auto" }, String(item.get("error") ?? "")),
         ),
       );
-      if (apart.length) td.append(captions([], item, apart));
     } else {
-      td.append(picture(app, item), captions(marks, item, apart));
+      td.append(picture(app, item, sizes));
     }
+    const caption = told(item);
+    if (caption) td.append(caption);
     return td;
   }
 
-  /** @param {App} app @param {Item} item */
-  function picture(app, item) {
+  /** @param {App} app @param {Item} item @param {string} sizes */
+  function picture(app, item, sizes) {
     const { make } = NST.dom;
     const image = make("img", {
       ...sources(item),
-      sizes: item.thumb ? WIDTHS[app.state.size] : null,
+      sizes: item.thumb ? sizes : null,
       width: item.width,
       height: item.height,
       alt: alt(app, item),
@@ -138,7 +166,8 @@
   function alt(app, item) {
     const style = item.styles.map((each) => each.name).join(" + ");
     const { column } = app.store.spine;
-    const more = column === "backbone" ? "" : ", " + app.store.field(column)?.title + " " + item.get(column);
+    const role = app.store.field(column)?.role;
+    const more = role === "backbone" || role === "input" ? "" : ", " + app.store.field(column)?.title + " " + item.get(column);
     return item.content.name + " in the style of " + style + ", " + item.get("backbone") + more;
   }
 
@@ -168,56 +197,55 @@
     return field.role === "backbone" || field.role === "run" ? text : field.title + ": " + text;
   }
 
-  /** @param {Chip[]} marks @param {Item} item @param {Field[]} apart */
-  function captions(marks, item, apart) {
+  /** What tells the pictures of a wall apart beside their inputs. @param {App} app */
+  const wallFields = ({ store }) => store.fields.filter(({ role, hash }) => ON_WALL.has(role) && hash);
+
+  /**
+   * What stands under a picture: what it is, where its place does not say it, and its measures, the
+   * best of the row marked. Null where that is nothing.
+   * @param {App} app
+   * @param {Item} item
+   * @param {Map<string, number | null>} best
+   * @param {Field[]} apart
+   * @param {boolean} isWall
+   */
+  function captions(app, item, best, apart, isWall) {
     const { make } = NST.dom;
-    const differs = apart.map((field) => textApart(field, item)).join(", ");
+    const inputs = isWall ? [item.content.name + " × " + item.styles.map((each) => each.name).join(" + ")] : [];
+    const differs = [...inputs, ...apart.map((field) => textApart(field, item))].join(", ");
+    const isFailed = item.failed || !item.picture;
+    if (isFailed && !differs) return null;
     return make(
       "p",
       { class: "chips" },
       differs ? make("span", { class: "apart", dir: "auto" }, differs) : null,
-      ...marks.map(({ title, text, best }) =>
-        best
-          ? make("b", { title: "best of its row" }, "★ " + title + " " + text)
-          : make("span", {}, title + " " + text),
-      ),
+      ...(isFailed ? [] : NST.figures.shown(app).flatMap((field) => chip(field, item, best) ?? [])),
     );
   }
 
-  /**
-   * The measures of a line's items, the best of each marked where there are several.
-   * @param {App} app
-   * @param {(Item | null)[]} items
-   */
-  function chips(app, items) {
-    const sort = app.state.sort.replace("-", "");
-    const named = app.store.field(sort)?.role === "metric" && !CHIPS.includes(sort) ? [...CHIPS, sort] : CHIPS;
-    /** @type {Chip[][]} */
-    const made = items.map(() => []);
-    for (const name of named) {
-      const field = app.store.field(name);
-      if (!field) continue;
-      const values = items.map((item) => (item && !item.failed ? item.get(name) : null));
-      const best = bestOf(values, field.better);
-      values.forEach((value, i) => {
-        if (value === null) return;
-        const title = CHIP_TITLES[name] || field.title;
-        made[i].push({ title, text: NST.format.short(value), best: value === best });
-      });
-    }
-    return made;
+  /** @param {Field} field @param {Item} item @param {Map<string, number | null>} best */
+  function chip(field, item, best) {
+    const { make } = NST.dom;
+    const value = item.get(field.name);
+    if (value === null) return null;
+    const text = NST.figures.titleOf(field) + " " + NST.format.short(value);
+    if (best.get(field.name) === value) return make("b", { title: "best of its row: same content, style, backbone and weights" }, "★ " + text);
+    return make("span", {}, text);
   }
 
-  /**
-   * The best of several values, null where they are alike.
-   * @param {(Value | null)[]} values
-   * @param {number} better -1 where the least is best, 1 where the largest is
-   */
-  function bestOf(values, better) {
-    const numbers = values.filter((value) => typeof value === "number");
-    const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
-    return low === high || !better ? null : better < 0 ? low : high;
+  /** What stands above a column: its value, its picture if it is an input, what its pictures have. @param {App} app @param {View} view @param {number} column */
+  function heading(app, view, column) {
+    const { make } = NST.dom;
+    const value = view.columns[column];
+    const isInput = app.store.field(app.state.x)?.role === "input";
+    return make(
+      "th",
+      { role: "columnheader", scope: "col", "aria-colindex": column + 2, "data-column": column },
+      isInput && make("span", { class: "of" }),
+      make("span", { class: "name", dir: "auto", title: isInput && value }, app.columnTitle(value)),
+      make("span", { class: "spans" }),
+    );
   }
 
-  NST.cells = { row, alt, bestOf, sources };
+  NST.cells = { row, heading, alt, sources };
 })();

@@ -24,7 +24,7 @@
    * @param {number} better -1 where the least is best, 1 where the largest is, else 0
    */
   function best(values, better) {
-    const most = NST.cells.bestOf(values, better);
+    const most = NST.figures.bestOf(values, better);
     const isSame = values.every((value) => value === most || value === null);
     return values.map((value) => most !== null && !isSame && value === most);
   }
@@ -84,7 +84,10 @@
 
   /** @param {App} app @param {Item[]} items */
   function measures(app, items) {
-    return section("Measures", ofRoles(app, ["metric"]).map((field) => row(field, items)), items.length);
+    const fields = ofRoles(app, ["metric"]);
+    // None is the best of what is measured otherwise.
+    const marked = NST.figures.comparable(app.store.fields, items) ? fields : fields.map((field) => ({ ...field, better: /** @type {const} */ (0) }));
+    return section("Measures", marked.map((field) => row(field, items)), items.length);
   }
 
   /**
@@ -153,7 +156,8 @@
   async function addDetails(app, items, names, layers, curve) {
     try {
       const details = await Promise.all(items.map((item) => (item.failed ? { curve: [], layers: [] } : app.store.detail(item))));
-      const rows = byLayer(details.map((detail) => detail.layers)).map(({ name, values }) => cells(name, values, -1));
+      const better = NST.figures.comparable(app.store.fields, items) ? -1 : 0;
+      const rows = byLayer(details.map((detail) => detail.layers)).map(({ name, values }) => cells(name, values, better));
       const made = section("Style loss by layer", rows, items.length);
       if (made) layers.replaceWith(made);
       const curves = names.map((name, i) => ({ name, points: details[i].curve })).filter(({ points }) => points.length);

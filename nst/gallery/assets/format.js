@@ -5,9 +5,9 @@
 
   const MISSING = "–";
 
-  /** @param {Value | null} value */
-  const short = (value) =>
-    typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(3))) : full(value);
+  /** @param {Value | null} value @param {number} [digits] */
+  const short = (value, digits = 3) =>
+    typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(digits))) : full(value);
 
   /** @param {Value | null} value */
   const full = (value) => (value === null ? MISSING : String(value));

@@ -9,6 +9,7 @@
   const ELEMENTS_PER_CELL = 7;
   const ELEMENTS_PER_HEAD = 12;
   const LOAD_DELAY_MS = 40;
+  const MAX_COLUMNS = 12;
 
   /** @param {App} app @returns {Grid} */
   function open(app) {
@@ -25,23 +26,32 @@
     let columns = [];
     let current = { line: 0, column: 0 };
     let rowHeight = 0;
+    /** How the pictures are laid out: the view itself, or a wall of it with so many in a line. */
+    let laid = app.view;
+    let laidFor = { view: /** @type {View | null} */ (null), perLine: 0 };
+    let perLine = 1;
+    let filling = 0;
     let scheduled = 0;
     let loading = 0;
     // Lines beside those on screen; none until somebody is there to look at them.
     let spare = 0;
 
     const firstLine = () => (page() - 1) * PAGE_LINES;
-    const pages = () => Math.max(1, Math.ceil(app.view.numLines / PAGE_LINES));
+    const pages = () => Math.max(1, Math.ceil(laid.numLines / PAGE_LINES));
     const page = () => Math.min(app.state.page, pages());
-    const numLines = () => Math.min(PAGE_LINES, app.view.numLines - firstLine());
+    const numLines = () => Math.min(PAGE_LINES, laid.numLines - firstLine());
 
     function update() {
-      const { state, view } = app;
+      const { state } = app;
       measure();
+      lay();
+      const view = laid;
       const next = shownColumns();
-      const signature = JSON.stringify([state.x, state.y, state.sort, state.size, page(), next, rowHeight]);
+      table.dataset.columns = String(next.length);
+      rowHeight = probed((row) => row.getBoundingClientRect().height);
+      const signature = JSON.stringify([state.x, state.y, state.sort, state.size, state.layout, page(), next, rowHeight]);
       if (signature !== drawn || view !== drawnView) {
-        const isFirst = !drawnView && app.isUsual() && adopt(next);
+        const isFirst = !drawnView && app.isUsual() && state.layout === "table" && adopt(next);
         columns = next;
         drawn = signature;
         drawnView = view;
@@ -49,30 +59,58 @@
           rows.forEach((row) => row.remove());
           rows.clear();
           body.replaceChildren();
-          drawHead();
+          if (state.layout === "table") {
+            drawHead();
+            fillSpans();
+          }
         }
         current = { line: Math.min(Math.max(current.line, firstLine()), firstLine() + Math.max(0, numLines() - 1)), column: Math.min(current.column, Math.max(0, columns.length - 1)) };
         table.setAttribute("aria-rowcount", String(view.numLines + 1));
         table.setAttribute("aria-colcount", String(view.columns.length + 1));
-        table.style.setProperty("--columns", String(columns.length));
         frame.style.height = head.offsetHeight + numLines() * rowHeight + "px";
         table.hidden = !view.numLines;
       }
       draw();
     }
 
+    /** What decides how large everything is, said to the style sheet. */
     function measure() {
-      table.dataset.size = app.state.size;
-      rowHeight = parseFloat(getComputedStyle(table).getPropertyValue("--row"));
+      const { state } = app;
+      const inputs = state.y.filter((name) => name === "content" || name === "style");
+      Object.assign(table.dataset, { size: state.size, layout: state.layout, heads: inputs.length, facts: state.y.length > inputs.length ? 1 : 0 });
+      perLine = state.layout === "wall" ? probed((row) => getComputedStyle(row).gridTemplateColumns.split(" ").length) : 1;
+    }
+
+    /** What a line of the style sheet's making is like. @param {(row: HTMLElement) => number} measured */
+    function probed(measured) {
+      const row = NST.dom.make("tr", { class: "line" });
+      const isHidden = table.hidden;
+      table.hidden = false;
+      body.append(row);
+      const found = measured(row);
+      row.remove();
+      table.hidden = isHidden;
+      return found;
+    }
+
+    function lay() {
+      const { state, view } = app;
+      const wanted = state.layout === "wall" ? perLine : 0;
+      if (laidFor.view === view && laidFor.perLine === wanted) return;
+      laidFor = { view, perLine: wanted };
+      laid = wanted ? NST.pivot.wall(view, wanted, app.sortedBy(), state.sort.startsWith("-")) : view;
     }
 
     /** As many columns as leave the page light enough, from the one that is asked for on. */
     function shownColumns() {
-      const { view, state } = app;
-      const tall = Math.ceil(window.innerHeight / rowHeight) + 3;
+      const { state } = app;
+      const { length } = laid.columns;
+      if (state.layout === "wall") return Array.from({ length }, (_, i) => i);
+      table.dataset.columns = String(Math.min(MAX_COLUMNS, length));
+      const tall = Math.ceil(window.innerHeight / probed((row) => row.getBoundingClientRect().height)) + 3;
       const most = Math.floor((MAX_CELLS_ELEMENTS / tall - ELEMENTS_PER_HEAD) / ELEMENTS_PER_CELL);
-      const count = Math.min(12, Math.max(2, most), view.columns.length);
-      const from = Math.max(0, Math.min(state.left, view.columns.length - count));
+      const count = Math.min(MAX_COLUMNS, Math.max(2, most), length);
+      const from = Math.max(0, Math.min(state.left, length - count));
       return Array.from({ length: count }, (_, i) => from + i);
     }
 
@@ -110,18 +148,61 @@
 
     function drawHead() {
       const { make } = NST.dom;
-      const { state, store, view } = app;
+      const { state, store } = app;
       const titles = state.y.map((name) => store.field(name)?.title ?? name);
       head.rows[0].replaceChildren(
-        make("th", { role: "columnheader", scope: "col", "aria-colindex": 1, class: "corner" }, titles.join(" × ")),
-        ...columns.map((column) =>
-          make(
-            "th",
-            { role: "columnheader", scope: "col", "aria-colindex": column + 2, dir: "auto" },
-            app.columnTitle(view.columns[column]),
-          ),
+        make(
+          "th",
+          { role: "columnheader", scope: "col", "aria-colindex": 1, class: "corner" },
+          make("span", { class: "name" }, titles.join(" × ")),
+          hasSpans() && make("span", { class: "spans" }, "mean ", make("small", {}, "range")),
         ),
+        ...columns.map((column) => NST.cells.heading(app, laid, column)),
       );
+    }
+
+    const figures = () => NST.figures.CHIPS.flatMap((name) => app.store.field(name) ?? []).filter((field) => field.size);
+    const hasSpans = () => figures().length > 0;
+
+    /** The measures of the columns, in their heads, once they are known. */
+    async function fillSpans() {
+      const { view, store } = app;
+      const { spine } = store;
+      const mine = ++filling;
+      const cells = Array.from(head.rows[0].cells).slice(1);
+      const isUsual = app.state.x === spine.column && view.shown === view.total && view.columns.length === spine.columns.length;
+      const fields = figures();
+      // The lines are there before what is in them, so that nothing moves.
+      for (const cell of cells) cell.querySelector(".spans")?.replaceChildren(...fields.map((field) => NST.dom.make("span", {}, NST.figures.titleOf(field) + " …")));
+      const known = fields.map((field) => (isUsual && spine.spans?.[field.name]) || null);
+      await new Promise((resolve) => setTimeout(resolve));
+      if (mine !== filling) return;
+      const found = await Promise.all(fields.map(async (field, i) => known[i] || NST.figures.spans(view, await store.column(field.name)))).catch(app.fail);
+      if (mine !== filling || !found) return;
+      cells.forEach((cell, i) => {
+        const told = fields.map((field, f) => spanText(field, found[f][columns[i]]));
+        cell.querySelector(".spans")?.replaceChildren(...told);
+      });
+    }
+
+    /** @param {Field} field @param {Span | null | undefined} span */
+    function spanText(field, span) {
+      const { make } = NST.dom;
+      const { short } = NST.format;
+      const title = NST.figures.titleOf(field);
+      return span ? make("span", {}, title + " " + short(span[0]) + " ", make("small", {}, short(span[1], 2) + "–" + short(span[2], 2))) : make("span", {}, title + " –");
+    }
+
+    /** The pictures of columns of inputs, as soon as a picture of such a column is loaded. */
+    function fillHeads() {
+      const kind = app.state.x;
+      if (app.state.layout === "wall" || (kind !== "content" && kind !== "style")) return;
+      for (const empty of head.querySelectorAll("span.of")) {
+        const column = Number(/** @type {HTMLElement} */ (empty.parentElement).dataset.column);
+        const item = Array.from(rows.keys(), (line) => app.store.peek(laid.at(line, column))).find((each) => each);
+        const src = item && (kind === "content" ? item.content : item.styles[0]).small;
+        if (src) empty.replaceWith(NST.dom.make("img", { class: "of", src, alt: "", decoding: "async" }));
+      }
     }
 
     /** The lines on screen and a few beside them, from and up to but not including. */
@@ -135,7 +216,7 @@
 
     function draw() {
       scheduled = 0;
-      if (!app.view.numLines) return;
+      if (!laid.numLines) return;
       const { from, to } = wanted();
       for (const [line, row] of rows) {
         if (line >= from && line < to) continue;
@@ -156,6 +237,7 @@
       table.style.marginTop = (from - firstLine()) * rowHeight + "px";
       mark();
       NST.compare.mark();
+      fillHeads();
       clearTimeout(loading);
       // Not what is only passed on the way to somewhere else.
       if (isPending) loading = window.setTimeout(load, LOAD_DELAY_MS);
@@ -164,7 +246,7 @@
     /** @param {number} line @param {HTMLTableRowElement} [old] */
     function redraw(line, old) {
       const hadFocus = old?.contains(document.activeElement);
-      const row = NST.cells.row(app, line, columns);
+      const row = NST.cells.row(app, laid, line, columns);
       if (!isLoaded(line)) row.dataset.pending = "1";
       keep(line, row);
       if (old) {
@@ -176,8 +258,10 @@
 
     /** @param {number} line */
     function itemsOf(line) {
-      const items = columns.map((column) => app.view.at(line, column)).filter((item) => item >= 0);
-      return items.length ? items : [app.view.items[app.view.lines[line]]];
+      const items = columns.map((column) => laid.at(line, column)).filter((item) => item >= 0);
+      const first = laid.items[laid.lines[line]];
+      const rivals = app.state.layout === "table" ? NST.figures.rivals(app, first) : [];
+      return items.length || rivals.length ? [...items, ...rivals] : [first];
     }
 
     /** @param {number} line */
@@ -258,7 +342,7 @@
     function sideways(by) {
       const { line, column } = current;
       const next = columns[column] + by;
-      if (next < 0 || next >= app.view.columns.length) return;
+      if (next < 0 || next >= laid.columns.length) return;
       if (!columns.includes(next)) {
         app.go({ left: Math.max(0, columns[0] + by) }, { replace: true }).then(() => focus(line, columns.indexOf(next)));
       } else focus(line, column + by);
@@ -293,6 +377,11 @@
       },
       true,
     );
+    // A word on every figure, made when somebody asks for it.
+    table.addEventListener("pointerover", (event) => {
+      const figure = /** @type {HTMLElement} */ (event.target).closest(".chips > span, .spans > span");
+      if (figure && !figure.getAttribute("title")) figure.setAttribute("title", NST.figures.wordOn(app, String(figure.textContent)));
+    });
     // What stood for the picture until it came would show beside it.
     table.addEventListener("load", (event) => /** @type {HTMLElement} */ (event.target).style.removeProperty("--tone"), true);
     const schedule = () => {
@@ -311,6 +400,12 @@
     return {
       update,
       focus: (line, column) => focus(line, columns.indexOf(column)),
+      whereIs(index) {
+        const at = laid.items.indexOf(index);
+        return at < 0 ? null : { line: NST.pivot.rowOf(laid.lines, at), column: laid.places[at] };
+      },
+      numLines: () => laid.numLines,
+      numColumns: () => laid.columns.length,
       pages,
       page,
       pageLines: PAGE_LINES,

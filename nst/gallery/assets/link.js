@@ -7,6 +7,7 @@
   const MAX_LENGTH = 2048;
   const MODES = ["side", "slider", "flip", "onion", "difference"];
   const SIZES = ["s", "m", "l"];
+  const LAYOUTS = ["table", "wall"];
   const DIGITS = 4;
   // Of a small picture at its own size.
   const LEAST_ZOOM = 1 / 16;
@@ -21,6 +22,10 @@
       page: 1,
       left: 0,
       size: "m",
+      layout: spine.layout ?? "table",
+      plot: false,
+      px: "",
+      py: "",
       id: "",
       mode: "side",
       a: "",
@@ -59,6 +64,10 @@
     state.page = whole(get("p"), 1);
     state.left = whole(get("left"), 0);
     if (SIZES.includes(get("size"))) state.size = /** @type {State["size"]} */ (get("size"));
+    if (LAYOUTS.includes(get("layout"))) state.layout = /** @type {State["layout"]} */ (get("layout"));
+    state.plot = get("plot") === "1";
+    if (known.has(get("px"))) state.px = get("px");
+    if (known.has(get("py"))) state.py = get("py");
     state.id = get("id");
     if (MODES.includes(get("m"))) state.mode = /** @type {State["mode"]} */ (get("m"));
     state.a = get("a");
@@ -96,6 +105,10 @@
     say("p", state.page, 1);
     say("left", state.left, 0);
     say("size", state.size, usual.size);
+    say("layout", state.layout, usual.layout);
+    say("plot", state.plot ? 1 : 0, 0);
+    say("px", state.px, "");
+    say("py", state.py, "");
     say("id", state.id, "");
     say("m", state.mode, usual.mode);
     say("a", state.a, "");

@@ -209,5 +209,33 @@
     return view(before.columns, newRows, newLines, newItems, newPlaces, before.total);
   }
 
-  NST.pivot = { initial, pivot, sorted, rowOf };
+  /**
+   * The items of a view one after the other, so many in a line; by the values of a column if there is
+   * one, those without any last.
+   * @param {View} before
+   * @param {number} count of a line
+   * @param {Column | null} column
+   * @param {boolean} descending
+   */
+  function wall(before, count, column, descending) {
+    const items = column ? ordered(before.items, column, descending) : before.items;
+    const lines = Math.ceil(items.length / count);
+    const starts = Int32Array.from({ length: lines + 1 }, (_, line) => Math.min(line * count, items.length));
+    const rows = Int32Array.from({ length: lines + 1 }, (_, line) => line);
+    const places = Int32Array.from(items, (_, i) => i % count);
+    return view(Array(count).fill(null), rows, starts, items, places, before.total);
+  }
+
+  /** @param {Int32Array} items @param {Column} column @param {boolean} descending */
+  function ordered(items, { values, codes }, descending) {
+    const missing = values.length;
+    // An item's place behind its rank, so that those alike stay in their order.
+    const keys = Float64Array.from(items, (item, i) => {
+      const code = codes[item];
+      return (descending && code !== missing ? missing - 1 - code : code) * items.length + i;
+    });
+    return keys.sort().length ? Int32Array.from(keys, (key) => items[key % items.length]) : items;
+  }
+
+  NST.pivot = { initial, pivot, sorted, wall, rowOf };
 })();

@@ -165,5 +165,5 @@
     return [...others, ...made].join(" ");
   }
 
-  NST.query = { parse, fieldsOf, mask, toggled, has };
+  NST.query = { tokens, parse, fieldsOf, mask, toggled, has };
 })();

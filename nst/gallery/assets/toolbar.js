@@ -3,9 +3,6 @@
 (function () {
   "use strict";
 
-  const AXES = new Set(["input", "backbone", "run", "setting", "label", "status", "provenance"]);
-  const FACETS = new Set(["backbone", "run", "label", "setting", "input", "status", "provenance", "opinion"]);
-  const MAX_FACET_VALUES = 40;
   const THEME = "nst-gallery-theme";
 
   /** @param {App} app */
@@ -19,7 +16,8 @@
     const direction = byId("direction");
     let said = "";
 
-    const axes = varied.filter((field) => AXES.has(field.role));
+    const layout = /** @type {HTMLSelectElement} */ (byId("layout"));
+    const axes = varied.filter((field) => field.axis);
     const main = store.field(store.spine.column);
     if (main && !axes.includes(main)) axes.unshift(main);
     x.replaceChildren(...axes.map((field) => make("option", { value: field.name }, field.title)));
@@ -53,6 +51,9 @@
         app.go({ size: /** @type {any} */ (button).value }, { replace: true }),
       );
     }
+    layout.addEventListener("change", () => app.go({ layout: /** @type {any} */ (layout.value) }));
+    byId("plot").addEventListener("click", () => app.go({ plot: !app.state.plot }));
+    byId("about").addEventListener("click", () => app.tools().then(() => NST.about.show(app), app.fail));
     byId("failures").addEventListener("click", () =>
       app.go({ q: NST.query.toggled(app.state.q, "status", "failed") }),
     );
@@ -112,7 +113,7 @@
       panel.replaceChildren(
         make("p", { class: "note" }, "A row for each set of"),
         ...varied
-          .filter((field) => AXES.has(field.role) && field.name !== app.state.x)
+          .filter((field) => field.axis && field.name !== app.state.x)
           .map((field) => {
             const box = make("input", { type: "checkbox", checked: chosen.has(field.name) });
             box.addEventListener("change", () => {
@@ -129,53 +130,13 @@
 
     /** @param {HTMLElement} panel */
     function filtersPanel(panel) {
-      const fields = varied.filter((field) => FACETS.has(field.role) && field.size <= MAX_FACET_VALUES && field.name !== "error");
-      const metrics = varied.filter((field) => field.role === "metric" && field.kind === "number");
-      panel.replaceChildren(
-        ...fields.map((field) => facet(field, (body) => values(field, body))),
-        ...metrics.map((field) => facet(field, (body) => Promise.resolve(range(field, body)))),
-      );
-    }
-
-    /** @param {Field} field @param {(body: HTMLElement) => Promise<void>} fill */
-    function facet(field, fill) {
-      const body = make("div", {});
-      const details = make("details", { name: "facet" }, make("summary", {}, field.title), body);
-      details.addEventListener("toggle", () => {
-        body.replaceChildren();
-        if (details.open) fill(body).catch(app.fail);
-      });
-      return details;
-    }
-
-    /** @param {Field} field @param {HTMLElement} body */
-    async function values(field, body) {
-      const column = await store.column(field.name);
-      const counts = new Uint32Array(column.values.length + 1);
-      for (const code of column.codes) counts[code]++;
-      body.replaceChildren(
-        ...column.values.map((value, code) => {
-          const text = String(value);
-          const box = make("input", { type: "checkbox", checked: NST.query.has(app.state.q, field.name, text) });
-          box.addEventListener("change", () => app.go({ q: NST.query.toggled(app.state.q, field.name, text) }));
-          const name = field.role === "input" ? NST.format.readable(text) : text.replaceAll("_", " ");
-          return make("label", { title: text }, box, make("span", { dir: "auto" }, name), make("small", {}, counts[code].toLocaleString("en")));
-        }),
-      );
-    }
-
-    /** @param {Field} field @param {HTMLElement} body */
-    function range(field, body) {
-      for (const [op, word] of [[">=", "at least"], ["<=", "at most"]]) {
-        const start = field.name + op;
-        const given = app.state.q.split(/\s+/).find((token) => token.startsWith(start));
-        const box = make("input", { type: "number", step: "any", value: given?.slice(start.length) ?? "" });
-        box.addEventListener("change", () => {
-          const others = app.state.q.split(/\s+/).filter((token) => token && !token.startsWith(start));
-          app.go({ q: [...others, ...(box.value ? [start + box.value] : [])].join(" ") });
-        });
-        body.append(make("label", {}, word, box));
-      }
+      if (NST.filters) NST.filters.fill(app, panel);
+      else panel.replaceChildren(make("p", { class: "note", role: "status" }, "Loading …"));
+      app.tools().then(() => {
+        if (!panel.matches(":popover-open") || panel.querySelector("details")) return;
+        NST.filters.fill(app, panel);
+        /** @type {HTMLElement | null} */ (panel.querySelector("summary"))?.focus();
+      }, app.fail);
     }
 
     async function copyLink() {
@@ -215,8 +176,10 @@
     function update() {
       const { state, view } = app;
       if (search.value !== state.q) search.value = state.q;
-      x.value = state.x;
-      sort.value = state.sort.replace("-", "");
+      layout.value = state.layout;
+      byId("plot").setAttribute("aria-pressed", String(state.plot));
+      chosen(x, state.x);
+      chosen(sort, state.sort.replace("-", ""));
       direction.textContent = state.sort.startsWith("-") ? "↓" : "↑";
       direction.title = state.sort.startsWith("-") ? "largest first" : "smallest first";
       /** @type {any} */ (direction).disabled = !state.sort;
@@ -235,6 +198,14 @@
       pager();
     }
 
+    /** Choose what a link asks for, of a field too that is not offered. @param {HTMLSelectElement} select @param {string} name */
+    function chosen(select, name) {
+      select.value = name;
+      if (select.value === name) return;
+      select.append(make("option", { value: name }, store.field(name)?.title ?? name));
+      select.value = name;
+    }
+
     function counts() {
       const { view } = app;
       const { count } = NST.format;
@@ -248,12 +219,12 @@
     }
 
     function pager() {
-      const { grid, view } = app;
+      const { grid } = app;
       const from = (grid.page() - 1) * grid.pageLines;
       const columns = grid.columns();
-      const lines = turn("Rows", from, Math.min(view.numLines, from + grid.pageLines), view.numLines, grid.page() > 1 && { page: grid.page() - 1 }, grid.page() < grid.pages() && { page: grid.page() + 1 });
+      const lines = turn("Rows", from, Math.min(grid.numLines(), from + grid.pageLines), grid.numLines(), grid.page() > 1 && { page: grid.page() - 1 }, grid.page() < grid.pages() && { page: grid.page() + 1 });
       const { length } = columns;
-      const wide = turn("Columns", columns[0], columns[0] + length, view.columns.length, columns[0] > 0 && { left: Math.max(0, columns[0] - length) }, columns[0] + length < view.columns.length && { left: columns[0] + length });
+      const wide = turn("Columns", columns[0], columns[0] + length, grid.numColumns(), columns[0] > 0 && { left: Math.max(0, columns[0] - length) }, columns[0] + length < grid.numColumns() && { left: columns[0] + length });
       byId("pager").replaceChildren(...lines, ...wide);
     }
 

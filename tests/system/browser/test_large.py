@@ -164,10 +164,11 @@ def test_failures_and_missing_files_are_told(opened: Open) -> None:
     expect(missing).to_have_count(1)
 
 
-def test_figures_mark_the_best_and_tell_only_what_differs(opened: Open) -> None:
+def test_figures_mark_no_best_among_networks_and_tell_only_what_differs(opened: Open) -> None:
     page = opened(f"id={_ID}")
     table = page.locator(".facts-table")
-    expect(table.get_by_role("row", name="style loss ").get_by_label("best")).to_have_count(1)
+    expect(table.get_by_role("row", name="Style loss by layer")).to_have_count(1)
+    expect(table.get_by_label("best")).to_have_count(0)
     expect(table.get_by_role("row", name="backbone")).to_have_count(1)
     expect(table.get_by_role("row", name="optimizer")).to_have_count(0)
     button = page.get_by_role("button", name="Show all parameters")

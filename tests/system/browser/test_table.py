@@ -63,7 +63,7 @@ def focused(page: Page) -> dict[str, Any]:
 
 
 def headings(page: Page) -> list[str]:
-    return page.locator("#grid thead th").all_inner_texts()
+    return page.locator("#grid thead th .name").all_inner_texts()
 
 
 def choose(page: Page, selector: str, value: str) -> None:
@@ -284,15 +284,70 @@ def test_the_table_tells_how_large_it_is(table: Page) -> None:
     expect(table.locator('tr[aria-rowindex="37"]')).to_be_visible()
 
 
-def test_the_best_of_a_row_is_marked_and_not_by_colour_alone(table: Page) -> None:
-    for line in rows(table):
-        cells = [cell for cell in line[2:] if "style " in cell]
-        losses = [
-            float(cell.split("style ")[1].split()[0].split("★")[0].split("content")[0])
-            for cell in cells
+def test_no_best_is_marked_among_what_cannot_be_compared(table: Page) -> None:
+    assert not any("★" in cell for line in rows(table) for cell in line)
+    # Of one backbone, content, style and weight there is but one picture in a row.
+    search(table, "backbone=vgg16")
+    assert not any("★" in cell for line in rows(table) for cell in line)
+
+
+def test_the_best_of_a_whole_row_is_marked_and_not_by_colour_alone(
+    watched: Pages, tmp_path: Path
+) -> None:
+    made = [
+        Sample(number=n, content=f"c{n // 3}.jpg", params={"seed": n % 3}) for n in range(3 * 4)
+    ]
+    page = watched.open()
+    page.goto(samples.write(tmp_path, made).as_uri())
+    wait_ready(page)
+    assert headings(page)[1:] == ["seed 0", "seed 1", "seed 2"]
+
+    def losses() -> list[list[tuple[bool, float]]]:
+        return [
+            [
+                (
+                    cell.startswith("★"),
+                    float(cell.split("style ")[1].split("★")[0].split("content")[0]),
+                )
+                for cell in line[2:]
+                if "style " in cell
+            ]
+            for line in rows(page)
         ]
-        marked = [cell.startswith("★ style") for cell in cells]
-        assert marked == [loss == min(losses) for loss in losses]
+
+    whole = losses()
+    assert [[best for best, _ in line] for line in whole] == [
+        [loss == min(each for _, each in line) for _, loss in line] for line in whole
+    ]
+    # A filter that hides the best moves no star.
+    with updated(page):
+        page.evaluate("void NST.app.go({ q: 'seed=1,2' })")
+    expect(page.locator("#grid tr[data-pending]")).to_have_count(0)
+    left = losses()
+    # Fewer columns are wider, so that fewer lines are on screen.
+    assert left == [line[1:] for line in whole[: len(left)]]
+    assert sum(best for line in left for best, _ in line) < len(left)
+
+
+def test_what_the_search_hides_is_told_from_what_is_not_there(
+    watched: Pages, tmp_path: Path
+) -> None:
+    made = [
+        Sample(
+            number=n,
+            content=f"c{n // 3}.jpg",
+            backbone=samples.BACKBONES[n % 3],
+            labels={"n": str(n)},
+        )
+        for n in range(3 * 4)
+        if n != 4
+    ]
+    page = watched.open()
+    page.goto(samples.write(tmp_path, made).as_uri() + "#q=-label_n%3D0")
+    wait_ready(page)
+    expect(page.locator("#grid .filtered")).to_have_count(1)
+    expect(page.locator("#grid tr[data-line='0'] .filtered")).to_have_text("hidden by the search")
+    expect(page.locator("#grid tr[data-line='1'] .empty")).to_have_count(1)
 
 
 def test_only_lines_on_screen_are_there_however_many_there_are(watched: Pages, many: Path) -> None:
