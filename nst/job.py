@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -44,10 +43,7 @@ def _all_folded(values: object) -> object:
 
 def _weighed(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     for name in names or ():
-        try:
-            _, weight = layer_and_weight(name)
-        except ValueError:
-            weight = math.nan
+        _, weight = layer_and_weight(name)
         if not 0 < weight <= _MAX_WEIGHT:
             raise PydanticCustomError(
                 "weights",

@@ -80,12 +80,13 @@ class BackboneProfile:
 
 
 def layer_and_weight(named: str) -> tuple[str, float]:
-    """A layer as a parameter names it, `relu1_1` or `relu1_1:2`, and its weight, 1 if it has none.
-
-    Raises ValueError if the weight is no number.
-    """
-    layer, colon, weight = named.partition(":")
-    return layer, float(weight) if colon else 1.0
+    """A layer as a parameter names it, `relu1_1` or `relu1_1:2`, and its weight, 1 if it has none."""
+    layer, _, weight = named.rpartition(":")
+    try:
+        return layer, float(weight)
+    except ValueError:
+        # What is no number is part of a name, which no backbone may have.
+        return named, 1.0
 
 
 def _named_shares(layers: Sequence[str] | None) -> dict[str, float]:

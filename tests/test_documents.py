@@ -59,6 +59,7 @@ def test_a_run_is_told_with_every_failed_row_and_its_speed() -> None:
         "metadata": "/out/metadata.parquet",
         "gallery": "file:///out/index.html",
         "picture": None,
+        "stopped_by": None,
     }
 
 

@@ -58,8 +58,8 @@ def test_parameters_are_described_for_the_ui() -> None:
     picture = stylize_manifest.parameters.definitions["PictureOverrides"]["properties"]
     assert set(picture) == set(PARAM_FIELDS)
     assert all(each["description"] for each in picture.values())
-    assert picture["size"]["description"].endswith("From 32 to 8192.")
-    assert picture["size"]["anyOf"][0] == {"type": "integer", "minimum": 32, "maximum": 8192}
+    assert picture["size"]["description"].endswith("From 0 to 8192.")
+    assert picture["size"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 8192}
     assert picture["pooling"]["anyOf"][0]["enum"] == ["max", "avg"]
     assert properties["precision"]["enum"] == ["auto", "float32", "bfloat16"]
     assert properties["timeout_s"]["exclusiveMinimum"] == 0
