@@ -1,6 +1,7 @@
 """What a run starts from where no manifest was written: pictures by their names, as a matrix that is kept."""
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ def write_example(url: str) -> None:
 def picture_format(output: str) -> ImageFormat | None:
     """The format of the one picture that an output names; None where it names a folder."""
     path = storage.local_path(output)
-    if output.endswith("/") or (path is not None and path.is_dir()):
+    if output.endswith("/") or (path is not None and os.path.isdir(path)):
         return None
     suffix = next((each for each in _FORMATS if output.lower().endswith(each)), None)
     return _FORMATS[suffix] if suffix else None

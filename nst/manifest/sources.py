@@ -105,11 +105,18 @@ def as_typed(uri: str) -> str:
     path = storage.local_path(uri)
     text = uri
     if path is not None:
-        text = str(path)
-        folder = f"{os.getcwd()}/"
-        text = text.removeprefix(folder) if text.startswith(folder) else text
-        text = f"{text}/" if path.is_dir() and not text.endswith("/") else text
+        text = _from_here(str(path))
+        # False where the folder above may not be looked into; Path.is_dir raises there.
+        text = f"{text}/" if os.path.isdir(path) and not text.endswith("/") else text
     return shlex.quote(text)
+
+
+def _from_here(path: str) -> str:
+    """Relative to the working folder where it is below that, and where that has not been deleted."""
+    try:
+        return path.removeprefix(f"{os.getcwd()}/")
+    except OSError:
+        return path
 
 
 def _check(text: str, option: str) -> None:
@@ -122,7 +129,7 @@ def _check(text: str, option: str) -> None:
 
 def _is_local_folder(uri: str) -> bool:
     path = storage.local_path(uri)
-    return path is not None and path.is_dir()
+    return path is not None and os.path.isdir(path)
 
 
 def _of_folder(text: str, uri: str, option: str, output: str) -> Source:
@@ -167,7 +174,7 @@ def _in_folder(uri: str) -> _Found:
     found = _sorted_out(sorted(storage.list_sizes(uri)))
     path = storage.local_path(uri)
     folders: list[str] = []
-    if path is not None and path.is_dir():
+    if path is not None and os.path.isdir(path):
         with os.scandir(path) as entries:
             folders = [each.name for each in entries if each.is_dir() and each.name[0] != "."]
     return _Found(pictures=found.pictures, others=found.others, folders=tuple(sorted(folders)))

@@ -106,7 +106,7 @@
     if (!a.picture.isPicture || !b.picture.isPicture) return side([], [a, b]);
     const handle = mode === "slider" && make("div", { class: "handle", "aria-hidden": "true" });
     // Read as the choices above are, so that it is not said twice.
-    const names = [a, b].map(({ title }, i) => make("span", { class: "name name-" + "ab"[i], dir: "auto", "aria-hidden": "true" }, title));
+    const names = [a, b].map(({ title }, i) => make("span", { class: "plate plate-" + "ab"[i], dir: "auto", "aria-hidden": "true" }, title));
     const frame = make("div", { class: "window" }, a.picture.node, b.picture.node, handle, ...names);
     const made = make("figure", { class: "pane pair " + mode }, frame);
     // A result's or the content's shape; a style's only where there is no other.

@@ -45,7 +45,7 @@ def test_two_cells_are_compared_by_shift_and_click(opened: Open) -> None:
     assert [state(page, name) for name in ("id", "mode", "a", "b")] == [
         "p00000", "slider", "vgg16", "resnet50",
     ]  # fmt: skip
-    expect(page.locator(".name")).to_have_text(["vgg16", "resnet50"])
+    expect(page.locator(".plate")).to_have_text(["vgg16", "resnet50"])
 
 
 def test_two_cells_of_other_rows_are_compared_by_keys_and_the_second_stays(opened: Open) -> None:
@@ -58,14 +58,14 @@ def test_two_cells_of_other_rows_are_compared_by_keys_and_the_second_stays(opene
     with updated(page):
         page.keyboard.press("c")
     assert state(page, "b") == "id=p00007"
-    names = page.locator(".name")
+    names = page.locator(".plate")
     expect(names.nth(1)).to_have_text("great hall × wave, vgg19")
     expect(page.locator(".pair .picture img").nth(1)).to_have_attribute("src", "images/p00007.png")
     with updated(page):
         page.keyboard.press("]")
     expect(names.nth(1)).to_have_text("great hall × wave, vgg19")
     again = opened("#" + page.url.partition("#")[2])
-    expect(again.locator(".name")).to_have_text(names.all_inner_texts())
+    expect(again.locator(".plate")).to_have_text(names.all_inner_texts())
     assert violations(page) == []
 
 
@@ -93,7 +93,7 @@ def test_the_link_has_where_the_slider_is_and_how_bright_the_difference(opened: 
         page.keyboard.press(" ")
     again = opened("#" + page.url.partition("#")[2])
     expect(again.locator(".flip .picture").nth(1)).to_be_visible()
-    expect(again.locator(".name-b")).to_be_visible()
+    expect(again.locator(".plate-b")).to_be_visible()
     with updated(again):
         again.keyboard.press("s")
     expect(again.get_by_role("slider")).to_have_value("60")
