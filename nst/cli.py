@@ -846,6 +846,9 @@ def sheet(
     cell: Annotated[
         int, typer.Option(help="Long edge of each picture, in pixels.", min=32, max=2048)
     ] = 256,
+    replace_: Annotated[
+        bool, typer.Option("--replace", help="Write over a FILE that is there.")
+    ] = False,
 ) -> None:
     """Make one picture of all results of an output, small, in rows and columns with labels.
 
@@ -855,6 +858,11 @@ def sheet(
     """
     with _errors("sheet"):
         sheet_format = _sheet_format(to)
+        if not replace_ and storage.exists(storage.absolute(to)):
+            raise ConfigError(
+                f"--to: expected a name that is free, found that {to!r} is there; choose another, or "
+                "give --replace"
+            )
         made = make_sheet(
             output_url(output),
             x=x,

@@ -57,7 +57,7 @@ def after_picture(url: str) -> list[str]:
     """After one picture was painted."""
     return [
         "to paint many: nst run --content PHOTOS/ --style PAINTINGS/ --output OUTPUT",
-        f"to paint it stronger: type the same with --set style_weight=3 --replace, or another name "
+        f"to paint it stronger: type the same with --set strength=0.7 --replace, or another name "
         f"than {as_typed(url)}",
     ]
 

@@ -25,6 +25,7 @@ from nst.planning import (
     Plan,
     estimate,
     plan_rows,
+    with_earlier_ids,
 )
 from nst.redaction import redacted_url, secret_in_url
 from nst.running import (
@@ -175,6 +176,7 @@ def so_far(url: str, file: ScratchFile) -> ScratchFile:
         _log.warning("%s: the gallery has what its pictures say of themselves: %s", url, exc)
         output.write_recorded(file, url, ledger)
         return file
+    rows = with_earlier_ids(rows, settings)
     rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
     write_provisional(file, as_recorded(rows, ledger), settings, ledger, {})
     return file

@@ -84,7 +84,9 @@ def paint(
 
 
 def _small(job: Job) -> Job:
-    return replace(job, params=replace(job.params, size=min(job.params.size, SAMPLE_PX)))
+    return replace(
+        job, params=replace(job.params, size=min(job.params.size or SAMPLE_PX, SAMPLE_PX))
+    )
 
 
 def _rest_s(whole: Estimate | None, sample: Estimate | None, wall_s: float) -> float | None:

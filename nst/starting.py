@@ -287,8 +287,23 @@ def paint_picture(
     return outcome
 
 
+def _is_same_file(one: str, other: str | None) -> bool:
+    """Also by another name: through a link, or in other capitals where these do not count."""
+    if other is None:
+        return False
+    paths = storage.local_path(one), storage.local_path(other)
+    if one == other or None in paths:
+        return one == other
+    try:
+        return os.path.samefile(*map(str, paths))
+    except OSError:
+        return False
+
+
 def _check_free(wanted: Matrix, to: str, *, may_replace: bool) -> None:
-    if to in map(storage.literal_of, (*wanted.contents, *wanted.styles)):
+    if any(
+        _is_same_file(to, storage.literal_of(each)) for each in (*wanted.contents, *wanted.styles)
+    ):
         raise ConfigError(f"--output: expected another file than its inputs, found {to!r}")
     if not may_replace and storage.exists(to):
         raise ConfigError(

@@ -198,6 +198,22 @@ def test_the_data_of_a_page_that_is_open_stays_for_a_while(project: Project) -> 
     assert "data-live" not in Path(project.url, "index.html").read_text()
 
 
+def test_a_gallery_that_cannot_be_built_ends_no_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    grower = project.grower()
+
+    def broken(*_: object) -> None:
+        raise KeyError("spine")
+
+    monkeypatch.setattr(project.gallery, "update", broken)
+    grower.start()
+    grower.stop()
+    # What ended a run is not hidden either.
+    grower.stopped()
+    assert "the gallery does not grow for now" in caplog.text
+
+
 def test_a_store_that_fails_for_a_while_does_not_end_the_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -159,6 +159,10 @@ def test_the_command_writes_a_jpeg_or_a_png(tmp_path: Path) -> None:
         assert f"{name}, 4 pictures" in done.stdout
         with Image.open(tmp_path / name) as image:
             assert image.format == kind
+    done = nst("sheet", folder, "--to", tmp_path / "b.png")
+    assert done.returncode == 2
+    assert "is there; choose another, or give --replace" in done.stderr
+    assert nst("sheet", folder, "--to", tmp_path / "b.png", "--replace").returncode == 0
     done = nst("sheet", folder, "--to", tmp_path / "c.gif")
     assert done.returncode == 2
     assert "expected a file that ends in .png or .jpg" in done.stderr

@@ -49,6 +49,11 @@ def test_a_file_is_taken_whatever_its_name_and_a_folder_with_brackets_is_a_folde
     assert pictures(odd) == ["a.png", "b.JPG"]
 
 
+def test_a_manifest_among_the_pictures_is_told_from_them(photos: Path) -> None:
+    (photos / "m.CSV").write_text("content,style")
+    assert "expected a picture, found the manifest" in refused(photos / "m.CSV")
+
+
 def test_a_web_url_is_one_picture_of_a_scheme_that_is_allowed_by_typing_it() -> None:
     url = "https://museum.example/a.jpg?size=3"
     assert source_of(url, "--style", "/out").pictures == (url,)

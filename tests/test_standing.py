@@ -174,8 +174,9 @@ def test_a_group_ends_after_the_batch_that_is_painted_and_no_other_begins() -> N
     said = "the run was stopped by nst stop, by me"
     assert report.errors == {"1": said, "2": said}
     assert stopped_by("me", report.errors) == "me"
-    # All was made before anybody could take note.
+    # All was made before anybody could take note, or something else ended what was not.
     assert stopped_by("me", {}) == ""
+    assert stopped_by("me", {"1": "the process that paints died"}) == ""
 
 
 def test_nothing_stops_unasked() -> None:

@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nst import cli, starting
+from nst import cli, pipeline, sampling, starting
 from nst.errors import ConfigError
 from nst.manifest.matrix import Matrix, to_text
+from nst.settings import RunSettings
 from nst.starting import Typed
 from tests.helpers import nst, picture_bytes
 
@@ -48,6 +49,24 @@ def test_two_folders_are_painted_and_the_manifest_that_is_kept_finds_all_done(fo
     done = nst("verify", "out", cwd=folder)
     assert "2 pictures as recorded" in done.stdout
     assert nst("clean", "out", cwd=folder).stdout.startswith("0 files removed")
+
+
+def test_one_picture_never_replaces_an_input_by_another_name(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "photos")
+    before = (folder / "photos/a.png").read_bytes()
+    typed = ("photos/a.png", "paintings/s.png", "-o", "link/a.png", "--replace", *QUICK)
+    done = nst("run", *typed, cwd=folder)
+    assert done.returncode == 2
+    assert "expected another file than its inputs" in done.stderr
+    assert (folder / "photos/a.png").read_bytes() == before
+
+
+def test_a_sample_of_pictures_of_their_contents_size_is_small(folder: Path) -> None:
+    rows = "content,style,size\nphotos/a.png,paintings/s.png,content\n"
+    (folder / "m.csv").write_text(rows)
+    plan = pipeline.make_plan(str(folder / "m.csv"), RunSettings(output="-"))
+    (job,) = sampling.chosen(plan, 1)
+    assert sampling._small(job).params.size == sampling.SAMPLE_PX
 
 
 def test_one_picture_leaves_its_file_and_nothing_else(folder: Path) -> None:

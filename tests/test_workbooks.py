@@ -52,7 +52,7 @@ def test_other_sheets_are_noted() -> None:
 def test_problems_of_a_workbook_are_told_by_its_lines() -> None:
     data = workbook([], ["content", "style", "size"], ["a", "s", 9], ["a", "s", 64, None, "x"])
     assert [problem.partition(";")[0] for problem in refusal("m.xlsx", data)] == [
-        "line 3, column 'size': expected a whole number from 32 to 8192",
+        "line 3, column 'size': expected a whole number from 32 to 8192, or `content`",
         "line 4: expected 3 cells as in the header",
     ]
 

@@ -40,13 +40,13 @@ def best_of(items: Items, grid: Grid, row: int) -> dict[str, Value]:
 
 def _are_comparable(items: Items, row: Sequence[str], members: range) -> bool:
     """Whether all that decides what is measured is the row's own, and of the network's weights too."""
+    # What was not made has no weights, and takes no star from the others.
+    status = items.facets["status"]
+    made = [item for item in members if status.at(item) == "ok"]
     for name, facet in items.facets.items():
         if not facet.field.is_decisive or not facet.varies or name in row:
             continue
-        if (
-            facet.field.role != "provenance"
-            or len(set(facet.codes[members.start : members.stop].tolist())) > 1
-        ):
+        if facet.field.role != "provenance" or len(set(facet.codes[made].tolist())) > 1:
             return False
     return True
 

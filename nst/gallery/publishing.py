@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import IO, Any
 
 from nst import output, storage
-from nst.errors import ConfigError, CorruptTransferError, NotFoundError
+from nst.errors import ConfigError, StorageError, ends_the_run
 from nst.gallery import site
 from nst.gallery.facets import Source, lacks_thumbnails
 from nst.gallery.texts import told_apart
@@ -162,7 +162,8 @@ def _write_gallery(
     page, files, was_live = _written(
         url, sources, static_pages=static_pages, looks=looks, check=check
     )
-    if was_live:
+    # Another command may rebuild the gallery of a run that goes on, whose next build mends the page.
+    if was_live and (output.read_account(url) or {}).get("state") != "running":
         ended = site.live_file(_spine_of(files), {"state": "ended"})
         if output.read_whole(url, site.LIVE) != ended:
             check()
@@ -265,7 +266,9 @@ def _voters(url: str, top: Container[str]) -> list[Voter]:
         return []
     try:
         return _voters_in(storage.join(url, VOTES), storage.read_bytes(storage.join(url, VOTES)))
-    except (ConfigError, CorruptTransferError, NotFoundError) as exc:
+    except (ConfigError, StorageError) as exc:
+        if ends_the_run(exc):
+            raise
         _log.warning("%s. The gallery is made without ratings and votes", exc)
         return []
 

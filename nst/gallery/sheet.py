@@ -45,7 +45,9 @@ def make_sheet(
     across, down = _field(items, x), _field(items, y)
     chosen = _chosen(items, where)
     cells: dict[tuple[int, int], int] = {}
-    for item in chosen:
+    pictures = items.paths["picture"]
+    # One that was made, before one that failed.
+    for item in sorted(chosen, key=lambda item: not pictures.at(item)):
         cells.setdefault((int(down.codes[item]), int(across.codes[item])), item)
     rows = sorted({row for row, _ in cells})
     columns = sorted({column for _, column in cells})

@@ -91,9 +91,20 @@ def _settings(items: Items) -> tuple[str, ...]:
         if facet.field.role != "setting" or facet.varies or not facet.values:
             continue
         (value,) = facet.values
+        if name == "size" and value == 0:
+            found.append("each content's own size")
+            continue
+        if name in ("content_weight", "style_weight") and _has_strength(items):
+            continue
         if name in _ALWAYS_SAID or value != _shown_default(usual.get(name)):
             found.append(f"{facet.field.title} {_text(value)}")
     return tuple(found)
+
+
+def _has_strength(items: Items) -> bool:
+    """Whether some have a strength, which takes the place of both weights."""
+    facet = items.facets.get("strength")
+    return facet is not None and any(value is not None for value in facet.values)
 
 
 def _shown_default(value: object) -> object:

@@ -53,6 +53,11 @@ def source_of(text: str, option: str, output: str) -> Source:
     if is_pattern(uri):
         return _of_pattern(text, uri, option, output)
     if storage.exists(uri):
+        if uri.lower().endswith(tuple(SUFFIXES)):
+            raise ConfigError(
+                f"{option}: expected a picture, found the manifest {text!r}; a run has one manifest, or "
+                "a pattern in quotes"
+            )
         return Source(text=text, pictures=(uri,))
     if storage.local_path(uri) is None and storage.list_sizes(uri):
         return _of_folder(text, uri, option, output)

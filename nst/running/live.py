@@ -74,9 +74,17 @@ class Growing(NoListener):
     def start(self) -> None:
         """Write the gallery as it is before the first picture, and let it grow from there.
 
-        Raises StorageError where the output cannot be written, and what the check raises.
+        Raises StorageError where the output cannot be written, and what the check raises. Anything
+        else is warned of, and the pictures are made all the same.
         """
-        self._build("running")
+        try:
+            self._build("running")
+        except (StorageError, RunEndedError, _OverError):
+            raise
+        except Exception as exc:
+            if ends_the_run(exc):
+                raise
+            self._warn(exc)
         self._thread.start()
 
     def recorded(self, group: Group, outcome: Outcome) -> None:
@@ -94,7 +102,8 @@ class Growing(NoListener):
     def stopped(self) -> None:
         """After `stop`, of a run that ended before its end: show the rest, and say so."""
         self._ends.clear()
-        with suppress(NSTError):
+        # Whatever it is, what ended the run is what is to be told.
+        with suppress(Exception):
             if self._num_new and self._build_s <= _LAST_S:
                 self._build("stopped")
             else:

@@ -7,6 +7,8 @@ from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import NoListener
 
+_STOPPED = "the run was stopped by nst stop"
+
 
 class Stopping(NoListener):
     """Ends each group, by a StoppedError, once somebody has asked for it.
@@ -25,7 +27,7 @@ class Stopping(NoListener):
         """Raises StoppedError where the run is to stop; to be called before each group."""
         who = self._asked_by()
         if who is not None:
-            raise StoppedError(f"the run was stopped by nst stop, by {who}")
+            raise StoppedError(f"{_STOPPED}, by {who}")
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:
         self._end_if_over(group)
@@ -48,5 +50,6 @@ class Stopping(NoListener):
 
 
 def stopped_by(asked_by: str | None, errors: Mapping[str, str]) -> str:
-    """Who stopped a run of which these groups ended early; "" where it made all of its pictures."""
-    return (asked_by or "") if errors else ""
+    """Who stopped a run of which these groups ended early; "" where none ended for that."""
+    is_stopped = any(_STOPPED in error for error in errors.values())
+    return (asked_by or "") if is_stopped else ""

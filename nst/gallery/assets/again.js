@@ -27,7 +27,7 @@
   /** @param {Pick<Item, "get">} item @param {string} name @param {number} times @returns {Value | null} */
   function cellOf(item, name, times) {
     const value = item.get(name);
-    if (name === "size") return Math.min(MAX_PX, Math.round(Number(value ?? DEFAULT_PX) * times));
+    if (name === "size") return Math.min(MAX_PX, Math.round((Number(value ?? DEFAULT_PX) || Math.max(Number(item.get("width")), Number(item.get("height")))) * times));
     // The picture that a painting starts from is named in this column.
     if (name === "init") return item.get("start") ?? value;
     return value;

@@ -24,6 +24,7 @@
     let places = new Int32Array(0);
     let turn = 0;
     let viewOf = "";
+    let opinionsOf = 0;
     let ready = 0;
 
     /** @type {App} */
@@ -139,12 +140,14 @@
       const { x, y, q, sort, layout } = app.state;
       const query = NST.query.parse(q, store.fields);
       const names = NST.query.fieldsOf(query, store.fields);
-      const isOwn = [...names, sort.replace("-", "")].some((name) => store.field(name)?.own);
-      const wanted = JSON.stringify([x, y, q, sort, layout, isOwn && NST.opinions.version()]);
+      const isOwn = [...names, sort.replace(/^-/, "")].some((name) => store.field(name)?.own);
+      // While a picture is open, what is said of it takes it out of no row.
+      if (!app.state.id || !app.view) opinionsOf = NST.opinions.version();
+      const wanted = JSON.stringify([x, y, q, sort, layout, isOwn && opinionsOf]);
       if (wanted === viewOf) return;
       const isUsual = x === spine.column && String(y) === String(spine.row);
       const axes = isUsual ? [] : [x, ...y];
-      const by = sort.replace("-", "");
+      const by = sort.replace(/^-/, "");
       const needed = [...new Set([...names, ...axes, ...(by ? [by] : [])])];
       const loaded = await Promise.all(needed.map((name) => store.column(name)));
       if (mine !== turn) return;

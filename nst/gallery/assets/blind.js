@@ -78,7 +78,7 @@
       if (ticket !== turn) return;
       if (!best) return told("No row has two pictures to compare.");
       await show(best);
-      if (isAgain && ticket === turn) told("You have judged these before: they come again, in random order.");
+      if (isAgain && pair === best && isReady) told("You have judged these before: they come again, in random order.");
     }
 
     /** @param {{a: Item, b: Item}} items in the order in which they are shown */

@@ -38,6 +38,7 @@
   /** Keys of the table; tells whether one was used. @param {App} app @param {KeyboardEvent} event */
   function key(app, event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    if (/** @type {HTMLElement} */ (event.target).closest("input, select, textarea, dialog, [popover]")) return false;
     if (event.key === "Escape" && first !== null) {
       first = null;
       mark();

@@ -16,7 +16,7 @@
 
   /** The measures under a picture: three, and that by which the pictures are ordered. @param {App} app */
   function shown(app) {
-    const sort = app.state.sort.replace("-", "");
+    const sort = app.state.sort.replace(/^-/, "");
     const names = app.store.field(sort)?.role === "metric" && !CHIPS.includes(sort) ? [...CHIPS, sort] : CHIPS;
     return names.flatMap((name) => app.store.field(name) ?? []);
   }
@@ -48,7 +48,9 @@
   function best(app, item) {
     const items = rivals(app, item).map((number) => app.store.peek(number));
     const known = items.filter((each) => each !== null);
-    if (!known.length || known.length < items.length || !comparable(app.store.fields, known)) return new Map();
+    // What was not made has no weights, and takes no star from the others.
+    const made = known.filter((each) => !each.failed && each.picture !== null);
+    if (!made.length || known.length < items.length || !comparable(app.store.fields, made)) return new Map();
     return new Map(shown(app).map(({ name, better }) => [name, bestOf(known.map((each) => (each.failed ? null : each.get(name))), better)]));
   }
 

@@ -15,7 +15,7 @@
   /** @param {App} app @param {HTMLElement} panel */
   function fill(app, panel) {
     const varied = app.store.fields.filter((field) => field.hash);
-    const lists = varied.filter((field) => field.axis || field.role === "opinion");
+    const lists = varied.filter((field) => field.axis || (field.role === "opinion" && field.name !== "my_note"));
     const ranges = varied.filter((field) => RANGES.has(field.role) && field.kind === "number" && !field.axis);
     panel.replaceChildren(
       ...lists.map((field) => facet(app, field, (body) => list(app, field, body))),

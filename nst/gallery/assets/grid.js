@@ -50,6 +50,7 @@
       table.dataset.columns = String(next.length);
       rowHeight = probed((row) => row.getBoundingClientRect().height);
       const signature = JSON.stringify([state.x, state.y, state.sort, state.size, state.layout, page(), next, rowHeight]);
+      const hadFocus = table.contains(document.activeElement);
       if (signature !== drawn || view !== drawnView) {
         const isFirst = !drawnView && app.isUsual() && state.layout === "table" && adopt(next);
         columns = next;
@@ -71,6 +72,8 @@
         table.hidden = !view.numLines;
       }
       draw();
+      // The rows are others now: a reader at the keyboard stays among them.
+      if (hadFocus && !table.contains(document.activeElement)) cellAt(current.line, current.column)?.focus({ preventScroll: true });
     }
 
     /** What decides how large everything is, said to the style sheet. */
@@ -379,7 +382,7 @@
     );
     // A word on every figure, made when somebody asks for it.
     table.addEventListener("pointerover", (event) => {
-      const figure = /** @type {HTMLElement} */ (event.target).closest(".chips > span, .spans > span");
+      const figure = /** @type {HTMLElement} */ (event.target).closest(".chips > span:not(.apart), .spans > span");
       if (figure && !figure.getAttribute("title")) figure.setAttribute("title", NST.figures.wordOn(app, String(figure.textContent)));
     });
     // What stood for the picture until it came would show beside it.

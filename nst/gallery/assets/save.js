@@ -32,7 +32,7 @@
   async function save({ stage, scene, app, say }) {
     if (!scene) return;
     const { state } = app;
-    const panes = /** @type {HTMLElement[]} */ ([...stage.querySelectorAll(scene.mode === "side" ? ".results .picture" : ".pair .picture")]);
+    const panes = /** @type {HTMLElement[]} */ ([...stage.querySelectorAll(scene.mode === "side" ? ".results .pane" : ".pair .picture")]);
     if (!panes.length) return say("There is no picture to save.");
     const columns = scene.mode === "side" ? panes.length : 1;
     const [wide, high] = [SIDE_PX, Math.round(SIDE_PX / scene.ratio)];

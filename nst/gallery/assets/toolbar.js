@@ -43,7 +43,7 @@
       app.go({ sort: sort.value && (better === 1 ? "-" : "") + sort.value });
     });
     direction.addEventListener("click", () => {
-      const name = app.state.sort.replace("-", "");
+      const name = app.state.sort.replace(/^-/, "");
       if (name) app.go({ sort: app.state.sort.startsWith("-") ? name : "-" + name });
     });
     for (const button of document.querySelectorAll('input[name="size"]')) {
@@ -179,7 +179,7 @@
       layout.value = state.layout;
       byId("plot").setAttribute("aria-pressed", String(state.plot));
       chosen(x, state.x);
-      chosen(sort, state.sort.replace("-", ""));
+      chosen(sort, state.sort.replace(/^-/, ""));
       direction.textContent = state.sort.startsWith("-") ? "↓" : "↑";
       direction.title = state.sort.startsWith("-") ? "largest first" : "smallest first";
       /** @type {any} */ (direction).disabled = !state.sort;
