@@ -79,11 +79,9 @@ class Growing(NoListener):
         """
         try:
             self._build("running")
-        except (StorageError, RunEndedError, _OverError):
+        except NSTError:
             raise
         except Exception as exc:
-            if ends_the_run(exc):
-                raise
             self._warn(exc)
         self._thread.start()
 
