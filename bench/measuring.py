@@ -89,6 +89,14 @@ def python(module: str, *arguments: object) -> list[object]:
     return [sys.executable, "-m", module, *arguments]
 
 
+def installed(folder: Path, *requirements: str, options: Sequence[str] = ()) -> Path:
+    """A folder to import packages from, which pip fills on first use."""
+    if not any(folder.glob("*.dist-info")):
+        pip = python("pip", "install", "--quiet", "--disable-pip-version-check", *options)
+        subprocess.run([*map(str, pip), "--target", str(folder), *requirements], check=True)
+    return folder.resolve()
+
+
 def _resident_bytes(pid: int) -> int:
     """Of a process and all below it; 0 of one that has just ended."""
     try:

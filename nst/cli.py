@@ -858,11 +858,8 @@ def sheet(
     """
     with _errors("sheet"):
         sheet_format = _sheet_format(to)
-        if not replace_ and storage.exists(storage.absolute(to)):
-            raise ConfigError(
-                f"--to: expected a name that is free, found that {to!r} is there; choose another, or "
-                "give --replace"
-            )
+        if not replace_:
+            starting.check_free(storage.absolute(to), "--to", "choose another, or give --replace")
         made = make_sheet(
             output_url(output),
             x=x,

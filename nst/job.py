@@ -351,8 +351,10 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
+# The one method of engines in which none could be named.
+METHOD_ONCE = "gatys"
 # Parameters that were not there once: pictures that have them at these values have kept their keys.
-_NEW_PARAMS: Mapping[str, object] = {"method": "gatys", "strength": None}
+_NEW_PARAMS: Mapping[str, object] = {"method": METHOD_ONCE, "strength": None}
 
 
 def params_as_json(params: PictureParams) -> str:

@@ -314,18 +314,13 @@ def run(
     retract(plan, settings, check)
     plan = encode_stored(plan, settings, check)
     stopping = Stopping(stop_asked_by)
-
-    def check_all() -> None:
-        check_both()
-        stopping.check()
-
     with growing_gallery(plan, settings, standings, check) as gallery:
         try:
             session = Session(
                 painter=painter or InThisProcess(),
                 settings=settings,
                 listener=Listeners(told, gallery, stopping),
-                check=check_all,
+                check=stopping.beside(check_both),
             )
             errors = run_in_lanes(plan.groups, session).errors
         except TooManyFailedError as exc:

@@ -225,11 +225,18 @@ def manifest_uri(text: str) -> str:
     return f"{uri}/" if text.endswith("/") and not uri.endswith("/") else uri
 
 
+def check_free(url: str, option: str, fix: str) -> None:
+    """Raises ConfigError where something is, since whoever typed the name may not mean to lose it."""
+    if storage.exists(url):
+        raise ConfigError(
+            f"{option}: expected a name that is free, found that {url!r} is there; {fix}"
+        )
+
+
 def write_example(url: str) -> None:
     """Write an example of a manifest. Raises ConfigError where something is, or for another suffix."""
     data = example_text(url)
-    if storage.exists(url):
-        raise ConfigError(f"expected a name that is free, found that {url!r} is there")
+    check_free(url, "FILE", "choose another")
     storage.write_bytes(url, data)
 
 
@@ -305,8 +312,5 @@ def _check_free(wanted: Matrix, to: str, *, may_replace: bool) -> None:
         _is_same_file(to, storage.literal_of(each)) for each in (*wanted.contents, *wanted.styles)
     ):
         raise ConfigError(f"--output: expected another file than its inputs, found {to!r}")
-    if not may_replace and storage.exists(to):
-        raise ConfigError(
-            f"--output: expected a name that is free, found that {to!r} is there; choose another, or "
-            "give --replace"
-        )
+    if not may_replace:
+        check_free(to, "--output", "choose another, or give --replace")

@@ -172,16 +172,11 @@ def fan_out(
         runner = backend.runner
         if backend.painter is not None:
             stopping = Stopping(lease.stop_asked_by)
-
-            def check_all() -> None:
-                check()
-                stopping.check()
-
             session = Session(
                 painter=backend.painter,
                 settings=settings,
                 listener=Listeners(told, stopping),
-                check=check_all,
+                check=stopping.beside(check),
             )
             stack.enter_context(painting(session))
             runner = stack.enter_context(threads(num_lanes_for(plan.groups, backend.painter)))

@@ -5,7 +5,7 @@ statistics of a picture are also compared at smaller sizes, as Snelgrove ("High-
 Neural Texture Synthesis", 2017) does for textures; here content and style alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -62,9 +62,7 @@ class Octaves:
         found, gradient = self._objectives[-1](images, running)
         losses = map_losses(lambda column: self._shares[-1] * column, found)
         gradient = self._shares[-1] * gradient
-        for share, resample, objective in zip(
-            self._shares, self._resamplings, self._objectives, strict=False
-        ):
+        for share, resample, objective in self._coarser():
             found, slope = objective(resample(images), running)
             losses = map_losses(lambda a, b, share=share: a + share * b, losses, found)
             gradient = gradient + share * resample.gradient(slope)
@@ -74,12 +72,14 @@ class Octaves:
         """The style loss of images [B,3,H,W] of each layer by itself, [B], over all sizes."""
         found = self._objectives[-1].style_by_layer(images)
         by_layer = {layer: self._shares[-1] * loss for layer, loss in found.items()}
-        for share, resample, objective in zip(
-            self._shares, self._resamplings, self._objectives, strict=False
-        ):
+        for share, resample, objective in self._coarser():
             for layer, loss in objective.style_by_layer(resample(images)).items():
                 by_layer[layer] = by_layer[layer] + share * loss
         return by_layer
+
+    def _coarser(self) -> Iterator[tuple[float, Resampling, Objective]]:
+        """The share of each coarser size, how a picture gets there, and its objective."""
+        return zip(self._shares, self._resamplings, self._objectives, strict=False)
 
 
 def at_scale(item: Item, scale: Scale) -> Item:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from nst import __version__, output, storage
 from nst import manifest as manifests
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
-from nst.job import ENGINE_VERSION
+from nst.job import ENGINE_VERSION, METHOD_ONCE
 from nst.output import manifests_before, read_account, records
 from nst.planning import Plan
 from nst.redaction import redacted
@@ -252,7 +252,7 @@ def _in_todays_words(
     engine = versions.get("engine") if isinstance(versions, dict) else None
     overrides = made_with.get("overrides")
     if str(engine) in map(str, range(ENGINE_VERSION)) and isinstance(overrides, dict):
-        named = {"method": "gatys"} | overrides
+        named = {"method": METHOD_ONCE} | overrides
         if account["overrides"] == named:
             return made_with | {"overrides": named}
     return made_with

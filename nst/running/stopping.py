@@ -29,6 +29,15 @@ class Stopping(NoListener):
         if who is not None:
             raise StoppedError(f"{_STOPPED}, by {who}")
 
+    def beside(self, check: Callable[[], None]) -> Callable[[], None]:
+        """A check of both: what `check` raises comes first."""
+
+        def both() -> None:
+            check()
+            self.check()
+
+        return both
+
     def begun(self, group: Group, ids: Sequence[str]) -> None:
         self._end_if_over(group)
 
