@@ -272,7 +272,7 @@ class Weighting:
     recolored: float
 
 
-# Fitted so that LPIPS to the content goes up evenly with the strength.
+# With it LPIPS to the content goes up evenly with the strength, as bench/RESULTS.md has it.
 _STRENGTH_POWER = 1.5
 
 

@@ -40,10 +40,6 @@ class Stylized:
 # Told the share of the work that is done, above 0 and up to 1, and the losses, still on the device.
 OnStep = Callable[[float, Losses], None]
 
-# How much of the details that only a finer size can have is put back when the picture comes to it:
-# without them, most of its evaluations would go by to make the content sharp again.
-DETAIL_SHARE = 1.0
-
 
 def stylize(
     items: Sequence[Item],
@@ -168,10 +164,12 @@ def _start(items: Sequence[Item], coarser: Tensor | None) -> Tensor:
 
 
 def _sharpened(picture: Tensor, item: Item, coarser: Tensor) -> Tensor:
+    """A picture from a coarser size, with the details of the start that only this size can have."""
     if item.params.init == "noise":
         return picture
+    # Without them, most of a size's evaluations would go by to make the content sharp again.
     lost = details(_initial(item), (coarser.shape[1], coarser.shape[2]))
-    return (picture + DETAIL_SHARE * lost).clamp(0, 1)
+    return (picture + lost).clamp(0, 1)
 
 
 def _initial(item: Item) -> Tensor:
