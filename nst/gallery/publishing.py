@@ -139,7 +139,9 @@ class LiveGallery:
         kept = frozenset(path for build in self._builds for path in build)
         sources = [_source(name, self._url, "", table)]
         page, files, _ = _written(self._url, sources, live=told, kept=kept, check=check)
-        self._builds.append(files)
+        # One that changed nothing takes no other's place.
+        if files not in self._builds:
+            self._builds.append(files)
         self._spine = _spine_of(files)
         self.tell(told, check)
         return storage.browsable(page)
