@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from playwright.sync_api import FloatRect, Page, expect
@@ -41,8 +42,12 @@ def opened(
 
 
 def box(page: Page, selector: str, number: int = 0) -> FloatRect:
-    found = page.locator(selector).nth(number).bounding_box()
-    assert found is not None
+    # The grid makes its rows anew when it learns its own width, so the element that was found may be
+    # gone before it is measured.
+    end = monotonic() + 10
+    while (found := page.locator(selector).nth(number).bounding_box()) is None:
+        assert monotonic() < end, f"{selector} is never seen"
+        sleep(0.01)
     return found
 
 
