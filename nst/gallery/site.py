@@ -176,15 +176,8 @@ def is_stale(path: str, data: bytes | None) -> bool:
 
     By its name, if that has a digest, or by its bytes, which are None where they are not known.
     """
-    return is_own(path) and ((is_hashed(path) and path.count(".") > 1) or _is_page(data))
-
-
-def _is_page(data: bytes | None) -> bool:
-    return data is not None and _PAGE_MARK in data[:2000]
-
-
-# In the head of each page that this project has written.
-_PAGE_MARK = b"default-src 'none'"
+    is_named_by_digest = is_hashed(path) and path.count(".") > 1
+    return is_own(path) and (is_named_by_digest or output.is_page(data or b""))
 
 
 def is_own(path: str) -> bool:
