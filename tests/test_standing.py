@@ -1,20 +1,13 @@
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nst import storage
-from nst.errors import ConfigError, StoppedError
-from nst.output.metadata import Outcome
-from nst.planning.plan import Group
+from nst.errors import ConfigError
 from nst.running import lease
-from nst.running.reports import Listeners, NoListener
-from nst.running.session import Session, run_in_order
 from nst.running.standing import Standing, standing_of, status, stop, told_of
-from nst.running.stopping import Stopping, stopped_by
-from nst.settings import RunSettings
 from tests.helpers import nst
 
 
@@ -130,60 +123,6 @@ def test_a_lock_of_an_earlier_release_is_told_of(tmp_path: Path) -> None:
         found = lease.holder(str(tmp_path))
     assert found is not None
     assert found.told == lease._Told()
-
-
-class _Pictures:
-    """Paints groups of pictures, two at a time, without painting."""
-
-    def __init__(self) -> None:
-        self.recorded: list[str] = []
-
-    def num_lanes(self) -> int:
-        return 1
-
-    def run_group(self, group: "_Group", settings: object, listener: NoListener) -> object:
-        for first in range(0, len(group.ids), 2):
-            batch = group.ids[first : first + 2]
-            listener.advanced(group, 1, first)  # type: ignore[arg-type]
-            listener.advanced(group, 2, first + len(batch))  # type: ignore[arg-type]
-            for name in batch:
-                self.recorded.append(name)
-                listener.recorded(group, Outcome(id=name, status="ok"))  # type: ignore[arg-type]
-        raise AssertionError("expected a group that ends early")
-
-
-class _Group:
-    def __init__(self, name: str, ids: Sequence[str]) -> None:
-        self.name = name
-        self.ids = ids
-
-
-def test_a_group_ends_after_the_batch_that_is_painted_and_no_other_begins() -> None:
-    painter = _Pictures()
-    # Asked for while the third picture is recorded, of a batch of two.
-    stopping = Stopping(lambda: "me" if len(painter.recorded) >= 3 else None)
-    session = Session(
-        painter=painter,  # type: ignore[arg-type]
-        settings=RunSettings(output="/out"),
-        listener=Listeners(stopping),
-        check=stopping.check,
-    )
-    groups: list[Group] = [_Group("1", "abcdef"), _Group("2", "gh")]  # type: ignore[list-item]
-    report = run_in_order(groups, session)
-    assert painter.recorded == list("abcd")
-    said = "the run was stopped by nst stop, by me"
-    assert report.errors == {"1": said, "2": said}
-    assert stopped_by("me", report.errors) == "me"
-    # All was made before anybody could take note, or something else ended what was not.
-    assert stopped_by("me", {}) == ""
-    assert stopped_by("me", {"1": "the process that paints died"}) == ""
-
-
-def test_nothing_stops_unasked() -> None:
-    stopping = Stopping(lambda: None)
-    stopping.check()
-    with pytest.raises(StoppedError, match="by nst stop, by me"):
-        Stopping(lambda: "me").check()
 
 
 def test_the_commands_say_it_in_words(tmp_path: Path) -> None:
