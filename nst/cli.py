@@ -744,7 +744,8 @@ def gallery(
 ) -> None:
     """Rebuild the gallery of an output from its metadata, or make one of several outputs.
 
-    Of a run that did not finish it has what is recorded so far.
+    Of a run that did not finish it has what is recorded so far; of a run under way it stays as that
+    run keeps it.
 
     Served, a private bucket can be looked at too: what is asked for is read with the credentials
     at hand, and nobody but this machine can ask.

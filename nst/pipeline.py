@@ -150,10 +150,27 @@ def rebuild_gallery(
     static_pages: bool | None = None,
     voters: Sequence[Voter] = (),
 ) -> str:
-    """As `nst.gallery.rebuild_gallery`; of a run that did not finish, from the records so far."""
+    """As `nst.gallery.rebuild_gallery`; of a run that did not finish, from the records so far.
+
+    The gallery of a run under way stays as that run keeps it; what `voters` said it takes from the file
+    that is kept beside it.
+    """
+    folder = storage.absolute(gallery_folder(urls, to)).rstrip("/")
+    if folder in {storage.absolute(url).rstrip("/") for url in urls} and _is_under_way(folder):
+        galleries.keep_votes(folder, voters)
+        _log.warning(
+            "%s: the gallery is not built anew, since the run under way keeps it up to date", folder
+        )
+        return storage.browsable(storage.join(folder, output.GALLERY))
     return galleries.rebuild_gallery(
         urls, to=to, static_pages=static_pages, voters=voters, read=so_far
     )
+
+
+def _is_under_way(url: str) -> bool:
+    """Whether a run writes to an output; one that was killed does not."""
+    account = output.read_account(url) or {}
+    return account.get("state") == "running" and status(url).is_alive
 
 
 def so_far(url: str, file: ScratchFile) -> ScratchFile:

@@ -55,8 +55,7 @@ def rebuild_gallery(
             "another with --to"
         )
     _check_page(folder)
-    if voters:
-        _keep(folder, voters)
+    keep_votes(folder, voters)
     with ExitStack() as opened:
         sources = [
             _source(name, url, link, read(url, opened.enter_context(ScratchFile())))
@@ -161,8 +160,7 @@ def _write_gallery(
     page, files, was_live = _written(
         url, sources, static_pages=static_pages, looks=looks, check=check
     )
-    # Another command may rebuild the gallery of a run that goes on, whose next build mends the page.
-    if was_live and (output.read_account(url) or {}).get("state") != "running":
+    if was_live:
         ended = site.live_file(_spine_of(files), {"state": "ended"})
         if output.read_whole(url, site.LIVE) != ended:
             check()
@@ -243,8 +241,10 @@ def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list
     return [path for path, one in zip(paths, are_stale, strict=True) if one]
 
 
-def _keep(folder: str, voters: Sequence[Voter]) -> None:
+def keep_votes(folder: str, voters: Sequence[Voter]) -> None:
     """Add what voters said to what is kept beside a gallery. Raises ConfigError for another file."""
+    if not voters:
+        return
     url = storage.join(folder, VOTES)
 
     def added(data: bytes) -> bytes:
