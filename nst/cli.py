@@ -329,12 +329,13 @@ def run(
         listener = Listeners(progress, _GalleryLink(settings.output))
         if prefect:
             report = _flow()(
-                start.keep(),
+                start.manifest,
                 settings,
                 start.overrides,
                 listener,
                 runner=cast(RunnerName, runner),
                 runner_address=runner_address,
+                draft=manifest if start.named else None,
             )
         else:
             report = pipeline.run_manifest(

@@ -66,10 +66,12 @@ __all__ = [
     "estimated",
     "finish",
     "gallery_folder",
+    "keep_manifest",
     "make_plan",
     "make_thumbnails",
     "plan_rows",
     "read_manifest",
+    "read_rows",
     "rebuild_gallery",
     "retract",
     "run",
@@ -122,8 +124,8 @@ def make_plan(
     resume: bool = True,
     kept_as: str | None = None,
 ) -> Plan:
-    """`plan_rows` of `read_manifest`; with `kept_as`, of a run that would keep the manifest there."""
-    rows = _read(manifest_uri, settings, overrides, kept_as)
+    """`plan_rows` of `read_rows`."""
+    rows = read_rows(manifest_uri, settings, overrides, kept_as=kept_as)
     return plan_rows(rows, settings, download=download, resume=resume)
 
 
@@ -216,8 +218,7 @@ def run_manifest(
 ) -> RunReport:
     """The whole of a run, without Prefect: manifest in; pictures, metadata and gallery out.
 
-    With `kept_as` the manifest is copied there, JSON Lines without the credentials of rows that were
-    refused for them, and run.json names the copy.
+    With `kept_as` the manifest is kept there, as by `keep_manifest`, and run.json names the copy.
 
     Raises ManifestError or ConfigError before anything is made, and StorageError where a store is
     out of order; what is finished by then is kept, and another run goes on from there.
@@ -225,14 +226,10 @@ def run_manifest(
     overrides = overrides or {}
     storage.work_for(settings.output, have_answered=False)
     with open_painter(settings) as painter:
-        rows = _read(manifest, settings, overrides, kept_as)
+        rows = read_rows(manifest, settings, overrides, kept_as=kept_as)
         with runs.opened(kept_as or manifest, settings, overrides) as this:
             if kept_as is not None:
-                # Not before the output is this run's: a refused one leaves that of the last run.
-                this.lease.check()
-                data = storage.read_bytes(manifest)
-                is_of_rows = kept_as.endswith(".jsonl")
-                storage.write_bytes(kept_as, _without_secrets(data) if is_of_rows else data)
+                keep_manifest(manifest, kept_as, this.lease.check)
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
             this.report = run(
@@ -269,6 +266,17 @@ def run_jobs(jobs: Sequence[Job], settings: RunSettings, listener: Listener | No
         return Ran(plan=this.plan, report=report)
 
 
+def keep_manifest(manifest: str, kept_as: str, check: Callable[[], None]) -> None:
+    """Copy a manifest into the output, JSON Lines without the credentials of rows refused for them.
+
+    To be called when the output is this run's: a run that is refused leaves the manifest of the last
+    one. `check` is called before the write.
+    """
+    data = storage.read_bytes(manifest)
+    check()
+    storage.write_bytes(kept_as, _without_secrets(data) if kept_as.endswith(".jsonl") else data)
+
+
 def _without_secrets(json_lines: bytes) -> bytes:
     lines = json_lines.splitlines(keepends=True)
     return b"".join(map(_line_without_secrets, lines))
@@ -292,12 +300,14 @@ def _hidden(value: Any) -> Any:
             return value
 
 
-def _read(
+def read_rows(
     manifest: str,
     settings: RunSettings,
-    overrides: Mapping[str, Any] | None,
-    kept_as: str | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    kept_as: str | None = None,
 ) -> Rows:
+    """`read_manifest`; with `kept_as`, of a run that keeps the manifest there, by which it is named."""
     rows = read_manifest(manifest, settings, overrides)
     if kept_as is None:
         return rows

@@ -184,12 +184,6 @@ class Start:
             storage.write_bytes(path, matrix.to_text(self.named.matrix))
             yield path
 
-    def keep(self) -> str:
-        """The manifest where other machines can read it: a matrix is written into the output now."""
-        if self.named is not None:
-            storage.write_bytes(self.manifest, matrix.to_text(self.named.matrix))
-        return self.manifest
-
 
 def start_of(
     typed: Typed, settings: RunSettings, overrides: Mapping[str, str], *, is_kept: bool = True

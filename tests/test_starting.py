@@ -146,6 +146,23 @@ def test_no_run_replaces_rows_or_edits_of_another(tmp_path: Path) -> None:
     assert place(one) == "manifest-3.yaml"
 
 
+def test_a_flow_reads_a_matrix_elsewhere_until_the_output_is_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, bool, str]] = []
+
+    def flow(manifest: str, *_: object, draft: str, **__: object) -> None:
+        told.append((manifest, Path(manifest).exists(), Path(draft).read_text()))
+        raise ConfigError("another run is active")
+
+    monkeypatch.setattr(cli, "_flow", lambda: flow)
+    done = nst("run", "photos", "paintings", "-o", "out", "--prefect", *QUICK, cwd=folder)
+    assert "another run is active" in done.stderr
+    ((manifest, is_there, draft),) = told
+    assert (manifest, is_there) == (str(folder / "out/manifest.yaml"), False)
+    assert "photos/a.png" in draft
+
+
 def test_a_folder_whose_name_ends_like_a_picture_is_a_folder(tmp_path: Path) -> None:
     assert starting.picture_format(str(tmp_path / "x.PNG")) == "png"
     assert starting.picture_format("s3://bucket/x.jpeg") == "jpeg"
