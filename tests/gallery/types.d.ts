@@ -347,6 +347,7 @@ interface NSTNamespace {
     mine(): Voter;
     version(): number;
     isKept(): boolean;
+    saved(): void;
   };
   compare: {
     PINNED: string;

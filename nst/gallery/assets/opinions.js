@@ -22,9 +22,11 @@
   /** @type {Ballots} */
   let ballots = fresh();
   let version = 0;
-  // Whether the browser has taken the last change.
+  // Whether the browser has taken the last change, and whether there are any that only this page has.
   let isKept = true;
-  let hasTold = false;
+  let isUnsaved = false;
+  /** @type {HTMLElement | null} the button of what is told of that */
+  let offer = null;
 
   /** @returns {Ballots} */
   function fresh() {
@@ -45,6 +47,7 @@
       reread();
       shown();
     });
+    window.addEventListener("beforeunload", (event) => isUnsaved && event.preventDefault());
     spine.fields.push(.../** @type {Field[]} */ (FIELDS.map((field) => ({ ...field }))));
   }
 
@@ -57,12 +60,13 @@
       // A sandboxed page has no storage: all lasts as long as the page.
       isKept = false;
     }
-    if (text === null || text === stored) return;
+    // What only this page has is joined with it later.
+    if (text === null || text === stored || (isUnsaved && !NST.ballots)) return;
     stored = text;
     try {
       const found = JSON.parse(text);
       if (found?.format !== FORMAT || !found.voters.some((/** @type {Voter} */ each) => each.voter === found.me)) throw new Error("another format");
-      ballots = found;
+      ballots = isUnsaved && NST.ballots ? joined(found) : found;
     } catch {
       // Kept beside, for whoever can read it.
       try {
@@ -72,6 +76,12 @@
       }
     }
     version++;
+  }
+
+  /** What another tab has kept, with what only this page has. @param {Ballots} found @returns {Ballots} */
+  function joined(found) {
+    const own = ballots.voters.map((each) => (each.voter === ballots.me ? { ...each, voter: found.me } : each));
+    return { ...found, voters: NST.ballots.merged(found.voters, own) };
   }
 
   const mine = () => /** @type {Voter} */ (ballots.voters.find((each) => each.voter === ballots.me));
@@ -89,13 +99,31 @@
       localStorage.setItem(key, text);
       stored = text;
       isKept = true;
-      hasTold = false;
+      saved();
     } catch {
       isKept = false;
-      if (!hasTold) NST.app.fail(new Error("this browser keeps no more ratings and votes: its storage is full or off. Save them as JSON under Judge before you close the page"));
-      hasTold = true;
+      isUnsaved = true;
+      offerToSave();
     }
     return shown();
+  }
+
+  /** Say that only this page has what was said, and offer a file of it. */
+  function offerToSave() {
+    if (offer?.isConnected) return;
+    NST.app.fail(new Error("This browser keeps no more ratings and votes: its storage is full or off. They are lost with this page unless you save them. "));
+    offer = NST.dom.make("button", { type: "button" }, "Save as JSON");
+    offer.addEventListener("click", () => NST.app.more().then(() => NST.verdict.save("json")).catch(NST.app.fail));
+    document.getElementById("problem")?.append(offer);
+    // What joins them with what other tabs keep.
+    NST.app.more().catch(() => {});
+  }
+
+  /** All that was said is in the browser or in a file. */
+  function saved() {
+    isUnsaved = false;
+    if (offer?.parentElement) offer.parentElement.hidden = true;
+    offer?.remove();
   }
 
   /** Have the page show what has changed. */
@@ -104,6 +132,7 @@
     await NST.app.go({}, { replace: true });
     document.querySelectorAll("#grid tbody tr").forEach((row) => mark(/** @type {HTMLElement} */ (row)));
     NST.rate?.update();
+    NST.facts?.update();
   }
 
   /** @param {string} id @returns {Opinion} */
@@ -175,7 +204,7 @@
 
   /** Show what was said of the pictures of a row of the table. @param {HTMLElement} row */
   function mark(row) {
-    if (!Object.keys(mine().opinions).length) return;
+    if (!Object.keys(mine().opinions).length && !row.querySelector(".opinion")) return;
     const { store } = NST.app;
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (row.querySelectorAll("td[data-item]"))) {
       const number = Number(cell.dataset.item);
@@ -190,10 +219,8 @@
     const opinion = of(item.id);
     const { signs, words } = told(opinion);
     const old = cell.querySelector(".opinion");
-    if (old?.getAttribute("aria-label") !== (words || undefined)) {
-      old?.remove();
-      if (words) cell.append(NST.dom.make("span", { class: "opinion", role: "img", "aria-label": words, title: opinion.note }, signs));
-    }
+    old?.remove();
+    if (words) cell.append(NST.dom.make("span", { class: "opinion", role: "img", "aria-label": words, title: opinion.note }, signs));
     cell.classList.toggle("rejected", opinion.pick === "rejected");
   }
 
@@ -235,7 +262,7 @@
   }
 
   NST.opinions = {
-    FORMAT, FIELDS, MAX_NOTE, open, of, say, value, column, indices, mark, told, pressed, change,
+    FORMAT, FIELDS, MAX_NOTE, open, of, say, value, column, indices, mark, told, pressed, change, saved,
     key: key_,
     all: () => ballots,
     mine,
