@@ -259,14 +259,14 @@ def _root(
 @options.taking(options.ALL)
 def run(
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="URL",
-            help="Folder or URL to write to; of one picture also its file, such as out.png.",
+            help="Folder or URL to write to; of one picture also its file, such as out.png. Required.",
         ),
-    ],
+    ] = None,
     places: PlacesArgument = [],  # noqa: B006 typer copies it
     content: ContentOption = [],  # noqa: B006
     style: StyleOption = [],  # noqa: B006
@@ -315,9 +315,11 @@ def run(
     started = time.monotonic()
     with _errors("run", is_json=json_):
         typed = Typed(places=places, contents=content, styles=style, backbones=backbone)
+        overrides = pairs(set_, "--set", "FIELD=VALUE")
+        line = next_steps.with_output(typed, overrides, options.words(given))
+        output = starting.check_output(output, typed, line)
         settings = typed_settings(starting.with_schemes(given, typed), storage.absolute(output))
         _check_runner(runner, runner_address, prefect)
-        overrides = pairs(set_, "--set", "FIELD=VALUE")
         one = None if typed.manifest else starting.picture_format(output)
         start = starting.start_of(typed, settings, overrides, is_kept=one is None)
         pipeline.check(start.manifest, settings, paints_here=runner == "threads")

@@ -122,6 +122,32 @@ def test_bad_usage_exits_2_with_what_to_type(
     assert {path.name for path in folder.iterdir()} == {"photos", "paintings"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (("photos",), "nst run --content photos/ --style PAINTINGS/ --output OUTPUT"),
+        (("photos/",), "nst run --content photos/ --style PAINTINGS/ --output OUTPUT"),
+        (("photos/a.png",), "nst run photos/a.png PAINTING.jpg -o out.png"),
+        (("photos/a.png", "paintings/s.png"), "nst run photos/a.png paintings/s.png -o out.png"),
+        (("photos", "paintings"), "nst run photos paintings --output output"),
+        (
+            ("--content", "photos/*.png", "--style", "paintings", "--set", "size=64", "--only"),
+            "nst run --content 'photos/*.png' --style paintings --output output --set size=64 --only",
+        ),
+        (("rows.csv",), "nst run rows.csv --output output"),
+        (("s3://bucket/rows.csv",), "nst run s3://bucket/rows.csv --output output"),
+    ],
+)
+def test_a_missing_output_is_answered_with_the_whole_line(
+    folder: Path, typed: tuple[str, ...], line: str
+) -> None:
+    done = nst("run", *typed, cwd=folder)
+    assert done.returncode == 2
+    assert "--output: expected a folder or a URL to write to, found none; " in done.stderr
+    assert f"type {line}" in done.stderr.replace("\n", " ")
+    assert {path.name for path in folder.iterdir()} == {"photos", "paintings"}
+
+
 def test_backbones_are_meant_however_they_are_written(folder: Path) -> None:
     typed = Typed(places=("photos", "paintings"), backbones=("VGG-19", "vgg16", "vgg19"))
     with pytest.MonkeyPatch.context() as patch:
