@@ -26,6 +26,7 @@ from nst.planning import (
     estimate,
     plan_rows,
     with_earlier_ids,
+    without_taken_ids,
 )
 from nst.redaction import redacted_url, secret_in_url
 from nst.running import (
@@ -188,6 +189,10 @@ def so_far(url: str, file: ScratchFile) -> ScratchFile:
     try:
         settings, overrides = told_settings(url, account)
         rows = read_manifest(storage.resolve(url, str(account["manifest"])), settings, overrides)
+        rows = with_earlier_ids(rows, settings)
+        rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
+        if not settings.only:
+            rows = without_taken_ids(rows, settings)
     except (NSTError, KeyError) as exc:
         if storage.exists(storage.join(url, output.METADATA)):
             _log.warning("%s: the gallery has the rows of the last run that ended: %s", url, exc)
@@ -195,8 +200,6 @@ def so_far(url: str, file: ScratchFile) -> ScratchFile:
         _log.warning("%s: the gallery has what its pictures say of themselves: %s", url, exc)
         output.write_recorded(file, url, ledger)
         return file
-    rows = with_earlier_ids(rows, settings)
-    rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
     write_provisional(file, as_recorded(rows, ledger), settings, ledger, {})
     return file
 

@@ -309,6 +309,18 @@ def test_a_gallery_stays_as_the_run_under_way_keeps_it(
     assert project.told()["state"] == "ended"
 
 
+def test_rows_that_must_not_run_are_told_with_their_reason(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    bad = row("b.png", id="four", size=7)
+    write_project(tmp_path / "in", [row(id="one", size=SIZE, steps=1), bad])
+    project.make("one")
+    killed(project, settings={"isolate": False, "precision": "float32", "keep_going": True})
+    pipeline.rebuild_gallery([project.url])
+    found = {str(item["id"]): item.get("reason") for item in project.items()}
+    assert found == {"one": None, "four": "bad_row"}
+    assert "waiting" not in project.statuses().values()
+
+
 def test_where_the_manifest_is_gone_the_pictures_tell(project: Project) -> None:
     project.make("one")
     project.make("two")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from nst import storage
+from nst import pipeline, storage
 from nst.errors import ConfigError
 from nst.running import lease
-from nst.running.standing import Standing, standing_of, status, stop, told_of
-from tests.helpers import nst
+from nst.running.standing import Standing, Standings, standing_of, status, stop, told_of
+from nst.settings import RunSettings
+from tests.helpers import nst, row, write_project
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,16 @@ def test_a_run_under_way_is_told_with_who_runs_it(tmp_path: Path) -> None:
     assert (found.manifest, found.stop_asked_by) == ("/rows.csv", None)
     assert found.pid is not None
     assert found.host
+
+
+def test_rows_that_must_not_run_are_counted_by_their_reason(tmp_path: Path) -> None:
+    rows = [row(id="one"), row(id="two", size=7), row(id="three", steps=-1)]
+    manifest = write_project(tmp_path / "in", rows)
+    settings = RunSettings(output=str(tmp_path / "out"), keep_going=True)
+    standings = Standings()
+    standings.planned(pipeline.make_plan(str(manifest), settings))
+    now = standings.now()
+    assert (now.num_rows, now.num_ok, now.failed_by_reason) == (3, 0, {"bad_row": 2})
 
 
 def test_a_killed_run_is_told_with_how_far_it_was(tmp_path: Path) -> None:
