@@ -51,7 +51,6 @@ from nst.running import (
     runs,
     status,
     stop,
-    stopped_by,
     told_settings,
     write_metadata,
     write_provisional,
@@ -352,12 +351,13 @@ def run(
                 listener=Listeners(told, gallery, stopping),
                 check=stopping.beside(check_both),
             )
-            errors = run_in_lanes(plan.groups, session).errors
+            made = run_in_lanes(plan.groups, session)
+            errors, is_stopped = made.errors, made.is_stopped
         except TooManyFailedError as exc:
-            errors = {group.name: str(exc) for group in plan.groups}
+            errors, is_stopped = {group.name: str(exc) for group in plan.groups}, False
     check()
     report = finish(plan, settings, errors, check)
-    return replace(report, stopped_by=stopped_by(stop_asked_by(), errors))
+    return replace(report, stopped_by=(stop_asked_by() or "") if is_stopped else "")
 
 
 def growing_gallery(

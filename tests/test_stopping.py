@@ -1,18 +1,19 @@
 """Runs that are asked to stop end after the pictures that are being painted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace as Namespace
 from typing import Any, cast
 
 import pytest
 
-from nst.errors import StoppedError
+from nst.errors import NSTError, StoppedError
 from nst.output.metadata import Outcome
 from nst.planning.plan import Group
 from nst.running import batch
 from nst.running.reports import Listeners
 from nst.running.session import InThisProcess, Session, run_in_order
-from nst.running.stopping import Stopping, stopped_by
+from nst.running.stopping import Stopping
 from nst.settings import RunSettings
 
 SAID = "the run was stopped by nst stop, by me"
@@ -76,7 +77,7 @@ def test_what_is_painted_when_a_stop_is_asked_for_is_recorded_and_no_other_begun
     report = painting.run("abcdef", "gh")
     assert (painting.painted, painting.recorded) == (list("bc"), list("abc"))
     assert report.errors == {"abcdef": SAID, "gh": SAID}
-    assert stopped_by("me", report.errors) == "me"
+    assert report.is_stopped
 
 
 def test_a_group_whose_last_pictures_are_painted_is_through(
@@ -85,13 +86,23 @@ def test_a_group_whose_last_pictures_are_painted_is_through(
     painting = Painting(monkeypatch, asked="f")
     report = painting.run("abcdef", "gh")
     assert painting.recorded == list("abcdef")
-    assert report.errors == {"gh": SAID}
+    assert (report.errors, report.is_stopped) == ({"gh": SAID}, True)
+    # All was made before anybody could take note.
+    report = Painting(monkeypatch, asked="f").run("abcdef")
+    assert (report.errors, report.is_stopped) == ({}, False)
 
 
-def test_who_stopped_a_run_is_told_only_where_that_ended_something() -> None:
-    # All was made before anybody could take note, or something else ended what was not.
-    assert stopped_by("me", {}) == ""
-    assert stopped_by("me", {"1": "the process that paints died"}) == ""
+def test_another_error_stops_no_run_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    painting = Painting(monkeypatch, asked="-")
+
+    def broken(*_: object) -> None:
+        raise NSTError(SAID)
+
+    monkeypatch.setattr(batch, "write_all", broken)
+    report = painting.run("abcdef")
+    assert (report.errors, report.is_stopped) == ({"abcdef": SAID}, False)
+    assert not (report + report).is_stopped
+    assert (report + replace(report, is_stopped=True)).is_stopped
 
 
 def test_nothing_stops_unasked() -> None:

@@ -19,7 +19,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from nst import pipeline
 from nst.redaction import redacted
-from nst.running import Listeners, RunReport, runs, stopped_by
+from nst.running import Listeners, RunReport, runs
 from nst.settings import RunnerName, RunSettings, settings_of
 from nst.storage import is_pattern, work_for
 from nst.wording import visible
@@ -158,11 +158,11 @@ def _stylize(
                 ) as gallery,
                 listening(Listeners(told, gallery)),
             ):
-                errors, states = fan_out(plan, settled, this.lease, backend, planned)
+                made = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
-            report = finish(plan, settled, errors, this.lease.check, wait_for=states)
-            who = stopped_by(this.lease.stop_asked_by(), errors)
-            this.report = replace(report, stopped_by=who)
+            report = finish(plan, settled, made.errors, this.lease.check, wait_for=made.edges)
+            who = this.lease.stop_asked_by() if made.is_stopped else None
+            this.report = replace(report, stopped_by=who or "")
             return this.report
 
 

@@ -1,14 +1,12 @@
 """A run that is asked to stop ends its groups after the pictures that are being painted."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from nst.errors import StoppedError
 from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import Listener, NoListener
-
-_STOPPED = "the run was stopped by nst stop"
 
 
 class Stopping(NoListener):
@@ -25,7 +23,7 @@ class Stopping(NoListener):
         """Raises StoppedError where the run is to stop; to be called before each group."""
         who = self._asked_by()
         if who is not None:
-            raise StoppedError(f"{_STOPPED}, by {who}")
+            raise StoppedError(f"the run was stopped by nst stop, by {who}")
 
     def beside(self, check: Callable[[], None]) -> Callable[[], None]:
         """A check of both: what `check` raises comes first."""
@@ -79,9 +77,3 @@ class Postponing(NoListener):
             yield
         except StoppedError as exc:
             self.stopped = exc
-
-
-def stopped_by(asked_by: str | None, errors: Mapping[str, str]) -> str:
-    """Who stopped a run of which these groups ended early; "" where none ended for that."""
-    is_stopped = any(_STOPPED in error for error in errors.values())
-    return (asked_by or "") if is_stopped else ""
