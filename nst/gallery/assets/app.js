@@ -221,7 +221,13 @@
       if (toolbar || !target.closest(CONTROLS)) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      const again = () => (event.type === "click" ? target.click() : target.dispatchEvent(new Event(event.type, { bubbles: true })));
+      const { value } = /** @type {HTMLInputElement} */ (target);
+      const again = () => {
+        if (event.type === "click") return target.click();
+        // Which the controls have set to what the page shows.
+        Object.assign(target, { value });
+        target.dispatchEvent(new Event(event.type, { bubbles: true }));
+      };
       app.controls().then(again, app.fail);
     }
 

@@ -55,6 +55,11 @@ def test_it_is_accessible(watched: Pages, usual: Path, scheme: str) -> None:
             " search.dispatchEvent(new Event('input', { bubbles: true })); })()",
             "#counts:text('hidden by the search')",
         ),
+        (
+            "(() => { const layout = document.getElementById('layout'); layout.value = 'wall';"
+            " layout.dispatchEvent(new Event('change', { bubbles: true })); })()",
+            "#grid[data-layout=wall]",
+        ),
     ],
 )
 def test_what_is_done_before_the_controls_have_come_is_done_then(
