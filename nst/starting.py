@@ -13,6 +13,7 @@ from nst.errors import ConfigError, NotFoundError
 from nst.manifest import (
     Matrix,
     Source,
+    advice_on_place,
     check_urls,
     choice_of,
     example_text,
@@ -22,8 +23,10 @@ from nst.manifest import (
     source_of,
 )
 from nst.output import Outcome
+from nst.pictures import PICTURE_SUFFIXES
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
+from nst.redaction import redacted
 from nst.running import InThisProcess, Listener, Listeners, NoListener
 from nst.settings import ImageFormat, RunSettings
 
@@ -99,6 +102,15 @@ class Typed:
     def manifest(self) -> str | None:
         """The manifest that was named; None where pictures were."""
         return self.places[0] if len(self.places) == 1 else None
+
+    @property
+    def is_one_picture(self) -> bool:
+        """Whether one content and one style were named, and each is a picture by its name."""
+        named = (*self.all_contents, *self.all_styles)
+        return len(named) == 2 and all(
+            name.lower().endswith(PICTURE_SUFFIXES) and not storage.is_pattern(name)
+            for name in named
+        )
 
     @property
     def all_contents(self) -> tuple[str, ...]:
@@ -184,12 +196,6 @@ class Start:
             storage.write_bytes(path, matrix.to_text(self.named.matrix))
             yield path
 
-    def keep(self) -> str:
-        """The manifest where other machines can read it: a matrix is written into the output now."""
-        if self.named is not None:
-            storage.write_bytes(self.manifest, matrix.to_text(self.named.matrix))
-        return self.manifest
-
 
 def start_of(
     typed: Typed, settings: RunSettings, overrides: Mapping[str, str], *, is_kept: bool = True
@@ -209,6 +215,17 @@ def start_of(
         else storage.join(settings.output, _NAME.format(""))
     )
     return Start(manifest=place, overrides={}, named=found)
+
+
+def check_output(output: str | None, typed: Typed, line: str) -> str:
+    """The output, where one was named. Raises ConfigError with what to type, `line` in most cases."""
+    if output:
+        return output
+    advice = "" if typed.manifest is None else advice_on_place(manifest_uri(typed.manifest))
+    raise ConfigError(
+        "--output: expected a folder or a URL to write to, found none"
+        + (advice or f"; type {redacted(line)}")
+    )
 
 
 def with_schemes(given: Mapping[str, Any], typed: Typed) -> dict[str, Any]:

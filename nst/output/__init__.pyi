@@ -21,6 +21,8 @@ from .others import names_in as names_in
 from .others import other_rows as other_rows
 from .others import read_account as read_account
 from .others import with_other_rows as with_other_rows
+from .page import check_page as check_page
+from .page import is_page as is_page
 from .paths import ATTEMPTS as ATTEMPTS
 from .paths import GALLERY as GALLERY
 from .paths import IMAGES as IMAGES

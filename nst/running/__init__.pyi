@@ -43,4 +43,3 @@ from .standing import Standings as Standings
 from .standing import status as status
 from .standing import stop as stop
 from .stopping import Stopping as Stopping
-from .stopping import stopped_by as stopped_by

@@ -38,6 +38,7 @@ from nst.running.loading import Inputs, Loaded
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.results import Painted, result_of
+from nst.running.stopping import Postponing
 from nst.running.writing import write_all
 from nst.settings import Precision, RunSettings
 from nst.storage import name_roots, work_for
@@ -53,13 +54,15 @@ def run_group(group: Group, settings: RunSettings, listener: Listener) -> GroupR
     """Make the pictures of a group and write them, and after each picture the record that says so.
 
     A picture that cannot be made fails alone and has a record too. Raises StorageError where the
-    output cannot be written; running the group again does no harm.
+    output cannot be written; running the group again does no harm. A StoppedError of the listener is
+    raised once the pictures that are being painted are recorded, if there are any after them.
     """
     work_for(settings.output, have_answered=True)
     name_roots(settings.roots)
     num_made = num_failed = 0
-    order = Order(group=group, settings=settings, listener=listener)
-    for outcome in _stylize_group(order):
+    heard = Postponing(listener)
+    order = Order(group=group, settings=settings, listener=heard)
+    for outcome in _stylize_group(order, heard):
         num_made += outcome.status == "ok"
         num_failed += outcome.status == "failed"
     return GroupReport(name=group.name, num_made=num_made, num_failed=num_failed)
@@ -86,7 +89,7 @@ class _Workshop:
         )
 
 
-def _stylize_group(order: Order) -> Iterator[Outcome]:
+def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
     """The outcomes of one batch after the other, each once its pictures are recorded."""
     try:
         workshop = _workshop(order)
@@ -106,6 +109,8 @@ def _stylize_group(order: Order) -> Iterator[Outcome]:
         written: Future[list[Outcome]] | None = None
         num_before = 0
         for number, batch in enumerate(batches, start=1):
+            if heard.stopped is not None:
+                break
             loaded, failed = coming.pop().result()
             coming += [
                 loader.submit(_load, ahead, inputs, workshop) for ahead in batches[number:][:1]
@@ -117,6 +122,8 @@ def _stylize_group(order: Order) -> Iterator[Outcome]:
             written = writer.submit(write_all, painted, failed, order)
         if written is not None:
             yield from written.result()
+        if num_before < len(order.group.jobs):
+            heard.check()
 
 
 def _workshop(order: Order) -> _Workshop:

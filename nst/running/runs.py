@@ -80,10 +80,11 @@ class Run:
 def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> Iterator[Run]:
     """Hold an output as its only run, and write into run.json what was run and how it ended.
 
-    Raises ConfigError if another run is active or the pictures have other settings, and StorageError
-    if the output cannot be written.
+    Raises ConfigError if another run is active, the pictures have other settings or the page is none
+    of a gallery, and StorageError if the output cannot be written.
     """
     storage.check_writable(settings.output)
+    output.check_page(settings.output)
     with lease.held(settings.output) as held:
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)

@@ -22,7 +22,18 @@ from nst.running.neighbours import Neighbours
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.silence import Silence
-from nst.running.worker import Advanced, Answered, Asked, Begun, Ended, Logged, Ready, Recorded
+from nst.running.stopping import Postponing
+from nst.running.worker import (
+    Advanced,
+    Answered,
+    Asked,
+    Begun,
+    Ended,
+    Logged,
+    Ready,
+    Recorded,
+    Stop,
+)
 from nst.settings import Precision, RunSettings
 
 # How often in a row a process may end before it has begun with any picture.
@@ -121,10 +132,10 @@ class Supervisor:
 
         Raises what it raises, and NSTError where no process gets as far as a picture.
         """
+        heard = Postponing(listener)
+        order = Order(group=group, settings=settings, listener=heard)
         with self._lock:
-            return self._run_group(
-                _Progress(Order(group=group, settings=settings, listener=listener))
-            )
+            return self._run_group(_Progress(order, heard))
 
     def _run_group(self, progress: "_Progress") -> GroupReport:
         group = progress.order.group
@@ -134,6 +145,7 @@ class Supervisor:
         todo += [[one] for one in group.jobs if one.attempts]
         num_deaths = 0
         while todo:
+            progress.heard.check()
             jobs = todo.pop(0)
             num_before = len(progress.recorded)
             try:
@@ -159,14 +171,14 @@ class Supervisor:
 
     def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
-        settings, listener = progress.order.settings, progress.order.listener
+        settings, listener = progress.order.settings, progress.heard
         if self._neighbours.have_changed():
             self.stop()
         self.start()
         worker = self._worker
         assert worker is not None
         num_before = len(progress.recorded)
-        is_through = False
+        is_through = is_told = False
         try:
             worker.send((group, settings))
             for message in worker.messages(settings.timeout_s):
@@ -181,7 +193,9 @@ class Supervisor:
                         progress.put(outcome.id, outcome.status)
                         listener.recorded(group, outcome)
                         is_last = len(progress.recorded) == num_before + len(group.jobs)
-                        if not is_last and self._neighbours.have_changed():
+                        # A run that stops finishes what its process has begun.
+                        goes_on = listener.stopped is None and not is_last
+                        if goes_on and self._neighbours.have_changed():
                             raise _Refit
                     case Logged(name, level, text):
                         logging.getLogger(name).log(level, "%s", text)
@@ -192,6 +206,9 @@ class Supervisor:
                         if error is not None:
                             raise error
                         return None
+                if listener.stopped is not None and not is_told:
+                    is_told = True
+                    worker.send(Stop(str(listener.stopped)))
         except _Silence:
             return _End(
                 f"gave no sign of life for {settings.timeout_s:g} s and was ended", "timed_out"
@@ -252,6 +269,7 @@ class _Progress:
     """A group that is run: which pictures are under way, and what became of those that are through."""
 
     order: Order
+    heard: Postponing
     begun: set[str] = field(default_factory=set)
     recorded: set[str] = field(default_factory=set)
     num_made: int = 0

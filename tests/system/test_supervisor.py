@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nst import pipeline
-from nst.errors import ConfigError, NSTError, WorkerError
+from nst.errors import ConfigError, NSTError, StoppedError, WorkerError
 from nst.output import records
 from nst.output.metadata import Outcome
 from nst.painting.precision import resolve_precision
@@ -241,6 +241,26 @@ def test_progress_and_records_come_through(tmp_path: Path, supervisor: Superviso
     pipeline.run(plan, chosen, seen, painter=PaintsBy(supervisor.run_group))
     assert seen.recorded_ids == ["n0", "n1"]
     assert seen.last == (2, 2)
+
+
+def test_a_process_that_is_to_stop_records_what_it_paints_and_goes_on_when_asked(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    class Stopped(NoListener):
+        def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+            raise StoppedError("by me")
+
+    plan, chosen = planned(tmp_path, range(8))
+    supervisor.start()
+    worker = supervisor._worker
+    with pytest.raises(StoppedError, match="by me"):
+        supervisor.run_group(plan.groups[0], chosen, Stopped())
+    found = records.read(chosen.output)
+    assert "n0" in found.made
+    assert dict(found.failed) == {}
+    assert supervisor._worker is worker
+    assert run(tmp_path, range(8), supervisor).num_ok == 8
+    assert supervisor._worker is worker
 
 
 def test_who_is_told_of_pictures_needs_no_pytorch(tmp_path: Path) -> None:

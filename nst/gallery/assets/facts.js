@@ -39,6 +39,9 @@
     return names.map((name) => ({ name, values: maps.map((map) => map.get(name) ?? null) }));
   }
 
+  // Has the panel tell what was said since.
+  let update = () => {};
+
   /**
    * @param {App} app
    * @param {Item[]} items
@@ -46,6 +49,13 @@
    * @param {boolean} showAll parameters, not only those that differ
    */
   function panel(app, items, names, showAll) {
+    const opinions = () => section("Opinions", ofRoles(app, ["opinion"]).map((field) => row(field, items)), items.length) ?? make("tbody");
+    let said = opinions();
+    update = () => {
+      const next = opinions();
+      said.replaceWith(next);
+      said = next;
+    };
     const layers = make("tbody");
     const curve = make("div", { class: "curves" });
     const table = make(
@@ -55,7 +65,7 @@
       make("thead", {}, make("tr", {}, make("td"), ...names.map((name) => make("th", { scope: "col", dir: "auto" }, name)))),
       failures(app, items),
       measures(app, items),
-      section("Opinions", ofRoles(app, ["opinion"]).map((field) => row(field, items)), items.length),
+      said,
       layers,
       parameters(app, items, "Parameters", PARAMETERS, showAll),
       parameters(app, items, "Provenance", PROVENANCE, showAll),
@@ -168,5 +178,5 @@
     }
   }
 
-  NST.facts = { panel, differing, best, byLayer };
+  NST.facts = { panel, update: () => update(), differing, best, byLayer };
 })();
