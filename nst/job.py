@@ -303,7 +303,7 @@ class Job:
 
     `content`, `styles`, `mask` and `start`, the picture to start from, are URLs that can be read;
     the names are as the manifest wrote them, which is what people recognise and what stays the same
-    when a folder moves.
+    when a folder moves. `style_masks` are those of the styles, None for one without; () if none has.
     """
 
     row: int
@@ -319,11 +319,13 @@ class Job:
     mask_name: str | None = None
     start: str | None = None
     start_name: str | None = None
+    style_masks: tuple[str | None, ...] = ()
+    style_mask_name: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Every picture that the job reads: content, styles, and what else there is."""
-        others = (uri for uri in (self.mask, self.start) if uri is not None)
+        others = (uri for uri in (self.mask, self.start, *self.style_masks) if uri is not None)
         return (self.content, *self.styles, *others)
 
 
@@ -388,6 +390,11 @@ def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None
             told.append(f"mask {job.mask}\n{versions[job.mask]}")
         if job.start is not None:
             told.append(f"start {job.start}\n{versions[job.start]}")
+        told += [
+            f"style mask {number} {uri}\n{versions[uri]}"
+            for number, uri in enumerate(job.style_masks, start=1)
+            if uri is not None
+        ]
     except KeyError:
         return None
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -429,7 +436,7 @@ def job_key(
         kind = transparent.get(uri, "none")
         return [digests[uri], kind] if kind in kinds else digests[uri]
 
-    parts = [
+    parts: list[Any] = [
         _PAINTS_SO_SINCE[job.params.method],
         read_anew(job.content, ("bitmap",)),
         [read_anew(style, ("some", "bitmap")) for style in job.styles],
@@ -438,5 +445,8 @@ def job_key(
         weights_digest if is_usual else [weights_digest, topology],
         job.backbone,
     ]
+    if job.style_masks:
+        # Others have kept their keys.
+        parts.append({"style_masks": [uri and digests[uri] for uri in job.style_masks]})
     written = f"{json.dumps(parts)[:-1]}, {params or params_as_json(job.params)}]"
     return hashlib.sha256(written.encode()).hexdigest()

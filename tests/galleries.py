@@ -231,7 +231,10 @@ def expected_items(sources: Sequence[Source]) -> list[dict[str, Any]]:
 def _expected(row: Record, run: Source | None) -> dict[str, Any]:
     outcome = row.outcome
     told = {
-        **{name: getattr(row, name) for name in ("content", "style", "mask", "start", "backbone")},
+        **{
+            name: getattr(row, name)
+            for name in ("content", "style", "mask", "start", "style_mask", "backbone")
+        },
         **{f"label_{name}": text for name, text in row.labels.items()},
         **params_dict(row.params),
         **{f.name: getattr(outcome, f.name) for f in fields(Outcome) if f.name not in LEFT_OUT},

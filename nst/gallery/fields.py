@@ -51,7 +51,7 @@ RUN = Field(
 )
 
 MANIFEST = "manifest"
-_INPUTS = ("content", "style", "mask", "start")
+_INPUTS = ("content", "style", "mask", "start", "style_mask")
 _METRICS: Mapping[str, int] = {
     "content_loss": -1,
     "style_loss": -1,

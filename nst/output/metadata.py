@@ -117,6 +117,7 @@ class Record:
     mask: str | None = None
     start: str | None = None
     backbone: str
+    style_mask: str | None = None
     labels: Mapping[str, str]
     params: PictureParams
     outcome: Outcome
@@ -281,6 +282,7 @@ ROW_COLUMNS = (
         "URL or path of the row's manifest, without credentials; of one in the output, its path in "
         "it. Null in what releases up to 0.2.0 wrote.",
     ),
+    Column("style_mask", TEXT, "The masks of the styles as the manifest writes them."),
 )
 PARAM_COLUMNS = tuple(
     Column(name, _type_of(field.annotation, field.metadata), field.description)
@@ -314,6 +316,7 @@ def record_of(job: Job, outcome: Outcome, manifest: str | None = None) -> Record
         manifest=manifest,
     )
 
+        style_mask=job.style_mask_name,
 
 def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | None = None) -> Table:
     """All columns of the metadata but those of outcomes; the jobs are those of one manifest."""
@@ -331,6 +334,7 @@ def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | No
         }
         for job in jobs
     )
+            "style_mask": job.style_mask_name,
     return table_of(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
 
 
@@ -367,6 +371,7 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
                 if name.startswith(LABEL_PREFIX) and value is not None
             },
             # A row of an earlier release lacks some, in a table that has them for others too.
+            style_mask=row.get("style_mask"),
             params=PictureParams(
                 **{name: row[name] for name in PARAM_FIELDS if row.get(name) is not None}
             ),

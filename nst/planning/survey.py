@@ -100,6 +100,7 @@ class Survey:
             _remember(self._styles, job.styles, styles)
         mask = self._input(job.mask) if job.mask is not None else None
         start = self._input(job.start) if job.start is not None else None
+        style_masks = tuple(None if uri is None else self._input(uri) for uri in job.style_masks)
         long_edge = long_edge_px(job.params, content.height, content.width)
         height, width = images.fitted_size(content.height, content.width, long_edge)
         _check_side(job, job.content, (height, width))
@@ -113,6 +114,9 @@ class Survey:
         for other in (mask, start):
             if other is not None:
                 _check_shape(content, other)
+        for style, style_mask in zip(styles, style_masks, strict=False):
+            if style_mask is not None:
+                _check_shape(style, style_mask, "style")
         planned = PlannedJob(
             job=job,
             key=None,
@@ -120,6 +124,7 @@ class Survey:
             styles=styles,
             mask=mask,
             start=start,
+            style_masks=style_masks,
             height=height,
             width=width,
         )
@@ -250,15 +255,15 @@ def _min_side_px(
     return profile.min_side_px(profile.shares(content_layers, style_layers).layers)
 
 
-def _check_shape(content: Input, other: Input) -> None:
-    """Raises ImageError if a mask or a start has another aspect ratio than the content."""
-    aspect, wanted = other.width / other.height, content.width / content.height
+def _check_shape(owner: Input, other: Input, role: str = "content") -> None:
+    """Raises ImageError if a mask or a start has another aspect ratio than its content or style."""
+    aspect, wanted = other.width / other.height, owner.width / owner.height
     if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
-        # Of a content that its Exif turns upright, other programs may see the sides the other way.
+        # Of a picture that its Exif turns upright, other programs may see the sides the other way.
         lies = abs(1 / aspect / wanted - 1) <= _MAX_ASPECT_ERROR
-        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {content.uri}"
+        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {owner.uri}"
         raise ImageError(
-            f"{other.uri}: expected the shape of its content, {content.height} x {content.width} "
+            f"{other.uri}: expected the shape of its {role}, {owner.height} x {owner.width} "
             f"(height x width) or another size of it, found {other.height} x {other.width}; {fix}",
             reason="image_mismatched",
         )

@@ -125,11 +125,13 @@ class _Comparison:
     def _has_same_inputs(self, job: Job, other: Mapping[str, Any], manifest: str) -> bool:
         theirs = [other["content"], *(other["style"] or "").split("|")]
         theirs += [other[name] for name in ("mask", "start") if other[name] is not None]
+        theirs += filter(str.strip, (other["style_mask"] or "").split("|"))
         folder = _folder_of(manifest, self._settings.output)
         if folder is None:
             # Where its files lie is not known.
             mine = [job.content_name, *job.style_name.split("|")]
             mine += [name for name in (job.mask_name, job.start_name) if name is not None]
+            mine += filter(str.strip, (job.style_mask_name or "").split("|"))
             return [each.strip() for each in mine] == [each.strip() for each in theirs]
         if [storage.resolve(folder, each.strip()) for each in theirs] == list(job.inputs):
             return True
