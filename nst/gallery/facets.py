@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nst import output
 from nst.errors import ConfigError
-from nst.gallery.fields import MANIFEST, RUN, Field, fields_of
+from nst.gallery.fields import KEPT, MANIFEST, RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
 from nst.redaction import secret_in_url
 from nst.storage import Coded, ColumnReader, TableError
@@ -344,6 +344,9 @@ def _text_facet(field: Field, column: Coded) -> Facet:
     elif field.role == "input" or field.name == MANIFEST:
         # In the order of the manifest, so that the first of two that look alike keeps its name.
         texts = _in_order_of_first(column, lambda values: told_apart(map(shown_reference, values)))
+    elif field.name == KEPT:
+        # The same of most pictures; the rest is where the picture itself is told.
+        texts = [re.sub(r"\S*/", "", text) for text in column.values]
     elif field.name == "error":
         texts = [shown_sentence(text) for text in column.values]
     else:

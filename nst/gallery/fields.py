@@ -88,7 +88,8 @@ _PROVENANCE = (
     "width",
     "picture_bytes",
 )
-_IDENTITY = ("id", "row")
+KEPT = "kept"
+_IDENTITY = ("id", "row", KEPT)
 # How a minimum is looked for; all other settings say of what.
 _SEARCH = ("steps", "tolerance", "optimizer", "init", "seed", "start")
 _DECISIVE = ("weights_digest", "weights_topology")

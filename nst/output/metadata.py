@@ -102,6 +102,7 @@ class Outcome:
     noise: float | None = None
     is_flat: bool | None = None
     loss_curve: tuple[CurvePoint, ...] = ()
+    kept: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +117,8 @@ class Record:
     style: str
     mask: str | None = None
     start: str | None = None
-    backbone: str
     style_mask: str | None = None
+    backbone: str
     labels: Mapping[str, str]
     params: PictureParams
     outcome: Outcome
@@ -247,6 +248,12 @@ OUTCOME_COLUMNS = (
     Column(
         "loss_curve", _CURVE, "Losses at up to 64 evaluations, the first and the last included."
     ),
+    Column(
+        "kept",
+        list_of(TEXT),
+        "Paths of its intermediate pictures, relative to the output, each named by its evaluation; "
+        "null without `--keep-every`, and in what releases up to 0.2.0 wrote.",
+    ),
 )
 
 
@@ -275,6 +282,7 @@ ROW_COLUMNS = (
     Column("style", TEXT, "The style as the manifest writes it."),
     Column("mask", TEXT, "The mask as the manifest writes it."),
     Column("start", TEXT, "The picture to start from as the manifest writes it."),
+    Column("style_mask", TEXT, "The masks of the styles as the manifest writes them."),
     Column("backbone", TEXT, "The backbone."),
     Column(
         "manifest",
@@ -282,7 +290,6 @@ ROW_COLUMNS = (
         "URL or path of the row's manifest, without credentials; of one in the output, its path in "
         "it. Null in what releases up to 0.2.0 wrote.",
     ),
-    Column("style_mask", TEXT, "The masks of the styles as the manifest writes them."),
 )
 PARAM_COLUMNS = tuple(
     Column(name, _type_of(field.annotation, field.metadata), field.description)
@@ -309,6 +316,7 @@ def record_of(job: Job, outcome: Outcome, manifest: str | None = None) -> Record
         style=job.style_name,
         mask=job.mask_name,
         start=job.start_name,
+        style_mask=job.style_mask_name,
         backbone=job.backbone,
         labels=job.labels,
         params=job.params,
@@ -316,7 +324,6 @@ def record_of(job: Job, outcome: Outcome, manifest: str | None = None) -> Record
         manifest=manifest,
     )
 
-        style_mask=job.style_mask_name,
 
 def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | None = None) -> Table:
     """All columns of the metadata but those of outcomes; the jobs are those of one manifest."""
@@ -327,6 +334,7 @@ def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | No
             "style": job.style_name,
             "mask": job.mask_name,
             "start": job.start_name,
+            "style_mask": job.style_mask_name,
             "backbone": job.backbone,
             "manifest": manifest,
             **params_dict(job.params),
@@ -334,7 +342,6 @@ def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | No
         }
         for job in jobs
     )
-            "style_mask": job.style_mask_name,
     return table_of(cells, [*ROW_COLUMNS, *PARAM_COLUMNS, *_label_columns(labels)])
 
 
@@ -364,6 +371,7 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
             style=row["style"],
             mask=row["mask"],
             start=row["start"],
+            style_mask=row.get("style_mask"),
             backbone=row["backbone"],
             labels={
                 name.removeprefix(LABEL_PREFIX): value
@@ -371,7 +379,6 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
                 if name.startswith(LABEL_PREFIX) and value is not None
             },
             # A row of an earlier release lacks some, in a table that has them for others too.
-            style_mask=row.get("style_mask"),
             params=PictureParams(
                 **{name: row[name] for name in PARAM_FIELDS if row.get(name) is not None}
             ),
@@ -391,7 +398,8 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     values = {field.name: row[field.name] for field in fields(Outcome) if field.name in row}
     curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
     layers = tuple(LayerLoss(**each) for each in row["style_layer_losses"] or ())
-    return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers})
+    kept = tuple(row.get("kept") or ()) or None
+    return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers, "kept": kept})
 
 
 def failure(
