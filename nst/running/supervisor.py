@@ -11,13 +11,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 from nst.errors import NSTError, Reason, RunEndedError, WorkerError
 from nst.output import MAX_ATTEMPTS, records
 from nst.planning import Group, PlannedJob, failure_of
+from nst.running.neighbours import Neighbours
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.silence import Silence
@@ -47,6 +48,7 @@ class Supervisor:
         self._entry = entry
         self._num_threads = num_threads
         self._worker: _Worker | None = None
+        self._neighbours = Neighbours()
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -55,7 +57,8 @@ class Supervisor:
         if self._is_closed:
             raise _closed()
         if self._worker is None:
-            self._worker = _Worker(self._entry, self._num_threads)
+            environment = _environment(self._num_threads, self._neighbours.environment())
+            self._worker = _Worker(self._entry, environment)
 
     def num_gpus(self) -> int:
         """How many GPUs its process finds; of one that does not get ready, its first group tells."""
@@ -93,6 +96,12 @@ class Supervisor:
             finally:
                 if found is None:
                     self.stop()
+
+    def _refit(self) -> None:
+        """`start`, also in the place of a process whose threads wait in the wrong way by now."""
+        if self._worker is not None and self._neighbours.have_changed():
+            self.stop()
+        self.start()
 
     def stop(self) -> None:
         """End the process at once, whatever it is at."""
@@ -152,7 +161,7 @@ class Supervisor:
     def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
         settings, listener = progress.order.settings, progress.order.listener
-        self.start()
+        self._refit()
         worker = self._worker
         assert worker is not None
         num_before = len(progress.recorded)
@@ -272,18 +281,16 @@ class _Death(Exception):
     """The process has closed its end of the socket."""
 
 
-def _environment(num_threads: int | None) -> dict[str, str]:
-    """That of the process that paints, with so many threads where that is told."""
-    # Threads of OpenMP that wait for each other spin, which beside another busy process takes the time
-    # that the one they wait for needs. Whoever has set it knows better.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
-    return waiting if num_threads is None else waiting | {"OMP_NUM_THREADS": str(num_threads)}
+def _environment(num_threads: int | None, waiting: Mapping[str, str]) -> dict[str, str]:
+    """That of the process that paints, with so many threads where that is told, and how they wait."""
+    threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+    return dict(os.environ) | threads | dict(waiting)
 
 
 class _Worker:
     """A process of `nst.running.worker` and the socket to it."""
 
-    def __init__(self, entry: str, num_threads: int | None) -> None:
+    def __init__(self, entry: str, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             # The same modules as here, wherever this program found them.
@@ -299,7 +306,7 @@ class _Worker:
                     # stdout is for what was asked for, which with `--json` is one document.
                     stdout=_where_stderr_goes(),
                     cwd=_a_folder(),
-                    env=_environment(num_threads),
+                    env=environment,
                 )
             except OSError as exc:
                 raise NSTError(
