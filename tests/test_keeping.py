@@ -135,9 +135,8 @@ def test_an_output_that_cannot_be_written_stops_the_painting_soon(
 
 def test_one_picture_has_them_beside_it(tmp_path: Path) -> None:
     write_project(tmp_path, [])
-    small = ("--set", "size=48", "--set", "steps=4")
-    command = ("run", "a.png", "s.png", "-o", "out.png", "--keep-every", "2", *small)
-    command += ("--backbone", "vgg16")
+    small = ["--backbone", "vgg16", "--set", "size=48", "--set", "steps=4"]
+    command = ["run", "a.png", "s.png", "-o", "out.png", "--keep-every", "2", *small]
     before = {path.name for path in tmp_path.iterdir()}
     assert nst(*command, cwd=tmp_path).returncode == 0
     new = {path.name for path in tmp_path.iterdir()} - before

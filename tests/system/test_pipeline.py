@@ -687,8 +687,8 @@ def test_a_mask_of_a_style_keeps_what_it_leaves_out_from_the_picture(tmp_path: P
     used = np.repeat([[255, 0]], 32, axis=1).repeat(64, axis=0).astype("u1")
     (tmp_path / "in/u.png").write_bytes(encoded(Image.fromarray(used)))
     style = picture(64, 64, seed=5)
-    for name, other in (("one.png", 0), ("other.png", 255)):
-        style[:, 32:] = other
+    for name, level in (("one.png", 0), ("other.png", 255)):
+        style[:, 32:] = level
         (tmp_path / f"in/{name}").write_bytes(encoded(Image.fromarray(style)))
     assert run(manifest, tmp_path / "out").num_ok == 3
     one, other, whole = (pixels(tmp_path / "out", job_id) for job_id in names)
