@@ -24,7 +24,14 @@ from nst.manifest import (
 from nst.output import Outcome
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
-from nst.running import InThisProcess, Listener, Listeners, NoListener
+from nst.running import (
+    InThisProcess,
+    Listener,
+    Listeners,
+    NoListener,
+    Painter,
+    open_painter,
+)
 from nst.scales import scales_of
 from nst.settings import ImageFormat, RunSettings
 
@@ -259,13 +266,18 @@ class _Last(NoListener):
         self.outcome = outcome
 
 
-def painted(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> Outcome:
-    """What became of the one picture of a plan, painted in this process."""
+def painted(
+    plan: Plan,
+    settings: RunSettings,
+    listener: Listener | None = None,
+    painter: Painter | None = None,
+) -> Outcome:
+    """What became of the one picture of a plan, painted in this process unless there is a painter."""
     last = _Last()
     told = Listeners(last, listener or NoListener())
     told.planned(plan)
     for group in plan.groups:
-        InThisProcess().run_group(group, settings, told)
+        (painter or InThisProcess()).run_group(group, settings, told)
     outcome = plan.failed[0] if plan.failed else last.outcome
     assert outcome is not None
     return outcome
@@ -286,14 +298,14 @@ def paint_picture(
             f"--output: expected a folder for {wanted.num_rows} pictures, found {to!r}, the name of one"
         )
     _check_free(wanted, to, may_replace=settings.replace)
-    with TemporaryDirectory(prefix="nst-") as folder:
+    with open_painter(settings) as painter, TemporaryDirectory(prefix="nst-") as folder:
         file = storage.join(folder, "manifest.yaml")
         storage.write_bytes(file, matrix.to_text(wanted))
         own = pipeline.with_output(settings, storage.join(folder, "out"))
         plan = pipeline.make_plan(file, own)
         for each in _kept_beside(to, plan, settings.keep_every):
             _check_free(wanted, each, may_replace=settings.replace)
-        outcome = painted(plan, own, listener)
+        outcome = painted(plan, own, listener, painter)
         if outcome.picture is not None:
             for path in outcome.kept or ():
                 number = int(path.rpartition("/")[2].partition(".")[0])
