@@ -66,7 +66,7 @@ def _no_truth_value(value: object) -> object:
 
 
 def _own_size(value: object) -> object:
-    return 0 if isinstance(value, str) and value.strip().lower() == "content" else value
+    return 0 if isinstance(value, str) and value.strip().lower() == OWN_SIZE else value
 
 
 def _drawable(size: int) -> int:
@@ -77,7 +77,9 @@ def _drawable(size: int) -> int:
 
 # Of a picture's long edge, in pixels.
 MIN_SIZE, MAX_SIZE = 32, 8192
-SIZES = f"a whole number from {MIN_SIZE} to {MAX_SIZE}, or `content`"
+# The word for 0, which is the content's own.
+OWN_SIZE = "content"
+SIZES = f"a whole number from {MIN_SIZE} to {MAX_SIZE}, or `{OWN_SIZE}`"
 Pooling = Literal["max", "avg"]
 Method = Literal["pyramid", "gatys"]
 PreserveColor = Literal["none", "luminance", "match"]
@@ -285,6 +287,11 @@ def weighting_of(params: PictureParams) -> Weighting:
     return Weighting(
         content=DEFAULT_CONTENT_WEIGHT * content, style=style, recolored=min(1.0, 2 * strength)
     )
+
+
+def size_text(size: int) -> str:
+    """A size as it is typed: the content's own has a word."""
+    return str(size) if size else OWN_SIZE
 
 
 def long_edge_px(params: PictureParams, height: int, width: int) -> int:

@@ -18,6 +18,7 @@ from nst import output
 from nst.errors import ConfigError
 from nst.gallery.fields import KEPT, MANIFEST, RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
+from nst.job import size_text
 from nst.redaction import secret_in_url
 from nst.storage import Coded, ColumnReader, TableError
 
@@ -314,6 +315,8 @@ def _taken(column: Coded, items: NDArray[np.int64]) -> Coded:
 
 
 def _facet(field: Field, column: Coded) -> Facet:
+    if field.name == "size":
+        column = _sizes(column)
     if isinstance(column.values, list):
         return _text_facet(field, column)
     numbers = column.values.astype(np.float64)
@@ -330,6 +333,14 @@ def _facet(field: Field, column: Coded) -> Facet:
     ranks[(ranks < 0) | (ranks >= num_finite)] = num_finite
     shown = [_plain(each) for each in distinct[first : first + num_finite].tolist()]
     return Facet(field, "number", shown, _recoded(column.codes, ranks, num_finite))
+
+
+def _sizes(column: Coded) -> Coded:
+    """Sizes as texts where one of them is a word."""
+    values = column.values
+    if isinstance(values, list) or 0 not in values:
+        return column
+    return Coded([size_text(int(each)) for each in values.tolist()], column.codes)
 
 
 def _plain(number: float) -> int | float:

@@ -18,6 +18,7 @@ from nst.job import (
     long_edge_px,
     params_as_json,
     recipe,
+    size_text,
     style_edge_px,
 )
 from nst.output import Outcome, failure
@@ -242,7 +243,7 @@ def _check_side(job: Job, uri: str, size: tuple[int, int], advice: str = "a larg
         raise ImageError(
             f"{uri}: expected a short side of at least {least} px for the layers of "
             f"{job.backbone}, found {height} x {width} (height x width) at size "
-            f"{job.params.size or 'content'}; use {advice}, or a picture that is less elongated",
+            f"{size_text(job.params.size)}; use {advice}, or a picture that is less elongated",
             reason="image_too_small",
         )
 
