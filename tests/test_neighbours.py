@@ -9,7 +9,6 @@ import pytest
 
 from nst.running import neighbours
 from nst.running.neighbours import Neighbours, Sample, others
-from nst.running.supervisor import Supervisor
 
 ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -87,24 +86,6 @@ def test_what_a_process_of_ours_takes_is_ours_also_once_it_has_ended() -> None:
     assert after.own_s > during.own_s - 0.1
     assert after.busy_s > before.busy_s
     assert others(before, after) >= 0
-
-
-def test_a_process_is_replaced_between_groups_where_it_waits_the_wrong_way(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told = iter([{}, ASLEEP])
-    monkeypatch.setattr(Neighbours, "environment", lambda _: next(told))
-    supervisor = Supervisor()
-    try:
-        supervisor.start()
-        first = supervisor._worker
-        supervisor._refit()
-        assert supervisor._worker is first
-        monkeypatch.setattr(Neighbours, "have_changed", lambda _: True)
-        supervisor._refit()
-        assert supervisor._worker is not first
-    finally:
-        supervisor.stop()
 
 
 @contextmanager

@@ -105,12 +105,6 @@ class Supervisor:
                 if found is None:
                     self.stop()
 
-    def _refit(self) -> None:
-        """`start`, also in the place of a process whose threads wait in the wrong way by now."""
-        if self._worker is not None and self._neighbours.have_changed():
-            self.stop()
-        self.start()
-
     def stop(self) -> None:
         """End the process at once, whatever it is at."""
         if self._worker is not None:
@@ -150,7 +144,12 @@ class Supervisor:
         while todo:
             jobs = todo.pop(0)
             num_before = len(progress.recorded)
-            end = self._attempt(replace(group, jobs=tuple(jobs)), progress)
+            try:
+                end = self._attempt(replace(group, jobs=tuple(jobs)), progress)
+            except _Refit:
+                progress.begun.clear()
+                todo.insert(0, [one for one in jobs if one.job.id not in progress.recorded])
+                continue
             if end is None:
                 continue
             suspects = [one for one in jobs if one.job.id in progress.begun]
@@ -169,7 +168,9 @@ class Supervisor:
     def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
         settings, listener = progress.order.settings, progress.order.listener
-        self._refit()
+        if self._neighbours.have_changed():
+            self.stop()
+        self.start()
         worker = self._worker
         assert worker is not None
         num_before = len(progress.recorded)
@@ -187,6 +188,9 @@ class Supervisor:
                     case Recorded(outcome):
                         progress.put(outcome.id, outcome.status)
                         listener.recorded(group, outcome)
+                        is_last = len(progress.recorded) == num_before + len(group.jobs)
+                        if not is_last and self._neighbours.have_changed():
+                            raise _Refit
                     case Logged(name, level, text):
                         logging.getLogger(name).log(level, "%s", text)
                     case Ended(error, is_surprise):
@@ -287,6 +291,10 @@ class _Silence(Exception):
 
 class _Death(Exception):
     """The process has closed its end of the socket."""
+
+
+class _Refit(Exception):
+    """How threads wait is settled when a process starts, so another one goes on."""
 
 
 class _Worker:
