@@ -56,9 +56,10 @@ def paints_apart(arguments: Sequence[str]) -> bool:
 
 def _end_early() -> None:
     """End the process that was started to paint, where the command has not come so far."""
-    spawning = sys.modules.get("nst.running.spawning")
-    if spawning is not None:
-        spawning.end_early()
+    # A signal may come while that module is imported.
+    end = getattr(sys.modules.get("nst.running.spawning"), "end_early", None)
+    if end is not None:
+        end()
 
 
 def _not_loaded(error: Exception) -> int:

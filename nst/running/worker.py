@@ -103,7 +103,7 @@ def main(fd: int) -> None:
     try:
         # Before PyTorch is loaded, which reads it once.
         os.environ.update(connection.recv())
-    except EOFError:
+    except (EOFError, OSError):
         return
     # While the plan is made: PyTorch takes seconds to import.
     from nst.painting import devices
