@@ -40,6 +40,7 @@ from nst.manifest.rows import Glob, is_given, read_rows, text_of
 from nst.manifest.table import Cells, Row
 from nst.profiles import DEFAULT_BACKBONE, PROFILES, layer_and_weight
 from nst.redaction import redacted, secret_in
+from nst.wording import counted
 
 Resolve = Callable[[str], str]
 
@@ -444,7 +445,8 @@ def _style_masks(
         return ()
     # Without a style there is a problem already.
     if num_styles and len(parts) != num_styles:
-        expected = f"{num_styles} masks, one for each style with | between them, or nothing there"
+        masks = counted(num_styles, "mask")
+        expected = f"{masks}, one for each style with | between them, or nothing there"
         problems.append(Problem(line, "style_mask", expected, f"{len(parts)} in {shown(value)}"))
         return ()
     return parts
