@@ -20,17 +20,17 @@ def main() -> None:
     """Run the command that was typed."""
     _leave_on_signals()
     try:
-        # They take a second to import, and nothing is under way by then that would have to be ended.
         from nst import streams
 
         streams.open_closed()
-        if paints_apart(sys.argv[1:]):
-            from nst.running import spawning
-
-            spawning.start_early()
         # It would look through all that is imported, again and again.
         gc.disable()
         try:
+            if paints_apart(sys.argv[1:]):
+                from nst.running import spawning
+
+                spawning.start_early()
+            # It takes a second, and all that is under way by then is the process that is to paint.
             from nst.cli import main as command
         except Exception as exc:
             sys.exit(_not_loaded(exc))

@@ -98,3 +98,21 @@ def test_a_machine_that_starts_none_is_no_reason_to_stop(monkeypatch: pytest.Mon
     monkeypatch.setattr(spawning, "spawn", refused)
     spawning.start_early()
     assert spawning.take_early("tests.idle", None) is None
+
+
+def test_one_whose_neighbours_cannot_be_seen_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[spawning.Spawned] = []
+    spawn = spawning.spawn
+
+    def remembered(entry: str, num_threads: int | None) -> spawning.Spawned:
+        made.append(spawn(entry, num_threads))
+        return made[0]
+
+    def refused(_: Neighbours) -> None:
+        raise PermissionError("/proc/stat")
+
+    monkeypatch.setattr(spawning, "spawn", remembered)
+    monkeypatch.setattr(Neighbours, "__init__", refused)
+    spawning.start_early()
+    assert spawning._early is None
+    assert made[0].process.poll() == -signal.SIGKILL

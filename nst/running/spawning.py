@@ -1,7 +1,7 @@
 """The start of the process that paints, which may be the first thing that a command does.
 
-PyTorch takes seconds to import. So this needs nothing but the standard library, and a process that
-was started early gets ready while whoever started it imports modules of its own and reads a manifest.
+PyTorch takes seconds to import. So this begins with nothing but the standard library, and a process
+that was started early gets ready while whoever started it imports its own modules and reads a manifest.
 """
 
 import os
@@ -70,10 +70,14 @@ def start_early() -> None:
     global _early
     with _signals_held(), suppress(OSError):
         process = spawn(ENTRY, None)
-        # It takes a while by itself, in which that process starts.
-        from nst.running.neighbours import Neighbours
+        try:
+            # It takes a while by itself, in which that process starts.
+            from nst.running.neighbours import Neighbours
 
-        _early = Early(process, Neighbours())
+            _early = Early(process, Neighbours())
+        except BaseException:
+            process.kill()
+            raise
     if _early is not None:
         # While this thread goes on: the processors are watched for a tenth of a second.
         threading.Thread(target=_early.tell, name="tell", daemon=True).start()
