@@ -123,6 +123,8 @@ class _Comparison:
         return all(_plain(mine[name]) == _plain(other[name]) for name in PARAM_FIELDS)
 
     def _has_same_inputs(self, job: Job, other: Mapping[str, Any], manifest: str) -> bool:
+        if _masked_styles(job.style_mask_name) != _masked_styles(other["style_mask"]):
+            return False
         theirs = [other["content"], *(other["style"] or "").split("|")]
         theirs += [other[name] for name in ("mask", "start") if other[name] is not None]
         theirs += filter(str.strip, (other["style_mask"] or "").split("|"))
@@ -139,6 +141,11 @@ class _Comparison:
         digests = [other["content_digest"], *(other["style_digest"] or "").split()]
         mine_now = [self._digest_of(uri) for uri in (job.content, *job.styles)]
         return None in digests or None in mine_now or digests == mine_now
+
+
+def _masked_styles(masks: str | None) -> list[int]:
+    """The numbers of the styles that have a mask."""
+    return [number for number, each in enumerate((masks or "").split("|")) if each.strip()]
 
 
 def _folder_of(manifest: str, output_url: str) -> str | None:
