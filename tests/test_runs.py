@@ -84,6 +84,8 @@ def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: 
     assert run(tmp_path, {"seed": "4"}, replace=True)["overrides"] == {"seed": 4}
     # The same, however it is written.
     run(tmp_path, {"seed": 4})
+    with pytest.raises(ConfigError, match="found --set seed=4 before and --set size=content now"):
+        run(tmp_path, {"size": "content"})
 
 
 def on_hardware_for(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:

@@ -18,6 +18,7 @@ from nst.painting import (
     Backbone,
     Losses,
     Memo,
+    OnKept,
     OnStep,
     StyleMemo,
     Stylized,
@@ -34,6 +35,7 @@ from nst.painting import (
 )
 from nst.planning import Group, PlannedJob, failure_of, in_batches
 from nst.profiles import PROFILES
+from nst.running.keeping import keeping
 from nst.running.loading import Inputs, Loaded
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
@@ -193,14 +195,21 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
     if len(loaded) == 1 and workshop.bytes_per_picture > free:
         return [_refused(loaded[0], workshop, free)]
     started = time.monotonic()
-    stylized = _stylize_if_it_fits(loaded, workshop, on_step)
+    with keeping(loaded, workshop.order) as kept:
+        stylized = _stylize_if_it_fits(loaded, workshop, on_step, kept.on_kept)
     if isinstance(stylized, Stylized):
         num_now = num_before + len(loaded)
         workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
         return [
             result_of(
-                one, stylized, index, workshop.order, precision=workshop.precision, seconds=seconds
+                one,
+                stylized,
+                index,
+                workshop.order,
+                precision=workshop.precision,
+                seconds=seconds,
+                kept=kept.paths[index],
             )
             for index, one in enumerate(loaded)
         ]
@@ -228,7 +237,7 @@ def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> Painted:
 
 
 def _stylize_if_it_fits(
-    loaded: Sequence[Loaded], workshop: _Workshop, on_step: OnStep
+    loaded: Sequence[Loaded], workshop: _Workshop, on_step: OnStep, on_kept: OnKept | None
 ) -> Stylized | str:
     """The pictures, or what the device said when it ran out of memory.
 
@@ -241,6 +250,8 @@ def _stylize_if_it_fits(
             on_step=on_step,
             memo=workshop.memo,
             tile_px=workshop.tile_px,
+            keep_every=workshop.order.settings.keep_every,
+            on_kept=on_kept,
         )
     except RuntimeError as exc:
         if not is_out_of_memory(exc):

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from nst import __version__, output, storage
 from nst import manifest as manifests
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
-from nst.job import ENGINE_VERSION, METHOD_ONCE
+from nst.job import ENGINE_VERSION, METHOD_ONCE, size_text
 from nst.output import manifests_before, read_account, records
 from nst.planning import Plan
 from nst.redaction import redacted
@@ -279,7 +279,8 @@ def _check_same_settings(
 def _shown(setting: str, value: object) -> str:
     """A setting as it is typed."""
     if isinstance(value, dict):
-        return " ".join(f"--set {name}={each}" for name, each in value.items()) or "no --set"
+        told = value | ({"size": size_text(value["size"])} if "size" in value else {})
+        return " ".join(f"--set {name}={each}" for name, each in told.items()) or "no --set"
     return f"{option_name(setting)} {value}"
 
 

@@ -5,23 +5,22 @@ quarantined, and everything else goes on in a new process.
 """
 
 import logging
-import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 
 from nst.errors import NSTError, Reason, RunEndedError, WorkerError
 from nst.output import MAX_ATTEMPTS, records
 from nst.planning import Group, PlannedJob, failure_of
+from nst.running import spawning
 from nst.running.neighbours import Neighbours
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.silence import Silence
+from nst.running.spawning import ENTRY, Spawned
 from nst.running.stopping import Postponing
 from nst.running.worker import (
     Advanced,
@@ -42,7 +41,6 @@ _KILL_WAIT_S = 10
 # How long a process may take to load its modules, independent of a picture's time.
 _START_S = 300
 _POLL_S = 1.0
-_STDERR = 2
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +51,7 @@ class Supervisor:
     `entry` is the module whose `main` the process calls, with so many threads where that is told.
     """
 
-    def __init__(
-        self, entry: str = "nst.running.worker", *, num_threads: int | None = None
-    ) -> None:
+    def __init__(self, entry: str = ENTRY, *, num_threads: int | None = None) -> None:
         self._entry = entry
         self._num_threads = num_threads
         self._worker: _Worker | None = None
@@ -68,8 +64,20 @@ class Supervisor:
         if self._is_closed:
             raise _closed()
         if self._worker is None:
-            environment = _environment(self._num_threads, self._neighbours.environment())
-            self._worker = _Worker(self._entry, environment)
+            early = spawning.take_early(self._entry, self._num_threads)
+            if early is not None:
+                self._neighbours = early.neighbours
+                self._worker = _Worker(early.spawned)
+                return
+            try:
+                self._worker = _Worker(spawning.spawn(self._entry, self._num_threads))
+            except OSError as exc:
+                raise NSTError(
+                    f"cannot start the process that paints: {exc}; --no-isolate paints without it"
+                ) from exc
+            # One that has died by now says so once it is asked for something.
+            with suppress(_Death):
+                self._worker.send(self._neighbours.environment())
 
     def num_gpus(self) -> int:
         """How many GPUs its process finds; of one that does not get ready, its first group tells."""
@@ -307,38 +315,12 @@ class _Refit(Exception):
     """How threads wait is settled when a process starts, so another one goes on."""
 
 
-def _environment(num_threads: int | None, waiting: Mapping[str, str]) -> dict[str, str]:
-    """That of the process that paints, with so many threads where that is told, and how they wait."""
-    threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
-    return dict(os.environ) | threads | dict(waiting)
-
-
 class _Worker:
     """A process of `nst.running.worker` and the socket to it."""
 
-    def __init__(self, entry: str, environment: Mapping[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            # The same modules as here, wherever this program found them.
-            code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
-                f"main({theirs.fileno()})"
-            )
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", code],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    # stdout is for what was asked for, which with `--json` is one document.
-                    stdout=_where_stderr_goes(),
-                    cwd=_a_folder(),
-                    env=environment,
-                )
-            except OSError as exc:
-                raise NSTError(
-                    f"cannot start the process that paints: {exc}; --no-isolate paints without it"
-                ) from exc
-            self._connection = Connection(ours.detach())
+    def __init__(self, spawned: Spawned) -> None:
+        self._spawned = spawned
+        self._process, self._connection = spawned.process, spawned.connection
         self._num_gpus: int | None = None
         self._early: list[object] = []
 
@@ -403,27 +385,7 @@ class _Worker:
             return self._process.wait()
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-
-
-def _where_stderr_goes() -> int:
-    try:
-        os.fstat(_STDERR)
-    except OSError:
-        # Closed, as in a process without a console.
-        return subprocess.DEVNULL
-    return _STDERR
-
-
-def _a_folder() -> str | None:
-    """None for the working folder; another one if that is gone, in which PyTorch ends its process."""
-    try:
-        os.getcwd()
-    except OSError:
-        return os.path.abspath(os.sep)
-    return None
+        self._spawned.kill()
 
 
 def _how_it_died(code: int) -> str:

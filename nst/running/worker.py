@@ -4,6 +4,7 @@ It ends with whoever started it, and takes nothing with it when it dies: what it
 output, and what it was at is known from what it told.
 """
 
+import gc
 import logging
 import os
 import pickle
@@ -93,7 +94,11 @@ class Ended:
 
 
 def main(fd: int) -> None:
-    """Serve groups from the socket `fd` until it closes."""
+    """Serve groups from the socket `fd` until it closes.
+
+    The first message is what its environment is to have besides. The collector of garbage may be off
+    until all is imported, which takes an eighth longer with it.
+    """
     # A terminal sends Ctrl-C to all of its processes, and some managers SIGTERM; whoever started
     # this one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -103,10 +108,18 @@ def main(fd: int) -> None:
     logger = logging.getLogger("nst")
     logger.addHandler(_Forwarder(teller))
     logger.propagate = False
+    try:
+        # Before PyTorch is loaded, which reads it once.
+        os.environ.update(connection.recv())
+    except (EOFError, OSError):
+        return
     # While the plan is made: PyTorch takes seconds to import.
     from nst.painting import devices
     from nst.running import batch
 
+    # What is there by now stays, so that nothing is gained by looking through it again.
+    gc.freeze()
+    gc.enable()
     teller.tell(Ready(devices.num_gpus()))
     while True:
         try:

@@ -131,6 +131,7 @@ interface NSTNamespace {
     differing(fields: Field[], items: Pick<Item, "get">[]): Field[];
     best(values: (Value | null)[], better: number): boolean[];
     byLayer(layers: [string, number][][]): { name: string; values: (number | null)[] }[];
+    stepsOf(picture: string, names: string): { evaluation: string; href: string }[];
   };
   curve: {
     figure(curves: Curve[]): HTMLElement;
