@@ -17,13 +17,13 @@ class Machine:
     """A clock and processors that run as they are told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.load = {"ours": 0.0, "theirs": 0.0}
         self.sample = Sample(clock_s=1000, busy_s=500, own_s=20)
         for name in neighbours._SETTINGS:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(Sample, "now", lambda: self.sample)
         monkeypatch.setattr("time.monotonic", lambda: self.sample.clock_s)
         monkeypatch.setattr("time.sleep", lambda seconds: self.runs(seconds, **self.load))
-        self.load = {"ours": 0.0, "theirs": 0.0}
 
     def runs(self, seconds: float, *, ours: float, theirs: float) -> None:
         self.load = {"ours": ours, "theirs": theirs}
