@@ -22,6 +22,7 @@ from nst.pictures import images
 
 SECTION = "Decoding and encoding"
 _SAMPLES = ROOT / "manifests/samples"
+_DECODE, _THUMBNAILS = "decode, resize to this size", "thumbnails"
 _PNG_LEVELS = (0, 1, 2, 3, 4, 6, 9)
 # As the metadata of a picture is about.
 _PARAMETERS = {f"parameter {number}": "x" * 24 for number in range(32)}
@@ -67,7 +68,7 @@ def costs(files: Sequence[bytes], size_px: int, rounds: int) -> list[Cost]:
         return lambda _, picture: encode(picture)
 
     ways: dict[str, _Work] = {
-        "decode, resize to this size": lambda file, _: _decoded(file, size_px),
+        _DECODE: lambda file, _: _decoded(file, size_px),
         **{what: encoding(encode) for what, encode in _encoders().items()},
     }
     return [_cost(what, files, decoded, rounds, work) for what, work in ways.items()]
@@ -79,7 +80,7 @@ def _encoders() -> Mapping[str, _Encode]:
         **{f"PNG, level {level}": _png(level) for level in _PNG_LEVELS},
         "JPEG, as nst writes it": lambda picture: images.encode(picture, "jpeg", _PARAMETERS),
         "WebP, as nst writes it": lambda picture: images.encode(picture, "webp", _PARAMETERS),
-        "thumbnails": _thumbnails,
+        _THUMBNAILS: _thumbnails,
     }
 
 
@@ -136,6 +137,8 @@ def to_markdown(found: Sequence[Cost], of: str, size_px: int, rate: float) -> st
         ]
         for each in found
     ]
+    for png in ("PNG, as nst writes it", "PNG, level 1"):
+        rows.append(_together(found, png, rate))
     header = [
         "",
         "ms a picture",
@@ -149,6 +152,14 @@ Pillow lets other threads run while it compresses.
 
 {table(header, rows)}
 """
+
+
+def _together(found: Sequence[Cost], png: str, rate: float) -> list[object]:
+    """The line of all that a picture takes beside painting and measuring it, with that kind of PNG."""
+    by_what = {each.what: each.picture_s for each in found}
+    picture_s = sum(by_what[what] for what in (_DECODE, png, _THUMBNAILS))
+    both = Cost(what=f"decode, thumbnails and {png}", picture_s=picture_s, bytes_per_px=0)
+    return [both.what, f"{1e3 * picture_s:.1f}", f"{1 / picture_s:.0f}", both.threads(rate), ""]
 
 
 if __name__ == "__main__":
