@@ -124,6 +124,16 @@ def test_the_command_writes_what_is_known_and_its_status_says_if_a_part_failed(
     assert "Without minify" in (tmp_path / "gpu.md").read_text()
 
 
+def test_without_a_gpu_the_command_says_so_and_names_the_toy_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert command.main(["--folder", str(tmp_path / "out")]) == 2
+    assert "found 0 CUDA devices" in (said := capsys.readouterr().out)
+    assert "--toy" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_targets_say_what_was_measured_and_whether_it_is_enough() -> None:
     cell = speed.Cell(
         backbone="vgg19",

@@ -32,7 +32,8 @@ from bench.gpu import (
 )
 from bench.gpu.given import Found, Given, MissingError, Target
 from bench.measuring import add_markdown_option, in_place, table, tell, where
-from nst.painting import device_name, free_memory, memory_of
+from nst.errors import ConfigError
+from nst.painting import device_name, free_memory, memory_of, resolve_device
 from nst.wording import shown_bytes
 
 _BUDGET_S = 360.0
@@ -116,14 +117,19 @@ class Report:
 
 
 def main(arguments: Sequence[str], missing: Sequence[str] = ()) -> int:
-    """Measure what is asked for; 1 if a part failed. `missing` are packages that have stand-ins."""
+    """Measure what is asked for; 1 if a part failed, 2 without the device. `missing` are packages that have stand-ins."""
     given = _parser().parse_args(arguments)
     if given.budget:
         tell(budget.to_markdown(), given.markdown, budget.SECTION)
         return 0
+    device = given.device or ("cpu" if given.toy else "cuda")
+    try:
+        resolve_device(device)
+    except ConfigError as exc:
+        _say(f"{exc}; with --toy all parts run on the CPU")
+        return 2
     folder: Path = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    device = given.device or ("cpu" if given.toy else "cuda")
     report = Report(device=device_name(device), head=_head(device, missing))
     _say(report.head)
 

@@ -100,7 +100,8 @@ def _limited(side_px: int, given: Given) -> Iterator[None]:
         return
     needed = _needed(side_px, given)
     free_memory(device)
-    limit = torch.cuda.memory_allocated(device) + _FITTING / _NUM_MANY * needed
+    # What CUDA graphs keep for themselves is reserved and not allocated, and counts as well.
+    limit = torch.cuda.memory_reserved(device) + _FITTING / _NUM_MANY * needed
     torch.cuda.set_per_process_memory_fraction(limit / memory_of(device).total, device)
     try:
         yield
