@@ -96,23 +96,20 @@ def stylize(
     size: int = 512,
     *,
     mask: "_Picture | None" = None,
+    style_mask: "_Picture | Sequence[_Picture | None] | None" = None,
     device: str = "auto",
     weights: Mapping[str, "_Text"] | None = None,
     **picture_parameters: Any,
 ) -> Stylization:
     """One picture, painted in this process; the same that a run would make of such a row.
 
-    Pictures are paths, URLs, PIL images or arrays of H x W x 3 uint8; several styles are a list.
+    Pictures are paths, URLs, PIL images or arrays of H x W x 3 uint8; several styles are a list, and
+    so are their masks, with None for a style that is used whole.
     Parameters are those of `PictureParams`. Raises ManifestError for one that cannot be, and
     ImageError, StorageError, WeightsError or another NSTError for what keeps it from being made.
     """
-    styles = style if isinstance(style, list | tuple) else [style]
-    for each in styles:
-        if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
-            raise ConfigError(
-                "style: expected a path or a URL without '|', which stands between styles in a "
-                f"manifest; found {redacted(os.fspath(each))!r}; give several styles as a list"
-            )
+    styles = _each_picture("style", style)
+    style_masks = _each_picture("style_mask", style_mask)
     given = {"content": content}
     if mask is not None:
         given["mask"] = mask
@@ -127,10 +124,16 @@ def stylize(
             _picture_uri(each, f"{folder}/style-{number}.png")
             for number, each in enumerate(styles, start=1)
         ]
+        if style_mask is not None:
+            row["style_mask"] = [
+                "" if each is None else _picture_uri(each, f"{folder}/style_mask-{number}.png")
+                for number, each in enumerate(style_masks, start=1)
+            ]
         manifest = f"{folder}/stylize.jsonl"
         storage.write_bytes(manifest, _json_lines([row]))
         # Who calls this has named each URL; of the rows of a manifest it need not have been them.
-        uris = [row["content"], *row["style"], row.get("mask", ""), str(row.get("init", ""))]
+        uris = [row["content"], *row["style"], *row.get("style_mask", ())]
+        uris += [row.get("mask", ""), str(row.get("init", ""))]
         schemes = {uri.partition("://")[0] for uri in uris if "://" in uri}
         settings = _settings(
             f"{folder}/out",
@@ -323,6 +326,18 @@ def _image(uri: str) -> "PIL.Image.Image":
     return exchange.image_of(storage.read_bytes(uri), name=uri)
 
 
+def _each_picture(name: str, given: Any) -> Sequence[Any]:
+    """One picture or several as several. Raises ConfigError for a text that would be several."""
+    pictures: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+    for each in pictures:
+        if isinstance(each, str | os.PathLike) and "|" in os.fspath(each):
+            raise ConfigError(
+                f"{name}: expected a path or a URL without '|', which stands between several in a "
+                f"manifest; found {redacted(os.fspath(each))!r}; give several as a list"
+            )
+    return pictures
+
+
 def _picture_uri(given: Any, path: str) -> str:
     """Where a picture can be read; one that is in memory is written to `path`."""
     if isinstance(given, str | os.PathLike):
@@ -426,15 +441,17 @@ def _with_absolute_paths(cells: Mapping[str, Any]) -> dict[str, Any]:
     for column in ("content", "mask"):
         if isinstance(found.get(column), str) and found[column].strip():
             found[column] = storage.absolute(found[column].strip())
-    style = found.get("style")
-    if isinstance(style, str | list):
+    for column in ("style", "style_mask"):
+        several = found.get(column)
+        if not isinstance(several, str | list):
+            continue
         # As a manifest has it: of a list, too, each may be several.
         parts = [
             part
-            for each in ([style] if isinstance(style, str) else style)
+            for each in ([several] if isinstance(several, str) else several)
             for part in (each.split("|") if isinstance(each, str) else [each])
         ]
-        found["style"] = [
+        found[column] = [
             storage.absolute(each.strip()) if isinstance(each, str) and each.strip() else each
             for each in parts
         ]

@@ -112,7 +112,7 @@ def _verified(url: str) -> Audit:
     ]
     good = [outcome for outcome, look in zip(outcomes, looks, strict=True) if look is None]
     # One that is made again gets its thumbnails and previews with that.
-    findings += [*_small_copies(url, good, tree)]
+    findings += [*_small_copies(url, good, tree), *_kept(url, good, tree)]
     if rows is not None:
         # A gallery that grows shows what a record proves before the metadata tell of it.
         recorded_pictures = ledger.made.table["picture"].to_pylist()
@@ -187,6 +187,22 @@ def _small_copies(
         elif path in large and path not in tree:
             said = "expected a preview of an input, found none; run it again to make it"
             yield Finding(path=path, said=said)
+
+
+def _kept(url: str, outcomes: Sequence[Outcome], tree: Mapping[str, int]) -> list[Finding]:
+    """The intermediate pictures that are missing, or are no whole pictures."""
+    pairs = [(path, outcome.picture) for outcome in outcomes for path in outcome.kept or ()]
+    are_whole = in_parallel(lambda pair: pair[0] in tree and _is_picture(url, pair[0]), pairs)
+    return [
+        Finding(
+            path=path,
+            said=f"expected an intermediate picture of {picture}, found "
+            f"{'it damaged' if path in tree else 'none'}; remove {picture}, and the next run with "
+            "--keep-every makes both again",
+        )
+        for (path, picture), is_whole in zip(pairs, are_whole, strict=True)
+        if not is_whole
+    ]
 
 
 def _is_picture(url: str, path: str) -> bool:
@@ -378,6 +394,7 @@ def _unowned(
     recorded = ledger.made.outcomes(ledger.made.find(rows))
     outcomes += [outcome for outcome in recorded if outcome is not None]
     pictures = {outcome.picture for outcome in outcomes if outcome.picture}
+    pictures |= {path for outcome in outcomes for path in outcome.kept or ()}
     thumbnails = {path for each in outcomes for path in output.thumbnails_of(each).values()}
     previews = {
         f"{output.INPUTS}/{name(digest)}"
@@ -397,6 +414,8 @@ def _unowned(
 
 def _id_of(path: str) -> str | None:
     """The id by which a run would give a picture this path, or None for no such path."""
+    if (kept_of := output.id_of_kept(path)) is not None:
+        return kept_of
     name = path.removeprefix(f"{output.IMAGES}/")
     stem, dot, suffix = name.rpartition(".")
     is_picture = path != name and "/" not in name and f"{dot}{suffix}" in SUFFIXES.values()

@@ -60,7 +60,8 @@ REASONS: Mapping[Reason, str] = {
     "image_unreadable": "An input is a picture that cannot be decoded completely.",
     "image_too_small": "After resizing, the short side of an input is too small for the backbone's layers.",
     "image_too_large": "An input has more bytes or pixels than the limit.",
-    "image_mismatched": "A mask or a picture to start from has not the shape of its content.",
+    "image_mismatched": "A mask or a picture to start from has not the shape of its content, or a style's mask "
+    "not that of its style.",
     "weights_unavailable": "The backbone's weights are missing or unusable.",
     "diverged": "The loss of this picture became infinite or not a number.",
     "out_of_memory": "The picture does not fit the device's memory, even alone.",

@@ -66,7 +66,7 @@ def _no_truth_value(value: object) -> object:
 
 
 def _own_size(value: object) -> object:
-    return 0 if isinstance(value, str) and value.strip().lower() == "content" else value
+    return 0 if isinstance(value, str) and value.strip().lower() == OWN_SIZE else value
 
 
 def _drawable(size: int) -> int:
@@ -77,7 +77,9 @@ def _drawable(size: int) -> int:
 
 # Of a picture's long edge, in pixels.
 MIN_SIZE, MAX_SIZE = 32, 8192
-SIZES = f"a whole number from {MIN_SIZE} to {MAX_SIZE}, or `content`"
+# The word for 0, which is the content's own.
+OWN_SIZE = "content"
+SIZES = f"a whole number from {MIN_SIZE} to {MAX_SIZE}, or `{OWN_SIZE}`"
 Pooling = Literal["max", "avg"]
 Method = Literal["pyramid", "gatys"]
 PreserveColor = Literal["none", "luminance", "match"]
@@ -287,6 +289,11 @@ def weighting_of(params: PictureParams) -> Weighting:
     )
 
 
+def size_text(size: int) -> str:
+    """A size as it is typed: the content's own has a word."""
+    return str(size) if size else OWN_SIZE
+
+
 def long_edge_px(params: PictureParams, height: int, width: int) -> int:
     """The long edge of the picture of a content [height, width]."""
     return params.size or max(MIN_SIZE, min(MAX_SIZE, max(height, width)))
@@ -303,7 +310,7 @@ class Job:
 
     `content`, `styles`, `mask` and `start`, the picture to start from, are URLs that can be read;
     the names are as the manifest wrote them, which is what people recognise and what stays the same
-    when a folder moves.
+    when a folder moves. `style_masks` are those of the styles, None for one without; () if none has.
     """
 
     row: int
@@ -319,11 +326,13 @@ class Job:
     mask_name: str | None = None
     start: str | None = None
     start_name: str | None = None
+    style_masks: tuple[str | None, ...] = ()
+    style_mask_name: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Every picture that the job reads: content, styles, and what else there is."""
-        others = (uri for uri in (self.mask, self.start) if uri is not None)
+        others = (uri for uri in (self.mask, self.start, *self.style_masks) if uri is not None)
         return (self.content, *self.styles, *others)
 
 
@@ -388,6 +397,11 @@ def inputs_key(job: Job, recipe: str, versions: Mapping[str, str]) -> str | None
             told.append(f"mask {job.mask}\n{versions[job.mask]}")
         if job.start is not None:
             told.append(f"start {job.start}\n{versions[job.start]}")
+        told += [
+            f"style mask {number} {uri}\n{versions[uri]}"
+            for number, uri in enumerate(job.style_masks, start=1)
+            if uri is not None
+        ]
     except KeyError:
         return None
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -429,7 +443,7 @@ def job_key(
         kind = transparent.get(uri, "none")
         return [digests[uri], kind] if kind in kinds else digests[uri]
 
-    parts = [
+    parts: list[Any] = [
         _PAINTS_SO_SINCE[job.params.method],
         read_anew(job.content, ("bitmap",)),
         [read_anew(style, ("some", "bitmap")) for style in job.styles],
@@ -438,5 +452,8 @@ def job_key(
         weights_digest if is_usual else [weights_digest, topology],
         job.backbone,
     ]
+    if job.style_masks:
+        # Others have kept their keys.
+        parts.append({"style_masks": [uri and digests[uri] for uri in job.style_masks]})
     written = f"{json.dumps(parts)[:-1]}, {params or params_as_json(job.params)}]"
     return hashlib.sha256(written.encode()).hexdigest()

@@ -21,6 +21,18 @@ def after_plan(
     typed: Typed, overrides: Mapping[str, str], options: Sequence[str], output: str | None
 ) -> list[str]:
     """After a plan with something to make; `options` are the settings as they were typed."""
+    return [f"to make it: {_run_line(typed, overrides, options, ['--output', output or 'output'])}"]
+
+
+def with_output(typed: Typed, overrides: Mapping[str, str], options: Sequence[str]) -> str:
+    """The command with the output that it lacks; `options` are the settings as they were typed."""
+    to = ["-o", "out.png"] if typed.is_one_picture else ["--output", "output"]
+    return _run_line(typed, overrides, options, to)
+
+
+def _run_line(
+    typed: Typed, overrides: Mapping[str, str], options: Sequence[str], to: Sequence[str]
+) -> str:
     words = [*typed.places]
     for option, values in (
         ("--content", typed.contents),
@@ -28,9 +40,9 @@ def after_plan(
         ("--backbone", typed.backbones),
     ):
         words += [word for value in values for word in (option, value)]
-    words += ["--output", output or "output"]
+    words += to
     words += [word for name, value in overrides.items() for word in ("--set", f"{name}={value}")]
-    return [f"to make it: nst run {shlex.join([*words, *options])}"]
+    return f"nst run {shlex.join([*words, *options])}"
 
 
 def after_run(start: Start, output: str, schemes: Sequence[str], *, num_failed: int) -> list[str]:

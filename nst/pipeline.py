@@ -26,6 +26,7 @@ from nst.planning import (
     estimate,
     plan_rows,
     with_earlier_ids,
+    without_taken_ids,
 )
 from nst.redaction import redacted_url, secret_in_url
 from nst.running import (
@@ -50,7 +51,6 @@ from nst.running import (
     runs,
     status,
     stop,
-    stopped_by,
     told_settings,
     write_metadata,
     write_provisional,
@@ -66,10 +66,12 @@ __all__ = [
     "estimated",
     "finish",
     "gallery_folder",
+    "keep_manifest",
     "make_plan",
     "make_thumbnails",
     "plan_rows",
     "read_manifest",
+    "read_rows",
     "rebuild_gallery",
     "retract",
     "run",
@@ -122,8 +124,8 @@ def make_plan(
     resume: bool = True,
     kept_as: str | None = None,
 ) -> Plan:
-    """`plan_rows` of `read_manifest`; with `kept_as`, of a run that would keep the manifest there."""
-    rows = _read(manifest_uri, settings, overrides, kept_as)
+    """`plan_rows` of `read_rows`."""
+    rows = read_rows(manifest_uri, settings, overrides, kept_as=kept_as)
     return plan_rows(rows, settings, download=download, resume=resume)
 
 
@@ -150,10 +152,27 @@ def rebuild_gallery(
     static_pages: bool | None = None,
     voters: Sequence[Voter] = (),
 ) -> str:
-    """As `nst.gallery.rebuild_gallery`; of a run that did not finish, from the records so far."""
+    """As `nst.gallery.rebuild_gallery`; of a run that did not finish, from the records so far.
+
+    The gallery of a run under way stays as that run keeps it; what `voters` said it takes from the file
+    that is kept beside it.
+    """
+    folder = storage.absolute(gallery_folder(urls, to)).rstrip("/")
+    if folder in {storage.absolute(url).rstrip("/") for url in urls} and _is_under_way(folder):
+        galleries.keep_votes(folder, voters)
+        _log.warning(
+            "%s: the gallery is not built anew, since the run under way keeps it up to date", folder
+        )
+        return storage.browsable(storage.join(folder, output.GALLERY))
     return galleries.rebuild_gallery(
         urls, to=to, static_pages=static_pages, voters=voters, read=so_far
     )
+
+
+def _is_under_way(url: str) -> bool:
+    """Whether a run writes to an output; one that was killed does not."""
+    account = output.read_account(url) or {}
+    return account.get("state") == "running" and status(url).is_alive
 
 
 def so_far(url: str, file: ScratchFile) -> ScratchFile:
@@ -169,6 +188,10 @@ def so_far(url: str, file: ScratchFile) -> ScratchFile:
     try:
         settings, overrides = told_settings(url, account)
         rows = read_manifest(storage.resolve(url, str(account["manifest"])), settings, overrides)
+        rows = with_earlier_ids(rows, settings)
+        rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
+        if not settings.only:
+            rows = without_taken_ids(rows, settings)
     except (NSTError, KeyError) as exc:
         if storage.exists(storage.join(url, output.METADATA)):
             _log.warning("%s: the gallery has the rows of the last run that ended: %s", url, exc)
@@ -176,8 +199,6 @@ def so_far(url: str, file: ScratchFile) -> ScratchFile:
         _log.warning("%s: the gallery has what its pictures say of themselves: %s", url, exc)
         output.write_recorded(file, url, ledger)
         return file
-    rows = with_earlier_ids(rows, settings)
-    rows = replace(rows, manifest=output.manifest_name(str(account["manifest"]), url))
     write_provisional(file, as_recorded(rows, ledger), settings, ledger, {})
     return file
 
@@ -199,8 +220,7 @@ def run_manifest(
 ) -> RunReport:
     """The whole of a run, without Prefect: manifest in; pictures, metadata and gallery out.
 
-    With `kept_as` the manifest is copied there, JSON Lines without the credentials of rows that were
-    refused for them, and run.json names the copy.
+    With `kept_as` the manifest is kept there, as by `keep_manifest`, and run.json names the copy.
 
     Raises ManifestError or ConfigError before anything is made, and StorageError where a store is
     out of order; what is finished by then is kept, and another run goes on from there.
@@ -208,14 +228,10 @@ def run_manifest(
     overrides = overrides or {}
     storage.work_for(settings.output, have_answered=False)
     with open_painter(settings) as painter:
-        rows = _read(manifest, settings, overrides, kept_as)
+        rows = read_rows(manifest, settings, overrides, kept_as=kept_as)
         with runs.opened(kept_as or manifest, settings, overrides) as this:
             if kept_as is not None:
-                # Not before the output is this run's: a refused one leaves that of the last run.
-                this.lease.check()
-                data = storage.read_bytes(manifest)
-                is_of_rows = kept_as.endswith(".jsonl")
-                storage.write_bytes(kept_as, _without_secrets(data) if is_of_rows else data)
+                keep_manifest(manifest, kept_as, this.lease.check)
             this.plan = plan_rows(rows, this.settings)
             settled = this.settled(lambda: painter.precision(settings.device))
             this.report = run(
@@ -252,6 +268,17 @@ def run_jobs(jobs: Sequence[Job], settings: RunSettings, listener: Listener | No
         return Ran(plan=this.plan, report=report)
 
 
+def keep_manifest(manifest: str, kept_as: str, check: Callable[[], None]) -> None:
+    """Copy a manifest into the output, JSON Lines without the credentials of rows refused for them.
+
+    To be called when the output is this run's: a run that is refused leaves the manifest of the last
+    one. `check` is called before the write.
+    """
+    data = storage.read_bytes(manifest)
+    check()
+    storage.write_bytes(kept_as, _without_secrets(data) if kept_as.endswith(".jsonl") else data)
+
+
 def _without_secrets(json_lines: bytes) -> bytes:
     lines = json_lines.splitlines(keepends=True)
     return b"".join(map(_line_without_secrets, lines))
@@ -275,12 +302,14 @@ def _hidden(value: Any) -> Any:
             return value
 
 
-def _read(
+def read_rows(
     manifest: str,
     settings: RunSettings,
-    overrides: Mapping[str, Any] | None,
-    kept_as: str | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    kept_as: str | None = None,
 ) -> Rows:
+    """`read_manifest`; with `kept_as`, of a run that keeps the manifest there, by which it is named."""
     rows = read_manifest(manifest, settings, overrides)
     if kept_as is None:
         return rows
@@ -322,12 +351,13 @@ def run(
                 listener=Listeners(told, gallery, stopping),
                 check=stopping.beside(check_both),
             )
-            errors = run_in_lanes(plan.groups, session).errors
+            made = run_in_lanes(plan.groups, session)
+            errors, is_stopped = made.errors, made.is_stopped
         except TooManyFailedError as exc:
-            errors = {group.name: str(exc) for group in plan.groups}
+            errors, is_stopped = {group.name: str(exc) for group in plan.groups}, False
     check()
     report = finish(plan, settings, errors, check)
-    return replace(report, stopped_by=stopped_by(stop_asked_by(), errors))
+    return replace(report, stopped_by=(stop_asked_by() or "") if is_stopped else "")
 
 
 def growing_gallery(

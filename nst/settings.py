@@ -150,6 +150,16 @@ class RunSettings:
         ),
         Option(of_plan=True),
     ] = False
+    keep_every: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000,
+            description="Keep a picture as it is after each so many evaluations, in `steps/`; 0 keeps "
+            "none.",
+        ),
+        Option(metavar="N"),
+    ] = 0
     timeout_s: Annotated[
         float,
         Field(

@@ -13,6 +13,7 @@ from nst.errors import ConfigError, NotFoundError
 from nst.manifest import (
     Matrix,
     Source,
+    advice_on_place,
     check_urls,
     choice_of,
     example_text,
@@ -22,9 +23,19 @@ from nst.manifest import (
     source_of,
 )
 from nst.output import Outcome
+from nst.pictures import PICTURE_SUFFIXES
 from nst.planning import Plan
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
-from nst.running import InThisProcess, Listener, Listeners, NoListener
+from nst.redaction import redacted
+from nst.running import (
+    InThisProcess,
+    Listener,
+    Listeners,
+    NoListener,
+    Painter,
+    open_painter,
+)
+from nst.scales import scales_of
 from nst.settings import ImageFormat, RunSettings
 
 # By what -o ends in where it names one picture.
@@ -99,6 +110,15 @@ class Typed:
     def manifest(self) -> str | None:
         """The manifest that was named; None where pictures were."""
         return self.places[0] if len(self.places) == 1 else None
+
+    @property
+    def is_one_picture(self) -> bool:
+        """Whether one content and one style were named, and each is a picture by its name."""
+        named = (*self.all_contents, *self.all_styles)
+        return len(named) == 2 and all(
+            name.lower().endswith(PICTURE_SUFFIXES) and not storage.is_pattern(name)
+            for name in named
+        )
 
     @property
     def all_contents(self) -> tuple[str, ...]:
@@ -184,12 +204,6 @@ class Start:
             storage.write_bytes(path, matrix.to_text(self.named.matrix))
             yield path
 
-    def keep(self) -> str:
-        """The manifest where other machines can read it: a matrix is written into the output now."""
-        if self.named is not None:
-            storage.write_bytes(self.manifest, matrix.to_text(self.named.matrix))
-        return self.manifest
-
 
 def start_of(
     typed: Typed, settings: RunSettings, overrides: Mapping[str, str], *, is_kept: bool = True
@@ -209,6 +223,17 @@ def start_of(
         else storage.join(settings.output, _NAME.format(""))
     )
     return Start(manifest=place, overrides={}, named=found)
+
+
+def check_output(output: str | None, typed: Typed, line: str) -> str:
+    """The output, where one was named. Raises ConfigError with what to type, `line` in most cases."""
+    if output:
+        return output
+    advice = "" if typed.manifest is None else advice_on_place(manifest_uri(typed.manifest))
+    raise ConfigError(
+        "--output: expected a folder or a URL to write to, found none"
+        + (advice or f"; type {redacted(line)}")
+    )
 
 
 def with_schemes(given: Mapping[str, Any], typed: Typed) -> dict[str, Any]:
@@ -258,13 +283,18 @@ class _Last(NoListener):
         self.outcome = outcome
 
 
-def painted(plan: Plan, settings: RunSettings, listener: Listener | None = None) -> Outcome:
-    """What became of the one picture of a plan, painted in this process."""
+def painted(
+    plan: Plan,
+    settings: RunSettings,
+    listener: Listener | None = None,
+    painter: Painter | None = None,
+) -> Outcome:
+    """What became of the one picture of a plan, painted in this process unless there is a painter."""
     last = _Last()
     told = Listeners(last, listener or NoListener())
     told.planned(plan)
     for group in plan.groups:
-        InThisProcess().run_group(group, settings, told)
+        (painter or InThisProcess()).run_group(group, settings, told)
     outcome = plan.failed[0] if plan.failed else last.outcome
     assert outcome is not None
     return outcome
@@ -275,23 +305,44 @@ def paint_picture(
 ) -> Outcome:
     """Paint the one row of a matrix, and leave its picture at `to` and nothing else.
 
-    `settings` have the format of `to`; their output is not used. Where the outcome is failed, nothing
-    is written. Raises ConfigError for several rows, and for a file that is there, unless the settings
-    replace it and it is no input.
+    `settings` have the format of `to`; their output is not used. Intermediate pictures that they keep
+    are beside it, as `out-0010.png`. Where the outcome is failed, nothing is written. Raises
+    ConfigError for several rows, and for a file that is there, unless the settings replace it and it
+    is no input.
     """
     if wanted.num_rows != 1:
         raise ConfigError(
             f"--output: expected a folder for {wanted.num_rows} pictures, found {to!r}, the name of one"
         )
     _check_free(wanted, to, may_replace=settings.replace)
-    with TemporaryDirectory(prefix="nst-") as folder:
+    with open_painter(settings) as painter, TemporaryDirectory(prefix="nst-") as folder:
         file = storage.join(folder, "manifest.yaml")
         storage.write_bytes(file, matrix.to_text(wanted))
         own = pipeline.with_output(settings, storage.join(folder, "out"))
-        outcome = painted(pipeline.make_plan(file, own), own, listener)
+        plan = pipeline.make_plan(file, own)
+        for each in _kept_beside(to, plan, settings.keep_every):
+            _check_free(wanted, each, may_replace=settings.replace)
+        outcome = painted(plan, own, listener, painter)
         if outcome.picture is not None:
+            for path in outcome.kept or ():
+                number = int(path.rpartition("/")[2].partition(".")[0])
+                data = storage.read_bytes(storage.join(own.output, path))
+                storage.write_bytes(_beside(to, number), data)
             storage.write_bytes(to, storage.read_bytes(storage.join(own.output, outcome.picture)))
     return outcome
+
+
+def _kept_beside(to: str, plan: Plan, every: int) -> Iterator[str]:
+    """Where intermediate pictures of the one picture of a plan can come to be."""
+    for group in plan.groups if every else ():
+        scales = scales_of(group.height, group.width, group.jobs[0].job.params)
+        for evaluation in range(every, sum(scale.steps for scale in scales) + 1, every):
+            yield _beside(to, evaluation)
+
+
+def _beside(to: str, evaluation: int) -> str:
+    stem, _, suffix = to.rpartition(".")
+    return f"{stem}-{evaluation:04}.{suffix}"
 
 
 def _is_same_file(one: str, other: str | None) -> bool:

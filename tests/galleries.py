@@ -121,7 +121,7 @@ def read_gallery(files: Mapping[str, bytes]) -> Read:
 
     fields = spine["fields"]
     items: list[dict[str, Any]] = []
-    for number, digest in enumerate(spine["chunks"]):
+    for number, digest in enumerate(f"{each:08x}" for each in spine["chunks"]):
         chunk = content(f"rows-{number:04d}", digest)
         assert chunk["first"] == len(items)
         items += _items(chunk, fields)
@@ -131,7 +131,7 @@ def read_gallery(files: Mapping[str, bytes]) -> Read:
         if "hash" in field
     }
     details: dict[int, Detail] = {}
-    for number, digest in enumerate(spine["details"]):
+    for number, digest in enumerate(f"{each:08x}" for each in spine["details"]):
         details |= _details(content(f"detail-{number:04d}", digest))
     return Read(spine, tuple(items), columns, details)
 
@@ -222,6 +222,10 @@ def expected_items(sources: Sequence[Source]) -> list[dict[str, Any]]:
                     item["manifest"] = " | ".join(sorted(distinct))
                 found.append(item)
     # Where one of a field's numbers has to be a text, all are.
+    if any(item.get("size") == 0 for item in found):
+        for item in found:
+            if "size" in item:
+                item["size"] = str(item["size"]) if item["size"] else "content"
     for item in found:
         if any(isinstance(other.get("seed"), str) for other in found):
             item["seed"] = str(item["seed"])
@@ -231,7 +235,10 @@ def expected_items(sources: Sequence[Source]) -> list[dict[str, Any]]:
 def _expected(row: Record, run: Source | None) -> dict[str, Any]:
     outcome = row.outcome
     told = {
-        **{name: getattr(row, name) for name in ("content", "style", "mask", "start", "backbone")},
+        **{
+            name: getattr(row, name)
+            for name in ("content", "style", "mask", "start", "style_mask", "backbone")
+        },
         **{f"label_{name}": text for name, text in row.labels.items()},
         **params_dict(row.params),
         **{f.name: getattr(outcome, f.name) for f in fields(Outcome) if f.name not in LEFT_OUT},

@@ -44,6 +44,7 @@ def _job(record: Record) -> Job:
         style_name=record.style,
         mask_name=record.mask,
         start_name=record.start,
+        style_mask_name=record.style_mask,
         backbone=record.backbone,
         labels=record.labels,
         params=record.params,

@@ -18,7 +18,7 @@ from PIL import Image
 
 import nst
 from nst import pipeline
-from nst.api import _rows, _settings
+from nst.api import _rows, _settings, _with_absolute_paths
 from nst.errors import REASONS, error_of
 from nst.pictures.exchange import png_of
 from nst.pictures.images import decode
@@ -421,3 +421,14 @@ def test_a_listener_that_raises_costs_no_picture(caplog: pytest.LogCaptureFixtur
     report = nst.run(rows, "out", overrides=STEPS, isolate=False, listener=Failing())
     assert (report.num_ok, report.num_failed) == (2, 0)
     assert caplog.text.count("the listener Failing has failed, and the run goes on: OSError") == 1
+
+
+def test_masks_of_styles_are_looked_for_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = {"style": "s.png | t.png", "style_mask": " | m.png"}
+    assert _with_absolute_paths(cells) == {
+        "style": [f"{tmp_path}/s.png", f"{tmp_path}/t.png"],
+        "style_mask": [" ", f"{tmp_path}/m.png"],
+    }

@@ -61,6 +61,14 @@ def test_values_are_in_order_and_texts_in_natural_order() -> None:
     assert [items.facets["id"].at(i) for i in range(3)] == ["p10", "p9", "p1"]
 
 
+def test_the_contents_own_size_is_a_word_beside_other_sizes() -> None:
+    sizes = {"a": 1024, "b": 0, "c": 512}
+    rows = [record(id=name, params=PictureParams(size=size)) for name, size in sizes.items()]
+    assert read(*rows).facets["size"].values == ["512", "1024", "content"]
+    assert [read(*rows).facets["size"].at(i) for i in range(3)] == ["1024", "content", "512"]
+    assert read(rows[0], rows[2]).facets["size"].values == [512, 1024]
+
+
 def test_rows_that_share_an_id_are_one_item_the_first() -> None:
     items = read(record(id="a", row=1), record(id="b", row=2), record(id="a", row=3))
     assert [(each["id"], each["row"]) for each in told(items)] == [("a", 1), ("b", 2)]

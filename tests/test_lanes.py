@@ -11,7 +11,7 @@ from nst import pipeline
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
 from nst.output import records
 from nst.planning.plan import Group, Plan
-from nst.running import lanes, supervisor
+from nst.running import lanes, spawning
 from nst.running.lanes import Lanes, lane_devices
 from nst.running.reports import GroupReport, Listener, NoListener, RunReport
 from nst.running.session import Session, run_in_order
@@ -170,14 +170,7 @@ def test_one_process_has_one_lane() -> None:
             RunSettings(output="-", isolate=False, **chosen)
 
 
-def test_threads_of_the_process_that_paints_wait_without_spinning(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Unless whoever starts it says otherwise."""
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert supervisor._environment(None)["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+def test_a_lane_tells_its_process_how_many_threads_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    found = supervisor._environment(3)
-    assert (found["OMP_WAIT_POLICY"], found["OMP_NUM_THREADS"]) == ("ACTIVE", "3")
-    assert supervisor._environment(None)["OMP_NUM_THREADS"] == "5"
+    assert spawning._environment(None)["OMP_NUM_THREADS"] == "5"
+    assert spawning._environment(3)["OMP_NUM_THREADS"] == "3"

@@ -15,11 +15,13 @@ import pytest
 from nst import audit, pipeline, storage
 from nst.errors import RunEndedError, StorageError
 from nst.gallery.publishing import LiveGallery
+from nst.gallery.votes import Vote, Voter
 from nst.output import records
 from nst.output.metadata import Outcome
 from nst.output.recorded import told_by
 from nst.pictures import images
 from nst.planning.plan import Group, Plan
+from nst.running import lease
 from nst.running.live import Growing, growing
 from nst.running.standing import Standings
 from nst.settings import RunSettings
@@ -27,6 +29,7 @@ from tests.galleries import files_in, read_gallery
 from tests.helpers import Page, picture_tensor, row, write_project
 
 SIZE = 48
+ANN = Voter(voter="a", name="Ann", opinions={}, votes=(Vote(a="one", b="two", better="a", at=1),))
 
 
 class Project:
@@ -274,6 +277,48 @@ def test_a_killed_run_gets_its_gallery_from_manifest_and_records(project: Projec
     pipeline.rebuild_gallery([project.url])
     assert project.statuses() == {"one": "ok", "two": "waiting", "three": "waiting"}
     assert not Path(project.url, "metadata.parquet").exists()
+
+
+def test_open_pages_learn_of_the_end_before_the_run_has_put_it_down(project: Project) -> None:
+    killed(project)
+    project.grower()._build("running")
+    pipeline.finish(project.plan, project.settings)
+    assert project.told()["state"] == "ended"
+
+
+def test_a_gallery_stays_as_the_run_under_way_keeps_it(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed(project)
+    grower = project.grower()
+    with lease.held(project.url):
+        grower._build("running")
+        before = files_in(Path(project.url))
+        project.make("one", grower)
+        told = pipeline.rebuild_gallery([project.url], voters=[ANN])
+        assert told == Path(project.url, "index.html").as_uri()
+        assert files_in(Path(project.url)) == before
+        assert "not built anew, since the run under way keeps it up to date" in caplog.text
+        # What people said is in the page that the run builds next, and other galleries are built.
+        grower._build("running")
+        assert "data/votes" in str([*files_in(Path(project.url))])
+        pipeline.rebuild_gallery([project.url], to=f"{project.url}-elsewhere")
+    assert Path(f"{project.url}-elsewhere", "index.html").exists()
+    pipeline.rebuild_gallery([project.url])
+    assert "data-live" not in Path(project.url, "index.html").read_text()
+    assert project.told()["state"] == "ended"
+
+
+def test_rows_that_must_not_run_are_told_with_their_reason(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    bad = row("b.png", id="four", size=7)
+    write_project(tmp_path / "in", [row(id="one", size=SIZE, steps=1), bad])
+    project.make("one")
+    killed(project, settings={"isolate": False, "precision": "float32", "keep_going": True})
+    pipeline.rebuild_gallery([project.url])
+    found = {str(item["id"]): item.get("reason") for item in project.items()}
+    assert found == {"one": None, "four": "bad_row"}
+    assert "waiting" not in project.statuses().values()
 
 
 def test_where_the_manifest_is_gone_the_pictures_tell(project: Project) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from nst.errors import ImageError
@@ -28,7 +30,8 @@ def loaded(
 ) -> Loaded:
     """A content of SIZE and styles of 40 x 50 px, at their own size unless `params` say else.
 
-    `files` are there in place of those pictures, or as `p.png`, a picture to start from.
+    `files` are there in place of those pictures, or as `p.png`, a picture to start from, or as
+    `u0.png`, a mask of the first style.
     """
 
     def source(name: str, height: int, width: int, seed: int) -> Input:
@@ -41,6 +44,8 @@ def loaded(
     styles = tuple(source(f"s{n}.png", 40, 50, 1 + n) for n in range(num_styles))
     over = source("m.png", *SIZE, 9) if mask else None
     start = source("p.png", *SIZE, 9) if "p.png" in files else None
+    used = source("u0.png", 40, 50, 9) if "u0.png" in files else None
+    style_masks = (used, *(None for _ in styles[1:])) if used else ()
     planned = PlannedJob(
         job=job(
             params=PictureParams(**{"size": 64} | params),
@@ -48,12 +53,14 @@ def loaded(
             styles=tuple(style.uri for style in styles),
             mask=over and over.uri,
             start=start and start.uri,
+            style_masks=tuple(each and each.uri for each in style_masks),
         ),
         key=None,
         content=content,
         styles=styles,
         mask=over,
         start=start,
+        style_masks=style_masks,
         height=SIZE[0],
         width=SIZE[1],
     )
@@ -145,6 +152,82 @@ def test_a_style_that_is_transparent_everywhere_is_refused(tmp_path: Path) -> No
     clear = encoded(Image.new("RGBA", (50, 40)))
     with pytest.raises(ImageError, match=r"s0\.png: expected a style .* transparent everywhere"):
         loaded(tmp_path, files={"s0.png": clear})
+
+
+def levels(width: int = 50) -> NDArray[np.uint8]:
+    """A mask of 40 px: black, a dark grey, a bright one and white, from left to right."""
+    return (
+        np.repeat([[0, 64, 191, 255]], 40, axis=0)
+        .repeat([20, 10, 10, width - 40], axis=1)
+        .astype("u1")
+    )
+
+
+def test_a_style_is_used_by_its_mask_as_by_an_alpha_of_its_own(tmp_path: Path) -> None:
+    colours = picture(40, 50, seed=1)
+    mask, alpha = encoded(Image.fromarray(levels())), np.dstack([colours, levels()])
+    masked = loaded(tmp_path, files={"u0.png": mask}, num_styles=2)
+    clear = loaded(tmp_path, files={"s0.png": encoded(Image.fromarray(alpha))}, num_styles=2)
+    for of_mask, of_alpha in zip(masked.item.styles, clear.item.styles, strict=True):
+        torch.testing.assert_close(of_mask, of_alpha, rtol=0, atol=2 / 255)
+    used = masked.item.alphas[0]
+    assert used is not None
+    assert used[0, 7, ::10].mul(255).round().tolist() == [0, 0, 64, 191, 255]
+    assert masked.item.alphas[1] is None
+    assert masked.sources.style_alphas == masked.item.alphas
+
+
+def test_a_mask_leaves_out_of_a_transparent_style_what_both_do(tmp_path: Path) -> None:
+    above = np.zeros((40, 50), np.uint8)
+    above[:20] = 255
+    mask = encoded(Image.fromarray(above))
+    both = loaded(tmp_path, files={"s0.png": half_clear(40, 50), "u0.png": mask})
+    (style,), (alpha,) = both.item.styles, both.item.alphas
+    assert alpha is not None
+    assert alpha.sum() == alpha[0, :20, 25:].sum() == 20 * 25
+    used = picture_tensor(40, 50, seed=4)[:, :20, 25:]
+    torch.testing.assert_close(style[:, :20, 25:], used)
+    torch.testing.assert_close(style[:, 39, 49], used.mean(dim=(1, 2)))
+
+
+def test_what_a_mask_leaves_of_a_style_has_a_key_of_its_own(tmp_path: Path) -> None:
+    masks = [encoded(Image.fromarray(each)) for each in (levels(), np.fliplr(levels()))]
+    found = [loaded(tmp_path), *(loaded(tmp_path, files={"u0.png": mask}) for mask in masks)]
+    assert len({each.item.style_keys for each in found}) == 3
+    assert len({each.planned.key for each in found}) == 3
+
+
+def test_a_mask_that_is_larger_than_its_style_fits_it(tmp_path: Path) -> None:
+    large = levels().repeat(3, axis=0).repeat(3, axis=1)
+    found = loaded(tmp_path, files={"u0.png": encoded(Image.fromarray(large))}, style_scale=0.5)
+    (alpha,) = found.item.alphas
+    assert alpha is not None
+    assert alpha.shape[1:] == found.item.styles[0].shape[1:] == (26, 32)
+
+
+def test_a_mask_that_leaves_nothing_of_its_style_is_refused(tmp_path: Path) -> None:
+    said = r"u0\.png: expected a mask that is white where .*s0\.png gives the style"
+    for mask, style in (
+        (np.zeros((40, 50)), b""),
+        (levels()[:, ::-1] // 128 * 255, half_clear(40, 50)),
+    ):
+        files = {"u0.png": encoded(Image.fromarray(mask.astype("u1")))}
+        with pytest.raises(ImageError, match=said):
+            loaded(tmp_path, files=files | ({"s0.png": style} if style else {}))
+
+
+def test_a_mask_of_one_grey_uses_its_style_alike_and_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grey = loaded(tmp_path, files={"u0.png": encoded(Image.new("L", (50, 40), 128))})
+    assert (
+        "u0.png: expected a mask that tells parts of the picture apart, found grey 128"
+        in caplog.text
+    )
+    assert "its style is used alike everywhere" in caplog.text
+    (alpha,) = grey.item.alphas
+    assert alpha is not None
+    assert alpha.min() == alpha.max()
 
 
 def test_a_start_shows_the_content_where_it_is_transparent(tmp_path: Path) -> None:

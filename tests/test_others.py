@@ -470,3 +470,17 @@ def test_rows_of_the_same_files_share_a_picture_wherever_these_lie(tmp_path: Pat
     for manifest in (one.parent / "again.csv", copied / "rows.csv"):
         rows = read_manifest(str(manifest), settings)
         assert without_taken_ids(rows, settings) == rows
+
+
+def test_a_mask_of_another_of_the_styles_asks_for_another_picture(tmp_path: Path) -> None:
+    cells = {"id": "cat", "style": "s.png | a.png"}
+    one, output = project(tmp_path / "one", style_mask="s.png | ", **cells), tmp_path / "out"
+    ran(output, one)
+    settings = RunSettings(output=str(output))
+    again = one.with_name("again.csv")
+    again.write_bytes(one.read_bytes())
+    rows = read_manifest(str(again), settings)
+    assert without_taken_ids(rows, settings) == rows
+    again.write_bytes(csv_bytes([row(style_mask=" | s.png", **cells)]))
+    with pytest.raises(ManifestError, match="expected one that no row of another manifest"):
+        without_taken_ids(read_manifest(str(again), settings), settings)

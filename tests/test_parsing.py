@@ -607,6 +607,42 @@ def test_a_mask_and_a_picture_to_start_from_are_inputs_of_the_row() -> None:
     assert full.id != plain.id
 
 
+def test_each_style_has_a_mask_of_its_own_or_none() -> None:
+    row = {"content": "a", "style": "s|t", "backbone": "vgg16"}
+    cells: list[object] = ["m.png | n.png", "|n.png", ["m.png", None], " | ", None]
+    found = parse("m.jsonl", jsonl([row | {"style_mask": cell} for cell in cells]))
+    assert [job.style_masks for job in found] == [
+        ("/base/m.png", "/base/n.png"),
+        (None, "/base/n.png"),
+        ("/base/m.png", None),
+        (),
+        (),
+    ]
+    assert found[0].inputs == ("/base/a", "/base/s", "/base/t", "/base/m.png", "/base/n.png")
+    assert found[1].inputs == ("/base/a", "/base/s", "/base/t", "/base/n.png")
+    names = ["m.png | n.png", " | n.png", "m.png | ", None, None]
+    assert [job.style_mask_name for job in found] == names
+    # Rows without one have kept their ids.
+    (plain,) = parse("m.jsonl", jsonl([row]))
+    assert [job.id == plain.id for job in found] == [False, False, False, True, True]
+    assert len({job.id for job in found}) == 4
+
+
+def test_masks_are_as_many_as_styles() -> None:
+    row = {"content": "a", "style": "s|t", "backbone": "vgg16"}
+    rows = [row | {"style_mask": value} for value in ("m.png", "m|n|o", 3, ["m", 3])]
+    several = "line {}, column 'style_mask': expected 2 masks, one for each style with | between "
+    several += "them, or nothing there; found {}"
+    kind = "line {}, column 'style_mask': expected the path or URL of a picture, or one for each "
+    kind += "style with | between them; found {}"
+    assert refusal("m.jsonl", jsonl(rows)) == [
+        several.format(1, "1 in 'm.png'"),
+        several.format(2, "3 in 'm|n|o'"),
+        kind.format(3, "3"),
+        kind.format(4, "['m', 3]"),
+    ]
+
+
 def test_set_stands_over_a_picture_to_start_from() -> None:
     row = {"content": "a.png", "style": "s.png", "backbone": "vgg16", "init": "p.png"}
     (job,) = parse("m.jsonl", jsonl([row]), init="noise")
@@ -723,6 +759,7 @@ def test_inputs_are_checked_as_written_and_as_resolved_before_anything_is_listed
         ("style", "in/s.png | ~/t.png"),
         ("style", ["s3://b/inside/s.png"]),
         ("mask", "/etc/m.png"),
+        ("style_mask", "in/m.png | /etc/m.png"),
         ("init", "simplecache::s3://b/in/p.png"),
     ]:
         data = jsonl([row | {column: value}])
@@ -764,7 +801,7 @@ SIGNED = [
 
 @pytest.mark.parametrize("signed", SIGNED)
 @pytest.mark.parametrize(
-    "column", ["content", "style", "mask", "init", "label_x", "id", "backbone"]
+    "column", ["content", "style", "mask", "style_mask", "init", "label_x", "id", "backbone"]
 )
 def test_a_credential_fails_its_row_alone_and_is_not_told(column: str, signed: str) -> None:
     row = {"content": "a", "style": "s"}
@@ -822,6 +859,7 @@ LONG = [
     ("style", ["s", "t" * 5000], "at most 4,096 characters, not 5,000; found 'ttt"),
     ("style", ["s"] * 6000, "at most 10,000 characters; found 12,000"),
     ("mask", "m" * 5000, "at most 4,096 characters, not 5,000; found 'mmm"),
+    ("style_mask", "m" * 5000, "at most 4,096 characters, not 5,000; found 'mmm"),
     ("init", "./" + "p" * 5000, "at most 4,096 characters, not 5,002; found './ppp"),
     ("backbone", "v" * 120_000, "at most 10,000 characters; found 120,000"),
     ("label_x", "a." * 100_000, "at most 10,000 characters; found 200,000"),

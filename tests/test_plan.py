@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst.job import Job, PictureParams, job_key, params_as_json, recipe
+from nst.job import Job, PictureParams, inputs_key, job_key, params_as_json, recipe
 from nst.painting.weights import WeightsFile
 from nst.planning.plan import Input, PlannedJob, in_portions, make_groups
 from nst.profiles import Topology
@@ -123,6 +123,21 @@ def test_a_key_is_of_all_that_decides_the_pixels_and_of_nothing_else() -> None:
         key(replace(one, params=PictureParams(seed=1))),
     ]
     assert len({key(), *others}) == 12
+
+
+def test_masks_of_styles_are_a_part_of_the_key_where_there_are_any() -> None:
+    one = job(styles=("/s", "/t"))
+    digests = {uri: uri for uri in (*one.inputs, "/m", "/n")}
+
+    def keys(*masks: str | None) -> tuple[str, str | None]:
+        made = replace(one, style_masks=masks)
+        return job_key(made, digests=digests, weights_digest="w"), inputs_key(made, "r", digests)
+
+    found = [keys(), keys("/m", None), keys(None, "/m"), keys("/m", "/n"), keys("/n", "/n")]
+    for number in (0, 1):
+        assert len({each[number] for each in found}) == 5
+    del digests["/m"]
+    assert inputs_key(replace(one, style_masks=("/m", None)), "r", digests) is None
 
 
 def test_a_key_tells_of_transparency_where_that_has_changed_what_is_painted() -> None:

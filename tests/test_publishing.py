@@ -204,17 +204,35 @@ def test_files_of_an_earlier_gallery_go_and_those_of_the_user_stay(
     assert [name for name in mine if (tmp_path / name).exists()] == list(mine)
 
 
-def test_a_page_of_somebody_else_is_not_written_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out", "site"])
+def test_a_page_of_somebody_else_is_not_written_over(tmp_path: Path, name: str) -> None:
     output = write_output(tmp_path / "out", rows())
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "index.html").write_text("my own page")
+    place = tmp_path / name
+    place.mkdir(exist_ok=True)
+    (place / "index.html").write_text("my own page")
+    before = storage.list_tree(str(tmp_path))
     with pytest.raises(ConfigError, match=r"found an index\.html that no gallery has written"):
-        rebuild_gallery([output], to=str(site))
-    assert (site / "index.html").read_text() == "my own page"
-    (site / "index.html").unlink()
-    rebuild_gallery([output], to=str(site))
-    rebuild_gallery([output], to=str(site))
+        rebuild_gallery([output], to=str(place))
+    assert storage.list_tree(str(tmp_path)) == before
+    assert (place / "index.html").read_text() == "my own page"
+    (place / "index.html").unlink()
+    rebuild_gallery([output], to=str(place))
+    rebuild_gallery([output], to=str(place))
+    # In place of one that the gallery has written.
+    (place / "index.html").write_text("my own page")
+    with pytest.raises(ConfigError, match=r"found an index\.html that no gallery has written"):
+        rebuild_gallery([output], to=str(place))
+    assert (place / "index.html").read_text() == "my own page"
+
+
+@pytest.mark.parametrize("damage", ["empty", "zeros"])
+def test_a_page_of_ours_that_is_damaged_is_mended(tmp_path: Path, damage: str) -> None:
+    output = write_output(tmp_path, rows())
+    rebuild_gallery([output])
+    before = (tmp_path / "index.html").read_bytes()
+    (tmp_path / "index.html").write_bytes(bytes(len(before)) if damage == "zeros" else b"")
+    rebuild_gallery([output])
+    assert (tmp_path / "index.html").read_bytes() == before
 
 
 def test_several_outputs_are_compared_below_the_first_or_where_it_is_said(tmp_path: Path) -> None:

@@ -58,6 +58,20 @@ def test_a_run_tells_of_itself(tmp_path: Path) -> None:
     assert told["started_at"] <= told["ended_at"]
 
 
+@pytest.mark.parametrize("store", ["disk", "s3"])
+def test_a_page_of_somebody_else_stays_and_nothing_is_run(
+    tmp_path: Path, store: str, request: pytest.FixtureRequest
+) -> None:
+    parent = str(tmp_path) if store == "disk" else request.getfixturevalue("bucket")
+    url = storage.join(parent, "out")
+    manifest = write_project(tmp_path / "in", ROWS)
+    storage.write_bytes(storage.join(url, "index.html"), b"my own page")
+    with pytest.raises(ConfigError, match=r"found an index\.html that no gallery has written"):
+        pipeline.run_manifest(str(manifest), RunSettings(output=url, isolate=False))
+    assert storage.read_bytes(storage.join(url, "index.html")) == b"my own page"
+    assert storage.list_tree(url).keys() == {"index.html"}
+
+
 def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: Path) -> None:
     run(tmp_path, {"seed": "3"})
     with pytest.raises(
@@ -70,6 +84,8 @@ def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: 
     assert run(tmp_path, {"seed": "4"}, replace=True)["overrides"] == {"seed": 4}
     # The same, however it is written.
     run(tmp_path, {"seed": 4})
+    with pytest.raises(ConfigError, match="found --set seed=4 before and --set size=content now"):
+        run(tmp_path, {"size": "content"})
 
 
 def on_hardware_for(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:

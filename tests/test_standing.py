@@ -1,21 +1,15 @@
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nst import storage
-from nst.errors import ConfigError, StoppedError
-from nst.output.metadata import Outcome
-from nst.planning.plan import Group
+from nst import pipeline, storage
+from nst.errors import ConfigError
 from nst.running import lease
-from nst.running.reports import Listeners, NoListener
-from nst.running.session import Session, run_in_order
-from nst.running.standing import Standing, standing_of, status, stop, told_of
-from nst.running.stopping import Stopping, stopped_by
+from nst.running.standing import Standing, Standings, standing_of, status, stop, told_of
 from nst.settings import RunSettings
-from tests.helpers import nst
+from tests.helpers import nst, row, write_project
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +44,16 @@ def test_a_run_under_way_is_told_with_who_runs_it(tmp_path: Path) -> None:
     assert (found.manifest, found.stop_asked_by) == ("/rows.csv", None)
     assert found.pid is not None
     assert found.host
+
+
+def test_rows_that_must_not_run_are_counted_by_their_reason(tmp_path: Path) -> None:
+    rows = [row(id="one"), row(id="two", size=7), row(id="three", steps=-1)]
+    manifest = write_project(tmp_path / "in", rows)
+    settings = RunSettings(output=str(tmp_path / "out"), keep_going=True)
+    standings = Standings()
+    standings.planned(pipeline.make_plan(str(manifest), settings))
+    now = standings.now()
+    assert (now.num_rows, now.num_ok, now.failed_by_reason) == (3, 0, {"bad_row": 2})
 
 
 def test_a_killed_run_is_told_with_how_far_it_was(tmp_path: Path) -> None:
@@ -130,60 +134,6 @@ def test_a_lock_of_an_earlier_release_is_told_of(tmp_path: Path) -> None:
         found = lease.holder(str(tmp_path))
     assert found is not None
     assert found.told == lease._Told()
-
-
-class _Pictures:
-    """Paints groups of pictures, two at a time, without painting."""
-
-    def __init__(self) -> None:
-        self.recorded: list[str] = []
-
-    def num_lanes(self) -> int:
-        return 1
-
-    def run_group(self, group: "_Group", settings: object, listener: NoListener) -> object:
-        for first in range(0, len(group.ids), 2):
-            batch = group.ids[first : first + 2]
-            listener.advanced(group, 1, first)  # type: ignore[arg-type]
-            listener.advanced(group, 2, first + len(batch))  # type: ignore[arg-type]
-            for name in batch:
-                self.recorded.append(name)
-                listener.recorded(group, Outcome(id=name, status="ok"))  # type: ignore[arg-type]
-        raise AssertionError("expected a group that ends early")
-
-
-class _Group:
-    def __init__(self, name: str, ids: Sequence[str]) -> None:
-        self.name = name
-        self.ids = ids
-
-
-def test_a_group_ends_after_the_batch_that_is_painted_and_no_other_begins() -> None:
-    painter = _Pictures()
-    # Asked for while the third picture is recorded, of a batch of two.
-    stopping = Stopping(lambda: "me" if len(painter.recorded) >= 3 else None)
-    session = Session(
-        painter=painter,  # type: ignore[arg-type]
-        settings=RunSettings(output="/out"),
-        listener=Listeners(stopping),
-        check=stopping.check,
-    )
-    groups: list[Group] = [_Group("1", "abcdef"), _Group("2", "gh")]  # type: ignore[list-item]
-    report = run_in_order(groups, session)
-    assert painter.recorded == list("abcd")
-    said = "the run was stopped by nst stop, by me"
-    assert report.errors == {"1": said, "2": said}
-    assert stopped_by("me", report.errors) == "me"
-    # All was made before anybody could take note, or something else ended what was not.
-    assert stopped_by("me", {}) == ""
-    assert stopped_by("me", {"1": "the process that paints died"}) == ""
-
-
-def test_nothing_stops_unasked() -> None:
-    stopping = Stopping(lambda: None)
-    stopping.check()
-    with pytest.raises(StoppedError, match="by nst stop, by me"):
-        Stopping(lambda: "me").check()
 
 
 def test_the_commands_say_it_in_words(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nst import cli, pipeline, sampling, starting
+from nst import pipeline, sampling, starting
+from nst.cli.printing import open_page
 from nst.errors import ConfigError
 from nst.manifest.matrix import Matrix, to_text
 from nst.settings import RunSettings
@@ -122,6 +123,32 @@ def test_bad_usage_exits_2_with_what_to_type(
     assert {path.name for path in folder.iterdir()} == {"photos", "paintings"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (("photos",), "nst run --content photos/ --style PAINTINGS/ --output OUTPUT"),
+        (("photos/",), "nst run --content photos/ --style PAINTINGS/ --output OUTPUT"),
+        (("photos/a.png",), "nst run photos/a.png PAINTING.jpg -o out.png"),
+        (("photos/a.png", "paintings/s.png"), "nst run photos/a.png paintings/s.png -o out.png"),
+        (("photos", "paintings"), "nst run photos paintings --output output"),
+        (
+            ("--content", "photos/*.png", "--style", "paintings", "--set", "size=64", "--only"),
+            "nst run --content 'photos/*.png' --style paintings --output output --set size=64 --only",
+        ),
+        (("rows.csv",), "nst run rows.csv --output output"),
+        (("s3://bucket/rows.csv",), "nst run s3://bucket/rows.csv --output output"),
+    ],
+)
+def test_a_missing_output_is_answered_with_the_whole_line(
+    folder: Path, typed: tuple[str, ...], line: str
+) -> None:
+    done = nst("run", *typed, cwd=folder)
+    assert done.returncode == 2
+    assert "--output: expected a folder or a URL to write to, found none; " in done.stderr
+    assert f"type {line}" in done.stderr.replace("\n", " ")
+    assert {path.name for path in folder.iterdir()} == {"photos", "paintings"}
+
+
 def test_backbones_are_meant_however_they_are_written(folder: Path) -> None:
     typed = Typed(places=("photos", "paintings"), backbones=("VGG-19", "vgg16", "vgg19"))
     with pytest.MonkeyPatch.context() as patch:
@@ -144,6 +171,23 @@ def test_no_run_replaces_rows_or_edits_of_another(tmp_path: Path) -> None:
     assert place(other) == "manifest-2.yaml"
     (tmp_path / "manifest.yaml").write_bytes(to_text(one) + b"# mine\n")
     assert place(one) == "manifest-3.yaml"
+
+
+def test_a_flow_reads_a_matrix_elsewhere_until_the_output_is_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, bool, str]] = []
+
+    def flow(manifest: str, *_: object, draft: str, **__: object) -> None:
+        told.append((manifest, Path(manifest).exists(), Path(draft).read_text()))
+        raise ConfigError("another run is active")
+
+    monkeypatch.setattr("nst.cli.run._flow", lambda: flow)
+    done = nst("run", "photos", "paintings", "-o", "out", "--prefect", *QUICK, cwd=folder)
+    assert "another run is active" in done.stderr
+    ((manifest, is_there, draft),) = told
+    assert (manifest, is_there) == (str(folder / "out/manifest.yaml"), False)
+    assert "photos/a.png" in draft
 
 
 def test_a_folder_whose_name_ends_like_a_picture_is_a_folder(tmp_path: Path) -> None:
@@ -176,8 +220,8 @@ def test_a_browser_is_opened_on_what_it_can_open(monkeypatch: pytest.MonkeyPatch
         return True
 
     monkeypatch.setattr("webbrowser.open", browse)
-    cli._open("file:///out/index.html")
-    cli._open("s3://bucket/out/index.html")
+    open_page("file:///out/index.html")
+    open_page("s3://bucket/out/index.html")
     assert opened == ["file:///out/index.html"]
 
 

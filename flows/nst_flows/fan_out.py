@@ -40,6 +40,7 @@ from nst.running import (
     Listeners,
     Lookout,
     Painter,
+    PortionReport,
     PortionResult,
     RunIdentity,
     Session,
@@ -159,12 +160,23 @@ def edge(state: State[Any]) -> State[Any]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FannedOut:
+    """What ended groups early, by their names, and what a task waits for that comes after all of them.
+
+    `is_stopped` is as of a PortionReport.
+    """
+
+    errors: dict[str, str]
+    edges: list[Any]
+    is_stopped: bool = False
+
+
 def fan_out(
     plan: Plan, settings: RunSettings, lease: Lease, backend: Backend, planned: State[Any]
-) -> tuple[dict[str, str], list[Any]]:
+) -> FannedOut:
     """A task for each group, or for some where there are many.
 
-    Returns what ended groups, by their names, and what a task waits for that comes after all of them.
     Raises StorageError where a store is out of order. Whatever ends this ends all of its tasks.
     """
     told, check = counting_failures(plan, settings, current_listener(), lease.check)
@@ -191,16 +203,16 @@ def fan_out(
         try:
             tasks.run(portions, check, lookout)
             if tasks.not_begun:
-                tasks.errors |= run_in_lanes(tasks.not_begun, session).errors
+                tasks.put(run_in_lanes(tasks.not_begun, session))
         except TooManyFailedError as exc:
             tasks.end()
-            return {group.name: str(exc) for group in plan.groups}, tasks.edges
+            return FannedOut({group.name: str(exc) for group in plan.groups}, tasks.edges)
         except BaseException:
             tasks.end()
             raise
         if backend.painter is None:
             attempts.forget(settings, lease.token)
-    return tasks.errors, tasks.edges
+    return FannedOut(tasks.errors, tasks.edges, tasks.is_stopped)
 
 
 class _Absence:
@@ -254,6 +266,7 @@ class _Tasks:
     planned: State[Any]
     painter: Painter | None
     errors: dict[str, str] = field(default_factory=dict)
+    is_stopped: bool = False
     # Groups that could not be made as tasks, since the server does not answer.
     not_begun: list[Group] = field(default_factory=list)
     edges: list[Any] = field(default_factory=list)
@@ -329,7 +342,13 @@ class _Tasks:
         for name, why in errors.items():
             get_run_logger().error("group %s ended: %s", name, why)
         self.errors |= errors
+        self.is_stopped |= made is not None and made.report.is_stopped
         self.edges.append(edge(_final(future)))
+
+    def put(self, made: PortionReport) -> None:
+        """What came of groups that were made without tasks."""
+        self.errors |= made.errors
+        self.is_stopped |= made.is_stopped
 
     def end(self) -> None:
         """Have all tasks end, and leave none that seems to go on.

@@ -27,7 +27,7 @@ from nst.settings import RunnerName, RunSettings
 from nst_flows import own_server, runners
 from nst_flows.parameters import overrides_of, parameters_of
 from nst_flows.stylize import TOO_MANY_FAILED, stylize_manifest
-from nst_flows.watching import End, awaiting_end, listening
+from nst_flows.watching import End, awaiting_end, drafting, listening
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +56,11 @@ def run_locally(
     *,
     runner: RunnerName = "threads",
     runner_address: str | None = None,
+    draft: str | None = None,
 ) -> RunReport:
     """Run the flow and return its report, also where more rows failed than the settings allow.
 
+    `draft` is where the manifest can be read where `manifest` is only where the run is to keep it.
     Raises what the flow raised, a ManifestError above all, ConfigError where no server answers, and
     what `runners.check` raises. A server that goes away during the run is missed by nobody.
     """
@@ -70,6 +72,7 @@ def run_locally(
     with (
         temporary_settings(_SETTINGS, set_defaults=_DEFAULTS),
         listening(listener),
+        drafting(draft),
         tags("nst"),
         awaiting_end() as end,
     ):

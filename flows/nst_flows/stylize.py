@@ -19,7 +19,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from nst import pipeline
 from nst.redaction import redacted
-from nst.running import Listeners, RunReport, runs, stopped_by
+from nst.running import Listeners, RunReport, runs
 from nst.settings import RunnerName, RunSettings, settings_of
 from nst.storage import is_pattern, work_for
 from nst.wording import visible
@@ -38,7 +38,7 @@ from nst_flows.parameters import (
 from nst_flows.progress import ProgressArtifact
 from nst_flows.runners import is_in_threads
 from nst_flows.tasks import finish, plan_rows, read_manifest
-from nst_flows.watching import current_listener, end_of_flow, listening
+from nst_flows.watching import current_listener, draft_here, end_of_flow, listening
 
 TOO_MANY_FAILED = "TooManyFailed"
 ROWS_FAILED_EVENT = "nst.batch.rows-failed"
@@ -139,8 +139,11 @@ def _stylize(
     # Tasks have the tag of their own alone: for each the server is asked for a slot, and a flow run's
     # other tags would be asked for by each of its tasks.
     with TagsContext(current_tags=set()), open_backend(settings, runner, address) as backend:
-        rows = read_manifest(manifest, settings, overrides)
+        draft = draft_here()
+        rows = read_manifest(draft or manifest, settings, overrides, draft and manifest)
         with runs.opened(manifest, settings, overrides) as this:
+            if draft is not None:
+                pipeline.keep_manifest(draft, manifest, this.lease.check)
             planned = plan_rows(rows, this.settings, return_state=True)
             this.plan = plan = planned.result()
             get_run_logger().info(summary.planned_line(plan))
@@ -155,11 +158,11 @@ def _stylize(
                 ) as gallery,
                 listening(Listeners(told, gallery)),
             ):
-                errors, states = fan_out(plan, settled, this.lease, backend, planned)
+                made = fan_out(plan, settled, this.lease, backend, planned)
             this.lease.check()
-            report = finish(plan, settled, errors, this.lease.check, wait_for=states)
-            who = stopped_by(this.lease.stop_asked_by(), errors)
-            this.report = replace(report, stopped_by=who)
+            report = finish(plan, settled, made.errors, this.lease.check, wait_for=made.edges)
+            who = this.lease.stop_asked_by() if made.is_stopped else None
+            this.report = replace(report, stopped_by=who or "")
             return this.report
 
 

@@ -41,9 +41,11 @@ _STEP: dict[str, Any] = {
 
 
 @task(name="read manifest", task_run_name="read manifest", **_STEP)
-def read_manifest(manifest: str, settings: RunSettings, overrides: dict[str, Any]) -> Rows:
+def read_manifest(
+    manifest: str, settings: RunSettings, overrides: dict[str, Any], kept_as: str | None = None
+) -> Rows:
     """Read the rows of the manifest; a bad one ends the run here."""
-    return pipeline.read_manifest(manifest, settings, overrides)
+    return pipeline.read_rows(manifest, settings, overrides, kept_as=kept_as)
 
 
 @task(name="plan", task_run_name="plan", **_STEP)

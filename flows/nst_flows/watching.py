@@ -1,4 +1,4 @@
-"""Who watches a flow run in this process, and what paints for it here.
+"""Who watches a flow run in this process, what paints for it here, and where its manifest is.
 
 No parameters of the flow and its tasks: neither could be sent by a deployment, nor to a node.
 """
@@ -18,6 +18,7 @@ _Told = TypeVar("_Told", bound=Listener)
 # none of it.
 _listener: ContextVar[Listener] = ContextVar("listener")
 _session: ContextVar[Session] = ContextVar("session")
+_draft: ContextVar[str | None] = ContextVar("draft")
 
 
 @dataclass(slots=True)
@@ -64,6 +65,21 @@ def listening(listener: _Told) -> Iterator[_Told]:
         yield listener
     finally:
         _listener.reset(token)
+
+
+def draft_here() -> str | None:
+    """Where the manifest of this run can be read until the run keeps it; None where it is kept already."""
+    return _draft.get(None)
+
+
+@contextmanager
+def drafting(draft: str | None) -> Iterator[None]:
+    """Flows that run within read their manifest there, and put it where it is to be kept."""
+    token = _draft.set(draft)
+    try:
+        yield
+    finally:
+        _draft.reset(token)
 
 
 @contextmanager

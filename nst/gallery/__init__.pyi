@@ -1,6 +1,7 @@
 from . import serving as serving
 from .publishing import LiveGallery as LiveGallery
 from .publishing import gallery_folder as gallery_folder
+from .publishing import keep_votes as keep_votes
 from .publishing import publish as publish
 from .publishing import rebuild_gallery as rebuild_gallery
 from .publishing import stale_files as stale_files

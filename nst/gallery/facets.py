@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from nst import output
 from nst.errors import ConfigError
-from nst.gallery.fields import MANIFEST, RUN, Field, fields_of
+from nst.gallery.fields import KEPT, MANIFEST, RUN, Field, fields_of
 from nst.gallery.texts import natural_key, shown_reference, shown_sentence, shown_text, told_apart
+from nst.job import size_text
 from nst.redaction import secret_in_url
 from nst.storage import Coded, ColumnReader, TableError
 
@@ -314,6 +315,8 @@ def _taken(column: Coded, items: NDArray[np.int64]) -> Coded:
 
 
 def _facet(field: Field, column: Coded) -> Facet:
+    if field.name == "size":
+        column = _sizes(column)
     if isinstance(column.values, list):
         return _text_facet(field, column)
     numbers = column.values.astype(np.float64)
@@ -332,6 +335,14 @@ def _facet(field: Field, column: Coded) -> Facet:
     return Facet(field, "number", shown, _recoded(column.codes, ranks, num_finite))
 
 
+def _sizes(column: Coded) -> Coded:
+    """Sizes as texts where one of them is a word."""
+    values = column.values
+    if isinstance(values, list) or 0 not in values:
+        return column
+    return Coded([size_text(int(each)) for each in values.tolist()], column.codes)
+
+
 def _plain(number: float) -> int | float:
     """A whole number as one, which is shorter to write."""
     return int(number) if number.is_integer() and abs(number) < _MAX_EXACT else number
@@ -344,6 +355,9 @@ def _text_facet(field: Field, column: Coded) -> Facet:
     elif field.role == "input" or field.name == MANIFEST:
         # In the order of the manifest, so that the first of two that look alike keeps its name.
         texts = _in_order_of_first(column, lambda values: told_apart(map(shown_reference, values)))
+    elif field.name == KEPT:
+        # The same of most pictures; the rest is where the picture itself is told.
+        texts = [re.sub(r"\S*/", "", text) for text in column.values]
     elif field.name == "error":
         texts = [shown_sentence(text) for text in column.values]
     else:

@@ -51,7 +51,7 @@ RUN = Field(
 )
 
 MANIFEST = "manifest"
-_INPUTS = ("content", "style", "mask", "start")
+_INPUTS = ("content", "style", "mask", "start", "style_mask")
 _METRICS: Mapping[str, int] = {
     "content_loss": -1,
     "style_loss": -1,
@@ -88,7 +88,8 @@ _PROVENANCE = (
     "width",
     "picture_bytes",
 )
-_IDENTITY = ("id", "row")
+KEPT = "kept"
+_IDENTITY = ("id", "row", KEPT)
 # How a minimum is looked for; all other settings say of what.
 _SEARCH = ("steps", "tolerance", "optimizer", "init", "seed", "start")
 _DECISIVE = ("weights_digest", "weights_topology")

@@ -41,9 +41,9 @@ def rebuild_gallery(
     """Write the gallery of one output, or of several together, from their metadata; where it is.
 
     That is `to`, or else the output itself, or of several a folder below the first. `read` puts the
-    metadata of an output into a file. Raises ConfigError for an output without metadata, and one that
-    a relative link cannot reach from there. What `voters` said is added to what the gallery has of them
-    already, and kept beside it.
+    metadata of an output into a file. Raises ConfigError for an output without metadata, for one that
+    a relative link cannot reach from there, and for somebody else's page there. What `voters` said is
+    added to what the gallery has of them already, and kept beside it.
     """
     if len({storage.absolute(url).rstrip("/") for url in urls}) < len(urls):
         raise ConfigError("expected each output once, found one of them again")
@@ -54,10 +54,8 @@ def rebuild_gallery(
             f"{folder}: expected a folder of the gallery's own, found the output of a run; choose "
             "another with --to"
         )
-    if to is not None:
-        _check_page(folder)
-    if voters:
-        _keep(folder, voters)
+    _check_page(folder)
+    keep_votes(folder, voters)
     with ExitStack() as opened:
         sources = [
             _source(name, url, link, read(url, opened.enter_context(ScratchFile())))
@@ -70,13 +68,11 @@ def rebuild_gallery(
 
 
 def _check_page(folder: str) -> None:
-    """Raises ConfigError for a folder that has somebody else's page where the gallery's would be."""
-    there = storage.list_sizes(folder)
-    if output.GALLERY in there and not _own_files(folder, there).keys() - {output.GALLERY}:
-        raise ConfigError(
-            f"{folder}: expected a folder of the gallery's own, found an {output.GALLERY} that no "
-            "gallery has written; choose another with --to"
-        )
+    """As `output.check_page`, but for a page of the size that the gallery's had, which may be damaged."""
+    receipt = output.read_whole(folder, site.RECEIPT) or b""
+    size = site.read_receipt(receipt)[1].get(output.GALLERY)
+    if storage.list_sizes(folder).get(output.GALLERY) != size:
+        output.check_page(folder)
 
 
 def gallery_folder(urls: Sequence[str], to: str | None = None) -> str:
@@ -164,8 +160,7 @@ def _write_gallery(
     page, files, was_live = _written(
         url, sources, static_pages=static_pages, looks=looks, check=check
     )
-    # Another command may rebuild the gallery of a run that goes on, whose next build mends the page.
-    if was_live and (output.read_account(url) or {}).get("state") != "running":
+    if was_live:
         ended = site.live_file(_spine_of(files), {"state": "ended"})
         if output.read_whole(url, site.LIVE) != ended:
             check()
@@ -187,7 +182,7 @@ def _written(
 
     It goes by the sizes of what is there; with `looks` by the bytes, so that damage is mended. Returns
     where the page is, the paths of all files of the gallery, and whether LIVE is among those that were
-    there. The paths in `kept` stay.
+    there. The paths in `kept` stay. Raises ConfigError for a page that no gallery has written.
     """
     page = storage.join(url, output.GALLERY)
     top = storage.list_sizes(url)
@@ -196,6 +191,8 @@ def _written(
     there = _own_files(url, top)
     receipt = (output.read_whole(url, site.RECEIPT) or b"") if site.RECEIPT in there else b""
     built_from, earlier = site.read_receipt(receipt)
+    if top.get(output.GALLERY) != earlier.get(output.GALLERY):
+        output.check_page(url)
     sound = _sound(url, there, receipt) if looks else there
     # A page of a run that goes on says how far it is, which no digest tells.
     if live is None and built_from == digest and earlier.items() <= sound.items():
@@ -244,8 +241,10 @@ def stale_files(url: str, paths: Sequence[str], earlier: Container[str]) -> list
     return [path for path, one in zip(paths, are_stale, strict=True) if one]
 
 
-def _keep(folder: str, voters: Sequence[Voter]) -> None:
+def keep_votes(folder: str, voters: Sequence[Voter]) -> None:
     """Add what voters said to what is kept beside a gallery. Raises ConfigError for another file."""
+    if not voters:
+        return
     url = storage.join(folder, VOTES)
 
     def added(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nst.gallery.facets import Items, Value
 from nst.gallery.texts import number_text
-from nst.job import PictureParams
+from nst.job import OWN_SIZE, PictureParams
 from nst.wording import counted
 
 _NO_NAME = "Style transfers"
@@ -91,7 +91,7 @@ def _settings(items: Items) -> tuple[str, ...]:
         if facet.field.role != "setting" or facet.varies or not facet.values:
             continue
         (value,) = facet.values
-        if name == "size" and value == 0:
+        if name == "size" and value == OWN_SIZE:
             found.append("each content's own size")
             continue
         if name in ("content_weight", "style_weight") and _has_strength(items):

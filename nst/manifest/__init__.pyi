@@ -11,6 +11,7 @@ from .names import choice_of as choice_of
 from .parsing import Refusal as Refusal
 from .parsing import parse_overrides as parse_overrides
 from .reading import Rows as Rows
+from .reading import advice_on_place as advice_on_place
 from .reading import check_urls as check_urls
 from .reading import read_manifest as read_manifest
 from .sources import Source as Source

@@ -24,6 +24,8 @@ OPTIONAL_COLUMNS = {
     "id": "Name of the picture's file: letters, digits, `.`, `_`, `-`; if empty, it is made from the row.",
     "mask": "Picture of the content's shape that says where each style paints, from black for the "
     "first style to white for the last; with one style, white is painted and black is not.",
+    "style_mask": "Picture of the style's shape that says which part of it gives the style: white does, "
+    "black does not, grey in part; for several styles one each, with `|` between them.",
 }
 KNOWN_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *PARAM_FIELDS)
 

@@ -40,6 +40,7 @@ from nst.manifest.rows import Glob, is_given, read_rows, text_of
 from nst.manifest.table import Cells, Row
 from nst.profiles import DEFAULT_BACKBONE, PROFILES, layer_and_weight
 from nst.redaction import redacted, secret_in
+from nst.wording import counted
 
 Resolve = Callable[[str], str]
 
@@ -290,6 +291,7 @@ class _Reader:
         if "style" in texts and not styles:
             problems.append(Problem(line, "style", _REQUIRED_TEXT["style"], shown(texts["style"])))
         mask = text_of(cells, "mask")
+        style_masks = _style_masks(cells, len(styles), line, problems)
         settings = self._settings_of(
             cells, texts.get("backbone", ""), len(styles), mask is not None
         )
@@ -308,6 +310,8 @@ class _Reader:
         content = located("content", texts["content"]) if "content" in texts else ""
         style_uris = self._shared(tuple([located("style", style) for style in styles]))
         mask_uri = located("mask", mask) if mask else None
+        style_mask_uris = tuple([uri and located("style_mask", uri) for uri in style_masks])
+        style_mask = " | ".join(uri or "" for uri in style_masks) or None
         start = settings.start
         start_uri = located("init", start) if start else None
         params = settings.params
@@ -316,7 +320,8 @@ class _Reader:
         starts_from_it = params.init == "picture"
         return Job(
             row=number,
-            id=own_id or id_of(texts | _said(mask=mask, start=start), settings.own),
+            id=own_id
+            or id_of(texts | _said(mask=mask, start=start, style_mask=style_mask), settings.own),
             content=content,
             styles=style_uris,
             content_name=texts["content"],
@@ -328,6 +333,8 @@ class _Reader:
             mask_name=mask,
             start=start_uri if starts_from_it else None,
             start_name=start if starts_from_it else None,
+            style_masks=style_mask_uris,
+            style_mask_name=style_mask,
         )
 
     def _required(self, cells: Cells, line: int | None, problems: list[Problem]) -> dict[str, str]:
@@ -423,6 +430,31 @@ def _styles(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in text.split("|"))))
 
 
+def _style_masks(
+    cells: Cells, num_styles: int, line: int | None, problems: list[Problem]
+) -> tuple[str | None, ...]:
+    """The masks of the styles, None for one without; () if none has any, or with a problem added."""
+    value = cells.get("style_mask")
+    # Of a list, too, each may be several, as of styles.
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str | None) for each in items):
+        problems.append(Problem(line, "style_mask", _STYLE_MASK, shown(value)))
+        return ()
+    parts = tuple(part.strip() or None for each in items for part in (each or "").split("|"))
+    if not any(parts):
+        return ()
+    # Without a style there is a problem already.
+    if num_styles and len(parts) != num_styles:
+        masks = counted(num_styles, "mask")
+        expected = f"{masks}, one for each style with | between them, or nothing there"
+        problems.append(Problem(line, "style_mask", expected, f"{len(parts)} in {shown(value)}"))
+        return ()
+    return parts
+
+
+_STYLE_MASK = "the path or URL of a picture, or one for each style with | between them"
+
+
 def _are_plain(cells: Cells) -> bool:
     texts: list[str] = []
     for value in cells.values():
@@ -435,7 +467,7 @@ def _are_plain(cells: Cells) -> bool:
 
 
 # Their URLs are looked at one by one, by what may be read.
-_REFERENCES = ("content", "style", "mask", "init")
+_REFERENCES = ("content", "style", "mask", "style_mask", "init")
 
 
 def _secret_problems(cells: Cells, line: int | None) -> list[Problem]:
@@ -504,6 +536,7 @@ def _stand_in(number: int, row: Row, job_id: str) -> Job:
         labels={redacted(name): _kept(text) for name, text in labels.items() if is_plain(name)},
         mask_name=said("mask") or None,
         start_name=start if _is_picture(start) else None,
+        style_mask_name=said("style_mask") or None,
     )
 
 

@@ -145,6 +145,15 @@ def _in_a_folder(uri: str) -> list[str]:
     return _visible(uri, [storage.join(uri, name) for name in names])
 
 
+def advice_on_place(uri: str) -> str:
+    """What to type for a local place that is no manifest, but a picture or a folder of them; else ""."""
+    if storage.local_path(uri) is None or (uri.endswith("/") and _in_a_folder(uri)):
+        return ""
+    advice = advice_on(uri, "-")
+    # Of a folder with neither it tells what is there.
+    return advice if "nst run" in advice else ""
+
+
 def _may_have_partitions(uri: str) -> bool:
     """Whether it is worth while to list all below a folder: not all of a disk, for a wrong path."""
     path = storage.local_path(uri)

@@ -225,6 +225,7 @@ def _kinds(column: str) -> tuple[tables.Kind, ...]:
         "style": _TEXTS,
         "backbone": _TEXT,
         "mask": _TEXT,
+        "style_mask": _TEXTS,
         "id": _NAME,
     }
     return named.get(column, _VALUES)

@@ -21,6 +21,8 @@ from .others import names_in as names_in
 from .others import other_rows as other_rows
 from .others import read_account as read_account
 from .others import with_other_rows as with_other_rows
+from .page import check_page as check_page
+from .page import is_page as is_page
 from .paths import ATTEMPTS as ATTEMPTS
 from .paths import GALLERY as GALLERY
 from .paths import IMAGES as IMAGES
@@ -31,8 +33,10 @@ from .paths import RUN as RUN
 from .paths import SMALL_PREVIEW_PX as SMALL_PREVIEW_PX
 from .paths import THUMBNAILS_PX as THUMBNAILS_PX
 from .paths import THUMBS as THUMBS
+from .paths import id_of_kept as id_of_kept
 from .paths import is_small_copy as is_small_copy
 from .paths import is_transient as is_transient
+from .paths import kept_path as kept_path
 from .paths import picture_path as picture_path
 from .paths import preview_name as preview_name
 from .paths import small_preview_name as small_preview_name

@@ -102,6 +102,7 @@ class Outcome:
     noise: float | None = None
     is_flat: bool | None = None
     loss_curve: tuple[CurvePoint, ...] = ()
+    kept: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,7 @@ class Record:
     style: str
     mask: str | None = None
     start: str | None = None
+    style_mask: str | None = None
     backbone: str
     labels: Mapping[str, str]
     params: PictureParams
@@ -246,6 +248,12 @@ OUTCOME_COLUMNS = (
     Column(
         "loss_curve", _CURVE, "Losses at up to 64 evaluations, the first and the last included."
     ),
+    Column(
+        "kept",
+        list_of(TEXT),
+        "Paths of its intermediate pictures, relative to the output, each named by its evaluation; "
+        "null without `--keep-every`, and in what releases up to 0.2.0 wrote.",
+    ),
 )
 
 
@@ -274,6 +282,7 @@ ROW_COLUMNS = (
     Column("style", TEXT, "The style as the manifest writes it."),
     Column("mask", TEXT, "The mask as the manifest writes it."),
     Column("start", TEXT, "The picture to start from as the manifest writes it."),
+    Column("style_mask", TEXT, "The masks of the styles as the manifest writes them."),
     Column("backbone", TEXT, "The backbone."),
     Column(
         "manifest",
@@ -307,6 +316,7 @@ def record_of(job: Job, outcome: Outcome, manifest: str | None = None) -> Record
         style=job.style_name,
         mask=job.mask_name,
         start=job.start_name,
+        style_mask=job.style_mask_name,
         backbone=job.backbone,
         labels=job.labels,
         params=job.params,
@@ -324,6 +334,7 @@ def jobs_to_table(jobs: Iterable[Job], labels: Sequence[str], manifest: str | No
             "style": job.style_name,
             "mask": job.mask_name,
             "start": job.start_name,
+            "style_mask": job.style_mask_name,
             "backbone": job.backbone,
             "manifest": manifest,
             **params_dict(job.params),
@@ -360,6 +371,7 @@ def metadata_from_parquet(data: bytes) -> list[Record]:
             style=row["style"],
             mask=row["mask"],
             start=row["start"],
+            style_mask=row.get("style_mask"),
             backbone=row["backbone"],
             labels={
                 name.removeprefix(LABEL_PREFIX): value
@@ -386,7 +398,8 @@ def outcome_of_row(row: Mapping[str, Any]) -> Outcome:
     values = {field.name: row[field.name] for field in fields(Outcome) if field.name in row}
     curve = tuple(CurvePoint(**point) for point in row["loss_curve"] or ())
     layers = tuple(LayerLoss(**each) for each in row["style_layer_losses"] or ())
-    return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers})
+    kept = tuple(row.get("kept") or ()) or None
+    return Outcome(**{**values, "loss_curve": curve, "style_layer_losses": layers, "kept": kept})
 
 
 def failure(

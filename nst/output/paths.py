@@ -16,6 +16,8 @@ METADATA = "metadata.parquet"
 IMAGES = "images"
 INPUTS = "inputs"
 THUMBS = "thumbs"
+# Intermediate pictures, in a folder for each picture.
+STEPS = "steps"
 LOCKS = "locks"
 # How often a portion of groups was begun, for as long as a run goes on.
 ATTEMPTS = "attempts"
@@ -37,6 +39,10 @@ _SMALL_COPY = re.compile(
 )
 
 
+_SUFFIX = "|".join(map(re.escape, SUFFIXES.values()))
+_KEPT = re.compile(rf"{STEPS}/(?P<id>[^/]+)/\d{{4,6}}({_SUFFIX})")
+
+
 def is_small_copy(path: str) -> bool:
     """Whether a path is that of a thumbnail or a preview, by our own way of naming them."""
     return bool(_SMALL_COPY.fullmatch(path))
@@ -50,6 +56,17 @@ def is_transient(path: str) -> bool:
 def picture_path(job: Job, settings: RunSettings) -> str:
     """The picture of a job, relative to the output."""
     return f"{IMAGES}/{job.id}{SUFFIXES[settings.image_format]}"
+
+
+def id_of_kept(path: str) -> str | None:
+    """The id of whose intermediate picture a path is, by our own way of naming them."""
+    found = _KEPT.fullmatch(path)
+    return found["id"] if found else None
+
+
+def kept_path(job: Job, evaluation: int, settings: RunSettings) -> str:
+    """A job's picture as it is after so many evaluations, relative to the output."""
+    return f"{STEPS}/{job.id}/{evaluation:04}{SUFFIXES[settings.image_format]}"
 
 
 def preview_name(digest: str) -> str:

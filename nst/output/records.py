@@ -502,6 +502,7 @@ def _outcome(values: dict[str, Any]) -> Outcome:
                 _made(LayerLoss, loss) for loss in values["style_layer_losses"]
             ),
             "finished_at": datetime.fromisoformat(finished_at) if finished_at else None,
+            "kept": tuple(values.get("kept") or ()) or None,
         }
     )
 

@@ -13,6 +13,7 @@ from .devices import resolve_devices as resolve_devices
 from .engine import OnStep as OnStep
 from .engine import Stylized as Stylized
 from .engine import stylize as stylize
+from .keeping import OnKept as OnKept
 from .memo import Memo as Memo
 from .memory import Memory as Memory
 from .memory import memory_of as memory_of

@@ -9,6 +9,7 @@ from torch import Tensor
 from nst.job import weighting_of
 from nst.painting.backbones import Backbone
 from nst.painting.colors import match_colors
+from nst.painting.keeping import Keeping, OnKept
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale, details, resized
 from nst.painting.optimizers import OPTIMIZERS, Optimizer
@@ -48,17 +49,25 @@ def stylize(
     on_step: OnStep | None = None,
     memo: StyleMemo | None = None,
     tile_px: int | None = None,
+    keep_every: int = 0,
+    on_kept: OnKept | None = None,
 ) -> Stylized:
     """Paint a batch by the method of its parameters, each item as if it were alone.
 
     All items must have the same size of content, method, steps, optimizer, layers and number of styles,
     and all or none have a mask: they share a tensor program. Weights, seeds, inits and styles (of any
-    size) may differ. `memo` and `tile_px` are as in `Objective.of`.
+    size) may differ. `memo` and `tile_px` are as in `Objective.of`. `on_kept` is told the picture of
+    each item after `keep_every` of its evaluations.
     """
     height, width = items[0].content.shape[1:]
     scales = scales_of(height, width, items[0].params)
     memo = {} if memo is None else memo
     work = _Work(sum(scale.steps * scale.pixels for scale in scales), on_step)
+    keeping = Keeping(
+        every=keep_every if on_kept else 0,
+        on_kept=on_kept or (lambda *_: None),
+        size=(height, width),
+    )
     descents: list[_Descent] = []
     objectives: list[Objective] = []
     for number, scale in enumerate(scales, start=1):
@@ -68,7 +77,8 @@ def stylize(
         coarser = descents[-1].best.images.cpu() if descents else None
         start = _start(scaled, coarser).to(backbone.device)
         optimizer = OPTIMIZERS[items[0].params.optimizer](start)
-        descents.append(_descend(scaled, objective, optimizer, start, scale, work))
+        descents.append(_descend(scaled, objective, optimizer, start, scale, work, keeping))
+        keeping.ended(descents[-1].ends)
     return _stylized(descents, objective)
 
 
@@ -106,6 +116,7 @@ def _descend(
     images: Tensor,
     scale: Scale,
     work: _Work,
+    keeping: Keeping,
 ) -> _Descent:
     best = _Best(images)
     stalls = _Stalls([item.params.tolerance for item in items], images.device)
@@ -115,6 +126,7 @@ def _descend(
         best.update(images, losses, gradient, stalls.is_running)
         curve.append(losses)
         work.evaluated(scale, losses)
+        keeping.evaluated(evaluation, best.images, stalls.running)
         if evaluation % STALL_WINDOW == 0:
             stalls.look(evaluation, best.losses.total)
         if evaluation == scale.steps or not any(stalls.running):

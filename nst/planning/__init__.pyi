@@ -14,3 +14,5 @@ from .plan import in_portions as in_portions
 from .plan import style_digest as style_digest
 from .planner import layers_of as layers_of
 from .planner import plan_rows as plan_rows
+from .planner import refusals_of as refusals_of
+from .taken import without_taken_ids as without_taken_ids

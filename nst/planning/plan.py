@@ -47,6 +47,7 @@ class PlannedJob:
     styles: tuple[Input, ...]
     mask: Input | None
     start: Input | None
+    style_masks: tuple[Input | None, ...] = ()
     height: int
     width: int
     attempts: int = 0
@@ -56,8 +57,8 @@ class PlannedJob:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """Every picture that the job reads: content, styles, and what else there is."""
-        others = (each for each in (self.mask, self.start) if each is not None)
-        return (self.content, *self.styles, *others)
+        others = (self.mask, self.start, *self.style_masks)
+        return (self.content, *self.styles, *(each for each in others if each is not None))
 
     def is_made_by(self, record: Brief | None) -> bool:
         """Whether `record`, the last one of its picture, was written after the plan."""

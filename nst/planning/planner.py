@@ -14,7 +14,7 @@ from nst.errors import (
 )
 from nst.iterables import in_chunks
 from nst.job import Job
-from nst.manifest import Refusal, Rows
+from nst.manifest import Rows
 from nst.output import Outcome, failure
 from nst.painting import WeightsFile, usable_weights
 from nst.planning.done import EarlierRuns, with_history
@@ -55,7 +55,7 @@ def plan_rows(
         ),
         layers,
     )
-    impossible = [_refused(job_id, refusal) for job_id, refusal in rows.refused.items()]
+    impossible = refusals_of(rows)
     # What is known of earlier runs is let go of before groups are made.
     sorted_out = _sorted_out(unique, chosen, settings, resume=resume)
     files = {name: file for name, file in chosen.items() if isinstance(file, WeightsFile)}
@@ -169,5 +169,9 @@ def layers_of(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _refused(job_id: str, refusal: Refusal) -> Outcome:
-    return replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)
+def refusals_of(rows: Rows) -> list[Outcome]:
+    """What comes of the rows that must not run, each with its reason."""
+    return [
+        replace(failure(job_id, ManifestError(refusal.message)), reason=refusal.reason)
+        for job_id, refusal in rows.refused.items()
+    ]

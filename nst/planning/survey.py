@@ -18,6 +18,7 @@ from nst.job import (
     long_edge_px,
     params_as_json,
     recipe,
+    size_text,
     style_edge_px,
 )
 from nst.output import Outcome, failure
@@ -100,6 +101,7 @@ class Survey:
             _remember(self._styles, job.styles, styles)
         mask = self._input(job.mask) if job.mask is not None else None
         start = self._input(job.start) if job.start is not None else None
+        style_masks = tuple(None if uri is None else self._input(uri) for uri in job.style_masks)
         long_edge = long_edge_px(job.params, content.height, content.width)
         height, width = images.fitted_size(content.height, content.width, long_edge)
         _check_side(job, job.content, (height, width))
@@ -113,6 +115,9 @@ class Survey:
         for other in (mask, start):
             if other is not None:
                 _check_shape(content, other)
+        for style, style_mask in zip(styles, style_masks, strict=False):
+            if style_mask is not None:
+                _check_shape(style, style_mask, "style")
         planned = PlannedJob(
             job=job,
             key=None,
@@ -120,6 +125,7 @@ class Survey:
             styles=styles,
             mask=mask,
             start=start,
+            style_masks=style_masks,
             height=height,
             width=width,
         )
@@ -237,7 +243,7 @@ def _check_side(job: Job, uri: str, size: tuple[int, int], advice: str = "a larg
         raise ImageError(
             f"{uri}: expected a short side of at least {least} px for the layers of "
             f"{job.backbone}, found {height} x {width} (height x width) at size "
-            f"{job.params.size or 'content'}; use {advice}, or a picture that is less elongated",
+            f"{size_text(job.params.size)}; use {advice}, or a picture that is less elongated",
             reason="image_too_small",
         )
 
@@ -250,15 +256,15 @@ def _min_side_px(
     return profile.min_side_px(profile.shares(content_layers, style_layers).layers)
 
 
-def _check_shape(content: Input, other: Input) -> None:
-    """Raises ImageError if a mask or a start has another aspect ratio than the content."""
-    aspect, wanted = other.width / other.height, content.width / content.height
+def _check_shape(owner: Input, other: Input, role: str = "content") -> None:
+    """Raises ImageError if a mask or a start has another aspect ratio than its content or style."""
+    aspect, wanted = other.width / other.height, owner.width / owner.height
     if abs(aspect / wanted - 1) > _MAX_ASPECT_ERROR:
-        # Of a content that its Exif turns upright, other programs may see the sides the other way.
+        # Of a picture that its Exif turns upright, other programs may see the sides the other way.
         lies = abs(1 / aspect / wanted - 1) <= _MAX_ASPECT_ERROR
-        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {content.uri}"
+        fix = "turn it by 90 degrees" if lies else f"crop it, or make it anew over {owner.uri}"
         raise ImageError(
-            f"{other.uri}: expected the shape of its content, {content.height} x {content.width} "
+            f"{other.uri}: expected the shape of its {role}, {owner.height} x {owner.width} "
             f"(height x width) or another size of it, found {other.height} x {other.width}; {fix}",
             reason="image_mismatched",
         )

@@ -123,13 +123,17 @@ class _Comparison:
         return all(_plain(mine[name]) == _plain(other[name]) for name in PARAM_FIELDS)
 
     def _has_same_inputs(self, job: Job, other: Mapping[str, Any], manifest: str) -> bool:
+        if _masked_styles(job.style_mask_name) != _masked_styles(other["style_mask"]):
+            return False
         theirs = [other["content"], *(other["style"] or "").split("|")]
         theirs += [other[name] for name in ("mask", "start") if other[name] is not None]
+        theirs += filter(str.strip, (other["style_mask"] or "").split("|"))
         folder = _folder_of(manifest, self._settings.output)
         if folder is None:
             # Where its files lie is not known.
             mine = [job.content_name, *job.style_name.split("|")]
             mine += [name for name in (job.mask_name, job.start_name) if name is not None]
+            mine += filter(str.strip, (job.style_mask_name or "").split("|"))
             return [each.strip() for each in mine] == [each.strip() for each in theirs]
         if [storage.resolve(folder, each.strip()) for each in theirs] == list(job.inputs):
             return True
@@ -137,6 +141,11 @@ class _Comparison:
         digests = [other["content_digest"], *(other["style_digest"] or "").split()]
         mine_now = [self._digest_of(uri) for uri in (job.content, *job.styles)]
         return None in digests or None in mine_now or digests == mine_now
+
+
+def _masked_styles(masks: str | None) -> list[int]:
+    """The numbers of the styles that have a mask."""
+    return [number for number, each in enumerate((masks or "").split("|")) if each.strip()]
 
 
 def _folder_of(manifest: str, output_url: str) -> str | None:

@@ -2,6 +2,7 @@ from . import attempts as attempts
 from . import lease as lease
 from . import nodes as nodes
 from . import runs as runs
+from . import spawning as spawning
 from .attempts import PortionResult as PortionResult
 from .encoding import encode_stored as encode_stored
 from .lease import Lease as Lease
@@ -42,5 +43,4 @@ from .standing import Standings as Standings
 from .standing import status as status
 from .standing import stop as stop
 from .stopping import Stopping as Stopping
-from .stopping import stopped_by as stopped_by
 from .tally import Tally as Tally

@@ -18,6 +18,7 @@ from nst.painting import (
     Backbone,
     Losses,
     Memo,
+    OnKept,
     OnStep,
     StyleMemo,
     Stylized,
@@ -34,10 +35,12 @@ from nst.painting import (
 )
 from nst.planning import Group, PlannedJob, failure_of, in_batches
 from nst.profiles import PROFILES
+from nst.running.keeping import keeping
 from nst.running.loading import Inputs, Loaded
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.results import Painted, result_of
+from nst.running.stopping import Postponing
 from nst.running.writing import write_all
 from nst.settings import Precision, RunSettings
 from nst.storage import name_roots, work_for
@@ -53,13 +56,15 @@ def run_group(group: Group, settings: RunSettings, listener: Listener) -> GroupR
     """Make the pictures of a group and write them, and after each picture the record that says so.
 
     A picture that cannot be made fails alone and has a record too. Raises StorageError where the
-    output cannot be written; running the group again does no harm.
+    output cannot be written; running the group again does no harm. A StoppedError of the listener is
+    raised once the pictures that are being painted are recorded, if there are any after them.
     """
     work_for(settings.output, have_answered=True)
     name_roots(settings.roots)
     num_made = num_failed = 0
-    order = Order(group=group, settings=settings, listener=listener)
-    for outcome in _stylize_group(order):
+    heard = Postponing(listener)
+    order = Order(group=group, settings=settings, listener=heard)
+    for outcome in _stylize_group(order, heard):
         num_made += outcome.status == "ok"
         num_failed += outcome.status == "failed"
     return GroupReport(name=group.name, num_made=num_made, num_failed=num_failed)
@@ -86,7 +91,7 @@ class _Workshop:
         )
 
 
-def _stylize_group(order: Order) -> Iterator[Outcome]:
+def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
     """The outcomes of one batch after the other, each once its pictures are recorded."""
     try:
         workshop = _workshop(order)
@@ -106,6 +111,8 @@ def _stylize_group(order: Order) -> Iterator[Outcome]:
         written: Future[list[Outcome]] | None = None
         num_before = 0
         for number, batch in enumerate(batches, start=1):
+            if heard.stopped is not None:
+                break
             loaded, failed = coming.pop().result()
             coming += [
                 loader.submit(_load, ahead, inputs, workshop) for ahead in batches[number:][:1]
@@ -117,6 +124,8 @@ def _stylize_group(order: Order) -> Iterator[Outcome]:
             written = writer.submit(write_all, painted, failed, order)
         if written is not None:
             yield from written.result()
+        if num_before < len(order.group.jobs):
+            heard.check()
 
 
 def _workshop(order: Order) -> _Workshop:
@@ -186,14 +195,21 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
     if len(loaded) == 1 and workshop.bytes_per_picture > free:
         return [_refused(loaded[0], workshop, free)]
     started = time.monotonic()
-    stylized = _stylize_if_it_fits(loaded, workshop, on_step)
+    with keeping(loaded, workshop.order) as kept:
+        stylized = _stylize_if_it_fits(loaded, workshop, on_step, kept.on_kept)
     if isinstance(stylized, Stylized):
         num_now = num_before + len(loaded)
         workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
         return [
             result_of(
-                one, stylized, index, workshop.order, precision=workshop.precision, seconds=seconds
+                one,
+                stylized,
+                index,
+                workshop.order,
+                precision=workshop.precision,
+                seconds=seconds,
+                kept=kept.paths[index],
             )
             for index, one in enumerate(loaded)
         ]
@@ -221,7 +237,7 @@ def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> Painted:
 
 
 def _stylize_if_it_fits(
-    loaded: Sequence[Loaded], workshop: _Workshop, on_step: OnStep
+    loaded: Sequence[Loaded], workshop: _Workshop, on_step: OnStep, on_kept: OnKept | None
 ) -> Stylized | str:
     """The pictures, or what the device said when it ran out of memory.
 
@@ -234,6 +250,8 @@ def _stylize_if_it_fits(
             on_step=on_step,
             memo=workshop.memo,
             tile_px=workshop.tile_px,
+            keep_every=workshop.order.settings.keep_every,
+            on_kept=on_kept,
         )
     except RuntimeError as exc:
         if not is_out_of_memory(exc):

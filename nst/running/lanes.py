@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import GroupReport, Listener, NoListener
+from nst.running.spawning import ENTRY
 from nst.running.supervisor import Supervisor
 from nst.settings import Precision, RunSettings
 
@@ -38,7 +39,7 @@ class Lanes:
     the others are started when there is something for them to do. `entry` is as of a Supervisor.
     """
 
-    def __init__(self, settings: RunSettings, entry: str = "nst.running.worker") -> None:
+    def __init__(self, settings: RunSettings, entry: str = ENTRY) -> None:
         self._settings = settings
         self._entry = entry
         self._first = Supervisor(entry, num_threads=_num_threads(settings))

@@ -19,6 +19,8 @@ from nst.settings import RunSettings
 
 _log = logging.getLogger(__name__)
 
+_LEAST_GREY = 1 / 255
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
@@ -61,7 +63,7 @@ class Inputs:
         params = planned.job.params
         size = (planned.height, planned.width)
         content = self._content(planned)
-        luma = self._mask(planned.mask, size)
+        luma = self._content_mask(planned.mask, size)
         sources = self._sources(planned, content, luma)
         alphas = sources.style_alphas
         pixels, styles = colors.prepared(
@@ -90,10 +92,18 @@ class Inputs:
         content, *styles = (
             self._read.get(each.uri, each) for each in (planned.content, *planned.styles)
         )
-        mask, start = (
-            each and self._read.get(each.uri, each) for each in (planned.mask, planned.start)
+        mask, start, *style_masks = (
+            each and self._read.get(each.uri, each)
+            for each in (planned.mask, planned.start, *planned.style_masks)
         )
-        found = replace(planned, content=content, styles=tuple(styles), mask=mask, start=start)
+        found = replace(
+            planned,
+            content=content,
+            styles=tuple(styles),
+            mask=mask,
+            start=start,
+            style_masks=tuple(style_masks),
+        )
         if not all(each.uri in self._read for each in found.inputs):
             return found
         job, file = planned.job, self._weights
@@ -136,13 +146,17 @@ class Inputs:
         params = planned.job.params
         edge = style_edge_px(params, max(planned.height, planned.width))
         styles = planned.styles
+        masks = planned.style_masks or (None,) * len(styles)
         size = (planned.height, planned.width)
-        seen = [self._style(each, edge) for each in styles]
+        seen = [self._style(*both, edge) for both in zip(styles, masks, strict=True)]
         return Sources(
             content=torch.from_numpy(content.pixels),
             content_key=f"{planned.content.digest} {size} {params.content_size}",
             styles=tuple(pixels for pixels, _ in seen),
-            style_keys=tuple(f"{each.digest} {edge}" for each in styles),
+            style_keys=tuple(
+                f"{each.digest} {edge}" + (f" {mask.digest}" if mask else "")
+                for each, mask in zip(styles, masks, strict=True)
+            ),
             style_alphas=tuple(alpha for _, alpha in seen),
             shares=_shares(params, mask, len(styles)),
         )
@@ -164,36 +178,55 @@ class Inputs:
         small = self._decoded(planned.content, params.content_size)
         return images.resized(small, planned.height, planned.width)
 
-    def _style(self, source: Input, edge: int) -> tuple[Tensor, Tensor | None]:
-        """A style and its alpha [1,h,w]; what is transparent is in its mean colour and not in white."""
+    def _style(self, source: Input, mask: Input | None, edge: int) -> tuple[Tensor, Tensor | None]:
+        """A style and its alpha [1,h,w]; what is transparent is in its mean colour and not in white.
+
+        What its mask leaves out is as if it were transparent.
+        """
         found = self._decoded(source, edge)
         pixels = torch.from_numpy(found.pixels)
-        if found.alpha is None:
-            return pixels, None
-        if not found.alpha.any():
+        alpha = None if found.alpha is None else torch.from_numpy(found.alpha)[None]
+        if alpha is not None and not alpha.any():
             raise ImageError(
                 f"{source.uri}: expected a style of which something can be seen, found one that is "
                 "transparent everywhere; remove its alpha channel, or use another picture"
             )
-        alpha = torch.from_numpy(found.alpha)[None]
-        return colors.on_own_mean(pixels, alpha), alpha
+        if mask is not None:
+            used = self._mask(mask, (pixels.shape[1], pixels.shape[2]))
+            alpha = used if alpha is None else used * alpha
+            if not (alpha >= _LEAST_GREY).any():
+                raise ImageError(
+                    f"{mask.uri}: expected a mask that is white where {source.uri} gives the style, "
+                    "found it black wherever that can be seen; draw the part to use in white"
+                )
+            self._warn_of_one_grey(mask, used, "its style is used alike everywhere")
+            # On white, as a transparent picture is.
+            pixels = 1 - used * (1 - pixels)
+        return (pixels, None) if alpha is None else (colors.on_own_mean(pixels, alpha), alpha)
 
-    def _mask(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
-        """The luma of a mask [1,H,W] at the content's size."""
+    def _content_mask(self, source: Input | None, size: tuple[int, int]) -> Tensor | None:
         if source is None:
             return None
+        luma = self._mask(source, size)
+        self._warn_of_one_grey(source, luma, "its row is painted alike everywhere")
+        return luma
+
+    def _mask(self, source: Input, size: tuple[int, int]) -> Tensor:
+        """The luma of a mask [1,H,W] at the size of its content or style."""
         found = images.resized(self._decoded(source, max(size)), *size)
         luma = colors.luminance(torch.from_numpy(found.pixels))
         if found.alpha is not None:
             self._warn(source, "where this mask is transparent, it counts as white")
-        if luma.max() - luma.min() < 1 / 255:
+        return luma
+
+    def _warn_of_one_grey(self, source: Input, luma: Tensor, what_then: str) -> None:
+        if luma.max() - luma.min() < _LEAST_GREY:
             grey = round(255 * luma.mean().item())
             self._warn(
                 source,
                 f"expected a mask that tells parts of the picture apart, found grey {grey} of 255 "
-                "everywhere; its row is painted alike everywhere",
+                f"everywhere; {what_then}",
             )
-        return luma
 
     def _warn(self, source: Input, said: str) -> None:
         """Once of each input."""

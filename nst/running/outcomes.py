@@ -14,7 +14,7 @@ from nst.errors import NSTError
 from nst.job import Job
 from nst.manifest import Rows
 from nst.output import Brief, Ledger, Outcome, Record, Status, failure, metadata, records
-from nst.planning import Group, Plan, PlannedJob
+from nst.planning import Group, Plan, PlannedJob, refusals_of
 from nst.running.reports import MAX_EXAMPLES, MAX_FAILED
 from nst.settings import RunSettings
 from nst.storage import (
@@ -135,7 +135,7 @@ def write_provisional(
 
 def as_recorded(rows: Rows, ledger: Ledger) -> Plan:
     """The rows of a run that did not finish as a plan of which all is done, failed or WAITING."""
-    ids = list(dict.fromkeys(job.id for job in rows.jobs))
+    ids = list(dict.fromkeys(job.id for job in rows.jobs if job.id not in rows.refused))
     made = ledger.made.briefs(ledger.made.find(ids))
     failed = ledger.failed.briefs(ledger.failed.find(ids))
     last = [records.last_failure(*each) for each in zip(failed, made, strict=True)]
@@ -151,7 +151,11 @@ def as_recorded(rows: Rows, ledger: Ledger) -> Plan:
         jobs=rows.jobs,
         groups=(),
         done=tuple(done),
-        failed=(*(each for each in failures if each is not None), *map(waiting, sorted(left))),
+        failed=(
+            *refusals_of(rows),
+            *(each for each in failures if each is not None),
+            *map(waiting, sorted(left)),
+        ),
         manifest=rows.manifest,
     )
 

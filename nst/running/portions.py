@@ -7,7 +7,7 @@ in it, and ends it with the lease, whatever it is at.
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -81,7 +81,7 @@ def _attempted(
     )
     if is_first:
         return PortionResult(report=report, failed=tuple(failures.ids))
-    return _of_all_attempts(portion, settings, report.errors)
+    return _of_all_attempts(portion, settings, report)
 
 
 class _Failures(NoListener):
@@ -125,13 +125,16 @@ class _Recorded:
 
 
 def _of_all_attempts(
-    portion: Portion, settings: RunSettings, errors: Mapping[str, str]
+    portion: Portion, settings: RunSettings, last: PortionReport | None = None
 ) -> PortionResult:
-    """What came of a portion by now, in this attempt and in those before it."""
+    """What came of a portion by now, in the `last` attempt and in those before it."""
     found = _Recorded(portion, settings)
     failed = tuple(one.job.id for one in found.planned if found.is_failed(one))
     report = PortionReport(
-        num_made=sum(map(found.is_made, found.planned)), num_failed=len(failed), errors=errors
+        num_made=sum(map(found.is_made, found.planned)),
+        num_failed=len(failed),
+        errors={} if last is None else last.errors,
+        is_stopped=last is not None and last.is_stopped,
     )
     return PortionResult(report=report, failed=failed)
 
@@ -148,7 +151,7 @@ def _given_up(portion: Portion, settings: RunSettings, num_begun: int) -> Portio
     outcomes = [replace(failure_of(one, error), attempts=None) for one in lost]
     in_parallel(lambda outcome: records.write(settings.output, outcome), outcomes)
     _log.error("group %s is given up with %d pictures: %s", portion[0].name, len(lost), error)
-    return _of_all_attempts(portion, settings, {})
+    return _of_all_attempts(portion, settings)
 
 
 # What paints in this process, by the token of the lease that it paints under.

@@ -113,17 +113,22 @@ MAX_EXAMPLES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortionReport:
-    """As of a group, of several; `errors` are what ended some of them early, by their names."""
+    """As of a group, of several; `errors` are what ended some of them early, by their names.
+
+    `is_stopped` says that one of them ended, or did not begin, since the run was asked to stop.
+    """
 
     num_made: int
     num_failed: int
     errors: Mapping[str, str]
+    is_stopped: bool = False
 
     def __add__(self, other: "PortionReport") -> "PortionReport":
         return PortionReport(
             num_made=self.num_made + other.num_made,
             num_failed=self.num_failed + other.num_failed,
             errors={**self.errors, **other.errors},
+            is_stopped=self.is_stopped or other.is_stopped,
         )
 
 

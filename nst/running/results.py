@@ -1,5 +1,6 @@
 """What came of painting a picture: its pixels, and its outcome with losses, curve and measures."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -39,8 +40,12 @@ def result_of(
     *,
     precision: Precision,
     seconds: float,
+    kept: Sequence[str] = (),
 ) -> Painted:
-    """What came of item `index` of a batch: its losses and measures, or that it diverged."""
+    """What came of item `index` of a batch: its losses and measures, or that it diverged.
+
+    `kept` are the paths of its intermediate pictures.
+    """
     planned, group = loaded.planned, order.group
     curve = _curve(stylized, index)
     losses = {name: getattr(stylized.losses, name)[index].item() for name in LOSS_NAMES}
@@ -77,6 +82,7 @@ def result_of(
             for layer, column in stylized.style_by_layer.items()
         ),
         loss_curve=curve,
+        kept=tuple(kept) or None,
     )
     if not stylized.is_finite[index]:
         is_bad = ~stylized.curve.total[:, index].isfinite()

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from nst import __version__, output, storage
 from nst import manifest as manifests
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
-from nst.job import ENGINE_VERSION, METHOD_ONCE
+from nst.job import ENGINE_VERSION, METHOD_ONCE, size_text
 from nst.output import manifests_before, read_account, records
 from nst.planning import Plan
 from nst.redaction import redacted
@@ -80,10 +80,11 @@ class Run:
 def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -> Iterator[Run]:
     """Hold an output as its only run, and write into run.json what was run and how it ended.
 
-    Raises ConfigError if another run is active or the pictures have other settings, and StorageError
-    if the output cannot be written.
+    Raises ConfigError if another run is active, the pictures have other settings or the page is none
+    of a gallery, and StorageError if the output cannot be written.
     """
     storage.check_writable(settings.output)
+    output.check_page(settings.output)
     with lease.held(settings.output) as held:
         account = _account(manifest, settings, overrides)
         before = read_account(settings.output)
@@ -278,7 +279,8 @@ def _check_same_settings(
 def _shown(setting: str, value: object) -> str:
     """A setting as it is typed."""
     if isinstance(value, dict):
-        return " ".join(f"--set {name}={each}" for name, each in value.items()) or "no --set"
+        told = value | ({"size": size_text(value["size"])} if "size" in value else {})
+        return " ".join(f"--set {name}={each}" for name, each in told.items()) or "no --set"
     return f"{option_name(setting)} {value}"
 
 

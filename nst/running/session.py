@@ -87,24 +87,26 @@ def run_in_order(groups: Sequence[Group], session: Session) -> PortionReport:
     """
     reports: list[GroupReport] = []
     errors: dict[str, str] = {}
+    is_stopped = False
     for group in groups:
         try:
             session.check()
         except StoppedError as exc:
-            errors[group.name] = str(exc)
+            errors[group.name], is_stopped = str(exc), True
             continue
         try:
             reports.append(session.painter.run_group(group, session.settings, session.listener))
         except RunEndedError:
             raise
         except StoppedError as exc:
-            errors[group.name] = str(exc)
+            errors[group.name], is_stopped = str(exc), True
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
     return PortionReport(
         num_made=sum(report.num_made for report in reports),
         num_failed=sum(report.num_failed for report in reports),
         errors=errors,
+        is_stopped=is_stopped,
     )
 
 

@@ -1,33 +1,29 @@
 """A run that is asked to stop ends its groups after the pictures that are being painted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from nst.errors import StoppedError
 from nst.output import Outcome
 from nst.planning import Group
-from nst.running.reports import NoListener
-
-_STOPPED = "the run was stopped by nst stop"
+from nst.running.reports import Listener, NoListener
 
 
 class Stopping(NoListener):
-    """Ends each group, by a StoppedError, once somebody has asked for it.
+    """Raises StoppedError, whatever it is told, once somebody has asked for it.
 
-    `asked_by` says who that was, and None before. What is painted by then is still recorded: a group
-    ends when all of its pictures that have been painted have their records.
+    `asked_by` says who that was, and None before. What paints finishes its pictures first, since it
+    tells its listener by way of a Postponing.
     """
 
     def __init__(self, asked_by: Callable[[], str | None]) -> None:
         self._asked_by = asked_by
-        self._painted: dict[str, int] = {}
-        self._recorded: dict[str, int] = {}
-        self._over: set[str] = set()
 
     def check(self) -> None:
         """Raises StoppedError where the run is to stop; to be called before each group."""
         who = self._asked_by()
         if who is not None:
-            raise StoppedError(f"{_STOPPED}, by {who}")
+            raise StoppedError(f"the run was stopped by nst stop, by {who}")
 
     def beside(self, check: Callable[[], None]) -> Callable[[], None]:
         """A check of both: what `check` raises comes first."""
@@ -39,26 +35,45 @@ class Stopping(NoListener):
         return both
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:
-        self._end_if_over(group)
+        self.check()
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
-        # In the process that paints, the next picture is begun with by then.
-        self._end_if_over(group)
-        self._painted[group.name] = pictures
+        self.check()
 
     def recorded(self, group: Group, outcome: Outcome) -> None:
-        num_recorded = self._recorded.get(group.name, 0) + 1
-        self._recorded[group.name] = num_recorded
-        if self._asked_by() is not None and num_recorded >= self._painted.get(group.name, 0):
-            self._over.add(group.name)
-            self._end_if_over(group)
-
-    def _end_if_over(self, group: Group) -> None:
-        if group.name in self._over:
-            self.check()
+        self.check()
 
 
-def stopped_by(asked_by: str | None, errors: Mapping[str, str]) -> str:
-    """Who stopped a run of which these groups ended early; "" where none ended for that."""
-    is_stopped = any(_STOPPED in error for error in errors.values())
-    return (asked_by or "") if is_stopped else ""
+class Postponing(NoListener):
+    """Tells a listener, and keeps a StoppedError that it raises in `stopped`, to be raised later.
+
+    So that it takes no picture along that is being painted or written.
+    """
+
+    def __init__(self, inner: Listener) -> None:
+        self._inner = inner
+        self.stopped: StoppedError | None = None
+
+    def check(self) -> None:
+        """Raises the StoppedError that was kept; to be called before pictures are begun with."""
+        if self.stopped is not None:
+            raise self.stopped
+
+    def begun(self, group: Group, ids: Sequence[str]) -> None:
+        with self._keeping():
+            self._inner.begun(group, ids)
+
+    def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        with self._keeping():
+            self._inner.advanced(group, evaluations, pictures)
+
+    def recorded(self, group: Group, outcome: Outcome) -> None:
+        with self._keeping():
+            self._inner.recorded(group, outcome)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except StoppedError as exc:
+            self.stopped = exc

@@ -5,23 +5,34 @@ quarantined, and everything else goes on in a new process.
 """
 
 import logging
-import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 
 from nst.errors import NSTError, Reason, RunEndedError, WorkerError
 from nst.output import MAX_ATTEMPTS, records
 from nst.planning import Group, PlannedJob, failure_of
+from nst.running import spawning
+from nst.running.neighbours import Neighbours
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.silence import Silence
-from nst.running.worker import Advanced, Answered, Asked, Begun, Ended, Logged, Ready, Recorded
+from nst.running.spawning import ENTRY, Spawned
+from nst.running.stopping import Postponing
+from nst.running.worker import (
+    Advanced,
+    Answered,
+    Asked,
+    Begun,
+    Ended,
+    Logged,
+    Ready,
+    Recorded,
+    Stop,
+)
 from nst.settings import Precision, RunSettings
 
 # How often in a row a process may end before it has begun with any picture.
@@ -30,7 +41,6 @@ _KILL_WAIT_S = 10
 # How long a process may take to load its modules, independent of a picture's time.
 _START_S = 300
 _POLL_S = 1.0
-_STDERR = 2
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +51,11 @@ class Supervisor:
     `entry` is the module whose `main` the process calls, with so many threads where that is told.
     """
 
-    def __init__(
-        self, entry: str = "nst.running.worker", *, num_threads: int | None = None
-    ) -> None:
+    def __init__(self, entry: str = ENTRY, *, num_threads: int | None = None) -> None:
         self._entry = entry
         self._num_threads = num_threads
         self._worker: _Worker | None = None
+        self._neighbours = Neighbours()
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -55,7 +64,20 @@ class Supervisor:
         if self._is_closed:
             raise _closed()
         if self._worker is None:
-            self._worker = _Worker(self._entry, self._num_threads)
+            early = spawning.take_early(self._entry, self._num_threads)
+            if early is not None:
+                self._neighbours = early.neighbours
+                self._worker = _Worker(early.spawned)
+                return
+            try:
+                self._worker = _Worker(spawning.spawn(self._entry, self._num_threads))
+            except OSError as exc:
+                raise NSTError(
+                    f"cannot start the process that paints: {exc}; --no-isolate paints without it"
+                ) from exc
+            # One that has died by now says so once it is asked for something.
+            with suppress(_Death):
+                self._worker.send(self._neighbours.environment())
 
     def num_gpus(self) -> int:
         """How many GPUs its process finds; of one that does not get ready, its first group tells."""
@@ -118,10 +140,10 @@ class Supervisor:
 
         Raises what it raises, and NSTError where no process gets as far as a picture.
         """
+        heard = Postponing(listener)
+        order = Order(group=group, settings=settings, listener=heard)
         with self._lock:
-            return self._run_group(
-                _Progress(Order(group=group, settings=settings, listener=listener))
-            )
+            return self._run_group(_Progress(order, heard))
 
     def _run_group(self, progress: "_Progress") -> GroupReport:
         group = progress.order.group
@@ -131,9 +153,15 @@ class Supervisor:
         todo += [[one] for one in group.jobs if one.attempts]
         num_deaths = 0
         while todo:
+            progress.heard.check()
             jobs = todo.pop(0)
             num_before = len(progress.recorded)
-            end = self._attempt(replace(group, jobs=tuple(jobs)), progress)
+            try:
+                end = self._attempt(replace(group, jobs=tuple(jobs)), progress)
+            except _Refit:
+                progress.begun.clear()
+                todo.insert(0, [one for one in jobs if one.job.id not in progress.recorded])
+                continue
             if end is None:
                 continue
             suspects = [one for one in jobs if one.job.id in progress.begun]
@@ -151,12 +179,14 @@ class Supervisor:
 
     def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
-        settings, listener = progress.order.settings, progress.order.listener
+        settings, listener = progress.order.settings, progress.heard
+        if self._neighbours.have_changed():
+            self.stop()
         self.start()
         worker = self._worker
         assert worker is not None
         num_before = len(progress.recorded)
-        is_through = False
+        is_through = is_told = False
         try:
             worker.send((group, settings))
             for message in worker.messages(settings.timeout_s):
@@ -170,6 +200,11 @@ class Supervisor:
                     case Recorded(outcome):
                         progress.put(outcome.id, outcome.status)
                         listener.recorded(group, outcome)
+                        is_last = len(progress.recorded) == num_before + len(group.jobs)
+                        # A run that stops finishes what its process has begun.
+                        goes_on = listener.stopped is None and not is_last
+                        if goes_on and self._neighbours.have_changed():
+                            raise _Refit
                     case Logged(name, level, text):
                         logging.getLogger(name).log(level, "%s", text)
                     case Ended(error, is_surprise):
@@ -179,6 +214,9 @@ class Supervisor:
                         if error is not None:
                             raise error
                         return None
+                if listener.stopped is not None and not is_told:
+                    is_told = True
+                    worker.send(Stop(str(listener.stopped)))
         except _Silence:
             return _End(
                 f"gave no sign of life for {settings.timeout_s:g} s and was ended", "timed_out"
@@ -239,6 +277,7 @@ class _Progress:
     """A group that is run: which pictures are under way, and what became of those that are through."""
 
     order: Order
+    heard: Postponing
     begun: set[str] = field(default_factory=set)
     recorded: set[str] = field(default_factory=set)
     num_made: int = 0
@@ -272,40 +311,16 @@ class _Death(Exception):
     """The process has closed its end of the socket."""
 
 
-def _environment(num_threads: int | None) -> dict[str, str]:
-    """That of the process that paints, with so many threads where that is told."""
-    # Threads of OpenMP that wait for each other spin, which beside another busy process takes the time
-    # that the one they wait for needs. Whoever has set it knows better.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
-    return waiting if num_threads is None else waiting | {"OMP_NUM_THREADS": str(num_threads)}
+class _Refit(Exception):
+    """How threads wait is settled when a process starts, so another one goes on."""
 
 
 class _Worker:
     """A process of `nst.running.worker` and the socket to it."""
 
-    def __init__(self, entry: str, num_threads: int | None) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            # The same modules as here, wherever this program found them.
-            code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from {entry} import main; "
-                f"main({theirs.fileno()})"
-            )
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", code],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    # stdout is for what was asked for, which with `--json` is one document.
-                    stdout=_where_stderr_goes(),
-                    cwd=_a_folder(),
-                    env=_environment(num_threads),
-                )
-            except OSError as exc:
-                raise NSTError(
-                    f"cannot start the process that paints: {exc}; --no-isolate paints without it"
-                ) from exc
-            self._connection = Connection(ours.detach())
+    def __init__(self, spawned: Spawned) -> None:
+        self._spawned = spawned
+        self._process, self._connection = spawned.process, spawned.connection
         self._num_gpus: int | None = None
         self._early: list[object] = []
 
@@ -370,27 +385,7 @@ class _Worker:
             return self._process.wait()
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-
-
-def _where_stderr_goes() -> int:
-    try:
-        os.fstat(_STDERR)
-    except OSError:
-        # Closed, as in a process without a console.
-        return subprocess.DEVNULL
-    return _STDERR
-
-
-def _a_folder() -> str | None:
-    """None for the working folder; another one if that is gone, in which PyTorch ends its process."""
-    try:
-        os.getcwd()
-    except OSError:
-        return os.path.abspath(os.sep)
-    return None
+        self._spawned.kill()
 
 
 def _how_it_died(code: int) -> str:

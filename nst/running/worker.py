@@ -4,17 +4,19 @@ It ends with whoever started it, and takes nothing with it when it dies: what it
 output, and what it was at is known from what it told.
 """
 
+import gc
 import logging
 import os
 import pickle
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from time import monotonic
 
-from nst.errors import NSTError
+from nst.errors import NSTError, StoppedError
 from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import NoListener
@@ -43,6 +45,13 @@ class Answered:
     """That is it."""
 
     precision: Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Asks a process to begin with no other pictures of its group, and why: which an error says."""
+
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,11 @@ class Ended:
 
 
 def main(fd: int) -> None:
-    """Serve groups from the socket `fd` until it closes."""
+    """Serve groups from the socket `fd` until it closes.
+
+    The first message is what its environment is to have besides. The collector of garbage may be off
+    until all is imported, which takes an eighth longer with it.
+    """
     # A terminal sends Ctrl-C to all of its processes, and some managers SIGTERM; whoever started
     # this one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -95,37 +108,45 @@ def main(fd: int) -> None:
     logger = logging.getLogger("nst")
     logger.addHandler(_Forwarder(teller))
     logger.propagate = False
+    try:
+        # Before PyTorch is loaded, which reads it once.
+        os.environ.update(connection.recv())
+    except (EOFError, OSError):
+        return
     # While the plan is made: PyTorch takes seconds to import.
     from nst.painting import devices
     from nst.running import batch
 
+    # What is there by now stays, so that nothing is gained by looking through it again.
+    gc.freeze()
+    gc.enable()
     teller.tell(Ready(devices.num_gpus()))
     while True:
         try:
             asked = connection.recv()
         except EOFError:
             return
+        if isinstance(asked, Stop):
+            # Of a group that is through by now.
+            continue
         if isinstance(asked, Asked):
             teller.tell(_answer(asked))
             continue
         group, settings = asked
-        is_through = threading.Event()
-        threading.Thread(
-            target=_end_with_parent, args=(connection, is_through), daemon=True
-        ).start()
-        try:
-            batch.run_group(group, settings, teller)
-            ended = Ended(None)
-        except Exception as exc:
-            ended = Ended(_portable(exc), is_surprise=not isinstance(exc, NSTError))
-        is_through.set()
+        with _listening(connection, teller):
+            try:
+                batch.run_group(group, settings, teller)
+                ended = Ended(None)
+            except Exception as exc:
+                ended = Ended(_portable(exc), is_surprise=not isinstance(exc, NSTError))
         teller.tell(ended)
 
 
 class _Teller(NoListener):
-    """Tells over the connection, from whichever thread."""
+    """Tells over the connection, from whichever thread; raises `stopped`, where that is set."""
 
     def __init__(self, connection: Connection) -> None:
+        self.stopped: StoppedError | None = None
         self._connection = connection
         self._lock = threading.Lock()
         self._advanced_at: float | None = None
@@ -140,6 +161,7 @@ class _Teller(NoListener):
                 os._exit(1)
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+        self._check()
         now = monotonic()
         is_soon = self._advanced_at is not None and now - self._advanced_at < ADVANCED_EVERY_S
         if is_soon and pictures == self._pictures:
@@ -149,9 +171,15 @@ class _Teller(NoListener):
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:
         self.tell(Begun(tuple(ids)))
+        self._check()
 
     def recorded(self, group: Group, outcome: Outcome) -> None:
         self.tell(Recorded(replace(outcome, loss_curve=())))
+        self._check()
+
+    def _check(self) -> None:
+        if self.stopped is not None:
+            raise self.stopped
 
 
 class _Forwarder(logging.Handler):
@@ -172,14 +200,38 @@ def _answer(asked: Asked) -> Answered | Ended:
         return Ended(_portable(exc))
 
 
-def _end_with_parent(connection: Connection, is_through: threading.Event) -> None:
-    """End with whoever started this process, whatever it is at: it may not be telling anything.
+@contextmanager
+def _listening(connection: Connection, teller: _Teller) -> Iterator[None]:
+    """While a group runs within: have it stop where that is asked for, and end with the parent."""
+    is_through, reading = threading.Event(), threading.Lock()
+    teller.stopped = None
+    threading.Thread(
+        target=_listen, args=(connection, teller, is_through, reading), daemon=True
+    ).start()
+    try:
+        yield
+    finally:
+        # What comes from now on is for the main thread to read.
+        with reading:
+            is_through.set()
 
-    Nothing is sent to it while a group runs, so that what can be read then is the end.
-    """
+
+def _listen(
+    connection: Connection, teller: _Teller, is_through: threading.Event, reading: threading.Lock
+) -> None:
+    """End with whoever started this process, whatever it is at: it may not be telling anything."""
     while not is_through.is_set():
-        if connection.poll(1) and not is_through.is_set():
-            os._exit(1)
+        if not connection.poll(1):
+            continue
+        with reading:
+            if is_through.is_set():
+                return
+            try:
+                asked = connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)
+        if isinstance(asked, Stop):
+            teller.stopped = StoppedError(asked.said)
 
 
 def _portable(error: Exception) -> Exception:

@@ -34,8 +34,8 @@ def write_picture(painted: Painted, order: Order) -> Outcome:
         return painted.outcome
     planned, settings = painted.loaded.planned, order.settings
     path = output.picture_path(planned.job, settings)
-    provenance = _provenance(planned, order.group)
-    data = images.encode(painted.picture, settings.image_format, provenance)
+    told = provenance(planned, order.group)
+    data = images.encode(painted.picture, settings.image_format, told)
     version = storage.write_bytes(storage.join(settings.output, path), data)
     outcome = replace(
         painted.outcome,
@@ -59,7 +59,7 @@ def _with_thumbnails(outcome: Outcome, picture: images.Picture, settings: RunSet
     return replace(outcome, thumbnail=stem, color=made.color)
 
 
-def _provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:
+def provenance(planned: PlannedJob, group: Group) -> dict[str, Any]:
     """What made a picture, to be written into it: no folders, no URLs, nothing that varies by run."""
     job = planned.job
     return {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { field } from "./made.js";
 import { load } from "./scripts.js";
 
-const { ballots, again } = load("codec", "dom", "format", "opinions", "ballots", "again");
+const { ballots, again } = load("codec", "dom", "format", "opinions", "say", "ballots", "again");
 
 /** @type {Voter} */
 const ANN = {
@@ -88,6 +88,17 @@ test("pairs are of one line, two different ones, each as likely in either order"
   assert.ok(seen.get("[20,21]") > 1350 && seen.get("[20,21]") < 1650);
   assert.ok(seen.get("[32,31]") > 400 && seen.get("[32,31]") < 600);
   assert.equal(ballots.drawn({ numLines: 1, lines: Int32Array.of(0, 1), items: Int32Array.of(1) }, random), null);
+});
+
+test("only pictures that are made are drawn, however few of many columns there are", () => {
+  const view = { numLines: 3, lines: Int32Array.of(0, 500, 1000, 1001), items: Int32Array.from({ length: 1001 }, (_, i) => i) };
+  const codes = new Uint8Array(1001).fill(1);
+  for (const item of [3, 700, 900, 1000]) codes[item] = 0;
+  const made = ballots.made(view, { values: ["ok", "waiting"], codes });
+  assert.deepEqual([...made.lines], [0, 1, 3, 4]);
+  for (const value of [0, 0.999]) assert.deepEqual(Object.values(ballots.drawn(made, () => value) ?? {}).sort(), [700, 900]);
+  // A field that is the same for all is not stored for each.
+  assert.deepEqual([...ballots.made(view, { values: ["ok"], codes: new Uint8Array(1001) }).items], [...view.items]);
 });
 
 test("a manifest has what made the pictures, larger, and no more than the largest size", () => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { field } from "./made.js";
 import { load } from "./scripts.js";
 
-const { best, byLayer, differing } = load("codec", "dom", "format", "figures", "facts").facts;
+const { best, byLayer, differing, stepsOf } = load("codec", "dom", "format", "figures", "facts").facts;
 
 /** @param {Record<string, Value>} values */
 const item = (values) => ({ get: (/** @type {string} */ name) => values[name] ?? null });
@@ -34,4 +34,12 @@ test("layers of different backbones stand below each other", () => {
     { name: "relu2_1", values: [0.2, null, null] },
     { name: "mixed_5", values: [null, 0.4, null] },
   ]);
+});
+
+test("a picture's steps are found beside the folder of pictures, wherever the output is", () => {
+  assert.deepEqual(stepsOf("images/one.two.jpg", "0010.png 12000.png"), [
+    { evaluation: "10", href: "steps/one.two/0010.png" },
+    { evaluation: "12000", href: "steps/one.two/12000.png" },
+  ]);
+  assert.equal(stepsOf("../images/out/images/z%C3%BC-x.png", "0005.webp")[0].href, "../images/out/steps/z%C3%BC-x/0005.webp");
 });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { column, field } from "./made.js";
 import { load } from "./scripts.js";
 
-const { figures, pivot } = load("codec", "format", "pivot", "figures");
+const { figures, pivot } = load("codec", "format", "pivot", "arrange", "figures");
 
 /** @param {Record<string, Value>} values @returns {any} */
 const item = (values) => ({ get: (/** @type {string} */ name) => values[name] ?? null, failed: false });
@@ -41,5 +41,5 @@ test("there is no best until the whole row is known, nor under other weights of 
 test("a column has the mean, the least and the largest of its items that are shown", () => {
   const rows = column(["a", "a", "b", "b", "c"]);
   const view = pivot.pivot([rows], column(["x", "y", "x", "y", "x"]), Uint8Array.of(1, 1, 1, 1, 0));
-  assert.deepEqual(figures.spans(view, column([1, null, 3, null, 100])), [[2, 1, 3], null]);
+  assert.deepEqual(pivot.spans(view, column([1, null, 3, null, 100])), [[2, 1, 3], null]);
 });

@@ -127,9 +127,11 @@ interface BarActions {
 interface NSTNamespace {
   facts: {
     panel(app: App, items: Item[], names: string[], showAll: boolean): HTMLElement;
+    update(): void;
     differing(fields: Field[], items: Pick<Item, "get">[]): Field[];
     best(values: (Value | null)[], better: number): boolean[];
     byLayer(layers: [string, number][][]): { name: string; values: (number | null)[] }[];
+    stepsOf(picture: string, names: string): { evaluation: string; href: string }[];
   };
   curve: {
     figure(curves: Curve[]): HTMLElement;
@@ -212,6 +214,7 @@ interface NSTNamespace {
     toCsv(voters: Voter[]): string;
     tally(votes: Vote[], valueOf: (id: string) => Value | null | undefined): { tallies: Tally[]; others: number };
     wilson(wins: number, count: number): { share: number; low: number; high: number };
+    made(view: Pick<View, "numLines" | "lines" | "items">, status: Column): Pick<View, "numLines" | "lines" | "items">;
     drawn(view: Pick<View, "numLines" | "lines" | "items">, random: () => number): { a: number; b: number } | null;
     pairKey(a: string, b: string): string;
   };

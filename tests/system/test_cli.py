@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -58,3 +60,31 @@ def test_the_temporary_server_ends_with_a_run_that_is_killed(tmp_path: Path, num
         running.communicate(timeout=PATIENCE_S)
     _, alive = psutil.wait_procs(begun, PATIENCE_S)
     assert alive == []
+
+
+def test_a_run_that_comes_to_nothing_leaves_no_process(tmp_path: Path) -> None:
+    """Although the one that would have painted is started before anything is known of the run."""
+    with started("run", tmp_path / "none.csv", "--output", tmp_path / "out") as running:
+        others = children_until(running, lambda _: running.poll() is not None)
+        assert running.returncode == 2
+    assert others
+    assert not [each for each in others if each.is_running()]
+    with started("run", tmp_path / "none.csv", "--output", tmp_path / "out") as running:
+        others = children_until(running, bool)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 130
+    assert "Traceback" not in said
+    assert not [each for each in others if each.is_running()]
+
+
+def children_until(
+    running: "subprocess.Popen[str]", is_enough: Callable[[set[psutil.Process]], bool]
+) -> set[psutil.Process]:
+    """The processes that one has started by then."""
+    found: set[psutil.Process] = set()
+    while not is_enough(found):
+        with suppress(psutil.Error):
+            found |= {*psutil.Process(running.pid).children(recursive=True)}
+        time.sleep(0.01)
+    return found

@@ -29,10 +29,11 @@ from nst import pipeline
 from nst.errors import ConfigError, ManifestError, StorageError
 from nst.output.metadata import Outcome
 from nst.planning.plan import Group, Plan
-from nst.running import batch
+from nst.running import batch, lease
 from nst.running.reports import GroupReport, Listener, NoListener, RunReport
 from nst.settings import RunSettings
 from nst_flows import fan_out, progress, stylize
+from nst_flows.local import run_locally
 from nst_flows.watching import current_listener, listening
 from tests.flows import flow_run_of, run_flow
 from tests.helpers import row, write_project
@@ -119,6 +120,22 @@ class TestOnAServer:
         (failed,) = json.loads(str(artifacts["failed-rows"].data))
         assert (failed["row"], failed["id"], failed["reason"]) == (2, "two", "input_not_found")
         assert "no.png" in failed["error"]
+
+    def test_a_manifest_is_kept_once_the_output_is_the_runs_own(self, tmp_path: Path) -> None:
+        draft = write_project(tmp_path / "in", [row(id="one"), row("no.png", id="two")])
+        kept = tmp_path / "out/manifest.csv"
+        kept.parent.mkdir()
+        kept.write_text("of the last run")
+        chosen = RunSettings(output=str(kept.parent), isolate=False, roots=(str(tmp_path),))
+        with (
+            lease.held(chosen.output),
+            pytest.raises(ConfigError, match="expected to be the only run here"),
+        ):
+            run_locally(str(kept), chosen, {}, NoListener(), draft=str(draft))
+        assert kept.read_text() == "of the last run"
+        report = run_locally(str(kept), chosen, {}, NoListener(), draft=str(draft))
+        assert (report.num_rows, report.manifests) == (2, ("manifest.csv",))
+        assert kept.read_bytes() == draft.read_bytes()
 
     def test_more_failed_rows_than_are_allowed_fail_the_run(self, tmp_path: Path) -> None:
         rows = [row(id="one"), row("no.png", id="two"), row("gone.png", id="three")]

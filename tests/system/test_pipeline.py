@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from nst import pipeline, storage
 from nst.errors import ConfigError, ManifestError, StorageError
+from nst.job import PARAM_FIELDS
 from nst.output import metadata
 from nst.output.metadata import Record
 from nst.output.reading import read_metadata
@@ -629,6 +630,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "blended": {"style": "s.png|t.png", "style_blend": "5 1"},
     "regions": {"style": "s.png|t.png", "mask": "m.png"},
     "masked": {"mask": "m.png"},
+    "part-of-style": {"style_mask": "m.png", "style": "b.png"},
     "scaled-style": {"style_scale": 0.6},
     "smaller-content": {"content_size": 32},
     "luminance": {"preserve_color": "luminance"},
@@ -655,9 +657,10 @@ def test_every_option_makes_another_picture_and_is_in_the_metadata(tmp_path: Pat
         assert abs(plain - pixels(tmp_path / "out", name)).max() > 2, name
         assert record.style == cells.get("style", "s.png")
         assert record.mask == cells.get("mask")
+        assert record.style_mask == cells.get("style_mask")
         assert record.start == ("./b.png" if name == "from-picture" else None)
         for option, value in cells.items():
-            if option not in ("style", "mask", "style_blend") and record.start is None:
+            if option in {*PARAM_FIELDS} - {"style_blend"} and record.start is None:
                 assert getattr(record.params, option) == value
 
 
@@ -671,6 +674,25 @@ def test_a_mask_leaves_the_content_where_it_is_black(tmp_path: Path) -> None:
     content = Image.open(tmp_path / "in/a.png")
     change = abs(pixels(tmp_path / "out", "one") - np.asarray(content, dtype=np.int16))
     assert change[:, :20].mean() < 0.3 * change[:, 44:].mean()
+
+
+def test_a_mask_of_a_style_keeps_what_it_leaves_out_from_the_picture(tmp_path: Path) -> None:
+    """The picture is the same whatever the style has where its mask is black."""
+    names = {"one": "one.png", "other": "other.png", "whole": "one.png"}
+    rows = [
+        row(id=job_id, style=name) | ({} if job_id == "whole" else {"style_mask": "u.png"})
+        for job_id, name in names.items()
+    ]
+    manifest = write_project(tmp_path / "in", rows)
+    used = np.repeat([[255, 0]], 32, axis=1).repeat(64, axis=0).astype("u1")
+    (tmp_path / "in/u.png").write_bytes(encoded(Image.fromarray(used)))
+    style = picture(64, 64, seed=5)
+    for name, level in (("one.png", 0), ("other.png", 255)):
+        style[:, 32:] = level
+        (tmp_path / f"in/{name}").write_bytes(encoded(Image.fromarray(style)))
+    assert run(manifest, tmp_path / "out").num_ok == 3
+    one, other, whole = (pixels(tmp_path / "out", job_id) for job_id in names)
+    assert abs(one - other).max() == 0 < abs(one - whole).max()
 
 
 def test_luminance_keeps_the_hues_of_the_content(tmp_path: Path) -> None:
@@ -700,6 +722,7 @@ def test_a_mask_of_another_shape_than_its_content_fails_its_row(tmp_path: Path) 
         row(id="two", init="wide.png"),
         row(id="three", mask="high.png"),
         row(id="four"),
+        row(id="five", style="t.png", style_mask="wide.png"),
     ]
     manifest = write_project(tmp_path / "in", rows)
     (tmp_path / "in/wide.png").write_bytes(picture_bytes(30, 90))
@@ -712,7 +735,8 @@ def test_a_mask_of_another_shape_than_its_content_fails_its_row(tmp_path: Path) 
     for name in ("one", "two"):
         assert f"wide.png: {said} 30 x 90; crop it, or make it anew over" in str(failed[name].error)
     assert f"high.png: {said} 64 x 48; turn it by 90 degrees" in str(failed["three"].error)
-    assert len(failed) == 3
+    assert "wide.png: expected the shape of its style, 40 x 80 (he" in str(failed["five"].error)
+    assert len(failed) == 4
 
 
 def test_a_missing_style_among_several_fails_its_row(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain, repeat
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 import torch
 
 from nst import pipeline
-from nst.errors import ConfigError, NSTError, WorkerError
+from nst.errors import ConfigError, NSTError, StoppedError, WorkerError
 from nst.output import records
 from nst.output.metadata import Outcome
 from nst.painting.precision import resolve_precision
 from nst.planning.plan import Group, Plan, failure_of
 from nst.running import runs
+from nst.running.neighbours import Neighbours
 from nst.running.reports import NoListener, RunReport
 from nst.running.silence import Silence
 from nst.running.supervisor import Supervisor, _how_it_died
@@ -241,6 +243,26 @@ def test_progress_and_records_come_through(tmp_path: Path, supervisor: Superviso
     assert seen.last == (2, 2)
 
 
+def test_a_process_that_is_to_stop_records_what_it_paints_and_goes_on_when_asked(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    class Stopped(NoListener):
+        def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+            raise StoppedError("by me")
+
+    plan, chosen = planned(tmp_path, range(8))
+    supervisor.start()
+    worker = supervisor._worker
+    with pytest.raises(StoppedError, match="by me"):
+        supervisor.run_group(plan.groups[0], chosen, Stopped())
+    found = records.read(chosen.output)
+    assert "n0" in found.made
+    assert dict(found.failed) == {}
+    assert supervisor._worker is worker
+    assert run(tmp_path, range(8), supervisor).num_ok == 8
+    assert supervisor._worker is worker
+
+
 def test_who_is_told_of_pictures_needs_no_pytorch(tmp_path: Path) -> None:
     rows = [row(id="one", size=48, steps=1)]
     manifest = write_project(tmp_path / "in", rows)
@@ -250,6 +272,33 @@ def test_who_is_told_of_pictures_needs_no_pytorch(tmp_path: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_another_process_goes_on_where_threads_have_to_wait_otherwise(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, settings = planned(tmp_path, [0, 1, 2], max_batch_pixels=10**6)
+    (group,) = plan.groups
+    changes = chain([False, True], repeat(False))
+    monkeypatch.setattr(Neighbours, "have_changed", lambda _: next(changes))
+    seen: list[str] = []
+    processes = []
+    start = Supervisor.start
+
+    def starting(self: Supervisor) -> None:
+        start(self)
+        processes.append(self._worker)
+
+    monkeypatch.setattr(Supervisor, "start", starting)
+
+    class Seen(NoListener):
+        def recorded(self, group: Group, outcome: Outcome) -> None:
+            seen.append(outcome.id)
+
+    report = supervisor.run_group(group, settings, Seen())
+    assert (report.num_made, report.num_failed) == (3, 0)
+    assert len(set(map(id, processes))) == 2
+    assert sorted(seen) == ["n0", "n1", "n2"]
 
 
 def test_errors_of_a_group_leave_the_process_and_come_as_they_are(

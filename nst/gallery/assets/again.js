@@ -40,7 +40,7 @@
   }
 
   /** @param {Pick<Item, "get">} item */
-  const isHidden = (item) => ["content", "style", "mask", "start"].some((name) => String(item.get(name) ?? "").split(" | ").some((each) => each.startsWith(HIDDEN)));
+  const isHidden = (item) => ["content", "style", "mask", "style_mask", "start"].some((name) => String(item.get(name) ?? "").split(/\s*\|\s*/).some((each) => each.startsWith(HIDDEN)));
 
   /** @param {App} app */
   async function ask(app) {

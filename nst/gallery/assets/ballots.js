@@ -200,6 +200,22 @@
   const pairKey = (a, b) => JSON.stringify(a < b ? [a, b] : [b, a]);
 
   /**
+   * The lines of a view with only those of its items that were made.
+   * @param {Pick<View, "numLines" | "lines" | "items">} view
+   * @param {Column} status
+   */
+  function made({ numLines, lines, items }, { values, codes }) {
+    const ok = values.indexOf("ok");
+    /** @type {number[]} */
+    const kept = [];
+    const ends = Array.from({ length: numLines }, (_, line) => {
+      for (const item of items.subarray(lines[line], lines[line + 1])) if (codes[item] === ok) kept.push(item);
+      return kept.length;
+    });
+    return { numLines, lines: Int32Array.from([0, ...ends]), items: Int32Array.from(kept) };
+  }
+
+  /**
    * Two places of one line of the view, in random order; null where no line has two.
    * @param {Pick<View, "numLines" | "lines" | "items">} view
    * @param {() => number} random from 0 up to but not including 1
@@ -215,5 +231,5 @@
     return { a: items[lines[line] + first], b: items[lines[line] + second] };
   }
 
-  NST.ballots = { parse, merged, toCsv, tally, wilson, drawn, pairKey };
+  NST.ballots = { parse, merged, toCsv, tally, wilson, made, drawn, pairKey };
 })();

@@ -6,14 +6,15 @@
 
   const { make } = NST.dom;
 
-  // Rows whose pictures failed are drawn again, and pairs that were judged while there are others.
+  // Pairs that were judged are drawn again while there are others.
   const MAX_DRAWS = 200;
 
   /** @param {App} app */
   async function ask(app) {
+    const made = NST.ballots.made(app.view, await app.store.column("status"));
     if (document.querySelector("dialog.blind")) return;
-    if (!NST.ballots.drawn(app.view, Math.random)) {
-      throw new Error("expected two results in one row to judge, found rows of one each; choose a field for the columns in which pictures of a row differ, or search for less");
+    if (!NST.ballots.drawn(made, Math.random)) {
+      throw new Error("expected two results in one row to judge, found one each at most; choose a field for the columns in which pictures of a row differ, search for less, or wait until more are painted");
     }
     const live = make("p", { class: "hidden", role: "status" });
     const left = pane("A");
@@ -59,7 +60,7 @@
       let best = null;
       let least = Infinity;
       for (let draw = 0; draw < MAX_DRAWS && least > 0; draw++) {
-        const places = NST.ballots.drawn(app.view, Math.random);
+        const places = NST.ballots.drawn(made, Math.random);
         if (!places) break;
         const [a, b] = await Promise.all([app.store.item(places.a), app.store.item(places.b)]);
         if (a.failed || b.failed || !a.picture || !b.picture) continue;

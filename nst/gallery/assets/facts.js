@@ -7,6 +7,8 @@
 
   const PARAMETERS = ["input", "backbone", "run", "label", "setting"];
   const PROVENANCE = ["provenance", "identity"];
+  // The names of intermediate pictures, which are told as links.
+  const KEPT = "kept";
 
   /**
    * Those of the fields in which the items differ; of a single item those that vary in the gallery.
@@ -39,6 +41,9 @@
     return names.map((name) => ({ name, values: maps.map((map) => map.get(name) ?? null) }));
   }
 
+  // Has the panel tell what was said since.
+  let update = () => {};
+
   /**
    * @param {App} app
    * @param {Item[]} items
@@ -46,6 +51,13 @@
    * @param {boolean} showAll parameters, not only those that differ
    */
   function panel(app, items, names, showAll) {
+    const opinions = () => section("Opinions", ofRoles(app, ["opinion"]).map((field) => row(field, items)), items.length) ?? make("tbody");
+    let said = opinions();
+    update = () => {
+      const next = opinions();
+      said.replaceWith(next);
+      said = next;
+    };
     const layers = make("tbody");
     const curve = make("div", { class: "curves" });
     const table = make(
@@ -55,8 +67,9 @@
       make("thead", {}, make("tr", {}, make("td"), ...names.map((name) => make("th", { scope: "col", dir: "auto" }, name)))),
       failures(app, items),
       measures(app, items),
-      section("Opinions", ofRoles(app, ["opinion"]).map((field) => row(field, items)), items.length),
+      said,
       layers,
+      section("While it was painted", [kept(app, items)], items.length),
       parameters(app, items, "Parameters", PARAMETERS, showAll),
       parameters(app, items, "Provenance", PROVENANCE, showAll),
     );
@@ -95,7 +108,7 @@
    * @param {boolean} showAll
    */
   function parameters(app, items, title, roles, showAll) {
-    const fields = ofRoles(app, roles);
+    const fields = ofRoles(app, roles).filter(({ name }) => name !== KEPT);
     const rows = (showAll ? fields : differing(fields, items)).map((field) => row(field, items, true));
     const none = items.length > 1 ? "no difference" : "nothing that varies";
     return section(title, rows, items.length, fields.length ? none : "");
@@ -128,6 +141,24 @@
     const values = items.map((item) => item.get(field.name));
     if (!empty && values.every((value) => value === null)) return null;
     return cells(field.title, values, field.better, field.description);
+  }
+
+  /**
+   * Where a picture was after how many evaluations, by its address and the names that it has kept.
+   * @param {string} picture @param {string} names
+   */
+  function stepsOf(picture, names) {
+    const folder = picture.replace(/images\/([^/]*)\.[^./]*$/, "steps/$1/");
+    return names.split(" ").map((name) => ({ evaluation: String(parseInt(name, 10)), href: folder + name }));
+  }
+
+  /** @param {App} app @param {Item[]} items */
+  function kept(app, items) {
+    const steps = items.map((item) => (item.picture && item.get(KEPT) ? stepsOf(item.picture, String(item.get(KEPT))) : []));
+    if (!steps.some((each) => each.length)) return null;
+    const links = (/** @type {typeof steps[0]} */ each) => each.flatMap(({ evaluation, href }) => [make("a", { href, target: "_blank", "aria-label": "after " + evaluation + " evaluations" }, evaluation), " "]);
+    const description = app.store.field(KEPT)?.description;
+    return make("tr", {}, make("th", { scope: "row", title: description }, "after evaluation"), ...steps.map((each) => make("td", {}, ...links(each))));
   }
 
   /**
@@ -168,5 +199,5 @@
     }
   }
 
-  NST.facts = { panel, differing, best, byLayer };
+  NST.facts = { panel, update: () => update(), differing, best, byLayer, stepsOf };
 })();

@@ -10,6 +10,7 @@
   const ELEMENTS_PER_HEAD = 12;
   const LOAD_DELAY_MS = 40;
   const MAX_COLUMNS = 12;
+  const LITTLE = 0.25;
 
   /** @param {App} app @returns {Grid} */
   function open(app) {
@@ -180,12 +181,18 @@
       const known = fields.map((field) => (isUsual && spine.spans?.[field.name]) || null);
       await new Promise((resolve) => setTimeout(resolve));
       if (mine !== filling) return;
-      const found = await Promise.all(fields.map(async (field, i) => known[i] || NST.figures.spans(view, await store.column(field.name)))).catch(app.fail);
+      const found = await Promise.all(fields.map(async (field, i) => known[i] || spansOf(view, field))).catch(app.fail);
       if (mine !== filling || !found) return;
       cells.forEach((cell, i) => {
         const told = fields.map((field, f) => spanText(field, found[f][columns[i]]));
         cell.querySelector(".spans")?.replaceChildren(...told);
       });
+    }
+
+    /** @param {View} view @param {Field} field */
+    async function spansOf(view, field) {
+      await app.controls();
+      return NST.pivot.spans(view, await app.store.column(field.name));
     }
 
     /** @param {Field} field @param {Span | null | undefined} span */
@@ -212,7 +219,8 @@
     function wanted() {
       const top = table.parentElement ? frame.getBoundingClientRect().top + head.offsetHeight : 0;
       const from = Math.floor(-top / rowHeight) - spare;
-      const to = Math.ceil((window.innerHeight - top) / rowHeight) + spare;
+      // A line of which little is on screen waits for the reader's first sign: its data are 30 KB.
+      const to = Math.ceil((window.innerHeight - top) / rowHeight - (spare ? 0 : LITTLE)) + spare;
       const low = Math.max(0, Math.min(from, numLines() - 1));
       return { from: firstLine() + low, to: firstLine() + Math.min(numLines(), Math.max(to, low + 1)) };
     }
@@ -239,7 +247,7 @@
       }
       table.style.marginTop = (from - firstLine()) * rowHeight + "px";
       mark();
-      NST.compare.mark();
+      NST.compare?.mark();
       fillHeads();
       clearTimeout(loading);
       // Not what is only passed on the way to somewhere else.
@@ -370,7 +378,7 @@
       const cell = /** @type {HTMLElement} */ (event.target).closest("td");
       if (!cell || cell.dataset.item === undefined) return;
       event.preventDefault();
-      if (event.shiftKey) NST.compare.take(app, Number(cell.dataset.item)).catch(app.fail);
+      if (event.shiftKey) app.controls().then(() => NST.compare.take(app, Number(cell.dataset.item))).catch(app.fail);
       else app.open(Number(cell.dataset.item));
     });
     table.addEventListener(

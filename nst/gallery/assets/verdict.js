@@ -94,6 +94,7 @@
     const name = "votes-" + (NST.opinions.mine().name.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || NST.opinions.all().me.slice(0, 4));
     const text = kind === "json" ? JSON.stringify({ format, version, voters }, null, 1) : "\ufeff" + NST.ballots.toCsv(voters);
     NST.export.save(new Blob([text], { type: kind === "json" ? "application/json" : "text/csv;charset=utf-8" }), name + "." + kind);
+    NST.opinions.saved();
   }
 
   /** Add what files hold; those that hold something else are named. @param {App} app @param {File[]} files */

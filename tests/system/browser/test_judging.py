@@ -171,7 +171,7 @@ def test_the_open_picture_is_rated_by_keys_and_buttons(opened: Open) -> None:
     page.get_by_role("button", name="Rate 5 of 5").click()
     page.get_by_role("button", name="Reject (J)").click()
     assert page.evaluate(f"[{own}.rating, {own}.pick]") == [5, "rejected"]
-    expect(page.locator(".facts-table").get_by_role("row", name="my rating")).to_have_count(0)
+    expect(page.locator(".facts-table").get_by_role("row", name="my rating")).to_contain_text("5")
     # A digit without R is still a column's.
     page.wait_for_timeout(50)
     with updated(page):
@@ -207,18 +207,66 @@ def test_what_was_said_is_saved_and_read_in_another_browser(
     expect(other.locator(".opinion")).to_have_accessible_name("rated 4, with a note")
 
 
-def test_a_full_storage_is_told_and_nothing_said_is_lost(opened: Open) -> None:
+_FULL = (
+    "globalThis.real ??= Storage.prototype.setItem; void (Storage.prototype.setItem = () => {"
+    " throw new DOMException('full', 'QuotaExceededError') })"
+)
+# Whether the browser would ask before the page is left.
+_IS_ASKED = (
+    "(() => { const leaving = new Event('beforeunload', { cancelable: true });"
+    " window.dispatchEvent(leaving); return leaving.defaultPrevented })()"
+)
+
+
+def test_a_full_storage_is_told_and_a_file_is_offered(opened: Open) -> None:
     page = opened()
-    page.evaluate(
-        "void (Storage.prototype.setItem = () => {"
-        " throw new DOMException('full', 'QuotaExceededError') })"
-    )
+    page.evaluate(_FULL)
+    assert page.evaluate(_IS_ASKED) is False
     focused(page, "p00000")
     page.keyboard.press("4")
     expect(page.locator("#problem")).to_contain_text("keeps no more ratings and votes")
     expect(page.locator(".opinion")).to_have_accessible_name("rated 4")
+    assert page.evaluate(_IS_ASKED) is True
     page.get_by_role("button", name="Judge", exact=True).click()
     expect(page.locator("#judging")).to_contain_text("Not kept by this browser")
+    page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.locator("#problem").get_by_role("button", name="Save as JSON").click()
+    (voter,) = json.loads(download.value.path().read_text())["voters"]
+    assert voter["opinions"]["p00000"]["rating"] == 4
+    expect(page.locator("#problem")).to_be_hidden()
+    assert page.evaluate(_IS_ASKED) is False
+    # What is said after that is on the page alone again.
+    with updated(page):
+        page.evaluate("void NST.opinions.say('p00001', { rating: 2 })")
+    expect(page.locator("#problem")).to_be_visible()
+
+
+def test_what_only_a_page_has_is_joined_with_what_another_tab_keeps(opened: Open) -> None:
+    page = opened()
+    other = page.context.new_page()
+    other.goto(page.url)
+    wait_ready(other)
+    page.evaluate(_FULL)
+    page.evaluate("NST.opinions.say('p00000', { rating: 4 })")
+    page.evaluate("NST.app.more()")
+    other.evaluate("NST.opinions.say('p00001', { rating: 2 })")
+    expect(page.locator(".opinion")).to_have_count(2)
+    page.evaluate("void (Storage.prototype.setItem = real)")
+    page.evaluate("NST.opinions.say('p00002', { rating: 3 })")
+    expect(other.locator(".opinion")).to_have_count(3)
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_a_note_that_is_changed_is_told_as_it_is_now(opened: Open) -> None:
+    page = opened("#v=1&id=p00000")
+    facts = page.locator(".facts-table")
+    for note in ("first", "second"):
+        page.evaluate(f"NST.opinions.say('p00000', {{ note: '{note}' }})")
+        expect(page.locator(".opinion")).to_have_attribute("title", note)
+        expect(facts.get_by_role("row", name="my note")).to_contain_text(note)
+    page.evaluate("NST.opinions.say('p00000', { note: null })")
+    expect(facts.get_by_role("row", name="my note")).to_have_count(0)
 
 
 def test_two_tabs_do_not_overwrite_each_other(opened: Open) -> None:
