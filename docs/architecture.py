@@ -60,7 +60,9 @@ def figures() -> str:
     }
     folders["nst, the rest"] = sorted((_ROOT / "nst").glob("*.py"))
     folders["flows"] = sorted((_ROOT / _FLOWS).glob("*.py"))
-    folders["bench"] = sorted((_ROOT / "bench").glob("*.py"))
+    folders["bench"] = sorted(
+        [*(_ROOT / "bench").glob("*.py"), *(_ROOT / "bench/gpu").glob("*.py")]
+    )
     lines = [
         "| room | modules | lines | functions | lines of one: median, p90, max | parameters: median, p90, max |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -9,7 +9,19 @@ __all__ = [*_names, "__version__"]
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("nst")
+        return _version()
     return _getattr(name)
+
+
+def _version() -> str:
+    """That of what is installed, or of the project's folder where nothing can be installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("nst")
+    except PackageNotFoundError:
+        import tomllib
+        from pathlib import Path
+
+        project = Path(__file__).parent.parent / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

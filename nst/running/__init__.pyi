@@ -17,7 +17,6 @@ from .portions import make_portion as make_portion
 from .portions import remaining as remaining
 from .previews import make_missing_previews as make_missing_previews
 from .progress import RunProgress as RunProgress
-from .progress import Tally as Tally
 from .reports import MAX_FAILED as MAX_FAILED
 from .reports import Listener as Listener
 from .reports import Listeners as Listeners
@@ -44,3 +43,4 @@ from .standing import Standings as Standings
 from .standing import status as status
 from .standing import stop as stop
 from .stopping import Stopping as Stopping
+from .tally import Tally as Tally

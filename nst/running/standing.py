@@ -11,8 +11,8 @@ from nst.errors import ConfigError
 from nst.output import Outcome, read_account
 from nst.planning import Group, Plan
 from nst.running import lease
-from nst.running.progress import Tally
 from nst.running.reports import NoListener
+from nst.running.tally import Tally
 
 Phase = Literal["starting", "painting", "finishing"]
 
