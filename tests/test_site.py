@@ -166,6 +166,14 @@ def test_a_receipt_says_what_a_gallery_is_of() -> None:
         assert site.digests_in_receipt(other) == {}
 
 
+def test_the_first_view_is_within_its_budget() -> None:
+    """60 KB without pictures, of which the page may have 10 and the data of 100,000 pictures some 10."""
+    sizes = {kind: len(data) for kind, (_, data) in pages.assets_of_pages().items()}
+    assert sizes["js"] + sizes["css"] <= 40_000
+    # What follows is loaded by what the reader does.
+    assert {"controls", "large", "tools"} <= sizes.keys()
+
+
 def test_a_gallerys_own_files_are_known_by_their_names() -> None:
     files = built(source([made(n) for n in range(3)]))
     own = {path for path in files if site.is_own(path)}

@@ -20,6 +20,7 @@ from nst.gallery.summary import Summary
 from nst.gallery.texts import chip_text, number_text, readable, shown_text, told_apart
 
 _CSS = ("gallery.css",)
+_CONTROLS_CSS = ("panel.css",)
 _LARGE_CSS = ("large.css", "judge.css")
 _TOOLS_CSS = ("tools.css",)
 _GRID = (
@@ -28,15 +29,21 @@ _GRID = (
     "store.js",
     "format.js",
     "figures.js",
-    "query.js",
     "pivot.js",
-    "link.js",
+    "usual.js",
     "dom.js",
-    "compare.js",
     "cells.js",
     "grid.js",
-    "toolbar.js",
     "app.js",
+)
+# What the first sign of a reader loads, and a link: nothing of it is seen before.
+_CONTROLS = (
+    "link.js",
+    "query.js",
+    "arrange.js",
+    "compare.js",
+    "say.js",
+    "toolbar.js",
 )
 # What is asked for by a button, none of it large.
 _TOOLS = (
@@ -177,6 +184,8 @@ def assets_of_pages(*, is_live: bool = False) -> dict[str, tuple[str, bytes]]:
     made = {
         "css": ("gallery", "css", text_of("text/css", _CSS)),
         "js": ("gallery", "js", text_of("application/javascript", _GRID)),
+        "controls": ("controls", "js", text_of("application/javascript", _CONTROLS)),
+        "controls_css": ("controls", "css", text_of("text/css", _CONTROLS_CSS)),
         "large": ("large", "js", text_of("application/javascript", _LARGE)),
         "large_css": ("large", "css", text_of("text/css", _LARGE_CSS)),
         "tools": ("tools", "js", text_of("application/javascript", _TOOLS)),

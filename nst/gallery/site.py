@@ -39,7 +39,7 @@ _MAX_STATIC_ITEMS = 2000
 
 _OWN = re.compile(
     r"data/(build\.json|live\.js|(spine|rows-\d+|col-\d+|detail-\d+|votes)\.[0-9a-f]{8}\.js)"
-    r"|assets/((gallery|large|tools|live)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
+    r"|assets/((gallery|controls|large|tools|live)\.[0-9a-f]{8}\.(css|js)|gallery\.(css|js))"
     r"|pages/\d+\.html"
 )
 

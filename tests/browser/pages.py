@@ -116,13 +116,15 @@ def updates(page: Page) -> int:
     return int(found)
 
 
-def wait_ready(page: Page, *, after: int = 0, timeout_s: float = 10) -> None:
-    """Until an update later than `after` is finished."""
+def wait_ready(page: Page, *, after: int = 0, timeout_s: float = 10, controls: bool = True) -> None:
+    """Until an update later than `after` is finished, and the controls are there, unless they are to wait."""
     # Playwright's own wait_for_function makes a function of a text, which the page's policy forbids.
     end = monotonic() + timeout_s
     while updates(page) <= after:
         assert monotonic() < end, f"no update after {after} in {timeout_s:g} s; {problem(page)!r}"
         sleep(0.01)
+    if controls:
+        page.evaluate("NST.app.controls()")
 
 
 def problem(page: Page) -> str:

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { field } from "./made.js";
 import { load } from "./scripts.js";
 
-const { ballots, again } = load("codec", "dom", "format", "opinions", "ballots", "again");
+const { ballots, again } = load("codec", "dom", "format", "opinions", "say", "ballots", "again");
 
 /** @type {Voter} */
 const ANN = {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { column, field } from "./made.js";
 import { load } from "./scripts.js";
 
-const { figures, pivot } = load("codec", "format", "pivot", "figures");
+const { figures, pivot } = load("codec", "format", "pivot", "arrange", "figures");
 
 /** @param {Record<string, Value>} values @returns {any} */
 const item = (values) => ({ get: (/** @type {string} */ name) => values[name] ?? null, failed: false });

@@ -4,7 +4,7 @@ import { spine } from "./made.js";
 import { pick, random } from "./random.js";
 import { load } from "./scripts.js";
 
-const { link } = load("codec", "link");
+const { link } = load("codec", "usual", "link");
 const SPINE = spine();
 const NAMES = SPINE.fields.map((field) => field.name);
 const TEXTS = ["", "a", "is:failed ssim>0.3", "ä&=#%+ \u202e\"'<script>", "a,b\\,c", "\\", "0", "日本 語"];

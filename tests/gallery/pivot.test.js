@@ -4,7 +4,7 @@ import { column, spine } from "./made.js";
 import { pick, random } from "./random.js";
 import { load } from "./scripts.js";
 
-const { pivot } = load("codec", "pivot");
+const { pivot } = load("codec", "pivot", "arrange");
 
 /** A view as lines of items, -1 where there is none. @param {View} view */
 const table = (view) =>

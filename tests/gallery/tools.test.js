@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { column } from "./made.js";
 import { load } from "./scripts.js";
 
-const { filters, plot, pivot } = load("codec", "dom", "format", "query", "pivot", "filters", "plot");
+const { filters, plot, pivot } = load("codec", "dom", "format", "query", "pivot", "arrange", "filters", "plot");
 
 test("a long list shows what is chosen, then the first forty that a search finds", () => {
   const values = Array.from({ length: 100 }, (_, i) => "great-wave-" + i);

@@ -60,6 +60,19 @@ interface Ballots {
   voters: Voter[];
 }
 
+/**
+ * What the page has of it: under which key and as which text the browser keeps it, whether it has taken
+ * the last change, and whether there are any that only this page has.
+ */
+interface Own {
+  key: string;
+  stored: string | null;
+  ballots: Ballots;
+  version: number;
+  isKept: boolean;
+  isUnsaved: boolean;
+}
+
 interface Spine {
   version: number;
   num_items: number;
@@ -240,7 +253,8 @@ interface App {
   isUsual(): boolean;
   announce(text: string): void;
   fail(error: Error): void;
-  /** Load what the large view needs; what filters, plot and explanations need. */
+  /** Load what any choice of the reader needs; what the large view; what filters, plot and explanations. */
+  controls(): Promise<void>;
   more(): Promise<void>;
   tools(): Promise<void>;
   /** The column by which the pictures are ordered. */
@@ -278,6 +292,8 @@ interface NSTNamespace {
   };
   pivot: {
     initial(spine: Spine, mask: Uint8Array | null): View;
+    laid(rows: Int32Array, numRows: number, places: Int32Array, values: (Value | null)[], mask: Uint8Array | null): View;
+    view(columns: (Value | null)[], rows: Int32Array, lines: Int32Array, items: Int32Array, places: Int32Array, total: number): View;
     pivot(rows: Column[], column: Column, mask: Uint8Array | null, order?: Value[]): View;
     sorted(view: View, column: Column, descending: boolean): View;
     wall(view: View, count: number, column: Column | null, descending: boolean): View;
@@ -339,7 +355,11 @@ interface NSTNamespace {
     column(store: Store, name: string): Promise<Column>;
     indices(store: Store, ids: string[]): Promise<Map<string, number>>;
     mark(row: HTMLElement): void;
-    told(opinion: Opinion): { signs: string; words: string };
+    own: Own;
+    reread(): void;
+    partOf(field: string): string;
+    joined(found: Ballots): Ballots;
+    shown(): Promise<void>;
     pressed(item: Item, key: string): string;
     change(make: (ballots: Ballots) => void): Promise<void>;
     key(event: KeyboardEvent): boolean;

@@ -6,11 +6,19 @@
   // After whatever the reader does first.
   const AHEAD_MS = 1000;
   const FOR_VIEW = /** @type {const} */ (["x", "y", "q", "sort", "layout"]);
+  const SIGNS = ["pointermove", "touchstart", "keydown", "focusin", "wheel"];
+  const CONTROLS = "#controls, #about, #clear, .panel";
+  /** @type {Query} */
+  const ALL = { terms: [], problems: [] };
 
   async function start() {
     const root = document.documentElement;
     const store = await NST.store.open(String(root.dataset.spine));
     const { spine } = store;
+    /** @type {ReturnType<NSTNamespace["toolbar"]["open"]> | null} */
+    let toolbar = null;
+    /** @type {Promise<void> | null} */
+    let controls = null;
     /** @type {Promise<void> | null} */
     let large = null;
     /** @type {Promise<void> | null} */
@@ -30,10 +38,11 @@
     /** @type {App} */
     const app = {
       store,
-      state: NST.link.parse(location.hash, spine),
+      state: NST.link.defaults(spine),
       view: /** @type {any} */ (null),
       problems: [],
       go(patch, options = {}) {
+        if (!toolbar) return app.controls().then(() => app.go(patch, options), app.fail);
         const before = app.state;
         app.state = { ...before, ...patch };
         if (FOR_VIEW.some((name) => name in patch)) Object.assign(app.state, { page: 1, left: 0 }, patch);
@@ -87,6 +96,18 @@
         note.textContent = error.message;
         note.hidden = false;
       },
+      controls() {
+        return (controls ||= bundle(root.dataset.controls, root.dataset.controlsCss).then(
+          () => {
+            toolbar = NST.toolbar.open(app);
+            if (app.view) toolbar.update();
+          },
+          (error) => {
+            controls = null;
+            throw error;
+          },
+        ));
+      },
       more() {
         return (large ||= bundle(root.dataset.large, root.dataset.largeCss).catch((error) => {
           large = null;
@@ -112,7 +133,6 @@
     };
     NST.app = app;
     const grid = (app.grid = NST.grid.open(app));
-    const toolbar = NST.toolbar.open(app);
 
     /** Make the page show the state; a state that comes meanwhile takes over. */
     async function refresh() {
@@ -124,7 +144,7 @@
         await lookAgain(mine);
         if (mine !== turn) return;
         grid.update();
-        toolbar.update();
+        toolbar?.update();
         if (app.state.plot && !NST.plot) await app.tools();
         if (mine === turn && NST.plot?.update()) grid.update();
         if (app.state.id && !NST.large) await app.more();
@@ -138,8 +158,8 @@
     /** @param {number} mine */
     async function lookAgain(mine) {
       const { x, y, q, sort, layout } = app.state;
-      const query = NST.query.parse(q, store.fields);
-      const names = NST.query.fieldsOf(query, store.fields);
+      const query = q ? NST.query.parse(q, store.fields) : ALL;
+      const names = q ? NST.query.fieldsOf(query, store.fields) : [];
       const isOwn = [...names, sort.replace(/^-/, "")].some((name) => store.field(name)?.own);
       // While a picture is open, what is said of it takes it out of no row.
       if (!app.state.id || !app.view) opinionsOf = NST.opinions.version();
@@ -166,28 +186,65 @@
       viewOf = wanted;
     }
 
-    const follow = () => {
+    const follow = async () => {
+      await app.controls();
       app.state = NST.link.parse(location.hash, spine);
       refresh();
     };
     window.addEventListener("popstate", follow);
-    document.addEventListener("keydown", (event) => {
+    /** @param {KeyboardEvent} event */
+    const pressed = (event) => {
       if (isPrint(event) && !app.state.id) {
         event.preventDefault();
         app.more().then(() => NST.export.print(app)).catch(app.fail);
-      } else if (app.state.id && NST.large?.key(event)) event.preventDefault();
+      } else if (!toolbar) app.controls().then(() => pressed(event)).catch(app.fail);
+      else if (app.state.id && NST.large?.key(event)) event.preventDefault();
       else if (app.state.id) return;
       else if (NST.compare.key(app, event) || NST.opinions.key(event)) event.preventDefault();
       else toolbar.key(event);
-    });
-    for (const sign of ["pointermove", "touchstart", "keydown"]) {
-      window.addEventListener(sign, ahead, { once: true, passive: true });
+    };
+    document.addEventListener("keydown", pressed);
+    for (const kind of ["click", "input", "change"]) document.addEventListener(kind, wait, true);
+    for (const sign of SIGNS) window.addEventListener(sign, ahead, { once: true, passive: true });
+    // Else the browser would send it.
+    document.getElementById("controls")?.addEventListener("submit", (event) => event.preventDefault());
+    root.dataset.theme = theme();
+    if (location.hash || app.state.layout === "wall") {
+      await app.controls();
+      app.state = NST.link.parse(location.hash, spine);
     }
     await refresh();
 
+    /** What is done to the controls before their script has come is done again then. @param {Event} event */
+    function wait(event) {
+      const target = /** @type {HTMLElement} */ (event.target);
+      if (toolbar || !target.closest(CONTROLS)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      const { value } = /** @type {HTMLInputElement} */ (target);
+      const again = () => {
+        if (event.type === "click") return target.click();
+        // Which the controls have set to what the page shows.
+        Object.assign(target, { value });
+        target.dispatchEvent(new Event(event.type, { bubbles: true }));
+      };
+      app.controls().then(again, app.fail);
+    }
+
     /** The browser's own menu prints at once: what lays out the paper is there before. */
     function ahead() {
+      app.controls().catch(app.fail);
       setTimeout(() => app.more().catch(() => {}), AHEAD_MS);
+    }
+  }
+
+  /** What the reader chose on an earlier visit, else nothing. */
+  function theme() {
+    try {
+      return localStorage.getItem("nst-gallery-theme") ?? "";
+    } catch {
+      // A sandboxed page has no storage, and forgets.
+      return "";
     }
   }
 

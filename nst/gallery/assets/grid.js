@@ -239,7 +239,7 @@
       }
       table.style.marginTop = (from - firstLine()) * rowHeight + "px";
       mark();
-      NST.compare.mark();
+      NST.compare?.mark();
       fillHeads();
       clearTimeout(loading);
       // Not what is only passed on the way to somewhere else.
@@ -370,7 +370,7 @@
       const cell = /** @type {HTMLElement} */ (event.target).closest("td");
       if (!cell || cell.dataset.item === undefined) return;
       event.preventDefault();
-      if (event.shiftKey) NST.compare.take(app, Number(cell.dataset.item)).catch(app.fail);
+      if (event.shiftKey) app.controls().then(() => NST.compare.take(app, Number(cell.dataset.item))).catch(app.fail);
       else app.open(Number(cell.dataset.item));
     });
     table.addEventListener(

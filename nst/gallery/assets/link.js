@@ -12,35 +12,7 @@
   // Of a small picture at its own size.
   const LEAST_ZOOM = 1 / 16;
 
-  /** @param {Spine} spine @returns {State} */
-  function defaults(spine) {
-    return {
-      x: spine.column,
-      y: spine.row,
-      q: "",
-      sort: "",
-      page: 1,
-      left: 0,
-      size: "m",
-      layout: spine.layout ?? "table",
-      plot: false,
-      px: "",
-      py: "",
-      id: "",
-      mode: "side",
-      a: "",
-      b: "",
-      show: [],
-      zoom: 1,
-      cx: 0.5,
-      cy: 0.5,
-      at: 50,
-      opacity: 50,
-      brightness: 2,
-      flipped: false,
-      all: false,
-    };
-  }
+  const { defaults } = NST.link;
 
   /**
    * The state that a link tells; what it tells wrong, or of what is not there, is left as it is
@@ -144,5 +116,5 @@
   /** @param {number} value @param {number} low @param {number} high */
   const within = (value, low, high) => Math.min(high, Math.max(low, value));
 
-  NST.link = { defaults, parse, write };
+  Object.assign(NST.link, { parse, write });
 })();

@@ -57,7 +57,6 @@
     byId("failures").addEventListener("click", () =>
       app.go({ q: NST.query.toggled(app.state.q, "status", "failed") }),
     );
-    byId("controls").addEventListener("submit", (event) => event.preventDefault());
     byId("controls").addEventListener("reset", () => app.go({ q: "" }));
     placed("rows", rowsPanel);
     placed("filters", filtersPanel);
@@ -158,7 +157,6 @@
       } catch {
         // A sandboxed page has no storage, and forgets.
       }
-      if (chosen) root.dataset.theme = chosen;
       for (const each of document.querySelectorAll('input[name="theme"]')) {
         const box = /** @type {HTMLInputElement} */ (each);
         box.checked = box.value === (chosen ?? "");
