@@ -21,7 +21,7 @@ _FLOWS = "flows/nst_flows"
 def room_table() -> str:
     """Each room, its job by its docstring and its modules by theirs, as markdown."""
     parts = []
-    for room in reversed(ROOMS):
+    for room in (*reversed(ROOMS), "cli"):
         folder = _ROOT / "nst" / room
         heading = f"### `nst/{room}/`\n\n{_docstring(folder / '__init__.py')}"
         parts.append(f"{heading}\n\n{_module_table(_modules(folder))}")
@@ -55,7 +55,9 @@ def import_graph() -> str:
 
 def figures() -> str:
     """Modules, lines and the length and parameters of functions, by room, as a markdown table."""
-    folders = {room: sorted((_ROOT / "nst" / room).glob("*.py")) for room in reversed(ROOMS)}
+    folders = {
+        room: sorted((_ROOT / "nst" / room).glob("*.py")) for room in (*reversed(ROOMS), "cli")
+    }
     folders["nst, the rest"] = sorted((_ROOT / "nst").glob("*.py"))
     folders["flows"] = sorted((_ROOT / _FLOWS).glob("*.py"))
     folders["bench"] = sorted((_ROOT / "bench").glob("*.py"))

@@ -15,6 +15,8 @@ import safetensors.torch
 import typer
 
 from nst import cli
+from nst.cli import exits
+from nst.cli.run import _print_report
 from nst.errors import NotFoundError
 from nst.output.metadata import failure, record_of
 from nst.running.reports import RunReport
@@ -368,7 +370,7 @@ def test_the_readme_has_every_option_and_every_exit_status() -> None:
         for option in command.params:
             names = {*option.opts, *option.secondary_opts} - set(ARGUMENTS)
             assert not names or names & told, f"nst {command.name}: {names}"
-    own = {value for name, value in vars(cli).items() if name.startswith("EXIT_")}
+    own = {value for name, value in vars(exits).items() if name.startswith("EXIT_")}
     rows = re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
     assert {int(each) for row in rows for each in row.split(",")} == {0, *own, 130, 143}
 
@@ -434,7 +436,7 @@ def test_failed_rows_that_are_not_listed_are_told_of(capsys: pytest.CaptureFixtu
         gallery_url="g",
         metadata_url="m",
     )
-    cli._print_report(report)
+    _print_report(report)
     assert capsys.readouterr().out.splitlines() == [
         "1 of 500 rows ok",
         "The first 2 of 499 failed rows; the metadata has all of them",

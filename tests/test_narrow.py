@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from nst import cli
+from nst.cli.printing import print_line, print_next
 from nst.wording import wrapped
 
 GROUP = typer.main.get_group(cli.app)
@@ -40,7 +41,7 @@ def test_only_a_terminal_gets_broken_lines(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("COLUMNS", "20")
     for stream, lines in ((Terminal(), 3), (io.StringIO(), 1)):
         monkeypatch.setattr(sys, "stdout", stream)
-        cli._print("some words that are longer than twenty columns")
+        print_line("some words that are longer than twenty columns")
         assert len(stream.getvalue().splitlines()) == lines
 
 
@@ -48,5 +49,5 @@ def test_a_command_to_type_next_stays_in_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COLUMNS", "20")
     stream = Terminal()
     monkeypatch.setattr(sys, "stdout", stream)
-    cli._print_next(["to make it: nst run rows.csv --output output"])
+    print_next(["to make it: nst run rows.csv --output output"])
     assert stream.getvalue() == "Next, to make it:\n  nst run rows.csv --output output\n"

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nst import cli, pipeline, sampling, starting
+from nst import pipeline, sampling, starting
+from nst.cli.printing import open_page
 from nst.errors import ConfigError
 from nst.manifest.matrix import Matrix, to_text
 from nst.settings import RunSettings
@@ -181,7 +182,7 @@ def test_a_flow_reads_a_matrix_elsewhere_until_the_output_is_its_own(
         told.append((manifest, Path(manifest).exists(), Path(draft).read_text()))
         raise ConfigError("another run is active")
 
-    monkeypatch.setattr(cli, "_flow", lambda: flow)
+    monkeypatch.setattr("nst.cli.run._flow", lambda: flow)
     done = nst("run", "photos", "paintings", "-o", "out", "--prefect", *QUICK, cwd=folder)
     assert "another run is active" in done.stderr
     ((manifest, is_there, draft),) = told
@@ -219,8 +220,8 @@ def test_a_browser_is_opened_on_what_it_can_open(monkeypatch: pytest.MonkeyPatch
         return True
 
     monkeypatch.setattr("webbrowser.open", browse)
-    cli._open("file:///out/index.html")
-    cli._open("s3://bucket/out/index.html")
+    open_page("file:///out/index.html")
+    open_page("s3://bucket/out/index.html")
     assert opened == ["file:///out/index.html"]
 
 

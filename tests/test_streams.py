@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nst import cli, pipeline
+from nst.cli.entry import _not_raised
 from nst.streams import Guarded, guarded
 from tests.helpers import PATIENCE_S, nst, row, write_project
 
@@ -137,6 +138,6 @@ def test_an_unexpected_error_is_told_with_where_it_happened(
 
 def test_a_signal_that_came_where_nothing_is_raised_comes_again() -> None:
     what: Any = SimpleNamespace(exc_value=KeyboardInterrupt())
-    cli._not_raised(what)
+    _not_raised(what)
     with pytest.raises(KeyboardInterrupt):
         threading.Event().wait(PATIENCE_S)

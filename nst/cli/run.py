@@ -1,0 +1,271 @@
+"""`nst run`: make the pictures of a manifest, or of pictures that are named."""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Annotated, cast
+
+import typer
+
+from nst import next_steps, options, pipeline, starting, storage
+from nst.cli.arguments import (
+    RUNNERS,
+    BackboneOption,
+    ContentOption,
+    Given,
+    JsonOption,
+    PlacesArgument,
+    SetOption,
+    StyleOption,
+)
+from nst.cli.exits import EXIT_SOME_FAILED, EXIT_STOPPED_ON_REQUEST, EXIT_TOO_MANY_FAILED, errors
+from nst.cli.printing import (
+    human,
+    open_page,
+    print_error,
+    print_line,
+    print_next,
+    print_rows,
+    print_start,
+)
+from nst.documents import ErrorDocument, picture_document, run_document, to_json
+from nst.errors import ConfigError
+from nst.options import pairs, typed_settings
+from nst.output import GALLERY, Record
+from nst.planning import Plan
+from nst.running import Listeners, NoListener, RunProgress, RunReport
+from nst.settings import DEFAULT_SCHEMES, ImageFormat, RunnerName, RunSettings
+from nst.starting import Start, Typed
+from nst.wording import counted, shown_duration, visible
+
+
+@options.taking(options.ALL)
+def run(
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="URL",
+            help="Folder or URL to write to; of one picture also its file, such as out.png. Required.",
+        ),
+    ] = None,
+    places: PlacesArgument = [],  # noqa: B006 typer copies it
+    content: ContentOption = [],  # noqa: B006
+    style: StyleOption = [],  # noqa: B006
+    backbone: BackboneOption = [],  # noqa: B006
+    set_: SetOption = [],  # noqa: B006
+    given: Given = {},  # noqa: B006
+    prefect: Annotated[
+        bool,
+        typer.Option(
+            "--prefect", help="Run as the Prefect flow, on its own server if none is set."
+        ),
+    ] = False,
+    runner: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(RUNNERS),
+            help="With --prefect: paint on a cluster of Ray or Dask in place of this machine.",
+        ),
+    ] = "threads",
+    runner_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where the cluster is; if not given, one of this machine alone is started.",
+        ),
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the gallery, or the one picture, at the end.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Make every picture of a manifest that the output does not have, its metadata and gallery.
+
+    Exit status: 0 every row has its picture; 2 bad usage or a bad manifest, and nothing was run;
+    3 the run finished and some rows failed, which are listed; 4 more failed than --fail-over allows,
+    and the others were not made; 1 a fault of a store, no answer of a cluster or an unexpected error
+    stopped it, or all is done but stdout could not take the report;
+    130 and 143 Ctrl-C, nst stop or SIGTERM did. Whatever stops it, run the same again to go on.
+
+    Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
+
+    Example: nst run --content photos/ --style paintings/ --output output/mine
+
+    Example: nst run photo.jpg painting.jpg -o out.png
+    """
+    started = time.monotonic()
+    with errors("run", is_json=json_):
+        typed = Typed(places=places, contents=content, styles=style, backbones=backbone)
+        overrides = pairs(set_, "--set", "FIELD=VALUE")
+        line = next_steps.with_output(typed, overrides, options.words(given))
+        output = starting.check_output(output, typed, line)
+        settings = typed_settings(starting.with_schemes(given, typed), storage.absolute(output))
+        _check_runner(runner, runner_address, prefect)
+        one = None if typed.manifest else starting.picture_format(output)
+        start = starting.start_of(typed, settings, overrides, is_kept=one is None)
+        pipeline.check(start.manifest, settings, paints_here=runner == "threads")
+        print_start(start, is_kept=one is None)
+    if one is not None:
+        _run_one(start, settings, one, prefect=prefect, is_json=json_, opened=open_)
+        return
+    with errors("run", is_json=json_), start.opened() as manifest, RunProgress() as progress:
+        listener = Listeners(progress, _GalleryLink(settings.output))
+        if prefect:
+            report = _flow()(
+                start.manifest,
+                settings,
+                start.overrides,
+                listener,
+                runner=cast(RunnerName, runner),
+                runner_address=runner_address,
+                draft=manifest if start.named else None,
+            )
+        else:
+            report = pipeline.run_manifest(
+                manifest, settings, start.overrides, listener, kept_as=start.kept_as
+            )
+    wall_s = time.monotonic() - started
+    with human(json_):
+        _print_report(report)
+        if progress.num_made:
+            print_line(
+                f"Made {counted(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
+                f"{progress.num_made / wall_s:.3g} images/s"
+            )
+        print_next(
+            next_steps.after_run(
+                start,
+                settings.output,
+                sorted({*settings.schemes} - {*DEFAULT_SCHEMES}),
+                num_failed=report.num_failed,
+            )
+        )
+        if open_:
+            open_page(report.gallery_url)
+    if json_:
+        print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
+    if report.stopped_by:
+        print_error(
+            f"stopped by nst stop, by {report.stopped_by}; what is finished is kept, run the same "
+            "again to go on"
+        )
+        raise typer.Exit(EXIT_STOPPED_ON_REQUEST)
+    if pipeline.fails(report, settings):
+        print_error(
+            f"more rows failed than --fail-over {settings.fail_over} allows; correct them, or "
+            "allow more, and run it again"
+        )
+        raise typer.Exit(EXIT_TOO_MANY_FAILED)
+    if report.num_failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _run_one(
+    start: Start,
+    settings: RunSettings,
+    image_format: ImageFormat,
+    *,
+    prefect: bool,
+    is_json: bool,
+    opened: bool,
+) -> None:
+    """Paint one picture into a file of its own, with no output around it."""
+    started, url = time.monotonic(), settings.output
+    with errors("run", is_json=is_json), RunProgress() as progress:
+        assert start.named is not None
+        if prefect:
+            raise ConfigError(f"--prefect: expected a folder as --output, found {url!r}")
+        chosen = replace(settings, image_format=image_format)
+        outcome = starting.paint_picture(start.named.matrix, chosen, url, progress)
+    wall_s = time.monotonic() - started
+    if outcome.status == "failed":
+        said = f"no picture was made, {outcome.reason}: {outcome.error}"
+        print_error(said)
+        if is_json:
+            print(to_json(ErrorDocument(command="run", error=said, exit_status=EXIT_SOME_FAILED)))
+        raise typer.Exit(EXIT_SOME_FAILED)
+    with human(is_json):
+        print_line(f"Picture: {storage.browsable(url)}")
+        print_line(f"Made in {shown_duration(wall_s)}")
+        print_next(next_steps.after_picture(url))
+        if opened:
+            open_page(storage.browsable(url))
+    if is_json:
+        print(to_json(picture_document(url, wall_s=wall_s)))
+
+
+class _GalleryLink(NoListener):
+    """A listener that says where the gallery is, which is there from the start."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def planned(self, plan: Plan) -> None:
+        if plan.groups:
+            link = storage.browsable(storage.join(self._url, GALLERY))
+            with suppress(OSError):
+                print(visible(f"Gallery, which grows from now on: {link}"), file=sys.stderr)
+
+
+def _flow() -> Callable[..., RunReport]:
+    """`run_locally` of the flows, which nst/ otherwise ignores: Prefect takes a second to import.
+
+    Raises ConfigError if somebody else's package has their name.
+    """
+    try:
+        from nst_flows.local import run_locally
+    except ModuleNotFoundError as exc:
+        name = str(exc.name)
+        if not name.startswith("nst_flows"):
+            raise
+        found = getattr(sys.modules.get("nst_flows"), "__path__", ["none"])
+        raise ConfigError(
+            f"--prefect: expected the package nst_flows of nst, found {', '.join(found)} without "
+            f"{name}; rename that folder, or take it off PYTHONPATH"
+        ) from exc
+    return run_locally
+
+
+def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
+    if runner not in RUNNERS:
+        raise ConfigError(f"--runner: expected one of {', '.join(RUNNERS)}; found {runner!r}")
+    if runner != "threads" and not prefect:
+        raise ConfigError(f"--runner {runner}: expected --prefect with it, which has the runners")
+    if address is not None and runner == "threads":
+        raise ConfigError("--runner-address: expected --runner ray or --runner dask with it")
+
+
+def _print_report(report: RunReport) -> None:
+    before = f", {report.num_done_before} of them from before" if report.num_done_before else ""
+    print_line(f"{report.num_ok} of {counted(report.num_rows, 'row')} ok{before}")
+    if report.num_encoded:
+        print_line(
+            f"Encoded {counted(report.num_encoded, 'picture')} in another format, painted none of them"
+        )
+    if report.num_failed > len(report.failed):
+        print_line(
+            f"The first {len(report.failed)} of {report.num_failed} failed rows; the metadata has "
+            "all of them"
+        )
+    print_rows([_failed_row(record) for record in report.failed], "failed")
+    if report.num_failed:
+        _print_counts(report)
+    print_line(f"Metadata: {report.metadata_url}")
+    print_line(f"Gallery: {report.gallery_url}")
+
+
+def _print_counts(report: RunReport) -> None:
+    counts = {"ok": report.num_ok}
+    counts |= {f"failed, {reason}": n for reason, n in report.failed_by_reason.items()}
+    width = max(len(str(report.num_rows)), len("rows"))
+    print_line(f"{'rows':>{width}}  status")
+    for status, number in counts.items():
+        print_line(f"{number:>{width}}  {status}")
+
+
+def _failed_row(record: Record) -> tuple[int, str, str]:
+    return record.row, record.outcome.id, f"{record.outcome.reason}: {record.outcome.error}"
