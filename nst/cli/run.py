@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, cast
 
 import typer
@@ -35,52 +35,72 @@ from nst.errors import ConfigError
 from nst.options import pairs, typed_settings
 from nst.output import GALLERY, Record
 from nst.planning import Plan
-from nst.running import Listeners, NoListener, RunProgress, RunReport
-from nst.settings import DEFAULT_SCHEMES, ImageFormat, RunnerName, RunSettings
+from nst.running import Listener, Listeners, NoListener, RunProgress, RunReport
+from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
 from nst.starting import Start, Typed
 from nst.wording import counted, shown_duration, visible
+
+_OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="URL",
+        help="Folder or URL to write to; of one picture also its file, such as out.png. Required.",
+    ),
+]
+_PrefectOption = Annotated[
+    bool,
+    typer.Option("--prefect", help="Run as the Prefect flow, on its own server if none is set."),
+]
+_RunnerOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(RUNNERS),
+        help="With --prefect: paint on a cluster of Ray or Dask in place of this machine.",
+    ),
+]
+_AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where the cluster is; if not given, one of this machine alone is started.",
+    ),
+]
+_OpenOption = Annotated[
+    bool, typer.Option("--open", help="Open the gallery, or the one picture, at the end.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """By what a run is painted, and how its end is told; `started` is by the monotonic clock."""
+
+    prefect: bool
+    runner: str
+    runner_address: str | None
+    is_json: bool
+    opened: bool
+    started: float
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self.started
 
 
 @options.taking(options.ALL)
 def run(
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="URL",
-            help="Folder or URL to write to; of one picture also its file, such as out.png. Required.",
-        ),
-    ] = None,
+    output: _OutputOption = None,
     places: PlacesArgument = [],  # noqa: B006 typer copies it
     content: ContentOption = [],  # noqa: B006
     style: StyleOption = [],  # noqa: B006
     backbone: BackboneOption = [],  # noqa: B006
     set_: SetOption = [],  # noqa: B006
     given: Given = {},  # noqa: B006
-    prefect: Annotated[
-        bool,
-        typer.Option(
-            "--prefect", help="Run as the Prefect flow, on its own server if none is set."
-        ),
-    ] = False,
-    runner: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(RUNNERS),
-            help="With --prefect: paint on a cluster of Ray or Dask in place of this machine.",
-        ),
-    ] = "threads",
-    runner_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Where the cluster is; if not given, one of this machine alone is started.",
-        ),
-    ] = None,
-    open_: Annotated[
-        bool, typer.Option("--open", help="Open the gallery, or the one picture, at the end.")
-    ] = False,
+    prefect: _PrefectOption = False,
+    runner: _RunnerOption = "threads",
+    runner_address: _AddressOption = None,
+    open_: _OpenOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Make every picture of a manifest that the output does not have, its metadata and gallery.
@@ -97,7 +117,14 @@ def run(
 
     Example: nst run photo.jpg painting.jpg -o out.png
     """
-    started = time.monotonic()
+    way = _Way(
+        prefect=prefect,
+        runner=runner,
+        runner_address=runner_address,
+        is_json=json_,
+        opened=open_,
+        started=time.monotonic(),
+    )
     with errors("run", is_json=json_):
         typed = Typed(places=places, contents=content, styles=style, backbones=backbone)
         overrides = pairs(set_, "--set", "FIELD=VALUE")
@@ -110,44 +137,47 @@ def run(
         pipeline.check(start.manifest, settings, paints_here=runner == "threads")
         print_start(start, is_kept=one is None)
     if one is not None:
-        _run_one(start, settings, one, prefect=prefect, is_json=json_, opened=open_)
-        return
-    with errors("run", is_json=json_), start.opened() as manifest, RunProgress() as progress:
+        _run_one(start, replace(settings, image_format=one), way)
+    else:
+        _run_all(start, settings, way)
+
+
+def _run_all(start: Start, settings: RunSettings, way: _Way) -> None:
+    """Make the rows of a manifest, tell how that ended, and exit with what it means."""
+    with errors("run", is_json=way.is_json), start.opened() as manifest, RunProgress() as progress:
         listener = Listeners(progress, _GalleryLink(settings.output))
-        if prefect:
-            report = _flow()(
-                start.manifest,
-                settings,
-                start.overrides,
-                listener,
-                runner=cast(RunnerName, runner),
-                runner_address=runner_address,
-                draft=manifest if start.named else None,
-            )
-        else:
-            report = pipeline.run_manifest(
-                manifest, settings, start.overrides, listener, kept_as=start.kept_as
-            )
-    wall_s = time.monotonic() - started
-    with human(json_):
-        _print_report(report)
-        if progress.num_made:
-            print_line(
-                f"Made {counted(progress.num_made, 'picture')} in {shown_duration(wall_s)}, "
-                f"{progress.num_made / wall_s:.3g} images/s"
-            )
-        print_next(
-            next_steps.after_run(
-                start,
-                settings.output,
-                sorted({*settings.schemes} - {*DEFAULT_SCHEMES}),
-                num_failed=report.num_failed,
-            )
-        )
-        if open_:
+        report = _report_of(start, manifest, settings, listener, way)
+    wall_s = way.wall_s
+    with human(way.is_json):
+        _print_end(report, start, settings, num_made=progress.num_made, wall_s=wall_s)
+        if way.opened:
             open_page(report.gallery_url)
-    if json_:
+    if way.is_json:
         print(to_json(run_document(report, num_made=progress.num_made, wall_s=wall_s)))
+    _exit(report, settings)
+
+
+def _report_of(
+    start: Start, manifest: str, settings: RunSettings, listener: Listener, way: _Way
+) -> RunReport:
+    """What came of a run; `manifest` is where its manifest can be read."""
+    if not way.prefect:
+        return pipeline.run_manifest(
+            manifest, settings, start.overrides, listener, kept_as=start.kept_as
+        )
+    return _flow()(
+        start.manifest,
+        settings,
+        start.overrides,
+        listener,
+        runner=cast(RunnerName, way.runner),
+        runner_address=way.runner_address,
+        draft=manifest if start.named else None,
+    )
+
+
+def _exit(report: RunReport, settings: RunSettings) -> None:
+    """Exit with what a report means; 0 is what a command ends with that does not."""
     if report.stopped_by:
         print_error(
             f"stopped by nst stop, by {report.stopped_by}; what is finished is kept, run the same "
@@ -164,37 +194,28 @@ def run(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _run_one(
-    start: Start,
-    settings: RunSettings,
-    image_format: ImageFormat,
-    *,
-    prefect: bool,
-    is_json: bool,
-    opened: bool,
-) -> None:
+def _run_one(start: Start, settings: RunSettings, way: _Way) -> None:
     """Paint one picture into a file of its own, with no output around it."""
-    started, url = time.monotonic(), settings.output
-    with errors("run", is_json=is_json), RunProgress() as progress:
+    url = settings.output
+    with errors("run", is_json=way.is_json), RunProgress() as progress:
         assert start.named is not None
-        if prefect:
+        if way.prefect:
             raise ConfigError(f"--prefect: expected a folder as --output, found {url!r}")
-        chosen = replace(settings, image_format=image_format)
-        outcome = starting.paint_picture(start.named.matrix, chosen, url, progress)
-    wall_s = time.monotonic() - started
+        outcome = starting.paint_picture(start.named.matrix, settings, url, progress)
+    wall_s = way.wall_s
     if outcome.status == "failed":
         said = f"no picture was made, {outcome.reason}: {outcome.error}"
         print_error(said)
-        if is_json:
+        if way.is_json:
             print(to_json(ErrorDocument(command="run", error=said, exit_status=EXIT_SOME_FAILED)))
         raise typer.Exit(EXIT_SOME_FAILED)
-    with human(is_json):
+    with human(way.is_json):
         print_line(f"Picture: {storage.browsable(url)}")
         print_line(f"Made in {shown_duration(wall_s)}")
         print_next(next_steps.after_picture(url))
-        if opened:
+        if way.opened:
             open_page(storage.browsable(url))
-    if is_json:
+    if way.is_json:
         print(to_json(picture_document(url, wall_s=wall_s)))
 
 
@@ -237,6 +258,19 @@ def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
         raise ConfigError(f"--runner {runner}: expected --prefect with it, which has the runners")
     if address is not None and runner == "threads":
         raise ConfigError("--runner-address: expected --runner ray or --runner dask with it")
+
+
+def _print_end(
+    report: RunReport, start: Start, settings: RunSettings, *, num_made: int, wall_s: float
+) -> None:
+    _print_report(report)
+    if num_made:
+        print_line(
+            f"Made {counted(num_made, 'picture')} in {shown_duration(wall_s)}, "
+            f"{num_made / wall_s:.3g} images/s"
+        )
+    schemes = sorted({*settings.schemes} - {*DEFAULT_SCHEMES})
+    print_next(next_steps.after_run(start, settings.output, schemes, num_failed=report.num_failed))
 
 
 def _print_report(report: RunReport) -> None:
