@@ -82,7 +82,9 @@ def _usage_of(name: str, command: Any) -> str:
             more = f" [{each.metavar} ...]" if is_repeated else ""
             arguments.append(f"{each.metavar}{more}")
         else:
-            (required if each.required else options).append(each)
+            # A missing --output is answered in our words, with the line to type.
+            is_required = each.required or str(each.help).endswith("Required.")
+            (required if is_required else options).append(each)
     called = " ".join([f"nst {name}", *arguments, *map(_option_usage, required)])
     lines = [f"{called}    {command.short_help}"]
     wrapped, line = [], "   "
