@@ -121,7 +121,7 @@ def read_gallery(files: Mapping[str, bytes]) -> Read:
 
     fields = spine["fields"]
     items: list[dict[str, Any]] = []
-    for number, digest in enumerate(spine["chunks"]):
+    for number, digest in enumerate(f"{each:08x}" for each in spine["chunks"]):
         chunk = content(f"rows-{number:04d}", digest)
         assert chunk["first"] == len(items)
         items += _items(chunk, fields)
@@ -131,7 +131,7 @@ def read_gallery(files: Mapping[str, bytes]) -> Read:
         if "hash" in field
     }
     details: dict[int, Detail] = {}
-    for number, digest in enumerate(spine["details"]):
+    for number, digest in enumerate(f"{each:08x}" for each in spine["details"]):
         details |= _details(content(f"detail-{number:04d}", digest))
     return Read(spine, tuple(items), columns, details)
 

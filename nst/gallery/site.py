@@ -198,7 +198,10 @@ def chunk_paths(spine: bytes) -> list[str]:
     """Where the files of rows of a gallery are, by its spine. Raises ValueError for anything else."""
     _, content = codec.decoded(spine)
     try:
-        return [f"data/rows-{n:04d}.{h}.js" for n, h in enumerate(content["chunks"])]
+        hashes = [
+            each if isinstance(each, str) else f"{each:08x}" for each in list(content["chunks"])
+        ]
+        return [f"data/rows-{n:04d}.{each}.js" for n, each in enumerate(hashes)]
     except (KeyError, TypeError) as exc:
         raise ValueError(f"expected the spine of a gallery, found {exc}") from exc
 
@@ -291,6 +294,10 @@ def _spine_content(
     def hashes(start: str) -> list[str]:
         return [path.split(".")[1] for key, path in named.items() if key.startswith(start)]
 
+    def as_numbers(start: str) -> Any:
+        """In half the bytes: of many pictures they are most of the spine."""
+        return np.array([int(each, 16) for each in hashes(start)], np.uint32)
+
     return {
         "version": 1,
         "num_items": len(items),
@@ -298,8 +305,8 @@ def _spine_content(
         "num_manifest_rows": items.num_rows,
         "chunk_items": codec.CHUNK_ITEMS,
         "detail_items": DETAIL_ITEMS,
-        "chunks": hashes("rows-"),
-        "details": hashes("detail-"),
+        "chunks": as_numbers("rows-"),
+        "details": as_numbers("detail-"),
         "small_previews": items.has_small_previews,
         "runs": [
             {"name": name, "base": source.base}

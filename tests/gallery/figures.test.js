@@ -41,5 +41,5 @@ test("there is no best until the whole row is known, nor under other weights of 
 test("a column has the mean, the least and the largest of its items that are shown", () => {
   const rows = column(["a", "a", "b", "b", "c"]);
   const view = pivot.pivot([rows], column(["x", "y", "x", "y", "x"]), Uint8Array.of(1, 1, 1, 1, 0));
-  assert.deepEqual(figures.spans(view, column([1, null, 3, null, 100])), [[2, 1, 3], null]);
+  assert.deepEqual(pivot.spans(view, column([1, null, 3, null, 100])), [[2, 1, 3], null]);
 });

@@ -81,8 +81,8 @@ interface Spine {
   num_lines: number;
   chunk_items: number;
   detail_items: number;
-  chunks: string[];
-  details: string[];
+  chunks: Codes;
+  details: Codes;
   runs: { name: string; base: string }[];
   metadata: string[];
   small_previews: boolean;
@@ -296,6 +296,7 @@ interface NSTNamespace {
     view(columns: (Value | null)[], rows: Int32Array, lines: Int32Array, items: Int32Array, places: Int32Array, total: number): View;
     pivot(rows: Column[], column: Column, mask: Uint8Array | null, order?: Value[]): View;
     sorted(view: View, column: Column, descending: boolean): View;
+    spans(view: View, column: Column): (Span | null)[];
     wall(view: View, count: number, column: Column | null, descending: boolean): View;
     /** The last of the sorted starts that is not above a value. */
     rowOf(starts: Int32Array, value: number): number;
@@ -327,7 +328,6 @@ interface NSTNamespace {
     comparable(fields: Field[], items: Pick<Item, "get">[]): boolean;
     best(app: App, item: number): Map<string, number | null>;
     bestOf(values: (Value | null)[], better: number): number | null;
-    spans(view: View, column: Column): (Span | null)[];
   };
   filters: {
     fill(app: App, panel: HTMLElement): void;

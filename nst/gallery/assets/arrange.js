@@ -1,5 +1,6 @@
 // @ts-check
-// Rows and columns as the reader chooses them: by other fields, in another order, as a wall.
+// Rows and columns as the reader chooses them: by other fields, in another order, as a wall; and what
+// the columns then have of a measure.
 (function () {
   "use strict";
 
@@ -122,5 +123,27 @@
     return keys.sort().length ? Int32Array.from(keys, (key) => items[key % items.length]) : items;
   }
 
-  Object.assign(NST.pivot, { pivot, sorted, wall });
+  /**
+   * For each column of a view the mean, the least and the largest of a field; null where it has none.
+   * @param {View} view
+   * @param {Column} column
+   * @returns {(Span | null)[]}
+   */
+  function spans(view, { values, codes }) {
+    const count = view.columns.length;
+    const [sums, sizes] = [new Float64Array(count), new Uint32Array(count)];
+    const [low, high] = [new Float64Array(count).fill(Infinity), new Float64Array(count).fill(-Infinity)];
+    for (let i = 0; i < view.items.length; i++) {
+      const value = values[codes[view.items[i]]];
+      if (typeof value !== "number") continue;
+      const place = view.places[i];
+      sums[place] += value;
+      sizes[place]++;
+      if (value < low[place]) low[place] = value;
+      if (value > high[place]) high[place] = value;
+    }
+    return Array.from(sizes, (size, i) => (size ? [sums[i] / size, low[i], high[i]] : null));
+  }
+
+  Object.assign(NST.pivot, { pivot, sorted, wall, spans });
 })();

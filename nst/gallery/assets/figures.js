@@ -65,33 +65,11 @@
     return low === high || !better ? null : better < 0 ? low : high;
   }
 
-  /**
-   * For each column of a view the mean, the least and the largest of a field; null where it has none.
-   * @param {View} view
-   * @param {Column} column
-   * @returns {(Span | null)[]}
-   */
-  function spans(view, { values, codes }) {
-    const count = view.columns.length;
-    const [sums, sizes] = [new Float64Array(count), new Uint32Array(count)];
-    const [low, high] = [new Float64Array(count).fill(Infinity), new Float64Array(count).fill(-Infinity)];
-    for (let i = 0; i < view.items.length; i++) {
-      const value = values[codes[view.items[i]]];
-      if (typeof value !== "number") continue;
-      const place = view.places[i];
-      sums[place] += value;
-      sizes[place]++;
-      if (value < low[place]) low[place] = value;
-      if (value > high[place]) high[place] = value;
-    }
-    return Array.from(sizes, (size, i) => (size ? [sums[i] / size, low[i], high[i]] : null));
-  }
-
   /** What a figure means, by how it is told. @param {App} app @param {string} text */
   function wordOn(app, text) {
     const field = shown(app).find((each) => text.startsWith(titleOf(each) + " "));
     return field ? field.title + ": " + (field.description ?? "") : "";
   }
 
-  NST.figures = { wordOn, CHIPS, titleOf, shown, rivals, comparable, best, bestOf, spans };
+  NST.figures = { wordOn, CHIPS, titleOf, shown, rivals, comparable, best, bestOf };
 })();

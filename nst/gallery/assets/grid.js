@@ -180,12 +180,18 @@
       const known = fields.map((field) => (isUsual && spine.spans?.[field.name]) || null);
       await new Promise((resolve) => setTimeout(resolve));
       if (mine !== filling) return;
-      const found = await Promise.all(fields.map(async (field, i) => known[i] || NST.figures.spans(view, await store.column(field.name)))).catch(app.fail);
+      const found = await Promise.all(fields.map(async (field, i) => known[i] || spansOf(view, field))).catch(app.fail);
       if (mine !== filling || !found) return;
       cells.forEach((cell, i) => {
         const told = fields.map((field, f) => spanText(field, found[f][columns[i]]));
         cell.querySelector(".spans")?.replaceChildren(...told);
       });
+    }
+
+    /** @param {View} view @param {Field} field */
+    async function spansOf(view, field) {
+      await app.controls();
+      return NST.pivot.spans(view, await app.store.column(field.name));
     }
 
     /** @param {Field} field @param {Span | null | undefined} span */

@@ -63,11 +63,11 @@
     });
     const chunks = cache(MAX_CHUNKS, async (number) => {
       const name = "rows-" + String(number).padStart(4, "0");
-      return chunk(await NST.codec.load(folder + name + "." + spine.chunks[number] + ".js"), store);
+      return chunk(await NST.codec.load(folder + name + "." + hex(spine.chunks[number]) + ".js"), store);
     });
     const details = cache(MAX_DETAILS, (number) => {
       const name = "detail-" + String(number).padStart(4, "0");
-      return NST.codec.load(folder + name + "." + spine.details[number] + ".js");
+      return NST.codec.load(folder + name + "." + hex(spine.details[number]) + ".js");
     });
 
     /** @type {Store} */
@@ -98,6 +98,9 @@
     };
     return store;
   }
+
+  /** The digest in the name of a file. @param {number} number */
+  const hex = (number) => number.toString(16).padStart(8, "0");
 
   /**
    * The items of a chunk by their number in the gallery.
