@@ -167,9 +167,9 @@ def test_a_receipt_says_what_a_gallery_is_of() -> None:
 
 
 def test_the_first_view_is_within_its_budget() -> None:
-    """60 KB without pictures, of which the page may have 10 and the data of 100,000 pictures some 10."""
+    """60 KB without pictures: the page has up to 10, and the spine of 100,000 pictures 8.9."""
     sizes = {kind: len(data) for kind, (_, data) in pages.assets_of_pages().items()}
-    assert sizes["js"] + sizes["css"] <= 40_000
+    assert sizes["js"] + sizes["css"] <= 60_000 - pages._MAX_INDEX_BYTES - 8_900
     # What follows is loaded by what the reader does.
     assert {"controls", "large", "tools"} <= sizes.keys()
 

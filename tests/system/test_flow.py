@@ -127,14 +127,13 @@ class TestOnAServer:
         kept.parent.mkdir()
         kept.write_text("of the last run")
         chosen = RunSettings(output=str(kept.parent), isolate=False, roots=(str(tmp_path),))
-        keep = {"draft": str(draft)}
         with (
             lease.held(chosen.output),
             pytest.raises(ConfigError, match="expected to be the only run here"),
         ):
-            run_locally(str(kept), chosen, {}, NoListener(), **keep)
+            run_locally(str(kept), chosen, {}, NoListener(), draft=str(draft))
         assert kept.read_text() == "of the last run"
-        report = run_locally(str(kept), chosen, {}, NoListener(), **keep)
+        report = run_locally(str(kept), chosen, {}, NoListener(), draft=str(draft))
         assert (report.num_rows, report.manifests) == (2, ("manifest.csv",))
         assert kept.read_bytes() == draft.read_bytes()
 

@@ -10,6 +10,7 @@
   const ELEMENTS_PER_HEAD = 12;
   const LOAD_DELAY_MS = 40;
   const MAX_COLUMNS = 12;
+  const LITTLE = 0.25;
 
   /** @param {App} app @returns {Grid} */
   function open(app) {
@@ -218,7 +219,8 @@
     function wanted() {
       const top = table.parentElement ? frame.getBoundingClientRect().top + head.offsetHeight : 0;
       const from = Math.floor(-top / rowHeight) - spare;
-      const to = Math.ceil((window.innerHeight - top) / rowHeight) + spare;
+      // A line of which little is on screen waits for the reader's first sign: its data are 30 KB.
+      const to = Math.ceil((window.innerHeight - top) / rowHeight - (spare ? 0 : LITTLE)) + spare;
       const low = Math.max(0, Math.min(from, numLines() - 1));
       return { from: firstLine() + low, to: firstLine() + Math.min(numLines(), Math.max(to, low + 1)) };
     }
