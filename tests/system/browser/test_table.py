@@ -86,6 +86,8 @@ def test_the_script_makes_the_very_rows_that_the_page_comes_with(
     page = watched.open()
     page.goto((usual / "index.html").as_uri() + "#size=s")
     wait_ready(page)
+    # Before that, a line waits of which little is on screen.
+    page.mouse.move(5, 5)
     with updated(page):
         page.evaluate("NST.app.go({ size: 'm' })")
     made = page.locator("#grid tbody tr").evaluate_all(
