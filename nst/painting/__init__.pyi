@@ -5,6 +5,7 @@ from . import regions as regions
 from . import weights as weights
 from .backbones import Backbone as Backbone
 from .backbones import load_backbone as load_backbone
+from .devices import choose_algorithms as choose_algorithms
 from .devices import device_name as device_name
 from .devices import free_memory as free_memory
 from .devices import is_out_of_memory as is_out_of_memory

@@ -9,6 +9,7 @@ from torch import Tensor
 from nst.job import weighting_of
 from nst.painting.backbones import Backbone
 from nst.painting.colors import match_colors
+from nst.painting.devices import same_shapes
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale, details, resized
 from nst.painting.optimizers import OPTIMIZERS, Optimizer
@@ -68,7 +69,8 @@ def stylize(
         coarser = descents[-1].best.images.cpu() if descents else None
         start = _start(scaled, coarser).to(backbone.device)
         optimizer = OPTIMIZERS[items[0].params.optimizer](start)
-        descents.append(_descend(scaled, objective, optimizer, start, scale, work))
+        with same_shapes(backbone.device):
+            descents.append(_descend(scaled, objective, optimizer, start, scale, work))
     return _stylized(descents, objective)
 
 

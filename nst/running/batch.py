@@ -22,6 +22,7 @@ from nst.painting import (
     StyleMemo,
     Stylized,
     WeightsFile,
+    choose_algorithms,
     free_memory,
     is_out_of_memory,
     load_backbone,
@@ -122,6 +123,7 @@ def _stylize_group(order: Order) -> Iterator[Outcome]:
 def _workshop(order: Order) -> _Workshop:
     group, settings = order.group, order.settings
     device = resolve_device(settings.device)
+    choose_algorithms(device, deterministic=settings.deterministic)
     precision = resolve_precision(settings.precision, device)
     pooling = group.jobs[0].job.params.pooling
     backbone, memo = _backbone(group.weights, _layers(group), settings.device, precision, pooling)
