@@ -315,15 +315,14 @@ def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pu
     """Adds the gradient of the style loss at the features."""
 
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
-        flat = losses.positions(features)
-        pulled = losses.positions(gradient)
         weighted = slopes.style[:, None, None, None] * matrices
         if guides is None:
-            pulled = torch.baddbmm(pulled, flat, weighted[:, 0])
-        else:
-            for k in range(weighted.shape[1]):
-                weights = guides[:, k].flatten(1)[..., None].square()
-                pulled = pulled + (flat @ weighted[:, k]) * weights
+            tables = map(losses.positions_as_they_are, (gradient, features))
+            return _as_map(reductions.plus_product(*tables, weighted[:, 0]), features)
+        flat, pulled = losses.positions(features), losses.positions(gradient)
+        for k in range(weighted.shape[1]):
+            weights = guides[:, k].flatten(1)[..., None].square()
+            pulled = pulled + (flat @ weighted[:, k]) * weights
         return _as_map(pulled, features)
 
     return pull

@@ -425,8 +425,8 @@ def add_sums(
 
 def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
     """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
-    flat = losses.positions(features)
     if guides is None:
-        return reductions.square_of(flat)[:, None]
+        return reductions.square_of(losses.positions_as_they_are(features))[:, None]
+    flat = losses.positions(features)
     guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
     return torch.stack([reductions.square_of(each) for each in guided], dim=1)
