@@ -1,6 +1,10 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nst.painting.objective import Objective
 from nst.painting.optimizers import LBFGS, OPTIMIZERS, Adam, Frequencies, inverse_frequencies
@@ -238,3 +242,33 @@ def test_lengths_of_the_first_step_and_of_the_longest() -> None:
     second = optimizer.step(torch.full_like(start, 0.999))
     rms = (second - first).square().mean().sqrt().item()
     assert rms == pytest.approx(LBFGS.MAX_STEP_RMS, rel=1e-4)
+
+
+class Transforms(TorchDispatchMode):
+    """Counts Fourier transforms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self.number += func.overloadpacket.__name__ in ("_fft_r2c", "_fft_c2r")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_gpu_transforms_all_items_at_once(batch: int) -> None:
+    """By a device that is no CPU and has no values; a CPU transforms one item after the other."""
+    images = torch.empty(batch, 3, 8, 6, device="meta")
+    optimizer = LBFGS(images)
+    optimizer.step(torch.empty_like(images))
+    with Transforms() as mode:
+        optimizer.step(torch.empty_like(images))
+    # There and back, of the change and of the direction.
+    assert mode.number == 4

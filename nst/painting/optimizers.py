@@ -103,13 +103,7 @@ class LBFGS:
 
     def _smoothed(self, vectors: Tensor) -> Tensor:
         """The filter applied to each channel of each item: [B,N] -> [B,N]."""
-        # Item by item, since the transform's last bits may depend on how many it is given at once.
-        images = vectors.view(self._shape).unbind()
-        smooth = [
-            torch.fft.irfft2(torch.fft.rfft2(image) * self._filter, s=self._shape[-2:])
-            for image in images
-        ]
-        return torch.stack(smooth).flatten(1)
+        return _filtered(vectors.view(self._shape), self._filter).flatten(1)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         """Add a curvature pair; its weight is 0 for items without positive curvature."""
@@ -148,6 +142,17 @@ def inverse_frequencies(height: int, width: int, *, device: torch.device) -> Ten
     frequency = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
     weights: Tensor = 1 / frequency
     return weights / reductions.mean(weights, kept=0)
+
+
+def _filtered(images: Tensor, weights: Tensor) -> Tensor:
+    """Each channel of images [B,C,H,W] with its frequencies weighted, [H,W/2+1]."""
+    size = images.shape[-2:]
+    if images.device.type != "cpu":
+        return torch.fft.irfft2(torch.fft.rfft2(images) * weights, s=size)
+    # Item by item, since the transform's last bits may depend on how many it is given at once.
+    return torch.stack(
+        [torch.fft.irfft2(torch.fft.rfft2(image) * weights, s=size) for image in images.unbind()]
+    )
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
