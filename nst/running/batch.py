@@ -38,7 +38,7 @@ from nst.profiles import PROFILES
 from nst.running.loading import Inputs, Loaded
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
-from nst.running.results import Painted, result_of
+from nst.running.results import Painted, results_of
 from nst.running.writing import write_all
 from nst.settings import Precision, RunSettings
 from nst.storage import name_roots, work_for
@@ -193,12 +193,9 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
         num_now = num_before + len(loaded)
         workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
-        return [
-            result_of(
-                one, stylized, index, workshop.order, precision=workshop.precision, seconds=seconds
-            )
-            for index, one in enumerate(loaded)
-        ]
+        return results_of(
+            loaded, stylized, workshop.order, precision=workshop.precision, seconds=seconds
+        )
     _log.warning("out of memory with %d pictures at once: %s", len(loaded), stylized)
     free_memory(device)
     if len(loaded) == 1:
