@@ -93,8 +93,8 @@ class Rulers:
     ) -> list[Measures]:
         # Whose Grams the picture was not drawn to.
         judge = "vgg19" if painter == "vgg16" else "vgg16"
-        images = torch.stack(list(pictures)).to(self._device)
-        contents = torch.stack([own.content for own in sources]).to(self._device)
+        images = _batch([picture[None] for picture in pictures]).to(self._device)
+        contents = _batch([own.content[None] for own in sources]).to(self._device)
         small = _shrunk(images)
         with torch.no_grad():
             styles = [self._style(own, judge) for own in sources]
