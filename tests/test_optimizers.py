@@ -7,7 +7,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nst.painting.objective import Objective
-from nst.painting.optimizers import LBFGS, OPTIMIZERS, Adam, Frequencies, inverse_frequencies
+from nst.painting.optimizers import (
+    LBFGS,
+    OPTIMIZERS,
+    Adam,
+    FixedLBFGS,
+    Frequencies,
+    inverse_frequencies,
+)
 from nst.painting.targets import Item
 from tests.helpers import item, vgg16
 
@@ -272,3 +279,22 @@ def test_a_gpu_transforms_all_items_at_once(batch: int) -> None:
         optimizer.step(torch.empty_like(images))
     # There and back, of the change and of the direction.
     assert mode.number == 4
+
+
+def test_the_fixed_sequence_of_lbfgs_takes_the_same_steps_and_begins_anew() -> None:
+    """Beyond a whole history; at the borders of [0, 1], and of an item without positive curvature."""
+    shape = (3, 2, 6, 8)
+    curvatures = 0.3 + random(*shape, seed=0, dtype=torch.float64)
+    curvatures[2] *= -1
+    fixed = FixedLBFGS(torch.zeros(shape, dtype=torch.float64))
+    for seed in (1, 2):
+        minimum = 1.4 * random(*shape, seed=seed, dtype=torch.float64) - 0.2
+        images = random(*shape, seed=seed + 5, dtype=torch.float64)
+        plain = LBFGS(images)
+        fixed.begin(images)
+        for _ in range(LBFGS.HISTORY + 5):
+            gradient = quadratic(curvatures, minimum, images)
+            images = plain.step(gradient)
+            assert fixed.step(gradient) is fixed.images
+            torch.testing.assert_close(fixed.images, images, atol=1e-9, rtol=0)
+        assert ((images == 0) | (images == 1)).any()

@@ -4,7 +4,7 @@ It runs on PyTorch's `meta` device here, whose tensors have a shape and no value
 by `.item()`, `.tolist()`, `.cpu()`, an `if` or by picking what is true, gets an error.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nst.painting import graphs
 from nst.painting.backbones import Backbone, load_backbone
 from nst.painting.engine import _descend, _Work
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale
 from nst.painting.optimizers import OPTIMIZERS
+from nst.painting.steps import PlainSteps, Steps
 from nst.painting.weights import load_state, obtain
 from nst.scales import Scale
 from tests.helpers import item, mask_tensor
@@ -87,7 +89,20 @@ def on_meta() -> Backbone:
     return load_backbone("vgg16", load_state(obtain("vgg16")), ("relu1_1", "relu2_1"), device=META)
 
 
-def sent(*, steps: int, optimizer: str = "lbfgs", **params: Any) -> list[str]:
+def plain(octaves: Octaves, optimizer: str, start: Tensor) -> Steps:
+    return PlainSteps(octaves, OPTIMIZERS[optimizer](start), start)
+
+
+def recorded(octaves: Octaves, _: str, start: Tensor) -> Steps:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "record", lambda step, device: step)
+        return graphs.RecordedSteps(octaves, start)
+
+
+Make = Callable[[Octaves, str, Tensor], Steps]
+
+
+def sent(*, steps: int, optimizer: str = "lbfgs", make: Make = plain, **params: Any) -> list[str]:
     """What the loop over two sizes sends in so many evaluations. Raises RuntimeError if it waits."""
     values = LAYERS | PIXELS | params
     one = item(num_styles=2, optimizer=optimizer, **values)
@@ -96,17 +111,18 @@ def sent(*, steps: int, optimizer: str = "lbfgs", **params: Any) -> list[str]:
     scaled = [[at_scale(one, scale) for one in items] for scale in scales]
     octaves = Octaves([Objective.of(some, on_meta()) for some in scaled], scales, META)
     start = torch.empty(len(items), 3, *SIZES[-1], device=META)
+    some = make(octaves, optimizer, start)
     with watched() as found:
-        made = _descend(
-            items, octaves, OPTIMIZERS[optimizer](start), start, scales[-1], _Work(1, None)
-        )
+        made = _descend(items, some, META, scales[-1], _Work(1, None))
     assert len(made.curve) == steps
     return found
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_an_evaluation_neither_waits_nor_sends(optimizer: str) -> None:
-    assert sent(steps=3, optimizer=optimizer) == []
+@pytest.mark.parametrize(
+    ("optimizer", "make"), [("lbfgs", plain), ("adam", plain), ("lbfgs", recorded)]
+)
+def test_an_evaluation_neither_waits_nor_sends(optimizer: str, make: Make) -> None:
+    assert sent(steps=3, optimizer=optimizer, make=make) == []
 
 
 def test_losses_are_read_only_to_see_whether_pictures_have_stalled(

@@ -1,5 +1,6 @@
 from . import colors as colors
 from . import devices as devices
+from . import graphs as graphs
 from . import memory as memory
 from . import regions as regions
 from . import weights as weights

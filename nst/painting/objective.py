@@ -62,7 +62,7 @@ class Objective:
     """The weighted loss of a batch and its gradient; everything constant is computed once."""
 
     def __init__(self, targets: Sequence["Targets"], backbone: Backbone) -> None:
-        self._targets = targets
+        self.targets = targets
         self._backbone = backbone
 
     @classmethod
@@ -123,7 +123,7 @@ class Objective:
         self, images: Tensor, running: Sequence[bool] | None
     ) -> Iterator[tuple["Targets", Tensor, bool]]:
         start = 0
-        for targets in self._targets:
+        for targets in self.targets:
             stop = start + targets.num_items
             yield targets, images[start:stop], running is None or any(running[start:stop])
             start = stop

@@ -24,6 +24,7 @@ from nst.painting import (
     WeightsFile,
     choose_algorithms,
     free_memory,
+    graphs,
     is_out_of_memory,
     load_backbone,
     memory,
@@ -197,6 +198,7 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
             loaded, stylized, workshop.order, precision=workshop.precision, seconds=seconds
         )
     _log.warning("out of memory with %d pictures at once: %s", len(loaded), stylized)
+    graphs.forget()
     free_memory(device)
     if len(loaded) == 1:
         return [_refused(loaded[0], workshop, free)]
