@@ -29,6 +29,7 @@ from .targets import LOSS_NAMES as LOSS_NAMES
 from .targets import Item as Item
 from .targets import Losses as Losses
 from .targets import StyleMemo as StyleMemo
+from .transfers import sent_ahead as sent_ahead
 from .usable import usable_weights as usable_weights
 from .weights import TORCHVISION as TORCHVISION
 from .weights import WeightsFile as WeightsFile

@@ -17,6 +17,7 @@ from nst.painting.octaves import Octaves, at_scale, details, resized
 from nst.painting.optimizers import OPTIMIZERS
 from nst.painting.steps import Best, PlainSteps, Steps
 from nst.painting.targets import Item, Losses, StyleMemo, map_losses
+from nst.painting.transfers import fetched, placed
 from nst.scales import Scale, scales_of
 
 # How often the loop looks whether pictures have stopped moving, which has to wait for the device.
@@ -63,13 +64,14 @@ def stylize(
     scales = scales_of(height, width, items[0].params)
     memo = {} if memo is None else memo
     work = _Work(sum(scale.steps * scale.pixels for scale in scales), on_step)
+    items = [placed(item, backbone.device) for item in items]
     descents: list[_Descent] = []
     objectives: list[Objective] = []
     for number, scale in enumerate(scales, start=1):
         scaled = [at_scale(item, scale) for item in items]
         objectives.append(Objective.of(scaled, backbone, memo=memo, tile_px=tile_px))
         objective = Octaves(objectives, scales[:number], backbone.device)
-        coarser = descents[-1].best.images.cpu() if descents else None
+        coarser = descents[-1].best.images if descents else None
         start = _start(scaled, coarser).to(backbone.device)
         with same_shapes(backbone.device):
             steps = _steps(scaled, objective, backbone, start, scale)
@@ -140,7 +142,7 @@ def _stylized(descents: Sequence[_Descent], objective: Octaves) -> Stylized:
     best = descents[-1].best
     is_finite = torch.stack([each.best.is_finite for each in descents]).all(dim=0)
     return Stylized(
-        images=best.images.cpu(),
+        images=fetched(best.images),
         losses=map_losses(lambda column: column.cpu(), best.losses),
         style_by_layer={k: v.cpu() for k, v in objective.style_by_layer(best.images).items()},
         is_finite=is_finite.cpu(),
@@ -205,7 +207,7 @@ def _initial(item: Item) -> Tensor:
         case "noise":
             # On the CPU whatever the device is, so that a seed means the same everywhere.
             generator = torch.Generator().manual_seed(item.params.seed)
-            return torch.rand(item.content.shape, generator=generator)
+            return torch.rand(item.content.shape, generator=generator).to(item.content.device)
         case "picture":
             assert item.start is not None
             return item.start

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from nst.errors import ImageError, MemoryLimitError, NSTError, ends_the_run
@@ -31,6 +31,7 @@ from nst.painting import (
     resolve_device,
     resolve_precision,
     runs_items_together,
+    sent_ahead,
     stylize,
     weights,
 )
@@ -157,7 +158,8 @@ def _load(
     failed: list[Outcome] = []
     for planned in batch:
         try:
-            loaded.append(inputs.load(planned))
+            one = inputs.load(planned)
+            loaded.append(replace(one, item=sent_ahead(one.item, workshop.backbone.device)))
         except NSTError as exc:
             if ends_the_run(exc):
                 raise
