@@ -89,29 +89,34 @@ def test_a_gpu_computes_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None
     assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
 
 
+def tries_out() -> bool:
+    return bool(torch.backends.cudnn.benchmark)
+
+
 @pytest.mark.usefixtures("flags")
 def test_a_gpu_tries_algorithms_out_while_shapes_stay_the_same_and_not_otherwise() -> None:
     choose_algorithms(CUDA, deterministic=False)
-    assert not torch.backends.cudnn.benchmark
+    assert not tries_out()
     with same_shapes(CUDA):
-        assert torch.backends.cudnn.benchmark
-    assert not torch.backends.cudnn.benchmark
+        assert tries_out()
+    assert not tries_out()
     with same_shapes(torch.device("cpu")):
-        assert not torch.backends.cudnn.benchmark
+        assert not tries_out()
 
 
 @pytest.mark.usefixtures("flags")
 def test_deterministic_algorithms_are_chosen_without_a_trial_until_they_are_not_asked_for() -> None:
+    def chosen() -> tuple[bool, int]:
+        return bool(torch.backends.cudnn.deterministic), torch.get_deterministic_debug_mode()
+
     choose_algorithms(CUDA, deterministic=True)
-    assert torch.backends.cudnn.deterministic
-    assert torch.are_deterministic_algorithms_enabled()
-    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    # 1 is to warn of what is not.
+    assert chosen() == (True, 1)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
     with same_shapes(CUDA):
-        assert not torch.backends.cudnn.benchmark
+        assert not tries_out()
     choose_algorithms(CUDA, deterministic=False)
-    assert not torch.backends.cudnn.deterministic
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert chosen() == (False, 0)
 
 
 @pytest.mark.usefixtures("flags")

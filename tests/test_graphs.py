@@ -27,11 +27,11 @@ pytestmark = pytest.mark.usefixtures("two_threads")
 LAYERS: dict[str, Any] = {"content_layers": "relu2_1", "style_layers": "relu1_1 relu2_1"}
 
 
-class Tape(TorchDispatchMode):
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records operations, and repeats them: what is computed anew goes where it was before."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._operations: list[tuple[Any, Sequence[Any], Mapping[str, Any], list[Tensor]]] = []
 
     def __torch_dispatch__(
@@ -83,7 +83,8 @@ def records(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
         step()
         with Tape() as tape:
             step()
-        return tape.repeat
+        repeat: Callable[[], None] = tape.repeat
+        return repeat
 
     monkeypatch.delenv(graphs.SWITCH, raising=False)
     monkeypatch.setattr(graphs, "_kept", graphs._Kept())

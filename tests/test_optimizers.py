@@ -251,11 +251,11 @@ def test_lengths_of_the_first_step_and_of_the_longest() -> None:
     assert rms == pytest.approx(LBFGS.MAX_STEP_RMS, rel=1e-4)
 
 
-class Transforms(TorchDispatchMode):
+class Transforms(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts Fourier transforms."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.number = 0
 
     def __torch_dispatch__(

@@ -35,11 +35,11 @@ SIZES = [(24, 32), (48, 64)]
 MADE_OF_NUMBERS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 
 
-class Transfers(TorchDispatchMode):
+class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what goes from one device to another."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(

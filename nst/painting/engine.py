@@ -230,7 +230,7 @@ class _Pace:
         """Wait for the evaluation AHEAD before this one, while the GPU has those between to do."""
         if self._device.type != "cuda":
             return
-        mark = torch.cuda.Event(blocking=True)
+        mark = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         mark.record(torch.cuda.current_stream(self._device))
         self._marks.append(mark)
         if len(self._marks) > self.AHEAD:

@@ -150,7 +150,7 @@ def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]
 @cache
 def _recording_stream(device: torch.device) -> torch.cuda.Stream:
     """One for all: PyTorch has 32 and hands them out in turn, to whoever sends pictures too."""
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _recorded(octaves: Octaves, images: Tensor) -> RecordedSteps | None:

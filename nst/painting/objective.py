@@ -317,8 +317,8 @@ def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pu
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
         weighted = slopes.style[:, None, None, None] * matrices
         if guides is None:
-            tables = map(losses.positions_as_they_are, (gradient, features))
-            return _as_map(reductions.plus_product(*tables, weighted[:, 0]), features)
+            before, table = map(losses.positions_as_they_are, (gradient, features))
+            return _as_map(reductions.plus_product(before, table, weighted[:, 0]), features)
         flat, pulled = losses.positions(features), losses.positions(gradient)
         for k in range(weighted.shape[1]):
             weights = guides[:, k].flatten(1)[..., None].square()

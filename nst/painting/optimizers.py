@@ -208,7 +208,8 @@ def _filtered(images: Tensor, weights: Tensor) -> Tensor:
     """Each channel of images [B,C,H,W] with its frequencies weighted, [H,W/2+1]."""
     size = images.shape[-2:]
     if images.device.type != "cpu":
-        return torch.fft.irfft2(torch.fft.rfft2(images) * weights, s=size)
+        together: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * weights, s=size)
+        return together
     # Item by item, since the transform's last bits may depend on how many it is given at once.
     return torch.stack(
         [torch.fft.irfft2(torch.fft.rfft2(image) * weights, s=size) for image in images.unbind()]

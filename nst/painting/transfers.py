@@ -66,4 +66,4 @@ def with_pictures(item: Item, function: Callable[[Tensor], Tensor]) -> Item:
 
 @cache
 def _sending_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
