@@ -23,6 +23,7 @@ from nst.painting import (
     Stylized,
     WeightsFile,
     choose_algorithms,
+    devices,
     free_memory,
     graphs,
     is_out_of_memory,
@@ -41,7 +42,7 @@ from nst.running.loading import Inputs, Loaded
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
 from nst.running.results import Painted, results_of
-from nst.running.writing import write_all
+from nst.running.writing import num_threads_beside, write_all
 from nst.settings import Precision, RunSettings
 from nst.storage import name_roots, work_for
 from nst.wording import shown_bytes
@@ -77,6 +78,12 @@ class _Workshop:
     memo: StyleMemo
     precision: Precision
     tile_px: int | None
+
+    @property
+    def num_encoders(self) -> int:
+        """Threads that encode. Beside a CPU that paints one keeps up, and more would slow it down."""
+        is_cpu = self.backbone.device.type == "cpu"
+        return 1 if is_cpu else num_threads_beside(devices.num_gpus())
 
     @property
     def bytes_per_picture(self) -> int:
@@ -117,7 +124,9 @@ def _stylize_group(order: Order) -> Iterator[Outcome]:
             num_before += len(batch)
             if written is not None:
                 yield from written.result()
-            written = writer.submit(write_all, painted, failed, order)
+            written = writer.submit(
+                write_all, painted, failed, order, num_threads=workshop.num_encoders
+            )
         if written is not None:
             yield from written.result()
 
