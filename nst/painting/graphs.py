@@ -134,16 +134,20 @@ def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]
     Raises RuntimeError if `step` waits for the device, and where memory is short.
     """
     with torch.cuda.device(device):
-        stream = _recording_stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
+        stream, before = _recording_stream(device), torch.cuda.current_stream(device)
+        stream.wait_stream(before)
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 step()
-        torch.cuda.current_stream(device).wait_stream(stream)
+        before.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # Other threads load pictures meanwhile, and may do so.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            step()
+        try:
+            # Other threads load pictures meanwhile, and may do so.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                step()
+        finally:
+            # After an error PyTorch leaves the thread on the other stream.
+            torch.cuda.set_stream(before)
     return graph.replay
 
 

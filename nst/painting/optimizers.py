@@ -153,7 +153,8 @@ class FixedLBFGS(LBFGS):
     """
 
     def __init__(self, images: Tensor, *, frequencies: Frequencies | None = None) -> None:
-        self.images = images.clone()
+        # Contiguous, so that the pixels as vectors are a view of it.
+        self.images = images.clone(memory_format=torch.contiguous_format)
         super().__init__(self.images, frequencies=frequencies)
         self._gradient: Tensor = torch.zeros_like(self._z)
         self._is_first = torch.ones_like(self._gamma, dtype=torch.bool)
