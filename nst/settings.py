@@ -75,6 +75,13 @@ class RunSettings:
         ),
         Option(of_plan=True),
     ] = "auto"
+    deterministic: Annotated[
+        bool,
+        Field(
+            description="On a GPU, use only algorithms that give the same bits each time, which are "
+            "slower; a CPU always gives the same bits."
+        ),
+    ] = False
     image_format: Annotated[
         ImageFormat,
         Field(description="Format of the pictures."),

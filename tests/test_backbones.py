@@ -1,3 +1,4 @@
+import copy
 import os
 import subprocess
 import sys
@@ -12,7 +13,14 @@ from torchvision import models
 
 from nst.errors import WeightsError
 from nst.job import Pooling
-from nst.painting.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, load_backbone
+from nst.painting.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Backbone,
+    PaddedConv2d,
+    arranged,
+    load_backbone,
+)
 from nst.painting.weights import EMBEDDED, load_state, obtain
 from nst.painting.winograd import WinogradConv2d
 from nst.profiles import PROFILES, TOPOLOGIES, Topology
@@ -377,3 +385,28 @@ def test_a_vgg_waits_for_no_torchvision() -> None:
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_channels_of_zeros_change_neither_the_features_nor_the_gradient(dtype: torch.dtype) -> None:
+    """As a GPU has its first convolution: 3 channels and 5 of zeros."""
+    conv = nn.Conv2d(3, 64, 7, stride=2, padding=3).to(dtype=dtype)
+    plain = copy.deepcopy(conv)
+    padded = PaddedConv2d(conv)
+    x = picture_tensor(30, 40)[None].to(dtype).contiguous(memory_format=torch.channels_last)
+    found = []
+    for module in (plain, padded):
+        own = x.clone().requires_grad_(True)
+        y = module(own)
+        found.append((y, *torch.autograd.grad(y.square().sum(), own)))
+    assert padded.conv.weight.shape == (64, 8, 7, 7)
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_the_first_convolution_is_padded_for_a_gpus_units_for_bfloat16_alone() -> None:
+    first, second = nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 3)
+    cuda = torch.device("cuda")
+    assert arranged(second, cuda, "bfloat16") is second
+    assert arranged(first, cuda, "float32") is first
+    assert arranged(first, CPU, "bfloat16") is first
+    assert isinstance(arranged(first, cuda, "bfloat16"), PaddedConv2d)

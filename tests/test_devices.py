@@ -1,8 +1,17 @@
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from nst.errors import ConfigError
-from nst.painting.devices import is_out_of_memory, resolve_device, resolve_devices
+from nst.painting.devices import (
+    choose_algorithms,
+    is_out_of_memory,
+    resolve_device,
+    resolve_devices,
+    same_shapes,
+)
 
 
 def with_devices(monkeypatch: pytest.MonkeyPatch, *, cuda: int, mps: bool) -> None:
@@ -52,14 +61,69 @@ def test_a_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch, na
         resolve_device(name)
 
 
-def test_a_gpu_computes_in_float32_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyTorch's own flags as they are in a new process, and afterwards as they were."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "benchmark", False)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = matmul.allow_bf16_reduced_precision_reduction
+    matmul.allow_bf16_reduced_precision_reduction = True
+    yield
+    matmul.allow_bf16_reduced_precision_reduction = before
+    torch.set_deterministic_debug_mode("default")
+
+
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.usefixtures("flags")
+def test_a_gpu_computes_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """cuDNN is set up without being there."""
     with_devices(monkeypatch, cuda=1, mps=False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     resolve_device("cuda")
     assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+
+
+def tries_out() -> bool:
+    return bool(torch.backends.cudnn.benchmark)
+
+
+@pytest.mark.usefixtures("flags")
+def test_a_gpu_tries_algorithms_out_while_shapes_stay_the_same_and_not_otherwise() -> None:
+    choose_algorithms(CUDA, deterministic=False)
+    assert not tries_out()
+    with same_shapes(CUDA):
+        assert tries_out()
+    assert not tries_out()
+    with same_shapes(torch.device("cpu")):
+        assert not tries_out()
+
+
+@pytest.mark.usefixtures("flags")
+def test_deterministic_algorithms_are_chosen_without_a_trial_until_they_are_not_asked_for() -> None:
+    def chosen() -> tuple[bool, int]:
+        return bool(torch.backends.cudnn.deterministic), torch.get_deterministic_debug_mode()
+
+    choose_algorithms(CUDA, deterministic=True)
+    # 1 is to warn of what is not.
+    assert chosen() == (True, 1)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    with same_shapes(CUDA):
+        assert not tries_out()
+    choose_algorithms(CUDA, deterministic=False)
+    assert chosen() == (False, 0)
+
+
+@pytest.mark.usefixtures("flags")
+def test_a_cpu_is_left_as_it_is() -> None:
+    choose_algorithms(torch.device("cpu"), deterministic=True)
+    assert not torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from nst.job import PictureParams
 from nst.painting.colors import match_colors
-from nst.painting.engine import STALL_WINDOW, Stylized, _Best, stylize
+from nst.painting.engine import STALL_WINDOW, Stylized, stylize
 from nst.painting.objective import Objective
 from nst.painting.octaves import resized
+from nst.painting.steps import Best
 from nst.painting.targets import LOSS_NAMES, Item, Losses
 from nst.profiles import PROFILES
 from nst.settings import Precision
@@ -332,7 +333,7 @@ def losses_of(*totals: float) -> Losses:
 
 def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
     images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
-    best = _Best(images[0])
+    best = Best(images[0])
     for image, totals in zip(images, ((3.0, 1.0), (1.0, 2.0), (2.0, 3.0)), strict=True):
         best.update(image, losses_of(*totals), torch.zeros_like(image), torch.tensor([True, True]))
     assert best.images[:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.1])
@@ -341,7 +342,7 @@ def test_the_best_image_is_kept_when_the_loss_rises_again() -> None:
 
 def test_what_becomes_of_an_item_that_has_ended_is_not_looked_at() -> None:
     images = [torch.full((2, 3, 2, 2), value) for value in (0.1, 0.2, 0.3)]
-    best = _Best(images[0])
+    best = Best(images[0])
     best.update(
         images[0], losses_of(3.0, 3.0), torch.zeros_like(images[0]), torch.tensor([True, True])
     )

@@ -308,7 +308,7 @@ def test_a_faint_style_is_measured_in_a_share_of_the_content() -> None:
 
 
 def targets_of_item(**params: Any) -> Targets:
-    return Objective.of([item(**params)], vgg16())._targets[0]
+    return Objective.of([item(**params)], vgg16()).targets[0]
 
 
 def balance_of(content: float, style: float, **params: Any) -> Balance:
@@ -354,7 +354,7 @@ def test_what_is_transparent_of_a_style_has_no_part_in_its_grams(tile_px: int | 
     alpha[:, 16:48, 64:80] = 0.5
     one = replace(item(), styles=(style,), style_alphas=(alpha,))
     backbone = vgg16()
-    targets = Objective.of([one], backbone, tile_px=tile_px)._targets[0]
+    targets = Objective.of([one], backbone, tile_px=tile_px).targets[0]
     features = backbone(style[None])
     for layer, target in targets.styles.items():
         found = features[layer][0].double()
@@ -369,6 +369,6 @@ def test_what_is_transparent_of_a_style_has_no_part_in_its_grams(tile_px: int | 
 
 def test_an_alpha_of_1_everywhere_is_none() -> None:
     opaque = replace(item(), style_alphas=(torch.ones(1, *item().styles[0].shape[1:]),))
-    one, other = (Objective.of([each], vgg16())._targets[0] for each in (item(), opaque))
+    one, other = (Objective.of([each], vgg16()).targets[0] for each in (item(), opaque))
     for layer, target in one.styles.items():
         assert relative(other.styles[layer].grams, target.grams) < 1e-5

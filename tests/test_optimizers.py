@@ -1,9 +1,20 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nst.painting.objective import Objective
-from nst.painting.optimizers import LBFGS, OPTIMIZERS, Adam, Frequencies, inverse_frequencies
+from nst.painting.optimizers import (
+    LBFGS,
+    OPTIMIZERS,
+    Adam,
+    FixedLBFGS,
+    Frequencies,
+    inverse_frequencies,
+)
 from nst.painting.targets import Item
 from tests.helpers import item, vgg16
 
@@ -238,3 +249,52 @@ def test_lengths_of_the_first_step_and_of_the_longest() -> None:
     second = optimizer.step(torch.full_like(start, 0.999))
     rms = (second - first).square().mean().sqrt().item()
     assert rms == pytest.approx(LBFGS.MAX_STEP_RMS, rel=1e-4)
+
+
+class Transforms(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts Fourier transforms."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.number = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self.number += func.overloadpacket.__name__ in ("_fft_r2c", "_fft_c2r")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_gpu_transforms_all_items_at_once(batch: int) -> None:
+    """By a device that is no CPU and has no values; a CPU transforms one item after the other."""
+    images = torch.empty(batch, 3, 8, 6, device="meta")
+    optimizer = LBFGS(images)
+    optimizer.step(torch.empty_like(images))
+    with Transforms() as mode:
+        optimizer.step(torch.empty_like(images))
+    # There and back, of the change and of the direction.
+    assert mode.number == 4
+
+
+def test_the_fixed_sequence_of_lbfgs_takes_the_same_steps_and_begins_anew() -> None:
+    """Beyond a whole history; at the borders of [0, 1], and of an item without positive curvature."""
+    shape = (3, 2, 6, 8)
+    curvatures = 0.3 + random(*shape, seed=0, dtype=torch.float64)
+    curvatures[2] *= -1
+    fixed = FixedLBFGS(torch.zeros(shape, dtype=torch.float64))
+    for seed in (1, 2):
+        minimum = 1.4 * random(*shape, seed=seed, dtype=torch.float64) - 0.2
+        images = random(*shape, seed=seed + 5, dtype=torch.float64)
+        plain = LBFGS(images)
+        fixed.begin(images)
+        for _ in range(LBFGS.HISTORY + 5):
+            gradient = quadratic(curvatures, minimum, images)
+            images = plain.step(gradient)
+            assert fixed.step(gradient) is fixed.images
+            torch.testing.assert_close(fixed.images, images, atol=1e-9, rtol=0)
+        assert ((images == 0) | (images == 1)).any()

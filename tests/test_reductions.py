@@ -52,3 +52,42 @@ def test_no_bit_depends_on_the_number_of_threads(shape: tuple[int, int, int]) ->
     for number in THREADS:
         found = with_threads(number, lambda: (reductions.square_of(table), reductions.total(table)))
         assert all(torch.equal(a, b) for a, b in zip(alone, found, strict=True)), number
+
+
+# Of a whole map, of a prime number of positions, and of fewer than a block.
+GPU_TABLES = [(2, 4096, 8), (1, 1536 * 3, 16), (2, 1031, 4), (1, 40, 32)]
+
+
+@pytest.fixture
+def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 tables go the way of a GPU, whose product of bfloat16 in float32 a CPU lacks."""
+    monkeypatch.setattr(reductions, "has_units", lambda table: table.dtype == torch.bfloat16)
+    monkeypatch.setattr(reductions, "_product_in_float32", lambda a, b: a.float() @ b.float())
+
+
+@pytest.mark.usefixtures("like_a_gpu")
+@pytest.mark.parametrize("shape", GPU_TABLES)
+def test_a_gpus_square_of_bfloat16_is_in_float32(shape: tuple[int, int, int]) -> None:
+    table = random(*shape).bfloat16()
+    found = reductions.square_of(table)
+    exact = table.double().transpose(1, 2) @ table.double()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact.float())
+
+
+@pytest.mark.usefixtures("like_a_gpu")
+def test_a_gpus_sum_with_a_product_is_rounded_once() -> None:
+    before, table, matrices = random(2, 300, 8).bfloat16(), random(2, 300, 8), random(2, 8, 8)
+    found = reductions.plus_product(before, table.bfloat16(), matrices)
+    exact = before.double() + table.bfloat16().double() @ matrices.bfloat16().double()
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 511, 1023, 1024, 1031, 166500, 512 * 384])
+def test_blocks_are_equal_and_not_small(rows: int) -> None:
+    number = reductions._num_blocks(rows)
+    assert rows % number == 0
+    assert number == 1 or rows // number >= 512
+    if rows == 512 * 384:
+        assert number == 384

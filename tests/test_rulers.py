@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -160,3 +160,24 @@ def test_a_transparent_style_is_measured_as_what_is_visible_of_it() -> None:
     assert plain.style_distance is not None
     assert found.style_distance < 0.25 * plain.style_distance
     assert abs(found.noise - 1) < abs(plain.noise - 1)
+
+
+def test_pictures_that_are_measured_together_have_the_measures_of_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The way of a GPU; the second picture's style is too elongated for a network."""
+    pictures = [picture_tensor(48, 64, seed=seed) for seed in (1, 4, 5)]
+    contents = [picture_tensor(48, 64, seed=seed) for seed in (0, 6, 0)]
+    styles = [STYLES[0], picture_tensor(300, 8, seed=7), STYLES[1]]
+    of = [
+        sources(style, content=content, content_key=f"content {n}", style_keys=(f"style {n}",))
+        for n, (style, content) in enumerate(zip(styles, contents, strict=True))
+    ]
+    alone = Rulers(CPU).measure_all(pictures, of, "vgg16")
+    assert alone == [Rulers(CPU).measure(*each, "vgg16") for each in zip(pictures, of, strict=True)]
+    monkeypatch.setattr("nst.painting.rulers.measures_together", lambda device: True)
+    together = Rulers(CPU).measure_all(pictures, of, "vgg16")
+    assert [each.style_distance is None for each in together] == [False, True, False]
+    for found, expected in zip(together, alone, strict=True):
+        known = {name: value for name, value in asdict(expected).items() if value is not None}
+        assert {name: asdict(found)[name] for name in known} == pytest.approx(known, rel=1e-3)

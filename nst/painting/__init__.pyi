@@ -1,10 +1,12 @@
 from . import colors as colors
 from . import devices as devices
+from . import graphs as graphs
 from . import memory as memory
 from . import regions as regions
 from . import weights as weights
 from .backbones import Backbone as Backbone
 from .backbones import load_backbone as load_backbone
+from .devices import choose_algorithms as choose_algorithms
 from .devices import device_name as device_name
 from .devices import free_memory as free_memory
 from .devices import is_out_of_memory as is_out_of_memory
@@ -28,6 +30,7 @@ from .targets import LOSS_NAMES as LOSS_NAMES
 from .targets import Item as Item
 from .targets import Losses as Losses
 from .targets import StyleMemo as StyleMemo
+from .transfers import sent_ahead as sent_ahead
 from .usable import usable_weights as usable_weights
 from .weights import TORCHVISION as TORCHVISION
 from .weights import WeightsFile as WeightsFile

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nst.errors import WeightsError
@@ -305,6 +306,38 @@ _ARCHITECTURES: dict[str, _Architecture] = {
 }
 
 
+# A GPU's units for bfloat16 take so many channels at once, which lie side by side in memory.
+_CHANNELS_AT_ONCE = 8
+
+
+class PaddedConv2d(nn.Module):
+    """`conv` with zeros for further channels, up to a multiple of 8; the result is the same.
+
+    A network's first convolution has 3 channels, with which a GPU cannot use its units for bfloat16.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self._missing = -conv.in_channels % _CHANNELS_AT_ONCE
+        self.conv = conv
+        conv.in_channels += self._missing
+        conv.weight = nn.Parameter(self._padded(conv.weight.detach()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self._padded(x))
+        return y
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] with zeros behind the C channels."""
+        return functional.pad(x, (0, 0, 0, 0, 0, self._missing))
+
+
+def arranged(conv: nn.Conv2d, device: torch.device, precision: Precision) -> nn.Module:
+    """`conv`, with more channels if this device computes faster so."""
+    has_units = device.type == "cuda" and precision == "bfloat16"
+    return PaddedConv2d(conv) if has_units and conv.in_channels % _CHANNELS_AT_ONCE else conv
+
+
 def frozen_conv(
     conv: nn.Conv2d, device: torch.device, precision: Precision, *, compact: bool = False
 ) -> nn.Module:
@@ -314,6 +347,7 @@ def frozen_conv(
     """
     if not compact and device.type == "cpu" and precision == "float32" and winograd.suits(conv):
         return winograd.WinogradConv2d(conv)
-    moved = conv.to(device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = arranged(conv, device, precision)
+    moved = module.to(device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen: nn.Module = moved.requires_grad_(False)
     return frozen

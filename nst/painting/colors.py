@@ -113,15 +113,18 @@ def _matched(
     A = C_x^-1/2 (C_x^1/2 C_t C_x^1/2)^1/2 C_x^-1/2, in double: A stretches up to a hundredfold.
     """
     mean, covariance = _moments(picture, weights)
+    # Matrices as small as these are a CPU's matter, whatever has the pixels.
+    covariance = covariance.cpu()
     if not covariance.isfinite().all():
         # Colours that are no numbers match nothing; whoever optimises the picture finds them out.
         return picture
     target_mean, target_covariance = _moments(target, target_weights)
+    target_covariance = target_covariance.cpu()
     root = _square_root(covariance)
     inverse = torch.linalg.inv(root)
     matrix = inverse @ _square_root(root @ target_covariance @ root) @ inverse
     pixels = picture.double().flatten(1)  # [C,H*W]
-    matched: Tensor = matrix @ (pixels - mean) + target_mean
+    matched: Tensor = matrix.to(pixels.device) @ (pixels - mean) + target_mean
     return matched.clamp(0, 1).float().view(picture.shape)
 
 

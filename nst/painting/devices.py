@@ -1,5 +1,9 @@
 """Devices by name, checked to exist; their names for people; errors of full memory."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from nst.errors import ConfigError
@@ -43,9 +47,42 @@ def _has_mps() -> bool:
 
 
 def _keep_full_precision() -> None:
-    """Use full float32 and deterministic algorithms; cuDNN's defaults use neither."""
+    """Use full float32, and add up in it what bfloat16 is multiplied to; the defaults do neither."""
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
+    """On a GPU, take whatever algorithms are fastest, or only those that give the same bits each time.
+
+    It holds for this process. A CPU is left as it is: it always gives the same bits.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        # Without it products of matrices may differ where several streams share a workspace. cuBLAS
+        # reads it when it multiplies for the first time.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Where PyTorch knows no such algorithm it warns, and goes on.
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
+
+
+@contextmanager
+def same_shapes(device: torch.device) -> Iterator[None]:
+    """Meanwhile a GPU tries out which algorithm is the fastest for a shape, and keeps to it.
+
+    Only for shapes that come again and again: the trial takes as long as some evaluations. Where
+    algorithms are to be deterministic there is none, since it may end differently each time.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = before or (device.type == "cuda" and not cudnn.deterministic)
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def device_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """The style transfer: a batch of contents and styles -> stylized images and their losses."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,17 @@ import torch
 from torch import Tensor
 
 from nst.job import weighting_of
+from nst.painting import graphs
 from nst.painting.backbones import Backbone
 from nst.painting.colors import match_colors
+from nst.painting.devices import same_shapes
 from nst.painting.keeping import Keeping, OnKept
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale, details, resized
-from nst.painting.optimizers import OPTIMIZERS, Optimizer
-from nst.painting.targets import LOSS_NAMES, Item, Losses, StyleMemo, map_losses
+from nst.painting.optimizers import OPTIMIZERS
+from nst.painting.steps import Best, PlainSteps, Steps
+from nst.painting.targets import Item, Losses, StyleMemo, map_losses
+from nst.painting.transfers import fetched, placed
 from nst.scales import Scale, scales_of
 
 # How often the loop looks whether pictures have stopped moving, which has to wait for the device.
@@ -68,16 +73,18 @@ def stylize(
         on_kept=on_kept or (lambda *_: None),
         size=(height, width),
     )
+    items = [placed(item, backbone.device) for item in items]
     descents: list[_Descent] = []
     objectives: list[Objective] = []
     for number, scale in enumerate(scales, start=1):
         scaled = [at_scale(item, scale) for item in items]
         objectives.append(Objective.of(scaled, backbone, memo=memo, tile_px=tile_px))
         objective = Octaves(objectives, scales[:number], backbone.device)
-        coarser = descents[-1].best.images.cpu() if descents else None
+        coarser = descents[-1].best.images if descents else None
         start = _start(scaled, coarser).to(backbone.device)
-        optimizer = OPTIMIZERS[items[0].params.optimizer](start)
-        descents.append(_descend(scaled, objective, optimizer, start, scale, work, keeping))
+        with same_shapes(backbone.device):
+            steps = _steps(scaled, objective, backbone, start, scale)
+            descents.append(_descend(scaled, steps, start.device, scale, work, keeping))
         keeping.ended(descents[-1].ends)
     return _stylized(descents, objective)
 
@@ -104,43 +111,54 @@ class _Work:
 class _Descent:
     """What came of one size: the best images, the losses of each evaluation, and where items ended."""
 
-    best: "_Best"
+    best: Best
     curve: Sequence[Losses]
     ends: Sequence[int]
 
 
+def _steps(
+    items: Sequence[Item], objective: Octaves, backbone: Backbone, start: Tensor, scale: Scale
+) -> Steps:
+    """The steps from `start`, as the device is through with them fastest."""
+    optimizer = items[0].params.optimizer
+    if graphs.suits(objective, start, optimizer=optimizer, num_steps=scale.steps):
+        recorded = graphs.steps_of(objective, start, backbone)
+        if recorded is not None:
+            return recorded
+    return PlainSteps(objective, OPTIMIZERS[optimizer](start), start)
+
+
 def _descend(
     items: Sequence[Item],
-    objective: Octaves,
-    optimizer: Optimizer,
-    images: Tensor,
+    steps: Steps,
+    device: torch.device,
     scale: Scale,
     work: _Work,
     keeping: Keeping,
 ) -> _Descent:
-    best = _Best(images)
-    stalls = _Stalls([item.params.tolerance for item in items], images.device)
+    stalls = _Stalls([item.params.tolerance for item in items], device)
+    pace = _Pace(device)
     curve = []
     for evaluation in range(1, scale.steps + 1):
-        losses, gradient = objective(images, stalls.running)
-        best.update(images, losses, gradient, stalls.is_running)
+        losses = steps.evaluate(stalls.running, stalls.is_running)
         curve.append(losses)
+        pace.launched()
         work.evaluated(scale, losses)
-        keeping.evaluated(evaluation, best.images, stalls.running)
+        keeping.evaluated(evaluation, steps.best.images, stalls.running)
         if evaluation % STALL_WINDOW == 0:
-            stalls.look(evaluation, best.losses.total)
+            stalls.look(evaluation, steps.best.losses.total)
         if evaluation == scale.steps or not any(stalls.running):
             break
-        images = optimizer.step(gradient)
+        steps.move()
     work.ended(scale, len(curve))
-    return _Descent(best, curve, [end or len(curve) for end in stalls.ends])
+    return _Descent(steps.best.copy(), curve, [end or len(curve) for end in stalls.ends])
 
 
 def _stylized(descents: Sequence[_Descent], objective: Octaves) -> Stylized:
     best = descents[-1].best
     is_finite = torch.stack([each.best.is_finite for each in descents]).all(dim=0)
     return Stylized(
-        images=best.images.cpu(),
+        images=fetched(best.images),
         losses=map_losses(lambda column: column.cpu(), best.losses),
         style_by_layer={k: v.cpu() for k, v in objective.style_by_layer(best.images).items()},
         is_finite=is_finite.cpu(),
@@ -205,30 +223,34 @@ def _initial(item: Item) -> Tensor:
         case "noise":
             # On the CPU whatever the device is, so that a seed means the same everywhere.
             generator = torch.Generator().manual_seed(item.params.seed)
-            return torch.rand(item.content.shape, generator=generator)
+            return torch.rand(item.content.shape, generator=generator).to(item.content.device)
         case "picture":
             assert item.start is not None
             return item.start
 
 
-class _Best:
-    """Each item's evaluated image with the lowest total loss, while its numbers are finite."""
+class _Pace:
+    """Lets the CPU be only some evaluations ahead of a GPU, so that progress tells of what is done.
 
-    def __init__(self, images: Tensor) -> None:
-        self.images = images.clone()
-        nothing = images.new_full((len(images),), torch.inf)
-        self.losses = Losses(**dict.fromkeys(LOSS_NAMES, nothing))
-        self.is_finite = torch.ones(len(images), dtype=torch.bool, device=images.device)
+    Of a hundred evaluations that are only launched, a run would say that they are done, and then give
+    no sign of life until they are.
+    """
 
-    def update(self, images: Tensor, losses: Losses, gradient: Tensor, is_running: Tensor) -> None:
-        """Check the running items; stopped ones are ignored."""
-        is_finite = losses.total.isfinite() & gradient.flatten(1).isfinite().all(dim=1)
-        self.is_finite = self.is_finite & (is_finite | ~is_running)
-        is_better = self.is_finite & is_running & (losses.total < self.losses.total)
-        self.images = torch.where(is_better[:, None, None, None], images, self.images)
-        self.losses = map_losses(
-            lambda new, old: torch.where(is_better, new, old), losses, self.losses
-        )
+    AHEAD = 8
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: deque[torch.cuda.Event] = deque()
+
+    def launched(self) -> None:
+        """Wait for the evaluation AHEAD before this one, while the GPU has those between to do."""
+        if self._device.type != "cuda":
+            return
+        mark = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        mark.record(torch.cuda.current_stream(self._device))
+        self._marks.append(mark)
+        if len(self._marks) > self.AHEAD:
+            self._marks.popleft().synchronize()
 
 
 class _Stalls:

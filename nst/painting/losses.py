@@ -25,8 +25,13 @@ def positions(features: Tensor) -> Tensor:
 
     It is a view if the map is float32 and channels last, as a backbone's maps are.
     """
+    return positions_as_they_are(features).float()
+
+
+def positions_as_they_are(features: Tensor) -> Tensor:
+    """As `positions`, in the kind of number of the map, so that it is a view of a bfloat16 map too."""
     batch, channels = features.shape[:2]
-    return features.permute(0, 2, 3, 1).reshape(batch, -1, channels).float()
+    return features.permute(0, 2, 3, 1).reshape(batch, -1, channels)
 
 
 def gram_scale(target: Tensor) -> Tensor:

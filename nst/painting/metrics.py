@@ -32,8 +32,9 @@ _BIN_RANGE = 3.0
 _BIN_WIDTH = 0.02
 _COLOR_EPS = 1e-6
 # Pixels that are put into bins together: the kernels of more do not fit the caches of a CPU, which
-# takes almost three times as long.
+# takes almost three times as long. A GPU takes few large pieces in place of many small ones.
 _PIXELS_AT_ONCE = 1 << 11
+_PIXELS_AT_ONCE_ON_A_GPU = 1 << 16
 # The edge of what is visible, a few periods of the highest octave wide.
 _EDGE_PX = 17
 # The highest octave of frequencies, in cycles per pixel.
@@ -91,8 +92,10 @@ def color_histograms(images: Tensor, visible: Tensor | None = None) -> Tensor:
     """
     pixels = images.clamp(0, 1).flatten(2)  # [B,3,N]
     planes = images.new_zeros(len(images), 3, _BINS, _BINS)
-    for start in range(0, pixels.shape[2], _PIXELS_AT_ONCE):
-        some = slice(start, start + _PIXELS_AT_ONCE)
+    on_cpu = images.device.type == "cpu"
+    at_once = _PIXELS_AT_ONCE if on_cpu else _PIXELS_AT_ONCE_ON_A_GPU
+    for start in range(0, pixels.shape[2], at_once):
+        some = slice(start, start + at_once)
         weights = None if visible is None else visible.flatten(2)[..., some]
         planes += _color_planes(pixels[..., some], weights)
     return planes / (planes.sum(dim=(1, 2, 3), keepdim=True) + _COLOR_EPS)

@@ -62,7 +62,7 @@ class Objective:
     """The weighted loss of a batch and its gradient; everything constant is computed once."""
 
     def __init__(self, targets: Sequence["Targets"], backbone: Backbone) -> None:
-        self._targets = targets
+        self.targets = targets
         self._backbone = backbone
 
     @classmethod
@@ -123,7 +123,7 @@ class Objective:
         self, images: Tensor, running: Sequence[bool] | None
     ) -> Iterator[tuple["Targets", Tensor, bool]]:
         start = 0
-        for targets in self._targets:
+        for targets in self.targets:
             stop = start + targets.num_items
             yield targets, images[start:stop], running is None or any(running[start:stop])
             start = stop
@@ -315,15 +315,14 @@ def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pu
     """Adds the gradient of the style loss at the features."""
 
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
-        flat = losses.positions(features)
-        pulled = losses.positions(gradient)
         weighted = slopes.style[:, None, None, None] * matrices
         if guides is None:
-            pulled = torch.baddbmm(pulled, flat, weighted[:, 0])
-        else:
-            for k in range(weighted.shape[1]):
-                weights = guides[:, k].flatten(1)[..., None].square()
-                pulled = pulled + (flat @ weighted[:, k]) * weights
+            before, table = map(losses.positions_as_they_are, (gradient, features))
+            return _as_map(reductions.plus_product(before, table, weighted[:, 0]), features)
+        flat, pulled = losses.positions(features), losses.positions(gradient)
+        for k in range(weighted.shape[1]):
+            weights = guides[:, k].flatten(1)[..., None].square()
+            pulled = pulled + (flat @ weighted[:, k]) * weights
         return _as_map(pulled, features)
 
     return pull

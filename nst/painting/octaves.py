@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from nst.painting.objective import Objective
-from nst.painting.targets import Item, Losses, map_losses
+from nst.painting.targets import Item, Losses, Targets, map_losses
 from nst.scales import Scale
 
 # How much a size counts beside the next larger one: what is coarse is settled by then.
@@ -49,6 +49,7 @@ class Octaves:
     ) -> None:
         """`objectives` are those at `scales`, of which the last is the largest."""
         *coarser, finest = scales
+        self.sizes = tuple((scale.height, scale.width) for scale in scales)
         shares = [_COARSER_SHARE**n for n in range(len(coarser), -1, -1)]
         self._shares = [share / sum(shares) for share in shares]
         self._objectives = tuple(objectives)
@@ -57,7 +58,17 @@ class Octaves:
             Resampling(size, (scale.height, scale.width), device) for scale in coarser
         ]
 
-    def __call__(self, images: Tensor, running: Sequence[bool]) -> tuple[Losses, Tensor]:
+    @property
+    def targets(self) -> list[Sequence[Targets]]:
+        """The targets of each size."""
+        return [objective.targets for objective in self._objectives]
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether pictures of any size go through the network in tiles."""
+        return any(len(each.tiles) > 1 for targets in self.targets for each in targets)
+
+    def __call__(self, images: Tensor, running: Sequence[bool] | None) -> tuple[Losses, Tensor]:
         """As `Objective`, of images [B,3,H,W] of the finest size."""
         found, gradient = self._objectives[-1](images, running)
         losses = map_losses(lambda column: self._shares[-1] * column, found)

@@ -4,7 +4,7 @@ An optimizer receives the gradient at its last images and returns the next image
 evaluation of the loss is one step with every optimizer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -73,7 +73,7 @@ class LBFGS:
         self._filter = (frequencies or inverse_frequencies)(
             *images.shape[-2:], device=images.device
         )
-        self._z = images.flatten(1)
+        self._z: Tensor = images.flatten(1)
         batch, size = self._z.shape
         self._steps = self._z.new_zeros(self.HISTORY, batch, size)
         self._changes = self._z.new_zeros(self.HISTORY, batch, size)
@@ -84,9 +84,7 @@ class LBFGS:
         self._num_pairs = 0
 
     def step(self, gradient: Tensor) -> Tensor:
-        g = gradient.flatten(1)
-        is_free = ~(((self._z <= 0) & (g > 0)) | ((self._z >= 1) & (g < 0)))
-        g = g * is_free
+        g, is_free = self._projected(gradient)
         if self._gradient is None:
             step = -self._smoothed(g) * is_free
             step = (
@@ -101,34 +99,40 @@ class LBFGS:
         self._gradient, self._last_step = g, self._z - before
         return self._z.view(self._shape)
 
+    def _projected(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of the pixels that are free to move, [B,N], and which these are."""
+        g = gradient.flatten(1)
+        is_free = ~(((self._z <= 0) & (g > 0)) | ((self._z >= 1) & (g < 0)))
+        return g * is_free, is_free
+
     def _smoothed(self, vectors: Tensor) -> Tensor:
         """The filter applied to each channel of each item: [B,N] -> [B,N]."""
-        # Item by item, since the transform's last bits may depend on how many it is given at once.
-        images = vectors.view(self._shape).unbind()
-        smooth = [
-            torch.fft.irfft2(torch.fft.rfft2(image) * self._filter, s=self._shape[-2:])
-            for image in images
-        ]
-        return torch.stack(smooth).flatten(1)
+        return _filtered(vectors.view(self._shape), self._filter).flatten(1)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         """Add a curvature pair; its weight is 0 for items without positive curvature."""
-        slot = self._num_pairs % self.HISTORY
+        slot = self._new_slot()
         curvature = _dot(change, step)
         is_usable = curvature > 1e-10
         safe = torch.where(is_usable, curvature, 1)
         self._rho[slot] = torch.where(is_usable, 1 / safe, 0)
         size = _dot(change, self._smoothed(change)).clamp_min(torch.finfo(change.dtype).tiny)
-        self._gamma = torch.where(is_usable, curvature / size, self._gamma)
+        self._gamma.copy_(torch.where(is_usable, curvature / size, self._gamma))
         self._steps[slot], self._changes[slot] = step, change
+
+    def _new_slot(self) -> int:
+        """Where the next pair is kept, in place of the oldest."""
         self._num_pairs += 1
+        return (self._num_pairs - 1) % self.HISTORY
+
+    def _newest_first(self) -> Sequence[int]:
+        """Where the pairs are that there are."""
+        oldest = max(self._num_pairs - self.HISTORY, 0)
+        return [n % self.HISTORY for n in range(self._num_pairs - 1, oldest - 1, -1)]
 
     def _inverse_hessian_times(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion, on all items at once."""
-        newest_first = [
-            n % self.HISTORY
-            for n in range(self._num_pairs - 1, max(self._num_pairs - self.HISTORY, 0) - 1, -1)
-        ]
+        newest_first = self._newest_first()
         q = gradient
         alphas = {}
         for i in newest_first:
@@ -141,6 +145,57 @@ class LBFGS:
         return q
 
 
+class FixedLBFGS(LBFGS):
+    """`LBFGS` as a fixed sequence of operations on tensors that stay where they are.
+
+    So it can be recorded once and repeated. The newest pair is always the first of the history, and
+    pairs that are not there yet have the weight 0: each step goes through a whole history.
+    """
+
+    def __init__(self, images: Tensor, *, frequencies: Frequencies | None = None) -> None:
+        # Contiguous, so that the pixels as vectors are a view of it.
+        self.images = images.clone(memory_format=torch.contiguous_format)
+        super().__init__(self.images, frequencies=frequencies)
+        self._gradient: Tensor = torch.zeros_like(self._z)
+        self._is_first = torch.ones_like(self._gamma, dtype=torch.bool)
+
+    def begin(self, images: Tensor) -> None:
+        """Begin anew at other images."""
+        self.images.copy_(images)
+        for each in (self._steps, self._changes, self._rho, self._gradient, self._last_step):
+            each.zero_()
+        self._gamma.fill_(1)
+        self._is_first.fill_(True)
+
+    def step(self, gradient: Tensor) -> Tensor:
+        g, is_free = self._projected(gradient)
+        # Before the first step the last one is 0, which is no usable pair.
+        self._remember(self._last_step, g - self._gradient)
+        step = -self._inverse_hessian_times(g) * is_free
+        length = _rms(step)
+        tiny = torch.finfo(g.dtype).tiny
+        factor = torch.where(
+            self._is_first,
+            self.FIRST_STEP_RMS / length.clamp_min(tiny),
+            self.MAX_STEP_RMS / length.clamp_min(self.MAX_STEP_RMS),
+        )
+        moved = (self._z + step * factor[:, None]).clamp(0, 1)
+        self._last_step.copy_(moved - self._z)
+        self._z.copy_(moved)
+        self._gradient.copy_(g)
+        self._is_first.fill_(False)
+        return self.images
+
+    def _new_slot(self) -> int:
+        for history in (self._steps, self._changes, self._rho):
+            for slot in range(self.HISTORY - 1, 0, -1):
+                history[slot].copy_(history[slot - 1])
+        return 0
+
+    def _newest_first(self) -> list[int]:
+        return list(range(self.HISTORY))
+
+
 def inverse_frequencies(height: int, width: int, *, device: torch.device) -> Tensor:
     """1 / f for each frequency of `rfft2`, of mean 1; below one period per picture f is that."""
     down = torch.fft.fftfreq(height, device=device)[:, None]
@@ -148,6 +203,18 @@ def inverse_frequencies(height: int, width: int, *, device: torch.device) -> Ten
     frequency = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
     weights: Tensor = 1 / frequency
     return weights / reductions.mean(weights, kept=0)
+
+
+def _filtered(images: Tensor, weights: Tensor) -> Tensor:
+    """Each channel of images [B,C,H,W] with its frequencies weighted, [H,W/2+1]."""
+    size = images.shape[-2:]
+    if images.device.type != "cpu":
+        together: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * weights, s=size)
+        return together
+    # Item by item, since the transform's last bits may depend on how many it is given at once.
+    return torch.stack(
+        [torch.fft.irfft2(torch.fft.rfft2(image) * weights, s=size) for image in images.unbind()]
+    )
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

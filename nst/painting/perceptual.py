@@ -27,8 +27,10 @@ _LPIPS_EPS = 1e-10
 _CFSD_SCALE = 1 / (255 * 0.225)
 # The positions of the layer in a square picture of 256 px.
 _CFSD_POSITIONS = 64 * 64
-# Of which so many are compared with all together: more would not fit the caches of a CPU.
+# Of which so many are compared with all together: more would not fit the caches of a CPU, or on a GPU
+# take much memory.
 _CFSD_ROWS = 64
+_CFSD_ROWS_ON_A_GPU = 1024
 
 # By layer, [B,C,h,w] each.
 Features = Mapping[str, Tensor]
@@ -64,10 +66,11 @@ def cfsd(content: Tensor, picture: Tensor) -> Tensor:
     of positions of a square of 256 px, for which the two are the same.
     """
     a, b = (_positions_over_channels(features) for features in (content, picture))
+    rows = _CFSD_ROWS if content.device.type == "cpu" else _CFSD_ROWS_ON_A_GPU
     divergences = [
         _divergence(rows_a @ a.mT, rows_b @ b.mT)
         for rows_a, rows_b in zip(
-            torch.split(a, _CFSD_ROWS, dim=1), torch.split(b, _CFSD_ROWS, dim=1), strict=True
+            torch.split(a, rows, dim=1), torch.split(b, rows, dim=1), strict=True
         )
     ]
     return torch.cat(divergences, dim=1).mean(dim=1) * _CFSD_POSITIONS

@@ -13,8 +13,8 @@ _MIN_CAPABILITY = (8, 0)
 def resolve_precision(choice: PrecisionChoice, *devices: torch.device) -> Precision:
     """`auto` is bfloat16 if each of the devices has hardware for it, and float32 otherwise.
 
-    A machine always chooses the same, so that the same run makes the same pictures. Gram matrices,
-    losses and the optimisation are in float32 whichever it is.
+    A machine always chooses the same, so that the same run makes the same pictures. Sums of Gram
+    matrices, losses and the optimisation are in float32 whichever it is.
     """
     if choice != "auto":
         return choice

@@ -5,6 +5,7 @@ their last bits depend on the number of threads. The optimisation amplifies a la
 levels within some tens of steps. Here sums are divided into pieces of a fixed length.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,10 +15,16 @@ _ROW = 4096
 # that the pieces' products are no larger than the table. MKL was seen to cut up a product of 128
 # columns from 384 rows on with 12 threads, and one of 1024 columns from 1024 rows on with 48.
 _MIN_BLOCK, _MAX_BLOCK = 256, 512
+# A product of few columns and very many rows is one piece of work, for one of a GPU's hundred and more
+# processors. In blocks of at least so many rows it is one for each, and the sum of the blocks is small.
+_GPU_BLOCK = 512
 
 
 def total(values: Tensor, *, kept: int = 1) -> Tensor:
     """The sums over all but the first `kept` dimensions: [B,...] -> [B]."""
+    if values.device.type != "cpu" and values.ndim > kept:
+        # In one launch, in whatever order it lies: a GPU's own sum does not depend on threads.
+        return values.sum(dim=tuple(range(kept, values.ndim)))
     flat = values.reshape(*values.shape[:kept], -1)
     padding = -flat.shape[-1] % _ROW
     if padding:
@@ -31,7 +38,14 @@ def mean(values: Tensor, *, kept: int = 1) -> Tensor:
 
 
 def square_of(table: Tensor) -> Tensor:
-    """T' T of tables of N rows and C columns: [B,N,C] -> [B,C,C]."""
+    """T' T of tables of N rows and C columns, in float32 at least: [B,N,C] -> [B,C,C].
+
+    A GPU multiplies bfloat16 as it is; products are added up in float32, and stay so.
+    """
+    if has_units(table):
+        return _square_in_float32(table)
+    if table.dtype == torch.bfloat16:
+        table = table.float()
     if table.device.type != "cpu":
         # No threads of ours, and a batch whose blocks would have to be copied.
         return table.transpose(1, 2) @ table
@@ -44,3 +58,37 @@ def square_of(table: Tensor) -> Tensor:
         blocks = table[:, :whole].view(batch, -1, block, columns)
         product = product + (blocks.transpose(2, 3) @ blocks).sum(dim=1)
     return product
+
+
+def plus_product(sum_so_far: Tensor, table: Tensor, matrices: Tensor) -> Tensor:
+    """S + T M of tables of N rows, [B,N,C], [B,N,C], [B,C,C] -> [B,N,C].
+
+    A GPU multiplies bfloat16 as it is, adds up in float32, and rounds the sum once; elsewhere it is
+    float32, as `matrices` are.
+    """
+    if has_units(table):
+        return torch.baddbmm(sum_so_far, table, matrices.to(table.dtype))
+    return torch.baddbmm(sum_so_far.float(), table.float(), matrices)
+
+
+def has_units(table: Tensor) -> bool:
+    """Whether a table is multiplied as it is, by a GPU's units for bfloat16, and added up in float32."""
+    return table.device.type == "cuda" and table.dtype == torch.bfloat16
+
+
+def _square_in_float32(table: Tensor) -> Tensor:
+    """T' T of bfloat16 tables, in float32, many blocks of rows side by side."""
+    batch, rows, columns = table.shape
+    blocks = table.reshape(batch * _num_blocks(rows), -1, columns)
+    products = _product_in_float32(blocks.transpose(1, 2), blocks)
+    return products.view(batch, -1, columns, columns).sum(dim=1)
+
+
+def _product_in_float32(a: Tensor, b: Tensor) -> Tensor:
+    """The products of bfloat16 matrices in float32, never rounded to bfloat16."""
+    return torch.bmm(a, b, out_dtype=torch.float32)
+
+
+def _num_blocks(rows: int) -> int:
+    """How many equal blocks a table of so many rows is cut into, each of _GPU_BLOCK rows or more."""
+    return next(n for n in range(max(1, rows // _GPU_BLOCK), 0, -1) if rows % n == 0)

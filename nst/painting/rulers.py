@@ -7,6 +7,7 @@ precisions can be compared.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,43 +72,76 @@ class Rulers:
 
         Several styles count as the mixture of their statistics.
         """
+        (found,) = self._measure_together([picture], [sources], painter)
+        return found
+
+    def measure_all(
+        self, pictures: Sequence[Tensor], sources: Sequence[Sources], painter: str
+    ) -> list[Measures]:
+        """As `measure` of each picture [3,H,W], all of one size; a GPU takes them together."""
+        if not pictures:
+            return []
+        if measures_together(self._device):
+            return self._measure_together(pictures, sources, painter)
+        return [
+            self.measure(picture, own, painter)
+            for picture, own in zip(pictures, sources, strict=True)
+        ]
+
+    def _measure_together(
+        self, pictures: Sequence[Tensor], sources: Sequence[Sources], painter: str
+    ) -> list[Measures]:
         # Whose Grams the picture was not drawn to.
         judge = "vgg19" if painter == "vgg16" else "vgg16"
-        image, content = (each[None].to(self._device) for each in (picture, sources.content))
-        small = _shrunk(image)
+        images = _batch([picture[None] for picture in pictures]).to(self._device)
+        contents = _batch([own.content[None] for own in sources]).to(self._device)
+        small = _shrunk(images)
         with torch.no_grad():
-            style = self._style(sources, judge)
-            by_features = self._by_features(small, sources, style, judge)
-            colors_apart = metrics.color_distance(metrics.color_histograms(small), style.histogram)
-            noise = metrics.relative_noise(metrics.fine_energy(image), style.energy)
-            return Measures(
-                ssim=metrics.luminance_ssim(image, content).item(),
-                **{name: measure.item() for name, measure in by_features.items()},
-                color_distance=colors_apart.item(),
-                noise=noise.item(),
-                is_flat=bool(metrics.is_flat(image).item()),
+            styles = [self._style(own, judge) for own in sources]
+            histograms = _batch([style.histogram for style in styles])
+            energies = _batch([style.energy for style in styles])
+            found = self._by_features(small, sources, styles, judge) | {
+                "ssim": metrics.luminance_ssim(images, contents),
+                "color_distance": metrics.color_distance(
+                    metrics.color_histograms(small), histograms
+                ),
+                "noise": metrics.relative_noise(metrics.fine_energy(images), energies),
+                "is_flat": metrics.is_flat(images).float(),
+            }
+            # All at once, since the device is waited for at each reading.
+            columns = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+        is_flat = columns.pop("is_flat")
+        return [
+            Measures(
+                is_flat=is_flat[n] > 0,
+                **_known({name: each[n] for name, each in columns.items()}, style),
             )
+            for n, style in enumerate(styles)
+        ]
 
     def _by_features(
-        self, small: Tensor, sources: Sources, style: "_Style", judge: str
+        self, small: Tensor, sources: Sequence[Sources], styles: Sequence["_Style"], judge: str
     ) -> dict[str, Tensor]:
-        """The measures by a network's features, those that this picture can have."""
+        """The measures by a network's features, [B] each, those that pictures of this size can have."""
         if not _is_wide_enough(small):
             return {}
-        content = self._content(sources, judge)
+        contents = [self._content(own, judge) for own in sources]
         heads = _heads(self._device)
         vgg16 = _vgg16(self._device)
         seen = {"vgg16": vgg16(small), "vgg19": _vgg19(self._device, judge)(small)}
         # The grey picture after Chung et al. ("StyleID", CVPR 2024): what a change of colours leaves.
-        found = {
-            "lpips": perceptual.lpips(seen["vgg16"], content.colored, heads),
-            "lpips_grey": perceptual.lpips(vgg16(colors.as_grey(small)), content.grey, heads),
-            "cfsd": perceptual.cfsd(content.structure, seen["vgg19"][CFSD_LAYER]),
+        grey = vgg16(colors.as_grey(small))
+        structures = _batch([content.structure for content in contents])
+        return {
+            "lpips": perceptual.lpips(
+                seen["vgg16"], _joined([content.colored for content in contents]), heads
+            ),
+            "lpips_grey": perceptual.lpips(
+                grey, _joined([content.grey for content in contents]), heads
+            ),
+            "cfsd": perceptual.cfsd(structures, seen["vgg19"][CFSD_LAYER]),
+            "style_distance": _style_distances(seen[judge], styles),
         }
-        if style.grams is not None:
-            own = perceptual.grams(seen[judge])
-            found["style_distance"] = perceptual.style_distance(own, style.grams)
-        return found
 
     def _content(self, sources: Sources, judge: str) -> "_Content":
         if sources.content_key not in self._contents:
@@ -159,6 +193,40 @@ class _Style:
     histogram: Tensor
     energy: Tensor
     grams: Mapping[str, Tensor] | None
+
+
+def measures_together(device: torch.device) -> bool:
+    """Whether several pictures are measured in one pass, which a CPU gains nothing by."""
+    return device.type != "cpu"
+
+
+def _joined(several: Sequence[Features]) -> Features:
+    """The features of several pictures as those of a batch."""
+    return {layer: _batch([each[layer] for each in several]) for layer in several[0]}
+
+
+def _batch(tensors: Sequence[Tensor]) -> Tensor:
+    """[1,...] each -> [B,...]; one alone stays as it lies in memory, on which last bits may depend."""
+    return torch.cat(list(tensors)) if len(tensors) > 1 else tensors[0]
+
+
+def _style_distances(features: Features, styles: Sequence["_Style"]) -> Tensor:
+    """The distance of each picture of a batch to its style, [B]; NaN where the style has no Grams."""
+    own = perceptual.grams(features)
+    found = []
+    for n, style in enumerate(styles):
+        of_picture = {layer: grams[n : n + 1] for layer, grams in own.items()}
+        found.append(
+            perceptual.style_distance(of_picture, style.grams)
+            if style.grams is not None
+            else torch.full_like(style.energy, torch.nan)
+        )
+    return torch.cat(found)
+
+
+def _known(measures: dict[str, Any], style: "_Style") -> dict[str, Any]:
+    """The measures without one that the style is too elongated for."""
+    return measures if style.grams is not None else measures | {"style_distance": None}
 
 
 def _mixed(styles: Sequence[_Style], shares: Sequence[float]) -> _Style:

@@ -126,7 +126,9 @@ class Targets:
     """The targets of the items that go through the network together.
 
     `contents` are directions of features [B,C,h,w] by layer; `weights` are [B] each, and so is
-    `reach`, the content loss up to which a picture is let go from its content.
+    `reach`, the content loss up to which a picture is let go from its content. `looks_at_pixels`
+    says whether any loss of the pixels themselves has a weight above 0, so that no evaluation has
+    to wait for the device to find out.
     """
 
     styles: Mapping[str, StyleTarget]
@@ -136,17 +138,11 @@ class Targets:
     weights: Losses
     reach: Tensor
     tiles: tuple[Tile, ...]
+    looks_at_pixels: bool
 
     @property
     def num_items(self) -> int:
         return len(self.weights.total)
-
-    @property
-    def looks_at_pixels(self) -> bool:
-        """Whether any loss of the pixels themselves has a weight above 0."""
-        weights = self.weights
-        of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
-        return any(bool(weight.any()) for weight in of_pixels)
 
 
 def targets_of(
@@ -177,6 +173,8 @@ def targets_of(
         )
         for layer, share in shares.style.items()
     }
+    weights = _weights(params)
+    of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
     return Targets(
         styles=style_targets,
         contents=of_content.directions,
@@ -185,17 +183,19 @@ def targets_of(
             for layer, target in of_content.directions.items()
         },
         pixels=_pixel_targets(content, styles, params),
-        weights=_weights(params, device),
+        weights=map_losses(lambda column: column.to(device), weights),
         reach=content.new_tensor([_content_reach(params, backbone.profile)]),
         tiles=tiles,
+        looks_at_pixels=any(bool(weight.any()) for weight in of_pixels),
     )
 
 
-def _weights(params: PictureParams, device: torch.device) -> Losses:
+def _weights(params: PictureParams) -> Losses:
+    """On the CPU, where they can be read."""
     weighting = weighting_of(params)
 
     def column(value: float) -> Tensor:
-        return torch.tensor([value], device=device)
+        return torch.tensor([value])
 
     return Losses(
         content=column(weighting.content),
@@ -272,6 +272,7 @@ def stacked(several: Sequence[Targets]) -> Targets:
         weights=map_losses(lambda *columns: cat(columns), *(one.weights for one in several)),
         reach=cat([one.reach for one in several]),
         tiles=several[0].tiles,
+        looks_at_pixels=any(one.looks_at_pixels for one in several),
     )
 
 
@@ -424,8 +425,8 @@ def add_sums(
 
 def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
     """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
-    flat = losses.positions(features)
     if guides is None:
-        return reductions.square_of(flat)[:, None]
+        return reductions.square_of(losses.positions_as_they_are(features))[:, None]
+    flat = losses.positions(features)
     guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
     return torch.stack([reductions.square_of(each) for each in guided], dim=1)

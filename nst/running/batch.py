@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from nst.errors import ImageError, MemoryLimitError, NSTError, ends_the_run
@@ -23,13 +23,17 @@ from nst.painting import (
     StyleMemo,
     Stylized,
     WeightsFile,
+    choose_algorithms,
+    devices,
     free_memory,
+    graphs,
     is_out_of_memory,
     load_backbone,
     memory,
     resolve_device,
     resolve_precision,
     runs_items_together,
+    sent_ahead,
     stylize,
     weights,
 )
@@ -39,9 +43,9 @@ from nst.running.keeping import keeping
 from nst.running.loading import Inputs, Loaded
 from nst.running.order import Order
 from nst.running.reports import GroupReport, Listener
-from nst.running.results import Painted, result_of
+from nst.running.results import Painted, results_of
 from nst.running.stopping import Postponing
-from nst.running.writing import write_all
+from nst.running.writing import num_threads_beside, write_all
 from nst.settings import Precision, RunSettings
 from nst.storage import name_roots, work_for
 from nst.wording import shown_bytes
@@ -79,6 +83,12 @@ class _Workshop:
     memo: StyleMemo
     precision: Precision
     tile_px: int | None
+
+    @property
+    def num_encoders(self) -> int:
+        """Threads that encode. Beside a CPU that paints one keeps up, and more would slow it down."""
+        is_cpu = self.backbone.device.type == "cpu"
+        return 1 if is_cpu else num_threads_beside(devices.num_gpus())
 
     @property
     def bytes_per_picture(self) -> int:
@@ -121,7 +131,9 @@ def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
             num_before += len(batch)
             if written is not None:
                 yield from written.result()
-            written = writer.submit(write_all, painted, failed, order)
+            written = writer.submit(
+                write_all, painted, failed, order, num_threads=workshop.num_encoders
+            )
         if written is not None:
             yield from written.result()
         if num_before < len(order.group.jobs):
@@ -131,6 +143,7 @@ def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
 def _workshop(order: Order) -> _Workshop:
     group, settings = order.group, order.settings
     device = resolve_device(settings.device)
+    choose_algorithms(device, deterministic=settings.deterministic)
     precision = resolve_precision(settings.precision, device)
     pooling = group.jobs[0].job.params.pooling
     backbone, memo = _backbone(group.weights, _layers(group), settings.device, precision, pooling)
@@ -163,7 +176,8 @@ def _load(
     failed: list[Outcome] = []
     for planned in batch:
         try:
-            loaded.append(inputs.load(planned))
+            one = inputs.load(planned)
+            loaded.append(replace(one, item=sent_ahead(one.item, workshop.backbone.device)))
         except NSTError as exc:
             if ends_the_run(exc):
                 raise
@@ -201,19 +215,16 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
         num_now = num_before + len(loaded)
         workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
-        return [
-            result_of(
-                one,
-                stylized,
-                index,
-                workshop.order,
-                precision=workshop.precision,
-                seconds=seconds,
-                kept=kept.paths[index],
-            )
-            for index, one in enumerate(loaded)
-        ]
+        return results_of(
+            loaded,
+            stylized,
+            workshop.order,
+            precision=workshop.precision,
+            seconds=seconds,
+            kept=kept.paths,
+        )
     _log.warning("out of memory with %d pictures at once: %s", len(loaded), stylized)
+    graphs.forget()
     free_memory(device)
     if len(loaded) == 1:
         return [_refused(loaded[0], workshop, free)]

@@ -9,7 +9,7 @@ import torch
 
 from nst import __version__
 from nst.output import CurvePoint, LayerLoss, Outcome
-from nst.painting import LOSS_NAMES, Measures, Rulers, Stylized, device_name, resolve_device
+from nst.painting import LOSS_NAMES, Rulers, Stylized, device_name, resolve_device
 from nst.pictures import images
 from nst.planning import style_digest
 from nst.running.loading import Loaded, finished
@@ -32,7 +32,27 @@ class Painted:
     outcome: Outcome
 
 
-def result_of(
+def results_of(
+    loaded: Sequence[Loaded],
+    stylized: Stylized,
+    order: Order,
+    *,
+    precision: Precision,
+    seconds: float,
+    kept: Sequence[Sequence[str]],
+) -> list[Painted]:
+    """What came of each item of a batch: its losses and measures, or that it diverged.
+
+    `seconds` are those of one of them, `kept` the paths of the intermediate pictures of each.
+    """
+    painted = [
+        _result_of(one, stylized, index, order, precision=precision, seconds=seconds, kept=paths)
+        for index, (one, paths) in enumerate(zip(loaded, kept, strict=True))
+    ]
+    return _measured(painted, order)
+
+
+def _result_of(
     loaded: Loaded,
     stylized: Stylized,
     index: int,
@@ -40,12 +60,9 @@ def result_of(
     *,
     precision: Precision,
     seconds: float,
-    kept: Sequence[str] = (),
+    kept: Sequence[str],
 ) -> Painted:
-    """What came of item `index` of a batch: its losses and measures, or that it diverged.
-
-    `kept` are the paths of its intermediate pictures.
-    """
+    """What came of item `index` of a batch, not yet measured; `kept` are its intermediate pictures."""
     planned, group = loaded.planned, order.group
     curve = _curve(stylized, index)
     losses = {name: getattr(stylized.losses, name)[index].item() for name in LOSS_NAMES}
@@ -95,15 +112,23 @@ def result_of(
         )
         return Painted(loaded=loaded, picture=None, outcome=failed)
     picture = finished(loaded, stylized.images[index])
-    measures = asdict(_measured(picture, loaded, order))
-    return Painted(loaded=loaded, picture=picture, outcome=replace(outcome, **measures))
+    return Painted(loaded=loaded, picture=picture, outcome=outcome)
 
 
-def _measured(picture: images.Picture, loaded: Loaded, order: Order) -> Measures:
-    """What the picture came out like, beside its content and its styles."""
+def _measured(painted: Sequence[Painted], order: Order) -> list[Painted]:
+    """The same with what the pictures came out like, beside their contents and their styles."""
     rulers = _rulers(order.settings.device)
-    pixels = torch.from_numpy(picture.pixels)
-    return rulers.measure(pixels, loaded.sources, order.group.backbone)
+    made = {n: one.picture for n, one in enumerate(painted) if one.picture is not None}
+    found = rulers.measure_all(
+        [torch.from_numpy(picture.pixels) for picture in made.values()],
+        [painted[n].loaded.sources for n in made],
+        order.group.backbone,
+    )
+    measures = {n: asdict(each) for n, each in zip(made, found, strict=True)}
+    return [
+        replace(one, outcome=replace(one.outcome, **measures[n])) if n in measures else one
+        for n, one in enumerate(painted)
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,9 @@
 """Pictures that are painted -> files of the output, each followed by the record that says so."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,17 +17,44 @@ from nst.running.order import Order
 from nst.running.results import Painted
 from nst.settings import RunSettings
 
+# A group is not much larger.
+_MAX_THREADS = 8
 
-def write_all(painted: Sequence[Painted], failed: Sequence[Outcome], order: Order) -> list[Outcome]:
-    """Encode and write the pictures, each followed by its record; the outcomes of all."""
+
+def write_all(
+    painted: Sequence[Painted], failed: Sequence[Outcome], order: Order, *, num_threads: int = 1
+) -> list[Outcome]:
+    """Encode and write the pictures, each followed by its record; the outcomes of all.
+
+    So many threads encode and write; records are written one by one, in the order of the pictures.
+    """
     outcomes = list(failed)
     for outcome in failed:
         order.record(outcome)
-    for one in painted:
-        outcome = write_picture(one, order)
+    for outcome in _written(painted, order, num_threads):
         order.record(outcome)
         outcomes.append(outcome)
     return outcomes
+
+
+def num_threads_beside(num_gpus: int) -> int:
+    """How many threads encode beside each of so many GPUs: they share the cores of this process."""
+    return max(1, min(_MAX_THREADS, _num_cores() // max(1, num_gpus)))
+
+
+def _num_cores() -> int:
+    """The cores that this process may use."""
+    # Not there on macOS and Windows.
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def _written(painted: Sequence[Painted], order: Order, num_threads: int) -> Iterator[Outcome]:
+    if num_threads == 1:
+        yield from (write_picture(one, order) for one in painted)
+        return
+    with ThreadPoolExecutor(num_threads, "encode") as pool:
+        yield from pool.map(lambda one: write_picture(one, order), painted)
 
 
 def write_picture(painted: Painted, order: Order) -> Outcome:
