@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nst.painting import graphs
 from nst.painting.backbones import Backbone, load_backbone
 from nst.painting.engine import _descend, _Work
+from nst.painting.keeping import Keeping
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale
 from nst.painting.optimizers import OPTIMIZERS
@@ -113,7 +114,8 @@ def sent(*, steps: int, optimizer: str = "lbfgs", make: Make = plain, **params: 
     start = torch.empty(len(items), 3, *SIZES[-1], device=META)
     some = make(octaves, optimizer, start)
     with watched() as found:
-        made = _descend(items, some, META, scales[-1], _Work(1, None))
+        keeping = Keeping(every=0, on_kept=lambda *_: None, size=SIZES[-1])
+        made = _descend(items, some, META, scales[-1], _Work(1, None), keeping)
     assert len(made.curve) == steps
     return found
 
