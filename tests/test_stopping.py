@@ -33,7 +33,9 @@ class Painting:
         for name in ("load", "paint"):
             monkeypatch.setattr(batch, f"_{name}", getattr(self, name))
         monkeypatch.setattr(batch, "write_all", self.write_all)
-        monkeypatch.setattr(batch, "_workshop", lambda order: Namespace(order=order))
+        monkeypatch.setattr(
+            batch, "_workshop", lambda order: Namespace(order=order, num_encoders=1)
+        )
         monkeypatch.setattr(batch, "_num_at_once", lambda _: 3)
 
     def who(self) -> str | None:
@@ -50,7 +52,10 @@ class Painting:
         shop.order.listener.advanced(shop.order.group, num_before + len(ids), num_before + len(ids))
         return ids
 
-    def write_all(self, painted: Sequence[str], failed: Sequence[str], order: Any) -> list[Outcome]:
+    def write_all(
+        self, painted: Sequence[str], failed: Sequence[str], order: Any, *, num_threads: int
+    ) -> list[Outcome]:
+        assert num_threads == 1
         for name in (*failed, *painted):
             self.recorded.append(name)
             order.listener.recorded(order.group, Outcome(id=name, status="ok"))
@@ -94,7 +99,7 @@ def test_a_group_whose_last_pictures_are_painted_is_through(
 def test_another_error_stops_no_run_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     painting = Painting(monkeypatch, asked="-")
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise NSTError(SAID)
 
     monkeypatch.setattr(batch, "write_all", broken)
