@@ -113,7 +113,7 @@ def test_a_bad_manifest_is_refused_with_every_problem_and_exits_2(tmp_path: Path
         (("--fail-over", "200%"), "--fail-over: expected a number of rows, as 20, or a share of"),
         (("--device", "cuda:99"), "--device cuda:99: found"),
         (("--format", "gif"), "--format: expected 'png', 'jpeg' or 'webp'; found 'gif'"),
-        (("--output", ""), "expected a path or a URL"),
+        (("--output", ""), "expected a folder or a URL to write to"),
         (("--weights", "vgg61=x"), "weights: expected one of vgg16, vgg19, resnet50"),
         (("--max-batch-pixels", "0"), "--max-batch-pixels: expected greater than"),
         (("--nonsense",), "No such option"),
