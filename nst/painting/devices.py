@@ -66,7 +66,10 @@ def choose_algorithms(device: torch.device, *, deterministic: bool) -> None:
         # reads it when it multiplies for the first time.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Where PyTorch knows no such algorithm it warns, and goes on.
-    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
+    wanted = 1 if deterministic else 0
+    # To set it imports PyTorch's compiler, which takes seconds.
+    if torch.get_deterministic_debug_mode() != wanted:
+        torch.set_deterministic_debug_mode(wanted)
 
 
 @contextmanager
