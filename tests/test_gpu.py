@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._utils import _get_device_index
 
 from bench import encoding
 from bench.gpu import command, out_of_memory, run, speed
@@ -18,6 +19,7 @@ from bench.gpu.command import Part, Report
 from bench.gpu.given import Found, Given, MissingError, Target, grey_levels_apart, item
 from bench.gpu.missing import make_importable
 from bench.gpu.operations import Moved, Work
+from nst.painting.memory import Memory
 from nst.pictures import images
 from tests.helpers import ROOT
 
@@ -229,6 +231,33 @@ def test_a_row_of_the_report_on_memory_says_no_where_a_picture_was_not_made() ->
     assert list(out_of_memory._checks(rows, []).values()) == [False, True, True]
     rows[-1] = {"id": "after-3", "status": "failed"}
     assert list(out_of_memory._checks(rows, ["halved"]).values()) == [True, True, False]
+
+
+def test_the_limit_of_memory_names_the_number_of_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch has it no other way, and what earlier parts recorded does not count."""
+    limits: list[tuple[float, int]] = []
+    forgotten: list[bool] = []
+
+    def limit(fraction: float, device: int) -> None:
+        # As PyTorch itself checks it.
+        limits.append((fraction, _get_device_index(device)))
+
+    for name, value in {
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "memory_reserved": lambda _: 100,
+        "set_per_process_memory_fraction": limit,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(out_of_memory, "_needed", lambda *_: 800)
+    monkeypatch.setattr(out_of_memory, "memory_of", lambda _: Memory(total=1000, free=1000))
+    monkeypatch.setattr("nst.painting.graphs.forget", lambda: forgotten.append(True))
+    monkeypatch.setattr("nst.painting.devices._keep_full_precision", lambda: None)
+    with out_of_memory._limited(64, given(tmp_path, device="cuda")):
+        assert forgotten
+    assert limits == [(0.5, 0), (1.0, 0)]
 
 
 def test_no_two_pictures_of_a_batch_are_alike() -> None:

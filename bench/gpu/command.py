@@ -33,7 +33,7 @@ from bench.gpu import (
 from bench.gpu.given import Found, Given, MissingError, Target
 from bench.measuring import add_markdown_option, in_place, table, tell, where
 from nst.errors import ConfigError
-from nst.painting import device_name, free_memory, memory_of, resolve_device
+from nst.painting import device_name, free_memory, graphs, memory_of, resolve_device
 from nst.wording import shown_bytes
 
 _BUDGET_S = 360.0
@@ -214,6 +214,7 @@ def measure(parts: Mapping[str, Part], given: Given, report: Report) -> None:
         report.seconds[name] = time.monotonic() - begun_s
         if given.has_gpu:
             # The processes that another part starts need it.
+            graphs.forget()
             gc.collect()
             free_memory(given.on)
         given.say(report.ended.get(name, f"{report.seconds[name]:.1f} s"))
