@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from bench.gpu import command, out_of_memory, run, speed
 from bench.gpu.budget import Rates, budget
 from bench.gpu.command import Part, Report
 from bench.gpu.given import Found, Given, MissingError, Target, grey_levels_apart, item
-from bench.gpu.missing import make_importable
+from bench.gpu.missing import lacking, make_importable
 from bench.gpu.operations import Moved, Work
 from nst.painting.memory import Memory
 from nst.pictures import images
@@ -112,6 +113,7 @@ def test_the_command_writes_what_is_known_and_its_status_says_if_a_part_failed(
 ) -> None:
     def fails(here: Given, found: Found) -> None:
         here.say("so far so good")
+        logging.getLogger("nst.painting.graphs").warning("painting goes on without a CUDA graph")
         # Written by then, in case that this is the end.
         assert "kernels" in json.loads((tmp_path / "gpu.json").read_text())["found"]
         raise ValueError("out of luck")
@@ -123,6 +125,7 @@ def test_the_command_writes_what_is_known_and_its_status_says_if_a_part_failed(
     assert "so far so good" in capsys.readouterr().out
     assert "## On a GPU: cpu" in results.read_text()
     assert "ValueError: out of luck" in results.read_text()
+    assert "- painting goes on without a CUDA graph" in results.read_text()
     assert "Without minify" in (tmp_path / "gpu.md").read_text()
 
 
@@ -207,6 +210,12 @@ def test_the_stand_in_of_lazy_loader_finds_what_the_real_one_finds(
     assert all(load(each) is getattr(package, each) for each in names)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         load("nothing")
+
+
+def test_a_needed_package_that_is_not_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacking() is None
+    monkeypatch.setattr("bench.gpu.missing._NEEDED", ("json", "no_such_package"))
+    assert "needs no_such_package, which" in str(lacking())
 
 
 def test_what_is_here_has_no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
