@@ -64,7 +64,7 @@ def _held_by_graphs(device: "torch.device") -> int:
     number = torch.cuda.current_device() if device.index is None else device.index
     return sum(
         segment["total_size"] - segment["allocated_size"]
-        for segment in torch.cuda.memory_snapshot()
+        for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
         if segment.get("device", number) == number
         and tuple(segment["segment_pool_id"]) != _SHARED_POOL
     )

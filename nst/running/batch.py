@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -225,7 +225,7 @@ def _paint(
     if len(loaded) == 1 and workshop.bytes_per_picture > free:
         return [_refused(loaded[0], workshop, free)]
     started = time.monotonic()
-    recording = nullcontext() if with_graphs else graphs.paused()
+    recording: AbstractContextManager[None] = nullcontext() if with_graphs else graphs.paused()
     with recording, keeping(loaded, workshop.order) as kept:
         stylized = _stylize_if_it_fits(loaded, workshop, on_step, kept.on_kept)
     if isinstance(stylized, Stylized):
