@@ -12,6 +12,7 @@ from nst.painting.devices import (
     resolve_devices,
     same_shapes,
 )
+from nst.painting.memory import Memory, memory_of
 
 
 def with_devices(monkeypatch: pytest.MonkeyPatch, *, cuda: int, mps: bool) -> None:
@@ -133,11 +134,37 @@ def test_a_cpu_is_left_as_it_is() -> None:
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"), True),
+        (RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("stack expects each tensor to be equal size"), False),
     ],
 )
 def test_what_is_a_lack_of_memory(error: RuntimeError, expected: bool) -> None:
     assert is_out_of_memory(error) == expected
+
+
+def test_what_graphs_compute_in_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 bytes 40 are free; PyTorch has the others, and of these 20 are in use."""
+    segments = [
+        {"device": device, "segment_pool_id": pool, "total_size": size, "allocated_size": used}
+        for device, pool, size, used in [
+            (1, (0, 0), 30, 20),
+            (1, (7, 0), 25, 0),
+            (1, (0, 8), 5, 0),
+            (0, (9, 0), 50, 0),
+        ]
+    ]
+    for name, value in {
+        "mem_get_info": lambda _: (40, 100),
+        "memory_reserved": lambda _: 60,
+        "memory_allocated": lambda _: 20,
+        "memory_snapshot": lambda: segments,
+        "get_allocator_backend": lambda: "native",
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    assert memory_of(torch.device("cuda:1")) == Memory(total=100, free=50)
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])

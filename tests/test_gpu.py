@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -10,14 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._utils import _get_device_index
 
 from bench import encoding
 from bench.gpu import command, out_of_memory, run, speed
 from bench.gpu.budget import Rates, budget
 from bench.gpu.command import Part, Report
 from bench.gpu.given import Found, Given, MissingError, Target, grey_levels_apart, item
-from bench.gpu.missing import make_importable
+from bench.gpu.missing import lacking, make_importable
 from bench.gpu.operations import Moved, Work
+from nst.painting.memory import Memory
 from nst.pictures import images
 from tests.helpers import ROOT
 
@@ -110,6 +113,7 @@ def test_the_command_writes_what_is_known_and_its_status_says_if_a_part_failed(
 ) -> None:
     def fails(here: Given, found: Found) -> None:
         here.say("so far so good")
+        logging.getLogger("nst.painting.graphs").warning("painting goes on without a CUDA graph")
         # Written by then, in case that this is the end.
         assert "kernels" in json.loads((tmp_path / "gpu.json").read_text())["found"]
         raise ValueError("out of luck")
@@ -121,6 +125,7 @@ def test_the_command_writes_what_is_known_and_its_status_says_if_a_part_failed(
     assert "so far so good" in capsys.readouterr().out
     assert "## On a GPU: cpu" in results.read_text()
     assert "ValueError: out of luck" in results.read_text()
+    assert "- painting goes on without a CUDA graph" in results.read_text()
     assert "Without minify" in (tmp_path / "gpu.md").read_text()
 
 
@@ -207,6 +212,12 @@ def test_the_stand_in_of_lazy_loader_finds_what_the_real_one_finds(
         load("nothing")
 
 
+def test_a_needed_package_that_is_not_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacking() is None
+    monkeypatch.setattr("bench.gpu.missing._NEEDED", ("json", "no_such_package"))
+    assert "needs no_such_package, which" in str(lacking())
+
+
 def test_what_is_here_has_no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -229,6 +240,33 @@ def test_a_row_of_the_report_on_memory_says_no_where_a_picture_was_not_made() ->
     assert list(out_of_memory._checks(rows, []).values()) == [False, True, True]
     rows[-1] = {"id": "after-3", "status": "failed"}
     assert list(out_of_memory._checks(rows, ["halved"]).values()) == [True, True, False]
+
+
+def test_the_limit_of_memory_names_the_number_of_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch has it no other way, and what earlier parts recorded does not count."""
+    limits: list[tuple[float, int]] = []
+    forgotten: list[bool] = []
+
+    def limit(fraction: float, device: int) -> None:
+        # As PyTorch itself checks it.
+        limits.append((fraction, _get_device_index(device)))
+
+    for name, value in {
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "memory_reserved": lambda _: 100,
+        "set_per_process_memory_fraction": limit,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(out_of_memory, "_needed", lambda *_: 800)
+    monkeypatch.setattr(out_of_memory, "memory_of", lambda _: Memory(total=1000, free=1000))
+    monkeypatch.setattr("nst.painting.graphs.forget", lambda: forgotten.append(True))
+    monkeypatch.setattr("nst.painting.devices._keep_full_precision", lambda: None)
+    with out_of_memory._limited(64, given(tmp_path, device="cuda")):
+        assert forgotten
+    assert limits == [(0.5, 0), (1.0, 0)]
 
 
 def test_no_two_pictures_of_a_batch_are_alike() -> None:

@@ -236,7 +236,20 @@ def test_nothing_is_recorded_on_a_cpu(backbone: Backbone, monkeypatch: pytest.Mo
 def test_what_is_forgotten_is_recorded_again(
     records: list[torch.device], backbone: Backbone
 ) -> None:
+    assert not graphs.forget()
     stylize([item()], backbone)
-    graphs.forget()
+    assert graphs.forget()
     stylize([item()], backbone)
+    assert len(records) == 2
+
+
+def test_while_it_is_paused_nothing_is_recorded_or_repeated(
+    records: list[torch.device], backbone: Backbone
+) -> None:
+    stylize([item()], backbone)
+    with graphs.paused():
+        assert torch.equal(stylize([item()], backbone).images, plainly([item()], backbone).images)
+        stylize([item(), item(1)], backbone)
+    assert len(records) == 1
+    stylize([item(), item(1)], backbone)
     assert len(records) == 2

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -372,3 +373,33 @@ def test_an_alpha_of_1_everywhere_is_none() -> None:
     one, other = (Objective.of([each], vgg16()).targets[0] for each in (item(), opaque))
     for layer, target in one.styles.items():
         assert relative(other.styles[layer].grams, target.grams) < 1e-5
+
+
+@pytest.mark.parametrize("num_items", [1, 2])
+def test_algorithms_are_tried_at_the_first_look_at_what_is_painted_alone(
+    num_items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at no style; items that go through the network together have another shape there."""
+    tries = False
+    looks: list[tuple[tuple[int, ...], bool]] = []
+
+    @contextmanager
+    def trying(_: torch.device) -> Iterator[None]:
+        nonlocal tries
+        tries = True
+        yield
+        tries = False
+
+    def look(network: Backbone, images: Tensor) -> Any:
+        looks.append((tuple(images.shape), tries))
+        return forward(network, images)
+
+    forward = Backbone.forward
+    monkeypatch.setattr(Backbone, "forward", look)
+    monkeypatch.setattr("nst.painting.targets.same_shapes", trying)
+    monkeypatch.setattr("nst.painting.objective.runs_items_together", lambda *_: True)
+    layers: dict[str, Any] = {"content_layers": "relu1_1", "style_layers": "relu1_1"}
+    one = replace(item(**layers), styles=(picture_tensor(32, 40, seed=5),))
+    Objective.of([one] * num_items, vgg16(**layers))
+    is_alone = num_items == 1
+    assert looks == [((1, 3, 48, 64), is_alone), ((1, 3, 32, 40), False)] * num_items

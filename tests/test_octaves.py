@@ -1,13 +1,15 @@
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from nst.job import MAX_SIZE, PictureParams
 from nst.painting.objective import Objective
-from nst.painting.octaves import Octaves, Resampling, at_scale, details, resized
+from nst.painting.octaves import Octaves, Resampling, at_scale, details, resized, shrinks_on_the_cpu
 from nst.painting.targets import Item
-from nst.scales import Scale
+from nst.scales import Scale, scales_of
 from tests.helpers import item, mask_tensor, picture_tensor, vgg16
 
 LAYERS: dict[str, Any] = {"content_layers": "relu3_1", "style_layers": "relu1_1 relu2_1 relu3_1"}
@@ -98,3 +100,19 @@ def test_details_are_what_the_coarser_size_loses() -> None:
     lost = details(picture, (32, 32))
     torch.testing.assert_close(resized(resized(picture, (32, 32)), (64, 64)) + lost, picture)
     assert lost.mean().abs() < 1e-3
+
+
+def test_a_gpu_shrinks_no_picture_further_than_its_memory_allows() -> None:
+    """PyTorch's kernel for antialiasing has 48 kB for a block of 32 pixels, 4 bytes for each weight."""
+
+    def shared_bytes(factor: float) -> float:
+        weights = 2 * math.ceil(2 * factor) + 1
+        return 4 * weights * (32 + 33)
+
+    largest = (MAX_SIZE, MAX_SIZE)
+    for scale in scales_of(*largest, PictureParams(size=MAX_SIZE)):
+        factor = MAX_SIZE / scale.height
+        stays = not shrinks_on_the_cpu(largest, (scale.height, scale.width))
+        assert stays == (factor < 32)
+        assert not stays or shared_bytes(factor) <= 48 * 1024
+    assert shared_bytes(73) > 48 * 1024

@@ -1,8 +1,11 @@
+from contextlib import nullcontext
 from dataclasses import fields, replace
 
+import pytest
 import torch
 from torch import Tensor
 
+from nst.painting import transfers
 from nst.painting.targets import Item
 from nst.painting.transfers import fetched, placed, sent_ahead, with_pictures
 from tests.helpers import item, mask_tensor, picture_tensor
@@ -37,3 +40,19 @@ def test_on_a_cpu_nothing_is_copied() -> None:
     assert placed(one, CPU) is one
     assert sent_ahead(one, CPU) is one
     assert fetched(one.content) is one.content
+
+
+def test_what_finds_no_memory_on_its_way_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the GPU or, pinned, of the CPU; of other failures an item does not come back as if it were sent."""
+    said = ["CUDA error: out of memory", "CUDA error: an illegal memory access was encountered"]
+
+    def pinned(_: Tensor) -> Tensor:
+        raise RuntimeError(said.pop(0))
+
+    monkeypatch.setattr(Tensor, "pin_memory", pinned)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(transfers, "_sending_stream", lambda _: None)
+    one = full()
+    assert sent_ahead(one, torch.device("cuda")) is one
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        sent_ahead(one, torch.device("cuda"))

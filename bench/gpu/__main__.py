@@ -2,9 +2,11 @@
 
 import sys
 
-from bench.gpu.missing import make_importable
+from bench.gpu.missing import lacking, make_importable
 
 if __name__ == "__main__":
+    if (advice := lacking()) is not None:
+        sys.exit(advice)
     missing = make_importable()
 
     from bench.gpu.command import main

@@ -9,6 +9,7 @@ through all parts on the CPU in a minute, to see that they work.
 import argparse
 import gc
 import json
+import logging
 import os
 import sys
 import time
@@ -33,7 +34,7 @@ from bench.gpu import (
 from bench.gpu.given import Found, Given, MissingError, Target
 from bench.measuring import add_markdown_option, in_place, table, tell, where
 from nst.errors import ConfigError
-from nst.painting import device_name, free_memory, memory_of, resolve_device
+from nst.painting import device_name, free_memory, graphs, memory_of, resolve_device
 from nst.wording import shown_bytes
 
 _BUDGET_S = 360.0
@@ -114,6 +115,21 @@ class Report:
     ended: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+
+
+class _Warnings(logging.Handler):
+    """Puts into the report what the product warns of: figures without CUDA graphs are to say so."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().partition("\n")[0]
+        if text not in self._report.warned:
+            self._report.warned.append(text)
+            _say(f"warning: {text}")
 
 
 def main(arguments: Sequence[str], missing: Sequence[str] = ()) -> int:
@@ -150,7 +166,12 @@ def main(arguments: Sequence[str], missing: Sequence[str] = ()) -> int:
         peer_path=given.peer_path,
         say=say,
     )
-    measure({name: PARTS[name] for name in PARTS if name in given.parts}, whole, report)
+    logger, warnings = logging.getLogger("nst"), _Warnings(report)
+    logger.addHandler(warnings)
+    try:
+        measure({name: PARTS[name] for name in PARTS if name in given.parts}, whole, report)
+    finally:
+        logger.removeHandler(warnings)
     keep()
     _say(f"\n{to_markdown(report)}")
     if given.markdown is not None:
@@ -214,6 +235,7 @@ def measure(parts: Mapping[str, Part], given: Given, report: Report) -> None:
         report.seconds[name] = time.monotonic() - begun_s
         if given.has_gpu:
             # The processes that another part starts need it.
+            graphs.forget()
             gc.collect()
             free_memory(given.on)
         given.say(report.ended.get(name, f"{report.seconds[name]:.1f} s"))
@@ -254,9 +276,11 @@ def to_markdown(report: Report) -> str:
     targets = [target for part in PARTS.values() for target in part.targets(report.found)]
     words = {True: "yes", False: "**no**", None: ""}
     rows = [[each.what, each.wanted, each.measured, words[each.is_reached]] for each in targets]
+    warned = [f"- {text}" for text in report.warned]
     parts = [
         report.head + " By `python -m bench.gpu`.",
         table(["target", "wanted", "measured", "reached"], rows),
+        *(["\n".join(["Warned of:", "", *warned])] if warned else []),
     ]
     for name, part in PARTS.items():
         if name in report.found or name in report.ended:

@@ -21,7 +21,7 @@ from bench.gpu.given import SAMPLES, Found, Given, Target, item, network
 from bench.measuring import table
 from nst import pipeline
 from nst.output import read_metadata
-from nst.painting import free_memory, memory_of, resolve_precision, stylize
+from nst.painting import free_memory, graphs, memory_of, resolve_precision, stylize
 from nst.settings import RunSettings
 
 _NUM_MANY, _NUM_AFTER = 8, 4
@@ -98,15 +98,18 @@ def _limited(side_px: int, given: Given) -> Iterator[None]:
         with _pretended(side_px):
             yield
         return
+    # A device without a number is not taken here, as it is elsewhere.
+    number = torch.cuda.current_device() if device.index is None else device.index
     needed = _needed(side_px, given)
+    # What earlier parts recorded would be given up on the way, and make room for the batch.
+    graphs.forget()
     free_memory(device)
-    # What CUDA graphs keep for themselves is reserved and not allocated, and counts as well.
     limit = torch.cuda.memory_reserved(device) + _FITTING / _NUM_MANY * needed
-    torch.cuda.set_per_process_memory_fraction(limit / memory_of(device).total, device)
+    torch.cuda.set_per_process_memory_fraction(limit / memory_of(device).total, number)
     try:
         yield
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, number)
         free_memory(device)
 
 

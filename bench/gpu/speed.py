@@ -95,8 +95,11 @@ def rates_of(given: Given) -> Rates:
     side, count = given.or_toy((8192, 30), (128, 2))
     length = given.or_toy(2**28, 2**16)
 
+    # Its own, since PyTorch's fails in a process in which a CUDA graph could not be recorded.
+    random = torch.Generator(device)
+
     def product(dtype: torch.dtype) -> float:
-        a, b = torch.randn(2, side, side, device=device).to(dtype)
+        a, b = torch.randn(2, side, side, device=device, generator=random).to(dtype)
         made = torch.empty_like(a)
         return float(2 * side**3) / _each_s(partial(torch.mm, a, b, out=made), count, device)
 
@@ -157,7 +160,8 @@ def _try_cell(
     name = f"{backbone.profile.name} {size_px} px, batch {batch}"
     flops = size_px**2 * flops_per_px(backbone.profile.name)
     rate = getattr(found["rates"], precision)
-    evaluations = _FEW * 2 + _MORE + full_evaluations(size_px, size_px, item(0, size_px).params)
+    pyramid = full_evaluations(size_px, size_px, item(0, size_px).params)
+    evaluations = 2 * _FEW + _MORE + 2 * pyramid
     least_s = batch * evaluations * flops / (_LEAST_SHARE * rate)
     if not given.has(0 if given.is_toy else least_s):
         found["left_out"].append(f"{name}: no time for it")
@@ -191,6 +195,13 @@ def _cell(
     peak_bytes = max(0, _peak(given.on) - before)
     pyramid = given.or_toy({}, {"steps": 1})
     items = [item(number, size_px, **pyramid) for number in range(batch)]
+
+    def paint() -> None:
+        stylize(items, backbone, memo=Memo(64))
+
+    # Of each size that it begins with, algorithms are tried and graphs recorded once, and not by each
+    # batch of a run.
+    paint()
     return Cell(
         backbone=backbone.profile.name,
         size_px=size_px,
@@ -198,7 +209,7 @@ def _cell(
         precision=precision,
         evaluation_s=took.evaluation_s,
         pictures_s=batch / (took.begin_s + _EVALUATIONS * took.evaluation_s),
-        pyramid_s=batch / seconds_of(lambda: stylize(items, backbone, memo=Memo(64)), given.on),
+        pyramid_s=batch / seconds_of(paint, given.on),
         share=batch * least_s / took.evaluation_s,
         peak_bytes=peak_bytes,
         forecast_bytes=batch

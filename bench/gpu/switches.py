@@ -2,11 +2,13 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
+
+import torch
 
 from bench.gpu.given import Found, Given, deterministic, network
 from bench.gpu.speed import evaluation_of
@@ -27,6 +29,22 @@ class Timed:
 
 def _unpadded(conv: Any, *_: Any) -> Any:
     return conv
+
+
+@contextmanager
+def _untried(_: torch.device) -> Iterator[None]:
+    """In place of `same_shapes`: no algorithm is tried, and none that was tried before is taken.
+
+    PyTorch keeps the algorithm that it has for a shape and these flags, tried or not. With a flag that
+    means nothing to bfloat16 turned round it has none yet.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = not before
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +79,7 @@ SWITCHES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "nothing": nullcontext,
     "CUDA graphs": _WithoutGraphs(),
     "algorithms that may vary: only deterministic ones": deterministic,
-    "trials of cuDNN's algorithms": _Replaced(
-        "nst.painting.engine", "same_shapes", lambda _: nullcontext()
-    ),
+    "trials of cuDNN's algorithms": _Replaced("nst.painting.engine", "same_shapes", _untried),
     "8 channels in the first convolution, not 3": _Replaced(
         "nst.painting.backbones", "arranged", _unpadded
     ),

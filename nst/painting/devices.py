@@ -94,14 +94,25 @@ def device_name(name: str) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
+# What says that a device's memory is full without PyTorch's class for it: allocators of other devices,
+# and CUDA and its libraries, which take memory of their own. Of a convolution PyTorch tries one
+# algorithm after the other, and where none finds room for its workspace it says only that there is none.
+_SAYS_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+)
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that a device's memory is full; only CUDA has a class for it."""
+    """Whether an error says that a device's memory is full."""
     said = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "DefaultCPUAllocator" in said
-        or "MPS backend out of memory" in said
-        or "CUBLAS_STATUS_ALLOC_FAILED" in said
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        text in said for text in _SAYS_OUT_OF_MEMORY
     )
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nst.painting.backbones import Backbone
-from nst.painting.devices import is_out_of_memory
+from nst.painting.devices import free_memory, is_out_of_memory
 from nst.painting.memo import Memo
 from nst.painting.memory import memory_of
 from nst.painting.octaves import Octaves
@@ -98,6 +99,7 @@ def steps_of(octaves: Octaves, images: Tensor, backbone: Backbone) -> RecordedSt
     if key not in _kept.steps:
         if _is_short_of_memory(images.device):
             forget()
+            free_memory(images.device)
         _kept.steps[key] = _recorded(octaves, images)
     found = _kept.steps[key]
     if found is not None:
@@ -123,9 +125,21 @@ def is_capable(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def forget() -> None:
-    """Give up what was recorded, and its memory."""
+def forget() -> bool:
+    """Give up what was recorded, and its memory; whether there was anything."""
+    had_any = any(each is not None for each in _kept.steps.values())
     _kept.steps.clear()
+    return had_any
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Meanwhile nothing is recorded, and nothing that was recorded is repeated."""
+    before, _kept.works = _kept.works, False
+    try:
+        yield
+    finally:
+        _kept.works = before
 
 
 def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]:

@@ -26,6 +26,8 @@ _OPTIMIZER_BYTES_PER_PX = 450
 # Half of what a pass holds are float32 Grams and gradients whatever the network computes in.
 _BFLOAT16_SHARE = 0.7
 _CGROUP = Path("/sys/fs/cgroup")
+# PyTorch's name for the memory that it hands out to whoever asks; each CUDA graph has another one.
+_SHARED_POOL = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +44,30 @@ def memory_of(device: "torch.device") -> Memory:
         import torch
 
         free, total = torch.cuda.mem_get_info(device)
-        # What PyTorch holds on to and does not use is free to us.
+        # What PyTorch holds on to and does not use is free to us, but for what graphs compute in.
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return Memory(total=total, free=free + kept)
+        return Memory(total=total, free=free + kept - _held_by_graphs(device))
     found = psutil.virtual_memory()
     limit, used = _cgroup_bytes("memory.max"), _cgroup_bytes("memory.current")
     if limit is None or used is None:
         return Memory(total=found.total, free=found.available)
     return Memory(total=min(found.total, limit), free=min(found.available, max(0, limit - used)))
+
+
+def _held_by_graphs(device: "torch.device") -> int:
+    """The bytes that CUDA graphs compute in when they are repeated, and nothing else can use."""
+    import torch
+
+    if torch.cuda.get_allocator_backend() != "native":
+        # Another allocator does not tell.
+        return 0
+    number = torch.cuda.current_device() if device.index is None else device.index
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+        if segment.get("device", number) == number
+        and tuple(segment["segment_pool_id"]) != _SHARED_POOL
+    )
 
 
 def tile_px(height: int, width: int, profile: BackboneProfile, memory: Memory) -> int | None:

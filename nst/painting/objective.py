@@ -83,8 +83,12 @@ class Objective:
         shares = backbone.profile.shares(program.content_layers, program.style_layers)
         memo = {} if memo is None else memo
         with torch.no_grad():
-            each = [targets_of(item, shares, backbone, memo, tile_px) for item in items]
-            if len(each) > 1 and runs_items_together(backbone.device, tile_px):
+            together = len(items) > 1 and runs_items_together(backbone.device, tile_px)
+            each = [
+                targets_of(item, shares, backbone, memo, tile_px, is_alone=not together)
+                for item in items
+            ]
+            if together:
                 each = [stacked(each)]
         return cls(each, backbone)
 

@@ -18,6 +18,9 @@ from nst.scales import Scale
 
 # How much a size counts beside the next larger one: what is coarse is settled by then.
 _COARSER_SHARE = 0.5
+# A GPU computes a pixel from those that it comes of in memory of a fixed size, which PyTorch fills
+# from some 47 of them a side on: a picture of 8192 px on its way to the coarsest size has 73.
+_MAX_FACTOR_ON_A_GPU = 32
 # No style is made smaller than this on a side: the deepest layers would see nothing of it.
 _MIN_STYLE_PX = 32
 
@@ -112,12 +115,20 @@ def at_scale(item: Item, scale: Scale) -> Item:
 
 def resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """A picture [C,H,W] at another size [C,h,w], bicubic, by area where it shrinks; in [0, 1]."""
-    if tuple(picture.shape[1:]) == size:
+    before = picture.shape[1], picture.shape[2]
+    if before == size:
         return picture
+    there = torch.device("cpu") if shrinks_on_the_cpu(before, size) else picture.device
     found: Tensor = interpolate(
-        picture[None], size=size, mode="bicubic", antialias=True, align_corners=False
+        picture[None].to(there), size=size, mode="bicubic", antialias=True, align_corners=False
     )
-    return found[0].clamp(0, 1)
+    return found[0].clamp(0, 1).to(picture.device)
+
+
+def shrinks_on_the_cpu(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Whether a picture is made so much smaller that a GPU cannot do it."""
+    factor = max(a / b for a, b in zip(before, after, strict=True))
+    return factor > _MAX_FACTOR_ON_A_GPU
 
 
 def details(picture: Tensor, coarser: tuple[int, int]) -> Tensor:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams, weighting_of
 from nst.painting import losses, metrics, reductions, regions
 from nst.painting.backbones import Backbone
+from nst.painting.devices import same_shapes
 from nst.painting.tiles import Slices, Tile, cut
 from nst.profiles import BackboneProfile, Shares
 
@@ -146,8 +148,15 @@ class Targets:
 
 
 def targets_of(
-    item: Item, shares: Shares, backbone: Backbone, memo: StyleMemo, tile_px: int | None
+    item: Item,
+    shares: Shares,
+    backbone: Backbone,
+    memo: StyleMemo,
+    tile_px: int | None,
+    *,
+    is_alone: bool,
 ) -> Targets:
+    """The targets of an item, which goes through the network by itself or together with others."""
     device = backbone.device
     params = item.params
     content = item.content[None].to(device)
@@ -159,9 +168,12 @@ def targets_of(
     ]
     if not item.style_keys:
         memo = {}
+    # Before the styles, and with a trial: PyTorch keeps to the first algorithm that it takes for a
+    # shape, tried or not, and this one has that of every evaluation.
+    with same_shapes(device) if is_alone else nullcontext():
+        of_content = _look_at_content(content, shares, backbone, tiles)
     grams = [_style_grams(s, shares, backbone, memo, tile_px) for s in styles]
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
-    of_content = _look_at_content(content, shares, backbone, tiles)
     style_targets = {
         layer: _style_target(
             [each[layer] for each in grams],

@@ -7,6 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from nst.painting.devices import is_out_of_memory
 from nst.painting.targets import Item
 
 
@@ -14,7 +15,7 @@ def sent_ahead(item: Item, device: torch.device) -> Item:
     """The item with its pictures on a GPU, whatever that computes meanwhile.
 
     They go by pinned memory and a stream of their own; only the calling thread waits for them. If
-    the GPU has no room yet, the item stays as it is.
+    the GPU has no room yet, or the CPU none that can be pinned, the item stays as it is.
     """
     if device.type != "cuda":
         return item
@@ -27,7 +28,9 @@ def sent_ahead(item: Item, device: torch.device) -> Item:
         # So they are there for every other stream. Their memory is this stream's: it is used again
         # once nothing holds on to them, when the batch is painted and its pictures fetched.
         stream.synchronize()
-    except torch.OutOfMemoryError:
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
         return item
     return sent
 

@@ -6,10 +6,13 @@ while the device optimises.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+
+import torch
 
 from nst.errors import ImageError, MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling
@@ -162,9 +165,20 @@ def _num_at_once(workshop: _Workshop) -> int:
     device = workshop.backbone.device
     return memory.pictures_at_once(
         workshop.bytes_per_picture,
-        memory.memory_of(device),
+        _memory_for(len(workshop.order.group.jobs), workshop),
         together=runs_items_together(device, workshop.tile_px),
     )
+
+
+def _memory_for(number: int, workshop: _Workshop) -> memory.Memory:
+    """The device's memory; if so many pictures need more, what was recorded for others gives way."""
+    device = workshop.backbone.device
+    found = memory.memory_of(device)
+    fitting = memory.pictures_at_once(workshop.bytes_per_picture, found, together=True)
+    if fitting >= number or not graphs.forget():
+        return found
+    free_memory(device)
+    return memory.memory_of(device)
 
 
 def _load(
@@ -191,7 +205,9 @@ def _load(
     return loaded, failed
 
 
-def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) -> list[Painted]:
+def _paint(
+    loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int, with_graphs: bool = True
+) -> list[Painted]:
     """Stylize what is loaded; a batch that the device cannot hold is halved and goes on.
 
     `num_before` pictures of the group have been through here already.
@@ -205,17 +221,19 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
         done = round((num_before + share * len(loaded)) * group.evaluations)
         workshop.order.listener.advanced(group, done, num_before)
 
-    free = memory.memory_of(device).free
+    free = _memory_for(len(loaded), workshop).free
     if len(loaded) == 1 and workshop.bytes_per_picture > free:
         return [_refused(loaded[0], workshop, free)]
     started = time.monotonic()
-    with keeping(loaded, workshop.order) as kept:
+    recording: AbstractContextManager[None] = nullcontext() if with_graphs else graphs.paused()
+    with recording, keeping(loaded, workshop.order) as kept:
         stylized = _stylize_if_it_fits(loaded, workshop, on_step, kept.on_kept)
     if isinstance(stylized, Stylized):
         num_now = num_before + len(loaded)
         workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
-        return results_of(
+        measured = partial(
+            results_of,
             loaded,
             stylized,
             workshop.order,
@@ -223,16 +241,31 @@ def _paint(loaded: Sequence[Loaded], workshop: _Workshop, *, num_before: int) ->
             seconds=seconds,
             kept=kept.paths,
         )
+        return _with_room(measured, device)
     _log.warning("out of memory with %d pictures at once: %s", len(loaded), stylized)
-    graphs.forget()
+    had_graphs = graphs.forget()
     free_memory(device)
     if len(loaded) == 1:
-        return [_refused(loaded[0], workshop, free)]
+        if not (had_graphs and with_graphs):
+            return [_refused(loaded[0], workshop, free)]
+        # Once more with the least memory that it can be painted with.
+        return _paint(loaded, workshop, num_before=num_before, with_graphs=False)
     half = len(loaded) // 2
     return [
         *_paint(loaded[:half], workshop, num_before=num_before),
         *_paint(loaded[half:], workshop, num_before=num_before + half),
     ]
+
+
+def _with_room(measured: Callable[[], list[Painted]], device: torch.device) -> list[Painted]:
+    """What a batch's pictures are like; what was recorded to paint it may have the memory for that."""
+    try:
+        return measured()
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc) or not graphs.forget():
+            raise
+    free_memory(device)
+    return measured()
 
 
 def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> Painted:

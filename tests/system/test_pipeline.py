@@ -22,11 +22,12 @@ from nst.job import PARAM_FIELDS
 from nst.output import metadata
 from nst.output.metadata import Record
 from nst.output.reading import read_metadata
-from nst.painting import memory
+from nst.painting import graphs, memory
 from nst.painting.engine import stylize
 from nst.planning.plan import Group, Plan
 from nst.running import batch
 from nst.running.reports import NoListener, RunReport
+from nst.running.results import results_of
 from nst.settings import RunSettings
 from nst.storage import files, stores
 from nst.storage.files import Found
@@ -566,6 +567,33 @@ def test_a_picture_that_does_not_fit_alone_fails_alone(
     (failed,) = run(manifest, tmp_path / "out").failed
     assert failed.outcome.reason == "out_of_memory"
     assert "48 x 64" in str(failed.outcome.error)
+
+
+def test_what_recorded_graphs_leave_no_memory_for_is_tried_again_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To paint one picture, and to measure it; they are what the device has the least need of."""
+    full = {"painting", "measuring"}
+
+    def limited(items: list[object], *args: object, **options: object) -> object:
+        if graphs._kept.works:
+            raise torch.OutOfMemoryError("out of memory")
+        full.remove("painting")
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    def measured(*args: object, **options: object) -> object:
+        if "measuring" in full:
+            full.remove("measuring")
+            raise torch.OutOfMemoryError("out of memory")
+        return results_of(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nst.running.batch.stylize", limited)
+    monkeypatch.setattr("nst.running.batch.results_of", measured)
+    monkeypatch.setattr(graphs, "forget", lambda: True)
+    manifest = write_project(tmp_path / "in", [row(id="one")])
+    assert run(manifest, tmp_path / "out").num_ok == 1
+    assert not full
+    assert graphs._kept.works
 
 
 def test_a_picture_that_cannot_fit_is_refused_with_the_memory_it_needs(
