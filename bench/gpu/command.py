@@ -146,7 +146,8 @@ def main(arguments: Sequence[str], missing: Sequence[str] = ()) -> int:
         return 2
     folder: Path = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    report = Report(device=device_name(device), head=_head(device, missing))
+    head = _head(device, missing) + (f" {_TOY}" if given.toy else "")
+    report = Report(device=device_name(device), head=head)
     _say(report.head)
 
     def keep() -> None:
@@ -244,6 +245,12 @@ def measure(parts: Mapping[str, Part], given: Given, report: Report) -> None:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+_TOY = (
+    "**A toy run**: it shows that every part works, with pictures of 64 px whatever is said of their "
+    "size; its figures say nothing of speed."
+)
 
 
 def _head(device: str, missing: Sequence[str]) -> str:

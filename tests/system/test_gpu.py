@@ -86,6 +86,7 @@ def test_all_parts_run_where_only_little_is_installed(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out/gpu.json").read_text())
     assert not report["ended"]
     assert "Without lazy_loader, minify, yaml" in report["head"]
+    assert "A toy run" in report["head"]
     found = report["found"]
     assert [cell["backbone"] for cell in found["speed"]["cells"]] == 2 * ["vgg16"] + 2 * [
         "resnet50"
