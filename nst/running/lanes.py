@@ -10,10 +10,8 @@ from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import GroupReport, Listener, NoListener
 from nst.running.spawning import ENTRY
-from nst.running.supervisor import Supervisor
+from nst.running.supervisor import ON_THE_CPU, Supervisor
 from nst.settings import Precision, RunSettings
-
-_ON_THE_CPU = ("auto", "cpu")
 
 
 def lane_devices(device: str, lanes: int, num_gpus: int) -> tuple[str, ...]:
@@ -94,7 +92,7 @@ class Lanes:
 
 def _num_threads(settings: RunSettings) -> int | None:
     """Lanes on one CPU share its cores, since threads that wait for one another's turn take it."""
-    if settings.lanes > 1 and settings.device in _ON_THE_CPU:
+    if settings.lanes > 1 and settings.device in ON_THE_CPU:
         return max(1, (os.cpu_count() or 1) // settings.lanes)
     return None
 

@@ -38,6 +38,8 @@ from nst.settings import Precision, RunSettings
 # How often in a row a process may end before it has begun with any picture.
 _MAX_DEATHS = 2
 _KILL_WAIT_S = 10
+# What is painted there is, unless `auto` finds a GPU.
+ON_THE_CPU = ("auto", "cpu")
 # How long a process may take to load its modules, independent of a picture's time.
 _START_S = 300
 _POLL_S = 1.0
@@ -180,7 +182,7 @@ class Supervisor:
     def _attempt(self, group: Group, progress: "_Progress") -> "_End | None":
         """Run a group to its end, or to that of the process: then how that came about."""
         settings, listener = progress.order.settings, progress.heard
-        if self._neighbours.have_changed():
+        if self._waits_wrongly(settings):
             self.stop()
         self.start()
         worker = self._worker
@@ -203,7 +205,7 @@ class Supervisor:
                         is_last = len(progress.recorded) == num_before + len(group.jobs)
                         # A run that stops finishes what its process has begun.
                         goes_on = listener.stopped is None and not is_last
-                        if goes_on and self._neighbours.have_changed():
+                        if goes_on and self._waits_wrongly(settings):
                             raise _Refit
                     case Logged(name, level, text):
                         logging.getLogger(name).log(level, "%s", text)
@@ -231,6 +233,16 @@ class Supervisor:
             if not is_through:
                 self.stop()
         raise AssertionError("messages end by an error alone")
+
+    def _waits_wrongly(self, settings: RunSettings) -> bool:
+        """Whether a process in the place of one that paints on a CPU would be told to wait otherwise.
+
+        Beside a GPU threads have little to do, and another process would begin anew with what is tried
+        out and recorded there.
+        """
+        worker = self._worker
+        is_on_a_cpu = worker is not None and not worker.has_gpus and settings.device in ON_THE_CPU
+        return is_on_a_cpu and self._neighbours.have_changed()
 
 
 def _judged(
@@ -333,6 +345,11 @@ class _Worker:
             else:
                 self._early.append(message)
         return self._num_gpus
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether it has told of any so far."""
+        return bool(self._num_gpus)
 
     def send(self, message: object) -> None:
         try:

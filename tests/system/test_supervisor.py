@@ -23,7 +23,7 @@ from nst.running import runs
 from nst.running.neighbours import Neighbours
 from nst.running.reports import NoListener, RunReport
 from nst.running.silence import Silence
-from nst.running.supervisor import Supervisor, _how_it_died
+from nst.running.supervisor import Supervisor, _how_it_died, _Worker
 from nst.settings import RunSettings
 from tests import poison
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
@@ -299,6 +299,20 @@ def test_another_process_goes_on_where_threads_have_to_wait_otherwise(
     assert (report.num_made, report.num_failed) == (3, 0)
     assert len(set(map(id, processes))) == 2
     assert sorted(seen) == ["n0", "n1", "n2"]
+
+
+def test_a_process_beside_a_gpu_stays_however_its_threads_wait(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has tried out and recorded there is worth more."""
+    monkeypatch.setattr(Neighbours, "have_changed", lambda _: True)
+    monkeypatch.setattr(_Worker, "has_gpus", True)
+    plan, settings = planned(tmp_path, [0, 1], max_batch_pixels=10**6)
+    supervisor.start()
+    before = supervisor._worker
+    report = supervisor.run_group(plan.groups[0], settings, NoListener())
+    assert report.num_made == 2
+    assert supervisor._worker is before
 
 
 def test_errors_of_a_group_leave_the_process_and_come_as_they_are(
