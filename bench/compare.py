@@ -273,11 +273,17 @@ def prepared(pair: Pair, folder: Path, size_px: int) -> tuple[str, str]:
 
 
 def ours(
-    pairs: Iterable[Pair], folder: Path, *, size_px: int, device: str
+    pairs: Iterable[Pair],
+    folder: Path,
+    *,
+    size_px: int,
+    device: str,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[Usage, list[dict[str, Any]]]:
     """`nst run` as a user starts it, with nothing set but the size: what it took, and what it made.
 
-    That is each pair's row of the metadata, with the `path` of its picture.
+    That is each pair's row of the metadata, with the `path` of its picture. `environment` is what the
+    run has besides.
     """
     output = Path(tempfile.mkdtemp(prefix="ours-", dir=folder))
     manifest = output.with_suffix(".csv")
@@ -288,7 +294,8 @@ def ours(
         python(
             *("nst", "run", manifest, "--output", output),
             *("--device", device, "--set", f"size={size_px}"),
-        )
+        ),
+        environment=environment,
     )
     rows = pq.read_table(output / "metadata.parquet").to_pylist()
     return usage, [row | {"path": output / row["picture"]} for row in rows]

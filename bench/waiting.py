@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
-from bench.compare import PAIRS, SAMPLES
-from bench.measuring import add_markdown_option, measured, python, table, tell, where
+from bench.compare import PAIRS, ours
+from bench.measuring import add_markdown_option, table, tell, where
 
 SECTION = "Beside other programs"
 WAYS: dict[str, Mapping[str, str]] = {
@@ -66,15 +66,10 @@ def main() -> None:
 
 
 def _run(size_px: int, environment: Mapping[str, str]) -> float:
+    """The seconds of the whole process."""
+    pairs = PAIRS[:_NUM_PICTURES]
     with tempfile.TemporaryDirectory(prefix="nst-bench-") as folder:
-        manifest = Path(folder) / "pairs.csv"
-        lines = [
-            f"{SAMPLES / 'content' / content}.jpg,{SAMPLES / 'style' / style}.jpg\n"
-            for content, style in PAIRS[:_NUM_PICTURES]
-        ]
-        manifest.write_text("content,style\n" + "".join(lines))
-        command = python("nst", "run", manifest, "--output", f"{folder}/out")
-        usage = measured([*command, "--set", f"size={size_px}"], environment=environment)
+        usage, _ = ours(pairs, Path(folder), size_px=size_px, device="cpu", environment=environment)
     return usage.process_s
 
 
