@@ -69,7 +69,7 @@ def slow_losses(image: Tensor, one: Item, *, name: str = "vgg16") -> dict[str, T
     styles = [features(style) for style in one.styles]
     content = torch.as_tensor(
         sum(
-            share * _content(here[layer], contents[layer])
+            share * _content(here[layer], contents[layer], params)
             for layer, share in shares.content.items()
         )
     )
@@ -130,10 +130,12 @@ def _content_term(loss: Tensor, params: PictureParams, profile: BackboneProfile)
     return weight * reach * 1.5**8 / 8 + weight * 1.5**7 * (loss - 1.5 * reach)
 
 
-def _content(found: Tensor, target: Tensor) -> Tensor:
+def _content(found: Tensor, target: Tensor, params: PictureParams) -> Tensor:
     u, p = (each / (each**2).sum(dim=0, keepdim=True).sqrt() for each in (found, target))
-    spread = ((p - p.mean(dim=(1, 2), keepdim=True)) ** 2).sum()
-    return ((u - p) ** 2).sum() / max(spread, SPREAD_FLOOR * (p**2).sum())
+    lengths = (target**2).sum(dim=0, keepdim=True).sqrt()
+    counts = lengths / lengths.mean() if params.method == "pyramid" else torch.ones_like(lengths)
+    spread = (counts * (p - p.mean(dim=(1, 2), keepdim=True)) ** 2).sum()
+    return (counts * (u - p) ** 2).sum() / max(spread, SPREAD_FLOOR * (counts * p**2).sum())
 
 
 def _contrast(image: Tensor, one: Item) -> Tensor:

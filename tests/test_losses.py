@@ -14,13 +14,31 @@ def test_a_contents_scale_is_its_spread_around_its_mean_channel_by_channel() -> 
     target = random_features(2, 3, 4, 4)
     values = target.double().numpy()
     expected = [((item - item.mean(axis=(1, 2), keepdims=True)) ** 2).sum() for item in values]
-    np.testing.assert_allclose(losses.content_scale(target), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.content_scale(target, None), expected, rtol=1e-5)
+
+
+def test_with_a_presence_each_position_counts_by_the_length_of_its_features() -> None:
+    lengths = random_features(2, 1, 4, 4, seed=1)
+    counts = losses.presence(lengths)
+    torch.testing.assert_close(counts.mean(dim=(1, 2, 3)), torch.ones(2))
+    torch.testing.assert_close(
+        counts[1, 0, 2, 3] / counts[1, 0, 0, 0], lengths[1, 0, 2, 3] / lengths[1, 0, 0, 0]
+    )
+    target = random_features(2, 3, 4, 4)
+    apart = target - target.mean(dim=(2, 3), keepdim=True)
+    expected = (counts * apart**2).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(losses.content_scale(target, counts), expected)
+
+
+def test_where_a_content_has_no_features_at_all_all_positions_count_alike() -> None:
+    nothing = losses.directions(torch.zeros(1, 3, 4, 4))[1]
+    torch.testing.assert_close(losses.presence(nothing), torch.ones(1, 1, 4, 4))
 
 
 def test_a_flat_content_has_a_scale_to_divide_by() -> None:
     flat = torch.full((1, 3, 4, 4), 0.5)
-    assert losses.content_scale(flat).item() == pytest.approx(0.2 * 48 * 0.25)
-    assert losses.content_scale(torch.zeros(1, 3, 4, 4)).item() > 0
+    assert losses.content_scale(flat, None).item() == pytest.approx(0.2 * 48 * 0.25)
+    assert losses.content_scale(torch.zeros(1, 3, 4, 4), None).item() > 0
     assert losses.gram_scale(torch.zeros(1, 3, 3)).item() > 0
 
 

@@ -37,6 +37,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 CASES: dict[str, Callable[[], Item]] = {
     "plain": lambda: item(**WEIGHTS),
+    "one size": lambda: item(method="gatys", **WEIGHTS),
     "content alone": lambda: item(style_weight=0.0, content_weight=1.0),
     "style alone": lambda: item(content_weight=0.0),
     "two styles": lambda: item(num_styles=2, **WEIGHTS),

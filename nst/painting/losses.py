@@ -50,20 +50,34 @@ def directions(features: Tensor) -> tuple[Tensor, Tensor]:
     return features / lengths, lengths
 
 
-def content_scale(target: Tensor) -> Tensor:
+def presence(lengths: Tensor) -> Tensor:
+    """How much each position counts in a content loss, 1 in the mean: by its features' length, [B,1,H,W].
+
+    Directions alone hold on to an empty sky as they do to a face, so that no stroke forms there.
+    """
+    return lengths / reductions.mean(lengths)[..., None, None, None]
+
+
+def weighed(difference: Tensor, presence: Tensor | None) -> Tensor:
+    """Differences of directions [B,C,H,W], each position's times its presence; as they are for None."""
+    return difference if presence is None else presence * difference
+
+
+def content_scale(target: Tensor, presence: Tensor | None) -> Tensor:
     """The divisor of a content loss: ||P - mean(P)||^2, the mean over positions, -> [B].
 
-    `target` are the directions of the content's features.
+    `target` are the directions of the content's features. With a presence, each position counts by it.
     """
-    energy = reductions.total(target.square())
-    spread = reductions.total((target - reductions.mean(target, kept=2)[..., None, None]).square())
+    apart = target - reductions.mean(target, kept=2)[..., None, None]
+    energy = reductions.total(weighed(target, presence) * target)
+    spread = reductions.total(weighed(apart, presence) * apart)
     return torch.maximum(spread, MIN_SCALE_SHARE * energy).clamp_min(MIN_SCALE)
 
 
 def content_slope(difference: Tensor, found: Tensor, lengths: Tensor) -> Tensor:
     """Half the gradient of ||u - p||^2 at the features f: [B,C,H,W].
 
-    u = f / |f| is `found`, and u - p is `difference`. The gradient is the difference without its
+    u = f / |f| is `found`, and u - p is `difference`, weighed or not. The gradient is the difference without its
     component along u, divided by |f|: only a rotation of a position's features changes their direction.
     """
     along = (difference * found).sum(dim=1, keepdim=True)

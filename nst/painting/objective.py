@@ -9,7 +9,8 @@
   Where a style is so dark or flat that its A is small beside the content's own Gram C, the loss is
   measured in STYLE_SCALE_FLOOR^2 ||C||^2.
 - The content loss is ||U - P||^2 / ||P - mean(P)||^2, U and P the features of each position at length
-  1: 0 at the content, 1 where every position is alike. Theirs (eq. 1) compares the features
+  1: 0 at the content, 1 where every position is alike. From coarse to fine, each position counts by
+  the length of the content's features there (`losses.presence`). Theirs (eq. 1) compares the features
   themselves, so that it asks a dark style for the content's contrast, and for nothing else once that
   is lost; which features lie where can be asked of any style.
 - A contrast loss keeps a share of the content's light and shade, and a noise loss holds the highest
@@ -45,7 +46,7 @@ from nst.painting.targets import (
     stacked,
     targets_of,
 )
-from nst.painting.tiles import Tile
+from nst.painting.tiles import Slices, Tile
 
 # The content weighs (loss / reach)^7: next to nothing below the loss that is in reach of the weights,
 # and beyond it soon more than anything else.
@@ -196,8 +197,9 @@ def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Los
                 coefficient = targets.content_coefficients[layer]
                 found, lengths = losses.directions(features)
                 difference = found - targets.contents[layer]
-                content = content + coefficient * reductions.total(difference.square())
-                slope = losses.content_slope(difference, found, lengths)
+                weighed = losses.weighed(difference, targets.presence.get(layer))
+                content = content + coefficient * reductions.total(weighed * difference)
+                slope = losses.content_slope(weighed, found, lengths)
                 pulls.append(_content_pull(slope, 2 * coefficient, slopes))
         return _pulled(features, pulls)
 
@@ -240,10 +242,10 @@ def _evaluate_by_tiles(
                 pulls.append(_style_pull(matrices[layer], inside, slopes))
             if layer in targets.contents:
                 found, lengths = losses.directions(features.detach()[core])
+                difference = found - targets.contents[layer][slices]
+                weighed = losses.weighed(difference, _presence(targets, layer, slices))
                 slope = torch.zeros(features.shape, device=features.device)
-                slope[core] = losses.content_slope(
-                    found - targets.contents[layer][slices], found, lengths
-                )
+                slope[core] = losses.content_slope(weighed, found, lengths)
                 pulls.append(_content_pull(slope, 2 * targets.content_coefficients[layer], slopes))
             return _pulled(features, pulls)
 
@@ -306,9 +308,15 @@ def _measure(
             add_sums(sums, layer, features, None if guides is None else guides[slices])
         if layer in targets.contents:
             difference = losses.directions(features)[0] - targets.contents[layer][slices]
-            loss = reductions.total(difference.square())
+            weighed = losses.weighed(difference, _presence(targets, layer, slices))
+            loss = reductions.total(weighed * difference)
             content = content + targets.content_coefficients[layer] * loss
     return sums, content
+
+
+def _presence(targets: Targets, layer: str, slices: Slices) -> Tensor | None:
+    presence = targets.presence.get(layer)
+    return None if presence is None else presence[slices]
 
 
 # Adds what a loss pulls features to, given the gradient so far and the features, both [B,C,h,w].

@@ -127,7 +127,8 @@ class PixelTargets:
 class Targets:
     """The targets of the items that go through the network together.
 
-    `contents` are directions of features [B,C,h,w] by layer; `weights` are [B] each, and so is
+    `contents` are directions of features [B,C,h,w] by layer, and `presence` [B,1,h,w] is how much each
+    position counts, nothing for a method with which all count alike; `weights` are [B] each, and so is
     `reach`, the content loss up to which a picture is let go from its content. `looks_at_pixels`
     says whether any loss of the pixels themselves has a weight above 0, so that no evaluation has
     to wait for the device to find out.
@@ -135,6 +136,7 @@ class Targets:
 
     styles: Mapping[str, StyleTarget]
     contents: Mapping[str, Tensor]
+    presence: Mapping[str, Tensor]
     content_coefficients: Mapping[str, Tensor]
     pixels: PixelTargets
     weights: Losses
@@ -185,13 +187,17 @@ def targets_of(
         )
         for layer, share in shares.style.items()
     }
+    presence = {}
+    if params.method == "pyramid":
+        presence = {n: losses.presence(lengths) for n, lengths in of_content.lengths.items()}
     weights = _weights(params)
     of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
     return Targets(
         styles=style_targets,
         contents=of_content.directions,
+        presence=presence,
         content_coefficients={
-            layer: shares.content[layer] / losses.content_scale(target)
+            layer: shares.content[layer] / losses.content_scale(target, presence.get(layer))
             for layer, target in of_content.directions.items()
         },
         pixels=_pixel_targets(content, styles, params),
@@ -274,6 +280,7 @@ def stacked(several: Sequence[Targets]) -> Targets:
     return Targets(
         styles={layer: style(layer) for layer in several[0].styles},
         contents=layers("contents"),
+        presence=layers("presence"),
         content_coefficients=layers("content_coefficients"),
         pixels=PixelTargets(
             *(
@@ -290,10 +297,12 @@ def stacked(several: Sequence[Targets]) -> Targets:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is known about a content: the directions of its content layers' features [1,C,h,w], the
-    squared norm of its style layers' Grams [1,1], and the size of every layer's map."""
+    """What is known about a content: the directions and lengths of its content layers' features
+    [1,C,h,w] and [1,1,h,w], the squared norm of its style layers' Grams [1,1], and the size of every
+    layer's map."""
 
     directions: Mapping[str, Tensor]
+    lengths: Mapping[str, Tensor]
     gram_scales: Mapping[str, Tensor]
     sizes: Mapping[str, tuple[int, int]]
 
@@ -302,21 +311,28 @@ def _look_at_content(
     content: Tensor, shares: Shares, backbone: Backbone, tiles: Sequence[Tile]
 ) -> _Seen:
     pieces: dict[str, list[tuple[Slices, Tensor]]] = {}
+    lengths: dict[str, list[tuple[Slices, Tensor]]] = {}
     sums: dict[str, Tensor] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for layer, features, slices in feature_maps(content, tiles, backbone):
         # Tiles come row by row, so that the last one of a layer ends where the map ends.
         sizes[layer] = (slices[2].stop, slices[3].stop)
         if layer in shares.content:
-            pieces.setdefault(layer, []).append((slices, losses.directions(features)[0]))
+            directions, own_lengths = losses.directions(features)
+            pieces.setdefault(layer, []).append((slices, directions))
+            lengths.setdefault(layer, []).append((slices, own_lengths))
         if layer in shares.style:
             add_sums(sums, layer, features, None)
-    directions = {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()}
     scales = {
         layer: losses.gram_scale(found / (sizes[layer][0] * sizes[layer][1]))
         for layer, found in sums.items()
     }
-    return _Seen(directions, scales, sizes)
+    return _Seen(
+        {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()},
+        {layer: _joined(found, sizes[layer]) for layer, found in lengths.items()},
+        scales,
+        sizes,
+    )
 
 
 def _joined(pieces: Sequence[tuple[Slices, Tensor]], size: tuple[int, int]) -> Tensor:
