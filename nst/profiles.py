@@ -34,10 +34,10 @@ class BackboneProfile:
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
-    `content_reach` is the content loss, in this backbone's own features, up to which a picture is let
-    go from its content at the default weights, and `reach_power` how far that moves with them: both
-    fitted with `bench/quality.csv`, so that at every strength the pictures of all backbones are as
-    far from their contents. `margin_px` is how far around it a position of the last layer looks, up to
+    `content_reach` is for each method the content loss, in this backbone's own features, up to which a
+    picture is let go from its content at the default weights, and `reach_power` how far that moves with
+    them: both fitted with `bench/quality.csv`, so that at every strength the pictures of all backbones
+    are as far from their contents. `margin_px` is how far around it a position of the last layer looks, up to
     a multiple of its stride; None where a picture cannot be cut into tiles. `topologies` are those that
     a file of its weights may be for, the usual one first; none where all are alike. `bytes_per_px` is
     what one pass there and back takes of memory in float32, and `cost` how long an evaluation takes
@@ -49,7 +49,7 @@ class BackboneProfile:
     layer_strides: tuple[int, ...]
     content_shares: dict[str, float]
     style_shares: dict[str, float]
-    content_reach: float
+    content_reach: Mapping[str, float]
     reach_power: float
     bytes_per_px: int
     cost: float
@@ -99,7 +99,7 @@ def _vgg_profile(
     name: str,
     convs_per_block: tuple[int, ...],
     *,
-    content_reach: float,
+    content_reach: Mapping[str, float],
     reach_power: float,
     cost: float,
 ) -> BackboneProfile:
@@ -154,7 +154,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        content_reach=1.6,
+        content_reach={"gatys": 1.6, "pyramid": 1.38},
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
@@ -168,8 +168,20 @@ DEFAULT_BACKBONE = "vgg19"
 PROFILES: dict[str, BackboneProfile] = {
     profile.name: profile
     for profile in (
-        _vgg_profile("vgg16", (2, 2, 3, 3, 3), content_reach=1.22, reach_power=0.22, cost=1.0),
-        _vgg_profile("vgg19", (2, 2, 4, 4, 4), content_reach=1.0, reach_power=0.3, cost=1.16),
+        _vgg_profile(
+            "vgg16",
+            (2, 2, 3, 3, 3),
+            content_reach={"gatys": 1.22, "pyramid": 1.1},
+            reach_power=0.22,
+            cost=1.0,
+        ),
+        _vgg_profile(
+            "vgg19",
+            (2, 2, 4, 4, 4),
+            content_reach={"gatys": 1.0, "pyramid": 1.0},
+            reach_power=0.3,
+            cost=1.16,
+        ),
         _resnet_profile("resnet50", (3, 4, 6, 3)),
     )
 }
