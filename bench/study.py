@@ -9,6 +9,7 @@ python -m bench.study output/weights --by style_weight --sheet docs/study-weight
 
 nst run manifests/study/sizes.yaml --output output/sizes
 python -m bench.study output/sizes --by method --alike size=256
+python -m bench.study output/sizes --by size --cell 420 --sheet docs/study-sizes.jpg
 
 `bench/quality.csv` has 20 ordinary pairs and 12 hard ones: contents that are easily lost, and styles
 that drown them. The defaults are tuned with it, and no change may worsen what it says.
@@ -38,7 +39,7 @@ _JUDGE = "resnet50"
 _BACKBONES = ("vgg16", "vgg19", "resnet50")
 # At which pictures are judged, as those of the metadata are measured.
 _MAX_PX = 256
-_CELL_PX = (240, 180)
+_CELL_PX = 240
 _GAP_PX = 4
 
 
@@ -63,6 +64,9 @@ def main() -> None:
         help="LPIPS of each to the picture that has it and is else like it",
     )
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet")
+    parser.add_argument(
+        "--cell", type=int, default=_CELL_PX, metavar="PX", help="width of a picture in the sheet"
+    )
     parser.add_argument("--title", default="Quality", help="of the section in --markdown")
     add_markdown_option(parser)
     arguments = parser.parse_args()
@@ -77,7 +81,8 @@ def main() -> None:
         parts.append(alike(found, arguments.output, field, value, arguments.by))
     tell("\n\n".join([f"{where()}.", *parts]) + "\n", arguments.markdown, arguments.title)
     if arguments.sheet:
-        sheet(found, arguments.output, arguments.by).save(arguments.sheet, quality=82)
+        made = sheet(found, arguments.output, arguments.by, arguments.cell)
+        made.save(arguments.sheet, quality=82)
 
 
 def rows(output: Path, only: Mapping[str, str]) -> list[Row]:
@@ -227,11 +232,14 @@ def alike(found: Sequence[Row], output: Path, field: str, value: str, by: str | 
     )
 
 
-def sheet(found: Sequence[Row], output: Path, field: str | None) -> Image.Image:
+def sheet(
+    found: Sequence[Row], output: Path, field: str | None, width_px: int = _CELL_PX
+) -> Image.Image:
     """Pairs down; content, style and what each backbone made of them, or each value of a field, across.
 
-    With a field, pairs and backbones are down.
+    With a field, pairs, backbones and methods are down. Pictures are up to `width_px` wide.
     """
+    cell = width_px, width_px * 3 // 4
     inputs = input_folder(output)
     across = _values(found, field) if field else _backbones(found)
     down = list(dict.fromkeys(map(_place(field), found)))
@@ -240,18 +248,18 @@ def sheet(found: Sequence[Row], output: Path, field: str | None) -> Image.Image:
         line = down.index(_place(field)(row))
         cells[0, line], cells[1, line] = inputs / row["content"], inputs / row["style"]
         cells[2 + across.index(row[field or "backbone"]), line] = output / row["picture"]
-    width, height = (side + _GAP_PX for side in _CELL_PX)
+    width, height = (side + _GAP_PX for side in cell)
     made = Image.new("RGB", ((2 + len(across)) * width, len(down) * height), "white")
     for (column, line), path in cells.items():
         with Image.open(path) as image:
-            small = ImageOps.contain(image.convert("RGB"), _CELL_PX, Image.Resampling.LANCZOS)
+            small = ImageOps.contain(image.convert("RGB"), cell, Image.Resampling.LANCZOS)
         made.paste(small, (column * width, line * height))
     return made
 
 
 def _place(field: str | None) -> Callable[[Row], tuple[Any, ...]]:
-    names = ("content", "style", "backbone") if field else ("content", "style")
-    return lambda row: tuple(row[name] for name in names)
+    names = ("content", "style", "backbone", "method") if field else ("content", "style")
+    return lambda row: tuple(row[name] for name in names if name != field)
 
 
 def _measures(found: Sequence[Row]) -> list[str]:
