@@ -13,7 +13,7 @@ from nst.painting.optimizers import (
     Adam,
     FixedLBFGS,
     Frequencies,
-    inverse_frequencies,
+    InverseFrequencies,
 )
 from nst.painting.targets import Item
 from tests.helpers import item, vgg16
@@ -63,7 +63,7 @@ def steps_of_torchs_own(
     z is moved where the image is F^-1 diag(f^-1/2) F z; F is the Fourier transform.
     """
     height, width = start.shape[-2:]
-    scales = inverse_frequencies(height, width, device=start.device).double().sqrt()
+    scales = InverseFrequencies()(height, width, device=start.device).double().sqrt()
 
     def scaled(x: Tensor, by: Tensor) -> Tensor:
         found: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * by, s=(height, width))
@@ -124,7 +124,7 @@ def test_lbfgs_takes_the_steps_of_torchs_own_in_a_scaled_fourier_basis(
 @pytest.mark.parametrize("size", SIZES)
 def test_the_filter_weighs_frequencies_by_their_inverse(size: tuple[int, int]) -> None:
     height, width = size
-    weights = inverse_frequencies(height, width, device=torch.device("cpu"))
+    weights = InverseFrequencies()(height, width, device=torch.device("cpu"))
     assert weights.shape == torch.fft.rfft2(torch.zeros(size)).shape
     assert weights.mean().item() == pytest.approx(1, rel=1e-5)
     two_down, two_across = weights[2, 0].item(), weights[0, 2].item()
@@ -136,6 +136,22 @@ def test_the_filter_weighs_frequencies_by_their_inverse(size: tuple[int, int]) -
     longest = weights[1, 0] if height > width else weights[0, 1]
     assert weights[0, 0].item() == pytest.approx(longest.item(), rel=1e-5)
     assert weights.max() == weights[0, 0]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (45, 61)])
+def test_fine_structure_along_rows_and_columns_is_trusted_less(size: tuple[int, int]) -> None:
+    """A wave is along an axis if its frequency is: of rows, or of columns, all alike."""
+    height, width = size
+    device = torch.device("cpu")
+    plain = InverseFrequencies()(height, width, device=device)
+    share = InverseFrequencies(0.2)(height, width, device=device) / plain
+    third = height // 3, width // 3
+    assert share[third[0], 0].item() == pytest.approx(0.2, abs=1e-3)
+    assert share[-third[0], 0].item() == pytest.approx(0.2, abs=1e-3)
+    assert share[0, third[1]].item() == pytest.approx(0.2, abs=1e-3)
+    assert share[third].item() == pytest.approx(1, abs=1e-3)
+    # What is coarse is trusted wherever it lies.
+    torch.testing.assert_close(share[:3, :3], torch.ones(3, 3))
 
 
 def best_loss(one: Item, num_evaluations: int, frequencies: Frequencies | None = None) -> float:

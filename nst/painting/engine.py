@@ -15,7 +15,7 @@ from nst.painting.devices import same_shapes
 from nst.painting.keeping import Keeping, OnKept
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale, details, resized
-from nst.painting.optimizers import OPTIMIZERS
+from nst.painting.optimizers import OPTIMIZERS, InverseFrequencies
 from nst.painting.steps import Best, PlainSteps, Steps
 from nst.painting.targets import Item, Losses, StyleMemo, map_losses
 from nst.painting.transfers import fetched, placed
@@ -121,11 +121,13 @@ def _steps(
 ) -> Steps:
     """The steps from `start`, as the device is through with them fastest."""
     optimizer = items[0].params.optimizer
+    is_pyramid = items[0].params.method == "pyramid"
+    frequencies = InverseFrequencies(backbone.profile.axis_trust if is_pyramid else 1.0)
     if graphs.suits(objective, start, optimizer=optimizer, num_steps=scale.steps):
-        recorded = graphs.steps_of(objective, start, backbone)
+        recorded = graphs.steps_of(objective, start, backbone, frequencies)
         if recorded is not None:
             return recorded
-    return PlainSteps(objective, OPTIMIZERS[optimizer](start), start)
+    return PlainSteps(objective, OPTIMIZERS[optimizer](start, frequencies=frequencies), start)
 
 
 def _descend(

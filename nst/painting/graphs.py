@@ -25,7 +25,7 @@ from nst.painting.devices import free_memory, is_out_of_memory
 from nst.painting.memo import Memo
 from nst.painting.memory import memory_of
 from nst.painting.octaves import Octaves
-from nst.painting.optimizers import FixedLBFGS
+from nst.painting.optimizers import FixedLBFGS, Frequencies
 from nst.painting.steps import Best
 from nst.painting.targets import LOSS_NAMES, Losses
 
@@ -46,10 +46,12 @@ _log = logging.getLogger(__name__)
 class RecordedSteps:
     """`PlainSteps` with L-BFGS, each of which is one call of what `record` has made of the first."""
 
-    def __init__(self, octaves: Octaves, images: Tensor) -> None:
+    def __init__(
+        self, octaves: Octaves, images: Tensor, frequencies: Frequencies | None = None
+    ) -> None:
         """`octaves` are this object's own from now on."""
         self._octaves = octaves
-        self._optimizer = FixedLBFGS(images)
+        self._optimizer = FixedLBFGS(images, frequencies=frequencies)
         self.best = Best(images)
         self._is_running = torch.ones(len(images), dtype=torch.bool, device=images.device)
         self._losses = images.new_zeros(len(LOSS_NAMES), len(images))
@@ -93,14 +95,16 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
-def steps_of(octaves: Octaves, images: Tensor, backbone: Backbone) -> RecordedSteps | None:
+def steps_of(
+    octaves: Octaves, images: Tensor, backbone: Backbone, frequencies: Frequencies
+) -> RecordedSteps | None:
     """The steps of a batch that begins at `images`; None, with a warning, where they cannot be recorded."""
-    key = _shape(octaves, images, backbone)
+    key = _shape(octaves, images, backbone), frequencies
     if key not in _kept.steps:
         if _is_short_of_memory(images.device):
             forget()
             free_memory(images.device)
-        _kept.steps[key] = _recorded(octaves, images)
+        _kept.steps[key] = _recorded(octaves, images, frequencies)
     found = _kept.steps[key]
     if found is not None:
         found.begin(octaves, images)
@@ -171,9 +175,9 @@ def _recording_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _recorded(octaves: Octaves, images: Tensor) -> RecordedSteps | None:
+def _recorded(octaves: Octaves, images: Tensor, frequencies: Frequencies) -> RecordedSteps | None:
     try:
-        return RecordedSteps(octaves, images)
+        return RecordedSteps(octaves, images, frequencies)
     except RuntimeError as exc:
         # Whatever a shape is too large for, the next one may have room.
         _kept.works = is_out_of_memory(exc)

@@ -4,7 +4,8 @@ An optimizer receives the gradient at its last images and returns the next image
 evaluation of the loss is one step with every optimizer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,11 +13,40 @@ from torch import Tensor
 
 from nst.painting import reductions
 
+# A frequency is along an axis up to some such angle from it, and the more so the finer it is: from the
+# first of these, in cycles a pixel, to the second.
+_AXIS_DEGREES = 12.0
+_AXIS_FROM, _AXIS_TO = 0.05, 0.15
+
 
 class Frequencies(Protocol):
     """How much each frequency of `rfft2` of a picture weighs: [height, width // 2 + 1]."""
 
     def __call__(self, height: int, width: int, *, device: torch.device) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InverseFrequencies:
+    """1 / f for each frequency, of mean 1; below one period per picture f is that.
+
+    Fine structure along the picture's rows and columns weighs `axis_trust` times as much.
+    """
+
+    axis_trust: float = 1.0
+
+    def __call__(self, height: int, width: int, *, device: torch.device) -> Tensor:
+        down = torch.fft.fftfreq(height, device=device)[:, None]
+        across = torch.fft.rfftfreq(width, device=device)
+        length = (down.square() + across.square()).sqrt()
+        weights: Tensor = 1 / length.clamp_min(1 / max(height, width))
+        weights = weights / reductions.mean(weights, kept=0)
+        if self.axis_trust == 1:
+            return weights
+        angle = torch.rad2deg(torch.atan2(down.abs(), across))
+        near = torch.exp(-(torch.minimum(angle, 90 - angle) / _AXIS_DEGREES).square())
+        fine = ((length - _AXIS_FROM) / (_AXIS_TO - _AXIS_FROM)).clamp(0, 1)
+        weights = weights * (1 - (1 - self.axis_trust) * near * fine)
+        return weights
 
 
 class Optimizer(Protocol):
@@ -33,7 +63,8 @@ class Adam:
     crowsonkb/style-transfer-pytorch, whose shorter second memory suits a few hundred steps.
     """
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, *, frequencies: Frequencies | None = None) -> None:
+        """`frequencies` are nothing to it: it divides each pixel's gradient by its own past."""
         self.images = images.clone()
         self._adam = torch.optim.Adam([self.images], lr=0.02, betas=(0.9, 0.99))
 
@@ -70,9 +101,8 @@ class LBFGS:
 
     def __init__(self, images: Tensor, *, frequencies: Frequencies | None = None) -> None:
         self._shape = images.shape
-        self._filter = (frequencies or inverse_frequencies)(
-            *images.shape[-2:], device=images.device
-        )
+        filter_of = frequencies or InverseFrequencies()
+        self._filter = filter_of(*images.shape[-2:], device=images.device)
         self._z: Tensor = images.flatten(1)
         batch, size = self._z.shape
         self._steps = self._z.new_zeros(self.HISTORY, batch, size)
@@ -196,15 +226,6 @@ class FixedLBFGS(LBFGS):
         return list(range(self.HISTORY))
 
 
-def inverse_frequencies(height: int, width: int, *, device: torch.device) -> Tensor:
-    """1 / f for each frequency of `rfft2`, of mean 1; below one period per picture f is that."""
-    down = torch.fft.fftfreq(height, device=device)[:, None]
-    across = torch.fft.rfftfreq(width, device=device)
-    frequency = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width))
-    weights: Tensor = 1 / frequency
-    return weights / reductions.mean(weights, kept=0)
-
-
 def _filtered(images: Tensor, weights: Tensor) -> Tensor:
     """Each channel of images [B,C,H,W] with its frequencies weighted, [H,W/2+1]."""
     size = images.shape[-2:]
@@ -227,4 +248,10 @@ def _rms(a: Tensor) -> Tensor:
     return (_dot(a, a) / a.shape[1]).sqrt()
 
 
-OPTIMIZERS: dict[str, Callable[[Tensor], Optimizer]] = {"adam": Adam, "lbfgs": LBFGS}
+class _Begins(Protocol):
+    """An optimizer that begins at images [B,3,H,W]."""
+
+    def __call__(self, images: Tensor, *, frequencies: Frequencies | None = None) -> Optimizer: ...
+
+
+OPTIMIZERS: Mapping[str, _Begins] = {"adam": Adam, "lbfgs": LBFGS}
