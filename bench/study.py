@@ -132,9 +132,13 @@ def input_folder(output: Path) -> Path:
 def shares(found: Sequence[Row]) -> str:
     """How much of each measure's variance over all pairs goes by the content, and by the style.
 
-    The rest is neither's alone. Each content must be there in each style, with each backbone.
+    The rest is neither's alone. It can only be told where each content is there in each style, with
+    each backbone.
     """
     contents, styles = (_values(found, name) for name in ("content", "style"))
+    present = {(r["backbone"], r["content"], r["style"]) for r in found}
+    if len(present) < len(_backbones(found)) * len(contents) * len(styles):
+        return "No shares of the variance: not every content is there in every style."
     cells = []
     for backbone in _backbones(found):
         by_pair = {(r["content"], r["style"]): r for r in found if r["backbone"] == backbone}

@@ -331,6 +331,10 @@ def test_the_variance_is_told_apart_by_content_style_and_pair() -> None:
     assert found["vgg19", "style_distance"] == ["0.1", "0.2", "0.3", "0%", "100%", "0%"]
 
 
+def test_pairs_that_are_no_matrix_have_no_shares() -> None:
+    assert study.shares(study_rows()[1:]).startswith("No shares of the variance")
+
+
 def test_means_are_of_each_value_and_backbone_and_that_of_noise_is_geometric() -> None:
     (header, _, *rows) = cells(study.means(study_rows(), "style_weight"))
     assert header == ["style_weight", "backbone", "n", "lpips", "style_distance", "noise"]
