@@ -274,7 +274,7 @@ class Weighting:
     recolored: float
 
 
-# With it LPIPS to the content goes up evenly with the strength, as bench/RESULTS.md has it.
+# With it LPIPS to the content goes up over most of the range of strengths, as docs/STUDY.md has it.
 _STRENGTH_POWER = 1.5
 
 

@@ -27,6 +27,20 @@ class Shares:
         return tuple(dict.fromkeys([*self.content, *self.style]))
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What was found for a backbone and a method, on the pairs of `bench/quality.csv`.
+
+    `content_reach` is the content loss, in the backbone's own features, up to which a picture is let go
+    from its content at the default weights, so that the pictures of all backbones are as far from their
+    contents. `axis_trust`, above 0 and up to 1, is what fine structure along the picture's rows and
+    columns weighs in the inverse Hessian that L-BFGS begins with.
+    """
+
+    content_reach: float
+    axis_trust: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneProfile:
     """A backbone's layers and the shares that one default for all pairs gives them.
@@ -34,12 +48,9 @@ class BackboneProfile:
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
-    `content_reach` is for each method the content loss, in this backbone's own features, up to which a
-    picture is let go from its content at the default weights, and `reach_power` how far that moves with
-    them: both fitted with `bench/quality.csv`, so that at every strength the pictures of all backbones
-    are as far from their contents. `axis_trust` is how much of the gradient along the picture's rows and
-    columns is trusted, from 0 to 1. `margin_px` is how far around it a position of the last layer looks, up to
-    a multiple of its stride; None where a picture cannot be cut into tiles. `topologies` are those that
+    `fits` are by method. `reach_power` is how far the content's reach moves with the weights, fitted so
+    that at every strength the pictures of all backbones are as far from their contents. `margin_px` is
+    how far around it a position of the last layer looks, up to a multiple of its stride; None where a picture cannot be cut into tiles. `topologies` are those that
     a file of its weights may be for, the usual one first; none where all are alike. `bytes_per_px` is
     what one pass there and back takes of memory in float32, and `cost` how long an evaluation takes
     relative to VGG-16's, both as measured by `python -m bench.fit`.
@@ -50,11 +61,10 @@ class BackboneProfile:
     layer_strides: tuple[int, ...]
     content_shares: dict[str, float]
     style_shares: dict[str, float]
-    content_reach: Mapping[str, float]
+    fits: Mapping[str, Fit]
     reach_power: float
     bytes_per_px: int
     cost: float
-    axis_trust: float = 1.0
     margin_px: int | None = None
     topologies: tuple[Topology, ...] = ()
 
@@ -101,10 +111,9 @@ def _vgg_profile(
     name: str,
     convs_per_block: tuple[int, ...],
     *,
-    content_reach: Mapping[str, float],
+    fits: Mapping[str, Fit],
     reach_power: float,
     cost: float,
-    axis_trust: float = 1.0,
 ) -> BackboneProfile:
     """Style from the first layer of each block (Gatys et al., 2016), content from relu3_1 and relu4_2.
 
@@ -118,12 +127,11 @@ def _vgg_profile(
         layer_strides=tuple(2 ** (b - 1) for b, n in blocks for _ in range(n)),
         content_shares={"relu3_1": 0.5, "relu4_2": 0.5},
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
-        content_reach=content_reach,
+        fits=fits,
         reach_power=reach_power,
         margin_px=_vgg_margin_px(convs_per_block),
         bytes_per_px=1850,
         cost=cost,
-        axis_trust=axis_trust,
     )
 
 
@@ -158,7 +166,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        content_reach={"gatys": 1.6, "pyramid": 1.38},
+        fits={"gatys": Fit(1.6), "pyramid": Fit(1.38)},
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
@@ -175,19 +183,18 @@ PROFILES: dict[str, BackboneProfile] = {
         _vgg_profile(
             "vgg16",
             (2, 2, 3, 3, 3),
-            content_reach={"gatys": 1.22, "pyramid": 1.1},
+            fits={"gatys": Fit(1.22), "pyramid": Fit(1.1)},
             reach_power=0.22,
             cost=1.0,
         ),
         _vgg_profile(
             "vgg19",
             (2, 2, 4, 4, 4),
-            content_reach={"gatys": 1.0, "pyramid": 1.0},
+            # Its pictures had up to twice as much fine structure along rows and columns as their
+            # styles, like a cloth, and those of the others little more.
+            fits={"gatys": Fit(1.0), "pyramid": Fit(1.0, axis_trust=0.2)},
             reach_power=0.3,
             cost=1.16,
-            # Its pictures had twice as much fine structure along rows and columns as their styles,
-            # like a cloth, and those of the others hardly more.
-            axis_trust=0.2,
         ),
         _resnet_profile("resnet50", (3, 4, 6, 3)),
     )

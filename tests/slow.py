@@ -124,7 +124,7 @@ def _content_term(loss: Tensor, params: PictureParams, profile: BackboneProfile)
     if weight == 0:
         return torch.zeros_like(loss)
     ratio = max(0.05 * params.style_weight / weight, 1e-6)
-    reach = float(profile.content_reach[params.method] * ratio**profile.reach_power)
+    reach = float(profile.fits[params.method].content_reach * ratio**profile.reach_power)
     if loss <= 1.5 * reach:
         return weight * reach * (loss / reach) ** 8 / 8
     return weight * reach * 1.5**8 / 8 + weight * 1.5**7 * (loss - 1.5 * reach)

@@ -120,9 +120,9 @@ def _steps(
     items: Sequence[Item], objective: Octaves, backbone: Backbone, start: Tensor, scale: Scale
 ) -> Steps:
     """The steps from `start`, as the device is through with them fastest."""
-    optimizer = items[0].params.optimizer
-    is_pyramid = items[0].params.method == "pyramid"
-    frequencies = InverseFrequencies(backbone.profile.axis_trust if is_pyramid else 1.0)
+    params = items[0].params
+    optimizer = params.optimizer
+    frequencies = InverseFrequencies(backbone.profile.fits[params.method].axis_trust)
     if graphs.suits(objective, start, optimizer=optimizer, num_steps=scale.steps):
         recorded = graphs.steps_of(objective, start, backbone, frequencies)
         if recorded is not None:

@@ -45,8 +45,8 @@ class InverseFrequencies:
         angle = torch.rad2deg(torch.atan2(down.abs(), across))
         near = torch.exp(-(torch.minimum(angle, 90 - angle) / _AXIS_DEGREES).square())
         fine = ((length - _AXIS_FROM) / (_AXIS_TO - _AXIS_FROM)).clamp(0, 1)
-        weights = weights * (1 - (1 - self.axis_trust) * near * fine)
-        return weights
+        trusted: Tensor = weights * (1 - (1 - self.axis_trust) * near * fine)
+        return trusted
 
 
 class Optimizer(Protocol):

@@ -233,7 +233,7 @@ def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
     weighting = weighting_of(params)
     ratio = DEFAULT_CONTENT_WEIGHT * weighting.style / max(weighting.content, 1e-6)
     relative = min(max(ratio, 1e-6), 1e6) ** profile.reach_power
-    return float(profile.content_reach[params.method] * relative)
+    return float(profile.fits[params.method].content_reach * relative)
 
 
 def _pixel_targets(
