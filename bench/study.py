@@ -195,7 +195,10 @@ def by_pair(found: Sequence[Row]) -> str:
 
 
 def alike(found: Sequence[Row], output: Path, field: str, value: str, by: str | None) -> str:
-    """LPIPS of pictures, shrunk, to the one of the same pair at which `field` has `value`."""
+    """LPIPS of pictures, shrunk, to the one of the same pair at which `field` has `value`.
+
+    A pair without that picture, which may have failed, is left out.
+    """
     import torch
     from torch import Tensor
 
@@ -216,7 +219,9 @@ def alike(found: Sequence[Row], output: Path, field: str, value: str, by: str | 
     firsts = {place(row): pixels(row) for row in found if str(row[field]) == value}
     cells: dict[tuple[Any, ...], list[str]] = {}
     for row in found:
-        first = firsts[place(row)]
+        first = firsts.get(place(row))
+        if first is None:
+            continue
         sources = Sources(
             content=first,
             content_key=str(place(row)),

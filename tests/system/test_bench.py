@@ -362,6 +362,36 @@ def test_a_sheet_has_content_and_style_before_what_was_made_of_them(tmp_path: Pa
     assert study.rows(tmp_path, {"backbone": "vgg16"}) == [rows[1] | {"status": "ok"}]
 
 
+def test_a_sheet_by_a_field_has_a_line_for_each_method(tmp_path: Path) -> None:
+    colours = {"c": "red", "s": "blue", "a": "lime", "b": "black", "d": "white", "e": "yellow"}
+    for name, colour in colours.items():
+        Image.new("RGB", (64, 48), colour).save(tmp_path / f"{name}.png")
+    (tmp_path / "run.json").write_text(json.dumps({"manifest": str(tmp_path / "m.csv")}))
+    pair = {"content": "c.png", "style": "s.png", "backbone": "vgg19"}
+    rows = [
+        pair | {"method": method, "size": size, "picture": f"{picture}.png"}
+        for method, size, picture in (
+            *(("gatys", 256, "a"), ("gatys", 512, "b")),
+            *(("pyramid", 256, "d"), ("pyramid", 512, "e")),
+        )
+    ]
+    made = study.sheet(rows, tmp_path, "size", width_px=64)
+    shown = [[made.getpixel((68 * x + 20, 52 * y + 20)) for x in (2, 3)] for y in (0, 1)]
+    assert shown == [[(0, 255, 0), (0, 0, 0)], [(255, 255, 255), (255, 255, 0)]]
+
+
+def test_a_picture_without_its_first_is_like_none(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 48), "red").save(tmp_path / f"{name}.png")
+    size = {"backbone": "vgg19", "height": 48, "width": 64}
+    rows = [
+        size | {"content": content, "style": "s.png", "size": px, "picture": f"{picture}.png"}
+        for content, px, picture in (("c.png", 256, "a"), ("c.png", 512, "b"), ("d.png", 512, "b"))
+    ]
+    (_, _, *found) = cells(study.alike(rows, tmp_path, "size", "256", None))
+    assert found == [["c", "s", "vgg19", "", "256: 0.000, 512: 0.000"]]
+
+
 def test_planning_is_measured_on_an_output_in_which_every_other_row_is_done(tmp_path: Path) -> None:
     folder = plan.make(tmp_path / "40", 40)
     for suffix in plan.FORMATS:
