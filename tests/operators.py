@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 import psutil
+from prefect.client.base import PrefectHttpxSyncClient
 
 from nst_flows.summary import artifact_key
 from tests.helpers import ROOT, row, write_project
@@ -117,9 +118,17 @@ class Operator:
 
     def ask(self, path: str, **body: Any) -> Any:
         """What the server answers to a question with this body."""
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+        return self._send("POST", path, json=body).json()
+
+    def delete(self, path: str) -> None:
+        """Have the server delete what lies at a path."""
+        self._send("DELETE", path)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        # Prefect's client tries again where the server answers 503, as one whose SQLite database is
+        # locked by its own services or by a worker does.
+        with PrefectHttpxSyncClient(base_url=f"{self.api}/", timeout=60) as client:
+            return client.request(method, path, **options)
 
     def is_up(self) -> bool:
         try:

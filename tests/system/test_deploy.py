@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from deploy import set_up
@@ -126,7 +125,7 @@ def test_an_ad_hoc_run_goes_before_one_of_the_night_that_waits_longer(operator: 
         "work_pools/nst/get_scheduled_flow_runs", scheduled_before=str(soon + timedelta(minutes=9))
     )
     for run in runs.values():
-        httpx.delete(f"{operator.api}/flow_runs/{run}", timeout=60).raise_for_status()
+        operator.delete(f"flow_runs/{run}")
     found = [each["flow_run"]["id"] for each in waiting if each["flow_run"]["id"] in runs.values()]
     assert found == [runs["adhoc"], runs["nightly"]]
 
