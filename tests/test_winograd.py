@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nst.painting import winograd
 from nst.painting.winograd import WinogradConv2d, suits
 
 pytestmark = pytest.mark.usefixtures("two_threads")
@@ -67,6 +68,34 @@ def test_equals_the_convolution_at_the_widths_of_a_backbone(
     conv = conv_of(in_channels, out_channels)
     x = random(1, in_channels, 18, 14, seed=2)
     assert_near(WinogradConv2d(conv)(x), exact(conv, x))
+
+
+@pytest.mark.parametrize("fitting", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("size", [(8, 13), (17, 31), (32, 20)])
+def test_the_size_of_a_block_makes_no_difference(
+    size: tuple[int, int], fitting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conv = WinogradConv2d(conv_of(5, 7))
+    x = random(2, 5, *size).requires_grad_(True)
+    pull = random(2, 7, *size, seed=3)
+    whole = conv(x)
+    (gradient,) = torch.autograd.grad(whole, x, pull)
+    assert winograd.block_tiles(9, 9, conv.forward_filter) == (9, 9)
+
+    # Between its steps a tile has two patches of the inputs, one of the products and its outputs.
+    monkeypatch.setattr(winograd, "_MAX_BLOCK_BYTES", fitting * 4 * (36 * (2 * 7 + 7) + 16 * 7))
+    rows, columns = winograd.block_tiles(9, 9, conv.backward_filter)
+    assert rows * columns <= fitting
+    parts = conv(x)
+    assert_near(parts.detach(), whole.detach().double())
+    assert_near(torch.autograd.grad(parts, x, pull)[0], gradient.double())
+
+
+def test_a_block_stays_in_the_cache_however_large_the_picture_is() -> None:
+    filters = torch.empty((36, 128, 128), device="meta")
+    rows, columns = winograd.block_tiles(1000, 2000, filters)
+    assert 4 * rows * columns * (3 * 36 + 16) * 128 < 10e6
+    assert winograd.block_tiles(7, 10, filters) == (7, 10)
 
 
 def test_how_the_input_lies_in_memory_makes_no_difference() -> None:

@@ -14,6 +14,7 @@ from torch.autograd import Function
 
 _TILE = 4
 _PATCH = 6
+_PADDING = 1
 
 # B^T, G and A^T of the paper.
 _INPUT = torch.tensor(
@@ -51,6 +52,10 @@ _OUTPUT_2D = torch.kron(_OUTPUT, _OUTPUT)
 
 # Below this many products of channels the transforms cost what the multiplications save.
 _MIN_CHANNEL_PRODUCT = 64 * 128
+# Of what lies between the steps of a block. Smaller blocks cost more calls than they save; larger ones
+# are in no cache. In between, the filters are the less often read again the larger a block is.
+_MIN_BLOCK_BYTES = 8 << 20
+_MAX_BLOCK_BYTES = 40 << 20
 
 
 def suits(conv: nn.Conv2d) -> bool:
@@ -94,19 +99,11 @@ class _Convolution(Function):
         ctx: Any, x: Tensor, forward_filter: Tensor, backward_filter: Tensor, bias: Tensor
     ) -> Tensor:
         ctx.backward_filter = backward_filter
-        found = _convolved(x.permute(0, 2, 3, 1), forward_filter)
-        # A tensor of its own and no view, which the ReLU that works in place would make autograd
-        # copy back and forth.
-        batch, height, width, channels = found.shape
-        shape = (batch, channels, height, width)
-        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-        torch.add(found, bias, out=y.permute(0, 2, 3, 1))
-        return y
+        return _convolved(x, forward_filter, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        found = _convolved(gradients[0].permute(0, 2, 3, 1), ctx.backward_filter)
-        return found.contiguous().permute(0, 3, 1, 2), None, None, None
+        return _convolved(gradients[0], ctx.backward_filter), None, None, None
 
 
 def _transformed(weight: Tensor) -> Tensor:
@@ -115,29 +112,101 @@ def _transformed(weight: Tensor) -> Tensor:
     return spread.flatten(0, 1).to(weight.dtype).contiguous()
 
 
-def _convolved(x: Tensor, filters: Tensor) -> Tensor:
-    """[B,H,W,C] -> [B,H,W,K], without its bias; a view of whole tiles."""
-    batch, height, width, channels = x.shape
+def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[B,C,H,W] -> [B,K,H,W], stored channels last; a tensor of its own.
+
+    A view would be copied back and forth by autograd, where a ReLU works on it in place.
+    """
+    batch, _, height, width = x.shape
     down, across = -(-height // _TILE), -(-width // _TILE)
-    bottom, right = down * _TILE + 1 - height, across * _TILE + 1 - width
-    padded = x.new_empty(batch, height + 1 + bottom, width + 1 + right, channels)
-    padded[:, 1 : height + 1, 1 : width + 1] = x
-    for border in (
-        padded[:, :1],
-        padded[:, height + 1 :],
-        padded[:, :, :1],
-        padded[:, :, width + 1 :],
-    ):
-        border.zero_()
-    image, row, column, _ = padded.stride()
-    patches = padded.as_strided(
-        (_PATCH, _PATCH, batch, down, across, channels),
-        (row, column, image, _TILE * row, _TILE * column, 1),
-    ).reshape(_PATCH**2, -1)
-    spread = (_INPUT_2D @ patches).view(_PATCH**2, -1, channels)
-    del patches, padded
-    products = torch.bmm(spread, filters).view(_PATCH**2, -1)
-    del spread
-    tiles = (_OUTPUT_2D @ products).view(_TILE, _TILE, batch, down, across, -1)
-    y = tiles.permute(2, 3, 0, 4, 1, 5).reshape(batch, down * _TILE, across * _TILE, -1)
-    return y[:, :height, :width]
+    shape = (batch, filters.shape[2], down * _TILE, across * _TILE)
+    tiled = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    rows, columns = block_tiles(down, across, filters)
+    block = _Block(rows, columns, filters)
+    for image, found in zip(x.permute(0, 2, 3, 1), tiled.permute(0, 2, 3, 1), strict=True):
+        for top in range(0, _TILE * down, _TILE * rows):
+            for left in range(0, _TILE * across, _TILE * columns):
+                part = found[top : top + _TILE * rows, left : left + _TILE * columns]
+                block.convolve(image, top - _PADDING, left - _PADDING, bias, part)
+    if tiled.shape[2:] == x.shape[2:]:
+        return tiled
+    return tiled[:, :, :height, :width].clone(memory_format=torch.channels_last)
+
+
+def block_tiles(down: int, across: int, filters: Tensor) -> tuple[int, int]:
+    """How many tiles of so many, down and across, go through the steps at a time, by `filters` [36,C,K].
+
+    For a whole picture, what lies between two steps would go to memory and back.
+    """
+    _, channels, made = filters.shape
+    each = filters.element_size() * (2 * _PATCH**2 * channels + (_PATCH**2 + _TILE**2) * made)
+    fitting = min(max(4 * filters.nbytes, _MIN_BLOCK_BYTES), _MAX_BLOCK_BYTES) // each
+    columns = _evenly(across, fitting)
+    return _evenly(down, fitting // columns), columns
+
+
+def _evenly(whole: int, at_most: int) -> int:
+    """The size of the parts of a whole, as few as can be, and as alike."""
+    parts = -(-whole // max(1, at_most))
+    return -(-whole // parts)
+
+
+class _Block:
+    """A part of a picture, `rows` by `columns` tiles at most, with memory for its steps."""
+
+    def __init__(self, rows: int, columns: int, filters: Tensor) -> None:
+        _, channels, made = filters.shape
+        tiles = rows * columns
+        self._filters = filters
+        self._padded = filters.new_empty(
+            (_TILE * rows + 2 * _PADDING, _TILE * columns + 2 * _PADDING, channels)
+        )
+        self._patches, self._spread = filters.new_empty((2, _PATCH**2 * tiles * channels))
+        self._products = filters.new_empty(_PATCH**2 * tiles * made)
+        self._made = filters.new_empty(_TILE**2 * tiles * made)
+
+    def convolve(
+        self, image: Tensor, top: int, left: int, bias: Tensor | None, found: Tensor
+    ) -> None:
+        """Fill `found` [h,w,K] from `image` [H,W,C]; with its padding it lies at `top` and `left`."""
+        height, width, made = found.shape
+        channels = image.shape[2]
+        rows, columns = height // _TILE, width // _TILE
+        tiles = rows * columns
+        padded = self._padded[: height + 2 * _PADDING, : width + 2 * _PADDING]
+        _cut(image, top, left, padded)
+        row, column, _ = padded.stride()
+        patches = self._patches[: _PATCH**2 * tiles * channels]
+        patches.view(_PATCH, _PATCH, rows, columns, channels).copy_(
+            padded.as_strided(
+                (_PATCH, _PATCH, rows, columns, channels),
+                (row, column, _TILE * row, _TILE * column, 1),
+            )
+        )
+        spread = self._spread[: len(patches)].view(_PATCH**2, -1)
+        torch.mm(_INPUT_2D, patches.view(_PATCH**2, -1), out=spread)
+        products = self._products[: _PATCH**2 * tiles * made]
+        torch.bmm(
+            spread.view(_PATCH**2, tiles, channels),
+            self._filters,
+            out=products.view(_PATCH**2, tiles, made),
+        )
+        outputs = self._made[: _TILE**2 * tiles * made]
+        torch.mm(_OUTPUT_2D, products.view(_PATCH**2, -1), out=outputs.view(_TILE**2, -1))
+        placed = outputs.view(_TILE, _TILE, rows, columns, made).permute(2, 0, 3, 1, 4)
+        target = found.view(rows, _TILE, columns, _TILE, made)
+        if bias is None:
+            target.copy_(placed)
+        else:
+            torch.add(placed, bias, out=target)
+
+
+def _cut(image: Tensor, top: int, left: int, part: Tensor) -> None:
+    """Copy into `part` [h,w,C] what `image` [H,W,C] has from `top` and `left` on; zeros outside."""
+    (first, last), (begin, end) = (
+        (max(0, -start), min(size, whole - start))
+        for start, size, whole in zip((top, left), part.shape[:2], image.shape[:2], strict=True)
+    )
+    for outside in (part[:first], part[last:], part[:, :begin], part[:, end:]):
+        outside.zero_()
+    part[first:last, begin:end] = image[top + first : top + last, left + begin : left + end]
