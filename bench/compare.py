@@ -25,6 +25,7 @@ from PIL import Image
 from bench import peer
 from bench.measuring import ROOT, Usage, add_markdown_option, measured, python, table, tell, where
 from nst.painting import Rulers, Sources, device_name, resolve_device
+from nst.painting.precision import has_units
 from nst.pictures import images
 
 SECTION = "Comparison with neural-style-pt"
@@ -233,7 +234,7 @@ def compare(
     return Report(
         size_px=size_px,
         evaluations=evaluations,
-        machine=_machine(resolve_device(device)),
+        machine=machine(resolve_device(device)),
         precision=" and ".join(sorted(precisions)),
         style_weight=chosen,
         trials=trials,
@@ -337,13 +338,17 @@ def distance(scores: Iterable[Score], goals: Iterable[Score]) -> float:
     return fmean(hypot(a.lpips - b.lpips, log(a.style) - log(b.style)) for a, b in pairs)
 
 
-def _machine(device: torch.device) -> str:
+def machine(device: torch.device) -> str:
+    """What a reader is to know of this machine and device, and how fast they multiply."""
     name = device_name(str(device))
-    speeds = [_matrix_gflops(dtype, device) for dtype in (torch.float32, torch.bfloat16)]
+    half = ", and it has no hardware for bfloat16"
+    # One such product takes a minute without it.
+    if has_units(device):
+        half = f", {_matrix_gflops(torch.bfloat16, device):.0f} in bfloat16"
     return (
         f"{where()}; {torch.get_num_threads()} threads, on {name}; torch {torch.__version__}. Products "
-        f"of {_MATRIX_SIZE} x {_MATRIX_SIZE} matrices get {speeds[0]:.0f} GFLOP/s in float32 here, "
-        f"{speeds[1]:.0f} in bfloat16."
+        f"of {_MATRIX_SIZE} x {_MATRIX_SIZE} matrices get "
+        f"{_matrix_gflops(torch.float32, device):.0f} GFLOP/s in float32 here{half}."
     )
 
 

@@ -243,6 +243,26 @@ def test_the_report_says_what_was_measured() -> None:
     assert ["nst", "0.300", "0.1000", ""] in cells(text)
 
 
+@pytest.mark.parametrize(
+    ("has_units", "said"), [(True, ", 3 in bfloat16."), (False, "no hardware for bfloat16.")]
+)
+def test_bfloat16_is_timed_only_where_it_has_hardware(
+    has_units: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+
+    def gflops(dtype: torch.dtype, _: torch.device) -> float:
+        timed.append(dtype)
+        return 3.0
+
+    monkeypatch.setattr(compare, "_matrix_gflops", gflops)
+    monkeypatch.setattr(compare, "has_units", lambda _: has_units)
+    text = compare.machine(torch.device("cpu"))
+    assert "get 3 GFLOP/s in float32 here" in text
+    assert text.endswith(said)
+    assert (torch.bfloat16 in timed) == has_units
+
+
 def test_a_picture_that_is_worse_by_one_ruler_is_not_reported_as_good() -> None:
     as_good = replace(OURS, score=Score(0.41, 0.2))
     worse = replace(OURS, score=Score(0.3, 0.22))
