@@ -15,6 +15,7 @@ from torch.autograd import Function
 _TILE = 4
 _PATCH = 6
 _PADDING = 1
+_TAPS = 3
 
 # B^T, G and A^T of the paper.
 _INPUT = torch.tensor(
@@ -56,6 +57,7 @@ _MIN_CHANNEL_PRODUCT = 64 * 128
 # are in no cache. In between, the filters are the less often read again the larger a block is.
 _MIN_BLOCK_BYTES = 8 << 20
 _MAX_BLOCK_BYTES = 40 << 20
+_FILTERS_AT_ONCE = 1 << 14
 
 
 def suits(conv: nn.Conv2d) -> bool:
@@ -108,8 +110,16 @@ class _Convolution(Function):
 
 def _transformed(weight: Tensor) -> Tensor:
     """[K,C,3,3] -> [36,C,K]."""
-    spread = torch.einsum("ia,kcab,jb->ijck", _FILTER, weight.double(), _FILTER)
-    return spread.flatten(0, 1).to(weight.dtype).contiguous()
+    made, channels = weight.shape[:2]
+    taps = weight.permute(2, 3, 1, 0).reshape(_TAPS, _TAPS, -1)
+    spread = weight.new_empty((_PATCH, _PATCH, channels * made))
+    # In float64, a part at a time that stays in the cache: the whole would go to memory and back.
+    parts = (torch.split(each, _FILTERS_AT_ONCE, dim=2) for each in (taps, spread))
+    for part, found in zip(*parts, strict=True):
+        down = (_FILTER @ part.double().reshape(_TAPS, -1)).view(_PATCH, _TAPS, -1)
+        for taps_across, target in zip(_FILTER.tolist(), found.unbind(dim=1), strict=True):
+            target.copy_(sum(tap * down[:, n] for n, tap in enumerate(taps_across)))
+    return spread.view(_PATCH**2, channels, made)
 
 
 def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor:
