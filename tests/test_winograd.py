@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -96,6 +97,20 @@ def test_a_block_stays_in_the_cache_however_large_the_picture_is() -> None:
     rows, columns = winograd.block_tiles(1000, 2000, filters)
     assert 4 * rows * columns * (3 * 36 + 16) * 128 < 10e6
     assert winograd.block_tiles(7, 10, filters) == (7, 10)
+
+
+def test_threads_do_not_share_what_lies_between_the_steps() -> None:
+    convs = [WinogradConv2d(conv_of(*channels)) for channels in [(5, 7), (64, 128), (3, 2)]]
+    inputs = [random(1, conv.forward_filter.shape[1], 40, 33) for conv in convs]
+
+    def paint(_: int) -> list[list[Tensor]]:
+        return [[conv(x) for conv, x in zip(convs, inputs, strict=True)] for _ in range(5)]
+
+    (expected, *_) = paint(0)
+    with ThreadPoolExecutor(4) as threads:
+        found = [round_ for rounds in threads.map(paint, range(4)) for round_ in rounds]
+    for each in found:
+        assert all(torch.equal(a, b) for a, b in zip(each, expected, strict=True))
 
 
 def test_how_the_input_lies_in_memory_makes_no_difference() -> None:

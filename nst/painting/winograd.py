@@ -6,6 +6,9 @@ Convolutional Neural Networks" (CVPR 2016, section 4.3): tiles of 6 x 6 inputs g
 cost about two more decimal digits of float32 than the sum.
 """
 
+import threading
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -129,18 +132,16 @@ def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor
     """
     batch, _, height, width = x.shape
     down, across = -(-height // _TILE), -(-width // _TILE)
-    shape = (batch, filters.shape[2], down * _TILE, across * _TILE)
-    tiled = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    shape = (batch, filters.shape[2], height, width)
+    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     rows, columns = block_tiles(down, across, filters)
     block = _Block(rows, columns, filters)
-    for image, found in zip(x.permute(0, 2, 3, 1), tiled.permute(0, 2, 3, 1), strict=True):
-        for top in range(0, _TILE * down, _TILE * rows):
-            for left in range(0, _TILE * across, _TILE * columns):
+    for image, found in zip(x.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1), strict=True):
+        for top in range(0, height, _TILE * rows):
+            for left in range(0, width, _TILE * columns):
                 part = found[top : top + _TILE * rows, left : left + _TILE * columns]
                 block.convolve(image, top - _PADDING, left - _PADDING, bias, part)
-    if tiled.shape[2:] == x.shape[2:]:
-        return tiled
-    return tiled[:, :, :height, :width].clone(memory_format=torch.channels_last)
+    return y
 
 
 def block_tiles(down: int, across: int, filters: Tensor) -> tuple[int, int]:
@@ -161,19 +162,42 @@ def _evenly(whole: int, at_most: int) -> int:
     return -(-whole // parts)
 
 
+class _Scratch(threading.local):
+    """Memory of a thread for the block that it is at, some 50 MB at most, kept from one to the next.
+
+    The system takes longer to give it anew for each convolution than a small one takes.
+    """
+
+    def __init__(self) -> None:
+        self._all = torch.empty(0)
+
+    def parts(self, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        """Parts of so many values, float32, each with whatever is in it."""
+        if sum(sizes) > len(self._all):
+            # Not both at once.
+            self._all = torch.empty(0)
+            self._all = torch.empty(sum(sizes))
+        return torch.split(self._all[: sum(sizes)], list(sizes))
+
+
+_scratch = _Scratch()
+
+
 class _Block:
     """A part of a picture, `rows` by `columns` tiles at most, with memory for its steps."""
 
     def __init__(self, rows: int, columns: int, filters: Tensor) -> None:
         _, channels, made = filters.shape
         tiles = rows * columns
-        self._filters = filters
-        self._padded = filters.new_empty(
-            (_TILE * rows + 2 * _PADDING, _TILE * columns + 2 * _PADDING, channels)
+        padded = (_TILE * rows + 2 * _PADDING, _TILE * columns + 2 * _PADDING, channels)
+        sizes = (
+            prod(padded),
+            *(_PATCH**2 * tiles * size for size in (channels, channels, made)),
+            _TILE**2 * tiles * made,
         )
-        self._patches, self._spread = filters.new_empty((2, _PATCH**2 * tiles * channels))
-        self._products = filters.new_empty(_PATCH**2 * tiles * made)
-        self._made = filters.new_empty(_TILE**2 * tiles * made)
+        own, self._patches, self._spread, self._products, self._made = _scratch.parts(sizes)
+        self._padded = own.view(padded)
+        self._filters = filters
 
     def convolve(
         self, image: Tensor, top: int, left: int, bias: Tensor | None, found: Tensor
@@ -181,9 +205,9 @@ class _Block:
         """Fill `found` [h,w,K] from `image` [H,W,C]; with its padding it lies at `top` and `left`."""
         height, width, made = found.shape
         channels = image.shape[2]
-        rows, columns = height // _TILE, width // _TILE
+        rows, columns = -(-height // _TILE), -(-width // _TILE)
         tiles = rows * columns
-        padded = self._padded[: height + 2 * _PADDING, : width + 2 * _PADDING]
+        padded = self._padded[: _TILE * rows + 2 * _PADDING, : _TILE * columns + 2 * _PADDING]
         _cut(image, top, left, padded)
         row, column, _ = padded.stride()
         patches = self._patches[: _PATCH**2 * tiles * channels]
@@ -204,7 +228,11 @@ class _Block:
         outputs = self._made[: _TILE**2 * tiles * made]
         torch.mm(_OUTPUT_2D, products.view(_PATCH**2, -1), out=outputs.view(_TILE**2, -1))
         placed = outputs.view(_TILE, _TILE, rows, columns, made).permute(2, 0, 3, 1, 4)
-        target = found.view(rows, _TILE, columns, _TILE, made)
+        if (height, width) == (_TILE * rows, _TILE * columns):
+            target = found.view(rows, _TILE, columns, _TILE, made)
+        else:
+            placed = placed.reshape(_TILE * rows, _TILE * columns, made)[:height, :width]
+            target = found
         if bias is None:
             target.copy_(placed)
         else:
