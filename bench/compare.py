@@ -341,8 +341,8 @@ def distance(scores: Iterable[Score], goals: Iterable[Score]) -> float:
 def machine(device: torch.device) -> str:
     """What a reader is to know of this machine and device, and how fast they multiply."""
     name = device_name(str(device))
-    half = ", and it has no hardware for bfloat16"
-    # One such product takes a minute without it.
+    half = ", and nst does not use bfloat16 on it"
+    # Without any instructions for it one such product takes a minute.
     if has_units(device):
         half = f", {_matrix_gflops(torch.bfloat16, device):.0f} in bfloat16"
     return (

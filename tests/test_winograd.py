@@ -76,8 +76,8 @@ def test_equals_the_convolution_at_the_widths_of_a_backbone(
 def test_the_size_of_a_block_makes_no_difference(
     size: tuple[int, int], fitting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conv = WinogradConv2d(conv_of(5, 7))
-    x = random(2, 5, *size).requires_grad_(True)
+    conv = WinogradConv2d(conv_of(7, 7))
+    x = random(2, 7, *size).requires_grad_(True)
     pull = random(2, 7, *size, seed=3)
     whole = conv(x)
     (gradient,) = torch.autograd.grad(whole, x, pull)
@@ -97,6 +97,38 @@ def test_a_block_stays_in_the_cache_however_large_the_picture_is() -> None:
     rows, columns = winograd.block_tiles(1000, 2000, filters)
     assert 4 * rows * columns * (3 * 36 + 16) * 128 < 10e6
     assert winograd.block_tiles(7, 10, filters) == (7, 10)
+    wide = torch.empty((36, 512, 512), device="meta")
+    rows, columns = winograd.block_tiles(1000, 2000, wide)
+    assert 30e6 < 4 * rows * columns * (3 * 36 + 16) * 512 < 42e6
+
+
+def test_the_memory_of_a_block_serves_the_next() -> None:
+    large, small = (WinogradConv2d(conv_of(*channels)) for channels in [(64, 64), (5, 7)])
+    large(random(1, 64, 41, 33))
+    kept = winograd._scratch.parts([1])[0].data_ptr()
+    small(random(1, 5, 9, 9))
+    large(random(1, 64, 41, 33))
+    assert winograd._scratch.parts([1])[0].data_ptr() == kept
+
+
+def test_inference_mode_leaves_nothing_that_training_cannot_use() -> None:
+    conv = WinogradConv2d(conv_of(5, 7))
+    x = random(1, 5, 10, 11)
+
+    def paint() -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            first = conv(x).clone()
+        return first.clone(), conv(x.requires_grad_(True)).detach()
+
+    # In a thread that has no memory yet.
+    with ThreadPoolExecutor(1) as threads:
+        first, second = threads.submit(paint).result()
+    assert torch.equal(first, second)
+
+
+def test_another_kind_of_number_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"expected float32, found torch\.float64"):
+        WinogradConv2d(conv_of(5, 7))(random(1, 5, 4, 4).double())
 
 
 def test_threads_do_not_share_what_lies_between_the_steps() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 _TILE = 4
 _PATCH = 6
@@ -56,10 +57,12 @@ _OUTPUT_2D = torch.kron(_OUTPUT, _OUTPUT)
 
 # Below this many products of channels the transforms cost what the multiplications save.
 _MIN_CHANNEL_PRODUCT = 64 * 128
-# Of what lies between the steps of a block. Smaller blocks cost more calls than they save; larger ones
-# are in no cache. In between, the filters are the less often read again the larger a block is.
+# Of what lies between the steps of a block, as measured on a CPU with a cache of 32 MB. Smaller blocks
+# cost more calls than they save; of larger ones, two steps after each other are in no cache. In between,
+# the filters are the less often read again the larger a block is.
 _MIN_BLOCK_BYTES = 8 << 20
 _MAX_BLOCK_BYTES = 40 << 20
+# Whose transforms are some MB in float64.
 _FILTERS_AT_ONCE = 1 << 14
 
 
@@ -77,7 +80,8 @@ def suits(conv: nn.Conv2d) -> bool:
 class WinogradConv2d(nn.Module):
     """A frozen convolution that `suits`: [B,C,H,W] -> [B,K,H,W], float32, stored channels last.
 
-    Its backward pass computes only the gradient of the input.
+    Its backward pass computes only the gradient of the input, which has no gradient of its own. Raises
+    TypeError for another kind of number.
     """
 
     forward_filter: Tensor
@@ -94,6 +98,8 @@ class WinogradConv2d(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            raise TypeError(f"expected float32, found {x.dtype}")
         y: Tensor = _Convolution.apply(x, self.forward_filter, self.backward_filter, self.bias)
         return y
 
@@ -107,6 +113,7 @@ class _Convolution(Function):
         return _convolved(x, forward_filter, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         return _convolved(gradients[0], ctx.backward_filter), None, None, None
 
@@ -133,7 +140,7 @@ def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor
     batch, _, height, width = x.shape
     down, across = -(-height // _TILE), -(-width // _TILE)
     shape = (batch, filters.shape[2], height, width)
-    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     rows, columns = block_tiles(down, across, filters)
     block = _Block(rows, columns, filters)
     for image, found in zip(x.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1), strict=True):
@@ -157,7 +164,7 @@ def block_tiles(down: int, across: int, filters: Tensor) -> tuple[int, int]:
 
 
 def _evenly(whole: int, at_most: int) -> int:
-    """The size of the parts of a whole, as few as can be, and as alike."""
+    """The size of the parts of a whole, as few as can be; the last may be smaller."""
     parts = -(-whole // max(1, at_most))
     return -(-whole // parts)
 
@@ -176,7 +183,9 @@ class _Scratch(threading.local):
         if sum(sizes) > len(self._all):
             # Not both at once.
             self._all = torch.empty(0)
-            self._all = torch.empty(sum(sizes))
+            # Made in inference mode, it could be used in no other.
+            with torch.inference_mode(False):
+                self._all = torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
         return torch.split(self._all[: sum(sizes)], list(sizes))
 
 
@@ -231,7 +240,10 @@ class _Block:
         if (height, width) == (_TILE * rows, _TILE * columns):
             target = found.view(rows, _TILE, columns, _TILE, made)
         else:
-            placed = placed.reshape(_TILE * rows, _TILE * columns, made)[:height, :width]
+            # Whole tiles go beyond the picture here. The products are needed no more.
+            whole = self._products[: len(outputs)].view(rows, _TILE, columns, _TILE, made)
+            whole.copy_(placed)
+            placed = whole.view(_TILE * rows, _TILE * columns, made)[:height, :width]
             target = found
         if bias is None:
             target.copy_(placed)

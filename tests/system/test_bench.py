@@ -244,7 +244,7 @@ def test_the_report_says_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("has_units", "said"), [(True, ", 3 in bfloat16."), (False, "no hardware for bfloat16.")]
+    ("has_units", "said"), [(True, ", 3 in bfloat16."), (False, "does not use bfloat16 on it.")]
 )
 def test_bfloat16_is_timed_only_where_it_has_hardware(
     has_units: bool, said: str, monkeypatch: pytest.MonkeyPatch
