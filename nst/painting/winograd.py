@@ -142,12 +142,11 @@ def _convolved(x: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor
     shape = (batch, filters.shape[2], height, width)
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     rows, columns = block_tiles(down, across, filters)
-    block = _Block(rows, columns, filters)
     for image, found in zip(x.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1), strict=True):
         for top in range(0, height, _TILE * rows):
             for left in range(0, width, _TILE * columns):
                 part = found[top : top + _TILE * rows, left : left + _TILE * columns]
-                block.convolve(image, top - _PADDING, left - _PADDING, bias, part)
+                _convolve_block(image, top - _PADDING, left - _PADDING, filters, bias, part)
     return y
 
 
@@ -192,63 +191,49 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-class _Block:
-    """A part of a picture, `rows` by `columns` tiles at most, with memory for its steps."""
-
-    def __init__(self, rows: int, columns: int, filters: Tensor) -> None:
-        _, channels, made = filters.shape
-        tiles = rows * columns
-        padded = (_TILE * rows + 2 * _PADDING, _TILE * columns + 2 * _PADDING, channels)
-        sizes = (
-            prod(padded),
-            *(_PATCH**2 * tiles * size for size in (channels, channels, made)),
-            _TILE**2 * tiles * made,
+def _convolve_block(
+    image: Tensor, top: int, left: int, filters: Tensor, bias: Tensor | None, found: Tensor
+) -> None:
+    """Fill `found` [h,w,K] from `image` [H,W,C], in which it lies, with its padding, at `top` and `left`."""
+    height, width, made = found.shape
+    channels = image.shape[2]
+    rows, columns = -(-height // _TILE), -(-width // _TILE)
+    whole = (_TILE * rows, _TILE * columns)
+    shape = (whole[0] + 2 * _PADDING, whole[1] + 2 * _PADDING, channels)
+    tiles = rows * columns
+    sizes = [_PATCH**2 * tiles * size for size in (channels, channels, made)]
+    own, patches, spread, products, outputs = _scratch.parts(
+        [prod(shape), *sizes, _TILE**2 * tiles * made]
+    )
+    padded = own.view(shape)
+    _cut(image, top, left, padded)
+    row, column, _ = padded.stride()
+    patches.view(_PATCH, _PATCH, rows, columns, channels).copy_(
+        padded.as_strided(
+            (_PATCH, _PATCH, rows, columns, channels),
+            (row, column, _TILE * row, _TILE * column, 1),
         )
-        own, self._patches, self._spread, self._products, self._made = _scratch.parts(sizes)
-        self._padded = own.view(padded)
-        self._filters = filters
-
-    def convolve(
-        self, image: Tensor, top: int, left: int, bias: Tensor | None, found: Tensor
-    ) -> None:
-        """Fill `found` [h,w,K] from `image` [H,W,C]; with its padding it lies at `top` and `left`."""
-        height, width, made = found.shape
-        channels = image.shape[2]
-        rows, columns = -(-height // _TILE), -(-width // _TILE)
-        tiles = rows * columns
-        padded = self._padded[: _TILE * rows + 2 * _PADDING, : _TILE * columns + 2 * _PADDING]
-        _cut(image, top, left, padded)
-        row, column, _ = padded.stride()
-        patches = self._patches[: _PATCH**2 * tiles * channels]
-        patches.view(_PATCH, _PATCH, rows, columns, channels).copy_(
-            padded.as_strided(
-                (_PATCH, _PATCH, rows, columns, channels),
-                (row, column, _TILE * row, _TILE * column, 1),
-            )
-        )
-        spread = self._spread[: len(patches)].view(_PATCH**2, -1)
-        torch.mm(_INPUT_2D, patches.view(_PATCH**2, -1), out=spread)
-        products = self._products[: _PATCH**2 * tiles * made]
-        torch.bmm(
-            spread.view(_PATCH**2, tiles, channels),
-            self._filters,
-            out=products.view(_PATCH**2, tiles, made),
-        )
-        outputs = self._made[: _TILE**2 * tiles * made]
-        torch.mm(_OUTPUT_2D, products.view(_PATCH**2, -1), out=outputs.view(_TILE**2, -1))
-        placed = outputs.view(_TILE, _TILE, rows, columns, made).permute(2, 0, 3, 1, 4)
-        if (height, width) == (_TILE * rows, _TILE * columns):
-            target = found.view(rows, _TILE, columns, _TILE, made)
-        else:
-            # Whole tiles go beyond the picture here. The products are needed no more.
-            whole = self._products[: len(outputs)].view(rows, _TILE, columns, _TILE, made)
-            whole.copy_(placed)
-            placed = whole.view(_TILE * rows, _TILE * columns, made)[:height, :width]
-            target = found
-        if bias is None:
-            target.copy_(placed)
-        else:
-            torch.add(placed, bias, out=target)
+    )
+    torch.mm(_INPUT_2D, patches.view(_PATCH**2, -1), out=spread.view(_PATCH**2, -1))
+    torch.bmm(
+        spread.view(_PATCH**2, tiles, channels),
+        filters,
+        out=products.view(_PATCH**2, tiles, made),
+    )
+    torch.mm(_OUTPUT_2D, products.view(_PATCH**2, -1), out=outputs.view(_TILE**2, -1))
+    placed = outputs.view(_TILE, _TILE, rows, columns, made).permute(2, 0, 3, 1, 4)
+    if (height, width) == whole:
+        target = found.view(rows, _TILE, columns, _TILE, made)
+    else:
+        # Whole tiles go beyond the picture here. The products are needed no more.
+        beyond = products[: len(outputs)]
+        beyond.view(rows, _TILE, columns, _TILE, made).copy_(placed)
+        placed = beyond.view(*whole, made)[:height, :width]
+        target = found
+    if bias is None:
+        target.copy_(placed)
+    else:
+        torch.add(placed, bias, out=target)
 
 
 def _cut(image: Tensor, top: int, left: int, part: Tensor) -> None:
