@@ -73,7 +73,7 @@ def test_a_gpus_square_of_bfloat16_is_in_float32(shape: tuple[int, int, int]) ->
     exact = table.double().transpose(1, 2) @ table.double()
     assert found.dtype == torch.float32
     # What sums of float32 lose depends on the CPU; bfloat16 would lose a thousand times as much.
-    torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("like_a_gpu")
