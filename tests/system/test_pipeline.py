@@ -797,12 +797,13 @@ def test_metrics_of_each_picture_are_in_the_metadata(tmp_path: Path) -> None:
     assert kept.color_distance != painted.color_distance
     assert kept.noise is not None
     assert painted.noise is not None
-    # Which of them has more depends on the precision of the device; how much more can be told.
-    assert 0 < kept.noise != painted.noise
-    ratio = fine_energy(tmp_path / "out/images/kept.png") / fine_energy(
-        tmp_path / "out/images/painted.png"
-    )
-    assert kept.noise / painted.noise == pytest.approx(ratio, rel=0.01)
+    # Which of them has more depends on the precision of the device, how much each has does not.
+    assert 0 < kept.noise != painted.noise > 0
+    style = fine_energy(tmp_path / "in/s.png")
+    assert kept.noise == pytest.approx(fine_energy(tmp_path / "in/a.png") / style, rel=1e-3)
+    # Measured before its pixels were rounded to whole grey levels.
+    rounded = fine_energy(tmp_path / "out/images/painted.png") - 1 / 12 / 255**2
+    assert painted.noise == pytest.approx(rounded / style, rel=0.2)
     assert 0 < painted.loss_ratio < 0.7
     assert [each.layer for each in painted.style_layer_losses] == [
         f"relu{i}_1" for i in range(1, 6)
