@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
+from threading import RLock
 from time import monotonic, sleep
 from typing import Any, cast
 from uuid import UUID
@@ -272,6 +273,9 @@ class _Tasks:
     edges: list[Any] = field(default_factory=list)
     _under_way: dict[UUID, tuple[PrefectFuture[Any], Portion]] = field(default_factory=dict)
     _is_refused: bool = False
+    # Held while a task is submitted and while those that wait are called off, so that each of them
+    # is called off or never submitted. The same thread takes it again where a task is called off.
+    _submitting: Any = field(default_factory=RLock)
     _through: "SimpleQueue[UUID]" = field(default_factory=SimpleQueue)
 
     def run(
@@ -284,10 +288,9 @@ class _Tasks:
             # Nodes come and go.
             num_slots = absence.num_slots()
             while self._may_submit(waiting, num_slots):
-                portion = waiting.popleft()
                 if lookout is not None:
-                    lookout.begun(portion)
-                self._submit(portion, has_to_wait=len(self._under_way) >= num_slots)
+                    lookout.begun(waiting[0])
+                self._submit(waiting, has_to_wait=len(self._under_way) >= num_slots)
             try:
                 ended = self._through.get(timeout=_POLL_S)
             except Empty:
@@ -303,13 +306,17 @@ class _Tasks:
         is_free = len(self._under_way) < num_slots + _WAITING
         return bool(waiting) and is_free and not self._is_refused
 
-    def _submit(self, portion: Portion, *, has_to_wait: bool) -> None:
-        parameters = {"assignment": Assignment(portion, self.settings, self.identity)}
-        with self.runner.needs():
-            future = self.runner.tasks.submit(
-                stylize_portion, parameters, dependencies=self._after_plan()
-            )
-        self._under_way[future.task_run_id] = (future, portion)
+    def _submit(self, waiting: deque[Portion], *, has_to_wait: bool) -> None:
+        with self._submitting:
+            if self._is_refused:
+                return
+            portion = waiting.popleft()
+            parameters = {"assignment": Assignment(portion, self.settings, self.identity)}
+            with self.runner.needs():
+                future = self.runner.tasks.submit(
+                    stylize_portion, parameters, dependencies=self._after_plan()
+                )
+            self._under_way[future.task_run_id] = (future, portion)
         if has_to_wait:
             self._show_waiting(future, portion)
         future.add_done_callback(self._is_through)
@@ -317,10 +324,11 @@ class _Tasks:
     def _is_through(self, future: PrefectFuture[Any]) -> None:
         """Called by the thread of a task, before it begins with another one."""
         if self._was_refused(future):
-            self._is_refused = True
-            # Each of those that wait would ask the server for as long.
-            for other, _ in [*self._under_way.values()]:
-                other.wrapped_future.cancel()  # type: ignore[attr-defined]
+            with self._submitting:
+                self._is_refused = True
+                # Each of those that wait would ask the server for as long.
+                for other, _ in [*self._under_way.values()]:
+                    other.wrapped_future.cancel()  # type: ignore[attr-defined]
         self._through.put(future.task_run_id)
 
     def _was_refused(self, future: PrefectFuture[Any]) -> bool:

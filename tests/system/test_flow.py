@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.client.schemas.sorting import LogSort
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.types import StrictVariableValue
 from prefect.variables import Variable
 
@@ -285,16 +287,29 @@ class TestOnAServer:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         asked: list[str] = []
+        submitted: list[object] = []
+        is_fourth_on_its_way = Event()
+        submit = ThreadPoolTaskRunner.submit
 
         @contextmanager
         def slots(names: list[str], **_: object) -> Iterator[None]:
             asked.extend(names)
-            # The first group has its slot, and then the server goes away.
+            # The first group has its slot, and then the server goes away, at the worst of times: as
+            # a further group is submitted, which is so not yet among those that are called off.
             if names and len(asked) > 1:
+                assert is_fourth_on_its_way.wait(60)
                 raise httpx.ConnectError("all connection attempts failed")
             yield
 
+        def slowly(*args: Any, **kwargs: Any) -> Any:
+            submitted.append(future := submit(*args, **kwargs))
+            if len(submitted) == 4:
+                is_fourth_on_its_way.set()
+                time.sleep(0.5)
+            return future
+
         monkeypatch.setattr("prefect.task_engine._concurrency", slots)
+        monkeypatch.setattr(ThreadPoolTaskRunner, "submit", slowly)
         rows = [row(id=f"r{steps}", steps=steps) for steps in (4, 3, 2, 1)]
         rows.append(row("no.png", id="gone"))
         state = run_flow(write_project(tmp_path / "in", rows), tmp_path / "out")
