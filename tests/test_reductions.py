@@ -45,12 +45,23 @@ def test_a_square_is_the_product_of_a_table_with_itself(shape: tuple[int, int, i
     torch.testing.assert_close(reductions.square_of(table), exact.float())
 
 
+@pytest.mark.parametrize("shape", [*TABLES, (1, 1, 8), (1, 70_000, 3)])
+def test_a_sum_of_rows_is_one_for_each_column(shape: tuple[int, int, int]) -> None:
+    table = random(*shape)
+    exact = table.double().sum(dim=1).float()
+    torch.testing.assert_close(reductions.sum_of_rows(table), exact, rtol=1e-5, atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", TABLES)
 def test_no_bit_depends_on_the_number_of_threads(shape: tuple[int, int, int]) -> None:
     table = random(*shape)
-    alone = with_threads(1, lambda: (reductions.square_of(table), reductions.total(table)))
+
+    def sums() -> tuple[Tensor, ...]:
+        return reductions.square_of(table), reductions.total(table), reductions.sum_of_rows(table)
+
+    alone = with_threads(1, sums)
     for number in THREADS:
-        found = with_threads(number, lambda: (reductions.square_of(table), reductions.total(table)))
+        found = with_threads(number, sums)
         assert all(torch.equal(a, b) for a, b in zip(alone, found, strict=True)), number
 
 

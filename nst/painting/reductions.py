@@ -15,6 +15,8 @@ _ROW = 4096
 # that the pieces' products are no larger than the table. MKL was seen to cut up a product of 128
 # columns from 384 rows on with 12 threads, and one of 1024 columns from 1024 rows on with 48.
 _MIN_BLOCK, _MAX_BLOCK = 256, 512
+# Rows that are added up in one piece: too few for MKL to cut the piece up.
+_ROWS = 256
 # A product of few columns and very many rows is one piece of work, for one of a GPU's hundred and more
 # processors. In blocks of at least so many rows it is one for each, and the sum of the blocks is small.
 _GPU_BLOCK = 512
@@ -35,6 +37,25 @@ def total(values: Tensor, *, kept: int = 1) -> Tensor:
 def mean(values: Tensor, *, kept: int = 1) -> Tensor:
     """The means over all but the first `kept` dimensions: [B,...] -> [B]."""
     return total(values, kept=kept) / values.shape[kept:].numel()
+
+
+def sum_of_rows(table: Tensor) -> Tensor:
+    """The sums of the columns of tables of N rows, in float32 at least: [B,N,C] -> [B,C]."""
+    if table.device.type != "cpu":
+        return table.sum(dim=1, dtype=torch.promote_types(table.dtype, torch.float32))
+    if table.dtype == torch.bfloat16:
+        table = table.float()
+    while table.shape[1] > 1:
+        batch, rows, columns = table.shape
+        whole = rows // _ROWS * _ROWS
+        # By products with a row of ones: PyTorch's own sum cuts the columns up between its threads, and
+        # adds those up in another order that are left over beside whole vectors.
+        pieces = [table.new_ones(1, rows - whole) @ table[:, whole:]] if rows > whole else []
+        if whole:
+            blocks = table[:, :whole].reshape(batch, -1, _ROWS, columns)
+            pieces.insert(0, (table.new_ones(1, _ROWS) @ blocks)[:, :, 0])
+        table = torch.cat(pieces, dim=1)
+    return table[:, 0]
 
 
 def square_of(table: Tensor) -> Tensor:
