@@ -47,6 +47,7 @@ class BackboneProfile:
 
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
+    In `neighbour_layers`, positions of a picture are compared with the nearest ones of the style.
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
     `fits` are by method. `reach_power` is how far the content's reach moves with the weights, fitted so
     that at every strength the pictures of all backbones are as far from their contents. `margin_px` is
@@ -61,6 +62,7 @@ class BackboneProfile:
     layer_strides: tuple[int, ...]
     content_shares: dict[str, float]
     style_shares: dict[str, float]
+    neighbour_layers: tuple[str, ...]
     fits: Mapping[str, Fit]
     reach_power: float
     bytes_per_px: int
@@ -127,6 +129,7 @@ def _vgg_profile(
         layer_strides=tuple(2 ** (b - 1) for b, n in blocks for _ in range(n)),
         content_shares={"relu3_1": 0.5, "relu4_2": 0.5},
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
+        neighbour_layers=("relu3_1", "relu4_1"),
         fits=fits,
         reach_power=reach_power,
         margin_px=_vgg_margin_px(convs_per_block),
@@ -166,7 +169,8 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        fits={"gatys": Fit(1.6), "pyramid": Fit(1.38)},
+        neighbour_layers=("layer1.2", "layer2.3"),
+        fits={"gatys": Fit(1.6), "pyramid": Fit(1.1)},
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
@@ -183,7 +187,7 @@ PROFILES: dict[str, BackboneProfile] = {
         _vgg_profile(
             "vgg16",
             (2, 2, 3, 3, 3),
-            fits={"gatys": Fit(1.22), "pyramid": Fit(1.1)},
+            fits={"gatys": Fit(1.22), "pyramid": Fit(0.895)},
             reach_power=0.22,
             cost=1.0,
         ),
@@ -192,7 +196,7 @@ PROFILES: dict[str, BackboneProfile] = {
             (2, 2, 4, 4, 4),
             # Its pictures had up to twice as much fine structure along rows and columns as their
             # styles, like a cloth, and those of the others little more.
-            fits={"gatys": Fit(1.0), "pyramid": Fit(1.0, axis_trust=0.2)},
+            fits={"gatys": Fit(1.0), "pyramid": Fit(0.825, axis_trust=0.2)},
             reach_power=0.3,
             cost=1.16,
         ),

@@ -1,5 +1,6 @@
 """The loss as the papers write it: double precision, torchvision's own modules, nothing clever."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -79,6 +80,12 @@ def slow_losses(image: Tensor, one: Item, *, name: str = "vgg16") -> dict[str, T
             for layer, share in shares.style.items()
         )
     )
+    if params.method == "pyramid":
+        matched = [layer for layer in _MATCHED[name] if layer in shares.style]
+        for layer in matched:
+            style = style + 0.6 * _neighbours(here[layer], [s[layer] for s in styles], one) / len(
+                matched
+            )
     image = image.double()
     tv = (image.diff(dim=1) ** 2).mean() + (image.diff(dim=2) ** 2).mean()
     edges = _edges(one.content)
@@ -101,9 +108,10 @@ def slow_total(
     found: Mapping[str, Tensor], params: PictureParams, *, name: str = "vgg16"
 ) -> Tensor:
     """What is minimised, of the losses by name."""
+    unit = 0.15 if params.method == "pyramid" else 0.04
     return (
         _content_term(found["content"], params, PROFILES[name])
-        + params.style_weight * 0.04 * (found["style"] / 0.04) ** 1.5 / 1.5
+        + params.style_weight * unit * (found["style"] / unit) ** 1.5 / 1.5
         + params.tv_weight * found["tv"]
         + params.detail_weight * found["detail"]
         + (6 * params.content_weight * found["contrast"] if params.contrast_floor > 0 else 0)
@@ -186,24 +194,90 @@ def _gram(features: Tensor) -> Tensor:
 
 
 def _style(here: Tensor, styles: Sequence[Tensor], content: Tensor, one: Item) -> Tensor:
-    targets = [_gram(style) / style[0].numel() for style in styles]
-    least = 0.5**2 * ((_gram(content) / content[0].numel()) ** 2).sum()
+    targets = [_moments(style) for style in styles]
+    of_content = _moments(content)
     if one.mask is None:
         weights = one.params.style_blend or [1.0] * len(targets)
-        blend: Tensor = sum(  # type: ignore[assignment]
-            w * target for w, target in zip(weights, targets, strict=True)
-        )
-        blend = blend / sum(weights)
-        scale = max((blend**2).sum(), least)
-        return ((_gram(here) / here[0].numel() - blend) ** 2).sum() / scale
+        blend = [
+            torch.stack([w * each[n] for w, each in zip(weights, targets, strict=True)]).sum(dim=0)
+            / sum(weights)
+            for n in range(2)
+        ]
+        return _distance(_moments(here), (blend[0], blend[1]), of_content, one.params)
     loss = here.new_zeros(())
     guides = _guides(one.mask.double(), len(styles), here.shape[1], here.shape[2])
     for guide, target in zip(guides, targets, strict=True):
-        guided = _gram(guide * here) / (guide**2).sum()
         area = guide.mean() / sum(each.mean() for each in guides)
-        scale = max((target**2).sum(), least)
-        loss = loss + area * ((guided - target) ** 2).sum() / scale
+        found = _moments(here, guide**2)
+        loss = loss + area * _distance(found, target, of_content, one.params)
     return loss
+
+
+def _moments(features: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The mean, and the mean of products, of positions that count so much each."""
+    counts = torch.ones_like(features[0]) if counts is None else counts
+    shares = counts / counts.sum()
+    return (features * shares).sum(dim=(1, 2)), _gram(features * shares.sqrt())
+
+
+def _distance(
+    found: tuple[Tensor, Tensor],
+    target: tuple[Tensor, Tensor],
+    of_content: tuple[Tensor, Tensor],
+    params: PictureParams,
+) -> Tensor:
+    """Of what a method compares, in the target's scale, or in a share of the content's."""
+
+    def compared(moments: tuple[Tensor, Tensor]) -> list[Tensor]:
+        mean, gram = moments
+        return [mean, gram - torch.outer(mean, mean)] if params.method == "pyramid" else [gram]
+
+    terms = [
+        ((a - b) ** 2).sum() / max((b**2).sum(), 0.5**2 * (c**2).sum())
+        for a, b, c in zip(compared(found), compared(target), compared(of_content), strict=True)
+    ]
+    return torch.stack(terms).mean()
+
+
+# Of the layers that are compared by nearest neighbours.
+_MATCHED = {"resnet50": ("layer1.2", "layer2.3")} | dict.fromkeys(
+    ("vgg16", "vgg19"), ("relu3_1", "relu4_1")
+)
+
+
+def _neighbours(here: Tensor, styles: Sequence[Tensor], one: Item) -> Tensor:
+    """The mean over positions of 1 - cos to the nearest position of the style that paints there.
+
+    Of a blend, each style has its share of its positions, those of the lowest of a sequence.
+    """
+    units = here / (here**2).sum(dim=0).sqrt()
+    candidates = [_in_order(style) for style in styles]
+    if one.mask is None:
+        weights = one.params.style_blend or [1.0] * len(styles)
+        candidates = [
+            torch.cat(
+                [
+                    table[: math.ceil(len(table) * w / sum(weights))]
+                    for table, w in zip(candidates, weights, strict=True)
+                ]
+            )
+        ]
+        guides = [torch.ones_like(here[0])]
+    else:
+        guides = _guides(one.mask.double(), len(styles), here.shape[1], here.shape[2])
+    total = here.new_zeros(())
+    for guide, table in zip(guides, candidates, strict=True):
+        nearest = torch.einsum("nc,chw->nhw", table, units).amax(dim=0)
+        total = total + (guide * (1 - nearest)).sum()
+    return total / torch.stack(guides).sum().clamp_min(1e-12)
+
+
+def _in_order(style: Tensor) -> Tensor:
+    """The directions of a style's positions [C,h,w], as a table [h*w,C], by their ranks."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in style.shape[1:])
+    ranks = (rows[:, None] * 0.7548776662466927 + columns * 0.5698402909980532) % 1
+    table = style.flatten(1).T[ranks.flatten().argsort()]
+    return table / (table**2).sum(dim=1, keepdim=True).sqrt()
 
 
 def _guides(mask: Tensor, num_styles: int, height: int, width: int) -> list[Tensor]:

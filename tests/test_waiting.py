@@ -29,7 +29,7 @@ from nst.scales import Scale
 from tests.helpers import item, mask_tensor
 
 META = torch.device("meta")
-LAYERS: dict[str, Any] = {"content_layers": "relu2_1", "style_layers": "relu1_1 relu2_1"}
+LAYERS: dict[str, Any] = {"content_layers": "relu2_1", "style_layers": "relu1_1 relu3_1"}
 # Every loss of the pixels, too.
 PIXELS: dict[str, Any] = {"tv_weight": 1.0, "detail_weight": 1.0, "noise_weight": 0.1}
 SIZES = [(24, 32), (48, 64)]
@@ -87,7 +87,9 @@ def watched() -> Iterator[list[str]]:
 
 @cache
 def on_meta() -> Backbone:
-    return load_backbone("vgg16", load_state(obtain("vgg16")), ("relu1_1", "relu2_1"), device=META)
+    return load_backbone(
+        "vgg16", load_state(obtain("vgg16")), ("relu1_1", "relu2_1", "relu3_1"), device=META
+    )
 
 
 def plain(octaves: Octaves, optimizer: str, start: Tensor) -> Steps:

@@ -31,6 +31,8 @@ from nst.painting import (
 )
 from nst.profiles import PROFILES
 
+# So large that a picture is compared with as many positions of its style as ever.
+_STYLE_SIDE_PX = 384
 # Multiples of every stride, with two positions of the deepest layer or more.
 _SIDES_PX = (64, 128)
 _PRODUCTS = ("convolution", "mm", "bmm", "addmm", "baddbmm")
@@ -117,7 +119,10 @@ def measuring_flops() -> int:
 
 
 def _objective(name: str, side_px: int) -> tuple[Objective, Tensor]:
-    content, style = torch.rand(2, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    content, style = (
+        torch.rand(3, side, side, generator=generator) for side in (side_px, _STYLE_SIDE_PX)
+    )
     item = Item(content=content, styles=(style,), params=PictureParams(size=side_px))
     return Objective.of([item], _backbone(name)), content[None].clone()
 

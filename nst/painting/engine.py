@@ -78,7 +78,11 @@ def stylize(
     objectives: list[Objective] = []
     for number, scale in enumerate(scales, start=1):
         scaled = [at_scale(item, scale) for item in items]
-        objectives.append(Objective.of(scaled, backbone, memo=memo, tile_px=tile_px))
+        objectives.append(
+            Objective.of(
+                scaled, backbone, memo=memo, tile_px=tile_px, is_finest=number == len(scales)
+            )
+        )
         objective = Octaves(objectives, scales[:number], backbone.device)
         coarser = descents[-1].best.images if descents else None
         start = _start(scaled, coarser).to(backbone.device)

@@ -8,6 +8,8 @@
   thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
   Where a style is so dark or flat that its A is small beside the content's own Gram C, the loss is
   measured in STYLE_SCALE_FLOOR^2 ||C||^2.
+- From coarse to fine, means and covariances are compared in the place of Grams, each in this way
+  (`statistics`), and at the picture's own size each position with the style's nearest one (`nearest`).
 - The content loss is ||U - P||^2 / ||P - mean(P)||^2, U and P the features of each position at length
   1: 0 at the content, 1 where every position is alike. From coarse to fine, each position counts by
   the length of the content's features there (`losses.presence`). Theirs (eq. 1) compares the features
@@ -25,7 +27,7 @@ so it is added during the backward pass through the network.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ from torch.autograd import Function
 
 from nst.painting import losses, metrics, reductions
 from nst.painting.backbones import Backbone
+from nst.painting.statistics import Moments, StylePull
 from nst.painting.targets import (
     LOSS_NAMES,
     Item,
@@ -41,7 +44,6 @@ from nst.painting.targets import (
     Targets,
     add_sums,
     feature_maps,
-    gram_sums,
     map_losses,
     stacked,
     targets_of,
@@ -54,9 +56,8 @@ CONTENT_POWER = 8.0
 # Beyond this many times its reach the content loss weighs no more than there, 17 times its weight: a
 # wall any steeper throws an optimiser back that takes whole steps.
 MAX_EXCESS = 1.5
-# The style weighs (loss / unit)^0.5, the unit being what ordinary pairs come to.
+# The style weighs (loss / unit)^0.5.
 STYLE_POWER = 1.5
-STYLE_UNIT = 0.04
 
 
 class Objective:
@@ -74,10 +75,11 @@ class Objective:
         *,
         memo: StyleMemo | None = None,
         tile_px: int | None = None,
+        is_finest: bool = True,
     ) -> "Objective":
         """For items with the same size of content, layers and number of styles, all or none with a mask.
 
-        With `tile_px` a picture goes through the network in tiles of that side, one after the
+        `is_finest` says whether they are as large as the pictures are to be. With `tile_px` a picture goes through the network in tiles of that side, one after the
         other: less memory, more work, the same loss. `memo` holds what is known of styles.
         """
         program = items[0].params
@@ -86,7 +88,15 @@ class Objective:
         with torch.no_grad():
             together = len(items) > 1 and runs_items_together(backbone.device, tile_px)
             each = [
-                targets_of(item, shares, backbone, memo, tile_px, is_alone=not together)
+                targets_of(
+                    item,
+                    shares,
+                    backbone,
+                    memo,
+                    tile_px,
+                    is_alone=not together,
+                    is_finest=is_finest,
+                )
                 for item in items
             ]
             if together:
@@ -118,9 +128,10 @@ class Objective:
         found: dict[str, list[Tensor]] = {}
         with torch.no_grad():
             for targets, own, _ in self._split(images, None):
-                sums, _ = _measure(own, targets, self._backbone)
+                sums, _, near = _measure(own, targets, self._backbone)
                 for layer, target in targets.styles.items():
                     loss, _ = target.pull(sums[layer])
+                    loss = loss + near.get(layer, 0)
                     found.setdefault(layer, []).append(loss / target.share)
         return {layer: torch.cat(columns) for layer, columns in found.items()}
 
@@ -156,15 +167,15 @@ class Balance:
 def balanced(content: Tensor, style: Tensor, targets: Targets) -> Balance:
     """The weighted powers of the losses of content and style, [B] each.
 
-    w r (c / r)^p / p for the content, r being its reach, and w u (s / u)^q / q for the style. The
+    w r (c / r)^p / p for the content, r being its reach, and w u (s / u)^q / q for the style, u its unit. The
     content's goes on as a straight line beyond MAX_EXCESS.
     """
-    weights, reach = targets.weights, targets.reach
+    weights, reach, unit = targets.weights, targets.reach, targets.style_unit
     excess = content / reach
     inside = excess.clamp_max(MAX_EXCESS)
     content_slope = weights.content * inside ** (CONTENT_POWER - 1)
     content_term = content_slope * reach * (inside / CONTENT_POWER + excess - inside)
-    style_slope = weights.style * (style / STYLE_UNIT) ** (STYLE_POWER - 1)
+    style_slope = weights.style * (style / unit) ** (STYLE_POWER - 1)
     style_term = style_slope * style / STYLE_POWER
     return Balance(content_term + style_term, content_slope, style_slope)
 
@@ -190,17 +201,24 @@ def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Los
         with torch.no_grad():
             if layer in targets.styles:
                 target = targets.styles[layer]
-                loss, matrices = target.pull(gram_sums(features, target.guides))
+                loss, pull = target.pull(target.sums(features, target.guides))
                 style = style + loss
-                pulls.append(_style_pull(matrices, target.guides, slopes))
+                pulls.append(_style_pull(pull, target.guides, slopes))
+            if layer in targets.contents or layer in targets.neighbours:
+                found, lengths = losses.directions(features)
             if layer in targets.contents:
                 coefficient = targets.content_coefficients[layer]
-                found, lengths = losses.directions(features)
                 difference = found - targets.contents[layer]
                 weighed = losses.weighed(difference, targets.presence.get(layer))
                 content = content + coefficient * reductions.total(weighed * difference)
                 slope = losses.content_slope(weighed, found, lengths)
-                pulls.append(_content_pull(slope, 2 * coefficient, slopes))
+                pulls.append(_direction_pull(slope, 2 * coefficient, slopes, "content"))
+            if layer in targets.neighbours:
+                matched = targets.neighbours[layer]
+                loss, difference = matched.differences(found, matched.guides, features.dtype)
+                style = style + loss
+                slope = losses.content_slope(difference, found, lengths)
+                pulls.append(_direction_pull(slope, matched.coefficients, slopes, "style"))
         return _pulled(features, pulls)
 
     deepest = backbone.through(images, tap)
@@ -216,12 +234,12 @@ def _evaluate_by_tiles(
     """As `_evaluate`, in two passes: the first for the statistics of the whole, the second for the gradient."""
     images = images.detach()
     with torch.no_grad():
-        sums, content = _measure(images, targets, backbone)
-    style = torch.zeros_like(targets.weights.style)
-    matrices = {}
+        sums, content, near = _measure(images, targets, backbone)
+    style = torch.zeros_like(content)
+    style_pulls = {}
     for layer, target in targets.styles.items():
-        loss, matrices[layer] = target.pull(sums[layer])
-        style = style + loss
+        loss, style_pulls[layer] = target.pull(sums[layer])
+        style = style + loss + near.get(layer, 0)
     balance = balanced(content, style, targets)
     slopes = _Slopes(balance.content, balance.style)
     gradient = torch.zeros_like(images)
@@ -239,14 +257,23 @@ def _evaluate_by_tiles(
                 if guides is not None:
                     inside = inside.expand(-1, guides.shape[1], -1, -1).clone()
                     inside[core] = guides[slices]
-                pulls.append(_style_pull(matrices[layer], inside, slopes))
-            if layer in targets.contents:
+                pulls.append(_style_pull(style_pulls[layer], inside, slopes))
+            if layer in targets.contents or layer in targets.neighbours:
                 found, lengths = losses.directions(features.detach()[core])
+            if layer in targets.contents:
                 difference = found - targets.contents[layer][slices]
-                weighed = losses.weighed(difference, _presence(targets, layer, slices))
+                weighed = losses.weighed(difference, _at(targets.presence.get(layer), slices))
                 slope = torch.zeros(features.shape, device=features.device)
                 slope[core] = losses.content_slope(weighed, found, lengths)
-                pulls.append(_content_pull(slope, 2 * targets.content_coefficients[layer], slopes))
+                coefficient = 2 * targets.content_coefficients[layer]
+                pulls.append(_direction_pull(slope, coefficient, slopes, "content"))
+            if layer in targets.neighbours:
+                matched = targets.neighbours[layer]
+                guides = _at(matched.guides, slices)
+                _, difference = matched.differences(found, guides, features.dtype)
+                slope = torch.zeros(features.shape, device=features.device)
+                slope[core] = losses.content_slope(difference, found, lengths)
+                pulls.append(_direction_pull(slope, matched.coefficients, slopes, "style"))
             return _pulled(features, pulls)
 
         deepest = backbone.through(own, tap)
@@ -298,53 +325,68 @@ def _with_pixel_losses(
 
 def _measure(
     images: Tensor, targets: Targets, backbone: Backbone
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The undivided Grams of each style layer, [B,K,C,C], and the content loss, [B]."""
-    sums: dict[str, Tensor] = {}
+) -> tuple[dict[str, Moments], Tensor, dict[str, Tensor]]:
+    """The undivided moments of each style layer, the content loss [B], and layers' neighbour losses [B]."""
+    sums: dict[str, Moments] = {}
     content = torch.zeros_like(targets.weights.content)
+    near: dict[str, Tensor] = {}
     for layer, features, slices in feature_maps(images, targets.tiles, backbone):
         if layer in targets.styles:
-            guides = targets.styles[layer].guides
-            add_sums(sums, layer, features, None if guides is None else guides[slices])
+            target = targets.styles[layer]
+            add_sums(sums, layer, target.sums(features, _at(target.guides, slices)))
+        if layer in targets.contents or layer in targets.neighbours:
+            found, _ = losses.directions(features)
         if layer in targets.contents:
-            difference = losses.directions(features)[0] - targets.contents[layer][slices]
-            weighed = losses.weighed(difference, _presence(targets, layer, slices))
+            difference = found - targets.contents[layer][slices]
+            weighed = losses.weighed(difference, _at(targets.presence.get(layer), slices))
             loss = reductions.total(weighed * difference)
             content = content + targets.content_coefficients[layer] * loss
-    return sums, content
+        if layer in targets.neighbours:
+            matched = targets.neighbours[layer]
+            loss, _ = matched.differences(found, _at(matched.guides, slices), features.dtype)
+            near[layer] = near[layer] + loss if layer in near else loss
+    return sums, content, near
 
 
-def _presence(targets: Targets, layer: str, slices: Slices) -> Tensor | None:
-    presence = targets.presence.get(layer)
-    return None if presence is None else presence[slices]
+def _at(whole: Tensor | None, slices: Slices) -> Tensor | None:
+    return None if whole is None else whole[slices]
 
 
 # Adds what a loss pulls features to, given the gradient so far and the features, both [B,C,h,w].
 _Pull = Callable[[Tensor, Tensor], Tensor]
 
 
-def _style_pull(matrices: Tensor, guides: Tensor | None, slopes: _Slopes) -> _Pull:
+def _style_pull(of_layer: StylePull, guides: Tensor | None, slopes: _Slopes) -> _Pull:
     """Adds the gradient of the style loss at the features."""
 
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
-        weighted = slopes.style[:, None, None, None] * matrices
+        weighted = slopes.style[:, None, None, None] * of_layer.matrices
+        rows = None if of_layer.rows is None else slopes.style[:, None, None] * of_layer.rows
         if guides is None:
             before, table = map(losses.positions_as_they_are, (gradient, features))
+            if rows is not None:
+                before = before + rows.to(before.dtype)
             return _as_map(reductions.plus_product(before, table, weighted[:, 0]), features)
         flat, pulled = losses.positions(features), losses.positions(gradient)
         for k in range(weighted.shape[1]):
             weights = guides[:, k].flatten(1)[..., None].square()
-            pulled = pulled + (flat @ weighted[:, k]) * weights
+            found = flat @ weighted[:, k]
+            if rows is not None:
+                found = found + rows[:, k : k + 1]
+            pulled = pulled + found * weights
         return _as_map(pulled, features)
 
     return pull
 
 
-def _content_pull(slope: Tensor, coefficient: Tensor, slopes: _Slopes) -> _Pull:
-    """Adds the gradient of the content loss: `slope` [B,C,h,w] times a `coefficient` [B]."""
+def _direction_pull(
+    slope: Tensor, coefficient: Tensor, slopes: _Slopes, name: Literal["content", "style"]
+) -> _Pull:
+    """Adds the gradient of a loss of directions: `slope` [B,C,h,w] times a `coefficient` [B]."""
 
     def pull(gradient: Tensor, _: Tensor) -> Tensor:
-        weight = (slopes.content * coefficient)[:, None, None, None]
+        of_loss = slopes.content if name == "content" else slopes.style
+        weight = (of_loss * coefficient)[:, None, None, None]
         return gradient + (weight * slope).to(gradient.dtype)
 
     return pull

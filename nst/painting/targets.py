@@ -10,10 +10,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from nst.job import DEFAULT_CONTENT_WEIGHT, PictureParams, weighting_of
-from nst.painting import losses, metrics, reductions, regions
+from nst.job import DEFAULT_CONTENT_WEIGHT, Method, PictureParams, weighting_of
+from nst.painting import losses, metrics, nearest, reductions, regions, statistics
 from nst.painting.backbones import Backbone
 from nst.painting.devices import same_shapes
+from nst.painting.nearest import Candidates, NeighbourTarget
+from nst.painting.statistics import Moments, StyleTarget, moment_sums, style_target
 from nst.painting.tiles import Slices, Tile, cut
 from nst.profiles import BackboneProfile, Shares
 
@@ -66,9 +68,8 @@ def map_losses(function: Callable[..., Tensor], *batches: Losses) -> Losses:
     )
 
 
-# A style whose features are weaker than this share of the content's, since it is dark or flat, is
-# measured in that share: in its own units any light and shade at all would be a loss beyond measure.
-STYLE_SCALE_FLOOR = 0.5
+# What the style loss of ordinary pairs comes to: of Grams alone, and of all that a pyramid compares.
+STYLE_UNITS: Mapping[Method, float] = {"gatys": 0.04, "pyramid": 0.15}
 # The weight of what holds on to light and shade, for each 1 of the content weight.
 CONTRAST_SHARE = 6.0
 # How much of the style's energy in the highest octave a picture may have before it costs anything:
@@ -76,35 +77,17 @@ CONTRAST_SHARE = 6.0
 NOISE_LIMIT = 0.9
 
 
-# What is known of styles that were looked at before, by layer: under their key, size and layers, and
-# the tiles that they were looked at in, on which last bits depend.
-StyleMemo = MutableMapping[tuple[object, ...], Mapping[str, Tensor]]
-
-
 @dataclass(frozen=True, slots=True)
-class StyleTarget:
-    """The target of a layer's Grams, for B items of K regions each.
+class StyleStatistics:
+    """What is known of a style, by layer: its moments, [1,1,...], and candidates for neighbours."""
 
-    `grams` are [B,K,C,C]; `coefficients` [B,K] are each one's part of the loss over its scale;
-    `guides` [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are
-    the sums of the squared guides, by which a Gram is divided.
-    """
+    moments: Mapping[str, Moments]
+    candidates: Mapping[str, Candidates]
 
-    grams: Tensor
-    coefficients: Tensor
-    guides: Tensor | None
-    sizes: Tensor
-    share: float
 
-    def pull(self, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's share of the loss, [B], and matrices [B,K,C,C] that turn features to gradients.
-
-        `sums` [B,K,C,C] are the undivided Grams. As dG/dF of ||G - A||^2 is 4 F (G - A) / size.
-        """
-        difference = sums / self.sizes[..., None, None] - self.grams
-        loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
-        slope = 4 * self.coefficients / self.sizes
-        return loss, slope[..., None, None] * difference
+# What is known of styles that were looked at before: under their key, size and layers, and the tiles
+# that they were looked at in, on which last bits depend.
+StyleMemo = MutableMapping[tuple[object, ...], StyleStatistics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +110,23 @@ class PixelTargets:
 class Targets:
     """The targets of the items that go through the network together.
 
-    `contents` are directions of features [B,C,h,w] by layer, and `presence` [B,1,h,w] is how much each
+    `neighbours` are nothing where positions of the style are not asked for. `contents` are directions of features [B,C,h,w] by layer, and `presence` [B,1,h,w] is how much each
     position counts, nothing for a method with which all count alike; `weights` are [B] each, and so is
-    `reach`, the content loss up to which a picture is let go from its content. `looks_at_pixels`
+    `reach`, the content loss up to which a picture is let go from its content. `style_unit` is the
+    style loss at which the style has its weight. `looks_at_pixels`
     says whether any loss of the pixels themselves has a weight above 0, so that no evaluation has
     to wait for the device to find out.
     """
 
     styles: Mapping[str, StyleTarget]
+    neighbours: Mapping[str, NeighbourTarget]
     contents: Mapping[str, Tensor]
     presence: Mapping[str, Tensor]
     content_coefficients: Mapping[str, Tensor]
     pixels: PixelTargets
     weights: Losses
     reach: Tensor
+    style_unit: float
     tiles: tuple[Tile, ...]
     looks_at_pixels: bool
 
@@ -157,8 +143,12 @@ def targets_of(
     tile_px: int | None,
     *,
     is_alone: bool,
+    is_finest: bool,
 ) -> Targets:
-    """The targets of an item, which goes through the network by itself or together with others."""
+    """The targets of an item, which goes through the network by itself or together with others.
+
+    `is_finest` says whether it is as large as the picture is to be.
+    """
     device = backbone.device
     params = item.params
     content = item.content[None].to(device)
@@ -173,19 +163,39 @@ def targets_of(
     # Before the styles, and with a trial: PyTorch keeps to the first algorithm that it takes for a
     # shape, tried or not, and this one has that of every evaluation.
     with same_shapes(device) if is_alone else nullcontext():
-        of_content = _look_at_content(content, shares, backbone, tiles)
-    grams = [_style_grams(s, shares, backbone, memo, tile_px) for s in styles]
+        of_content = _look_at_content(
+            content, shares, backbone, tiles, with_means=params.method == "pyramid"
+        )
+    matched = _matched_layers(shares, backbone.profile) if is_finest else ()
+    if params.method == "gatys":
+        matched = ()
+    known = [_style_statistics(s, shares, backbone, memo, tile_px, matched) for s in styles]
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
+    at_layers = {
+        layer: _at_layer(guides, size)
+        for layer, size in of_content.sizes.items()
+        if layer in shares.style
+    }
     style_targets = {
         layer: _style_target(
-            [each[layer] for each in grams],
+            [each.moments[layer] for each in known],
             params,
-            guides,
+            at_layers[layer],
             of_content.sizes[layer],
-            of_content.gram_scales[layer],
+            of_content.moments[layer],
             share,
         )
         for layer, share in shares.style.items()
+    }
+    neighbour_targets = {
+        layer: _neighbour_target(
+            [each.candidates[layer] for each in known],
+            params,
+            at_layers[layer],
+            of_content.sizes[layer],
+            1 / len(matched),
+        )
+        for layer in matched
     }
     presence = {}
     if params.method == "pyramid":
@@ -194,6 +204,7 @@ def targets_of(
     of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
     return Targets(
         styles=style_targets,
+        neighbours=neighbour_targets,
         contents=of_content.directions,
         presence=presence,
         content_coefficients={
@@ -203,6 +214,7 @@ def targets_of(
         pixels=_pixel_targets(content, styles, params),
         weights=map_losses(lambda column: column.to(device), weights),
         reach=content.new_tensor([_content_reach(params, backbone.profile)]),
+        style_unit=STYLE_UNITS[params.method],
         tiles=tiles,
         looks_at_pixels=any(bool(weight.any()) for weight in of_pixels),
     )
@@ -266,19 +278,15 @@ def stacked(several: Sequence[Targets]) -> Targets:
             for layer in getattr(several[0], name)
         }
 
-    def style(layer: str) -> StyleTarget:
-        of_layer = [one.styles[layer] for one in several]
-        guides = [target.guides for target in of_layer if target.guides is not None]
-        return StyleTarget(
-            cat([target.grams for target in of_layer]),
-            cat([target.coefficients for target in of_layer]),
-            cat(guides) if guides else None,
-            cat([target.sizes for target in of_layer]),
-            of_layer[0].share,
-        )
-
     return Targets(
-        styles={layer: style(layer) for layer in several[0].styles},
+        styles={
+            layer: statistics.stacked([one.styles[layer] for one in several])
+            for layer in several[0].styles
+        },
+        neighbours={
+            layer: nearest.stacked([one.neighbours[layer] for one in several])
+            for layer in several[0].neighbours
+        },
         contents=layers("contents"),
         presence=layers("presence"),
         content_coefficients=layers("content_coefficients"),
@@ -290,6 +298,7 @@ def stacked(several: Sequence[Targets]) -> Targets:
         ),
         weights=map_losses(lambda *columns: cat(columns), *(one.weights for one in several)),
         reach=cat([one.reach for one in several]),
+        style_unit=several[0].style_unit,
         tiles=several[0].tiles,
         looks_at_pixels=any(one.looks_at_pixels for one in several),
     )
@@ -298,21 +307,25 @@ def stacked(several: Sequence[Targets]) -> Targets:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What is known about a content: the directions and lengths of its content layers' features
-    [1,C,h,w] and [1,1,h,w], the squared norm of its style layers' Grams [1,1], and the size of every
-    layer's map."""
+    [1,C,h,w] and [1,1,h,w], its style layers' moments, [1,1,...], and the size of every layer's map."""
 
     directions: Mapping[str, Tensor]
     lengths: Mapping[str, Tensor]
-    gram_scales: Mapping[str, Tensor]
+    moments: Mapping[str, Moments]
     sizes: Mapping[str, tuple[int, int]]
 
 
 def _look_at_content(
-    content: Tensor, shares: Shares, backbone: Backbone, tiles: Sequence[Tile]
+    content: Tensor,
+    shares: Shares,
+    backbone: Backbone,
+    tiles: Sequence[Tile],
+    *,
+    with_means: bool,
 ) -> _Seen:
     pieces: dict[str, list[tuple[Slices, Tensor]]] = {}
     lengths: dict[str, list[tuple[Slices, Tensor]]] = {}
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, Moments] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for layer, features, slices in feature_maps(content, tiles, backbone):
         # Tiles come row by row, so that the last one of a layer ends where the map ends.
@@ -322,15 +335,15 @@ def _look_at_content(
             pieces.setdefault(layer, []).append((slices, directions))
             lengths.setdefault(layer, []).append((slices, own_lengths))
         if layer in shares.style:
-            add_sums(sums, layer, features, None)
-    scales = {
-        layer: losses.gram_scale(found / (sizes[layer][0] * sizes[layer][1]))
+            add_sums(sums, layer, moment_sums(features, None, with_means=with_means))
+    moments = {
+        layer: found.over(found.grams.new_tensor([[sizes[layer][0] * sizes[layer][1]]]))
         for layer, found in sums.items()
     }
     return _Seen(
         {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()},
         {layer: _joined(found, sizes[layer]) for layer, found in lengths.items()},
-        scales,
+        moments,
         sizes,
     )
 
@@ -355,75 +368,118 @@ class _Style:
 
 
 def _style_target(
-    grams: Sequence[Tensor],
+    found: Sequence[Moments],
     params: PictureParams,
     guides: Tensor | None,
     size: tuple[int, int],
-    content_scale: Tensor,
+    of_content: Moments,
     share: float,
 ) -> StyleTarget:
-    """The target of a layer of `size`: one blended Gram, or one for each region of a mask.
-
-    `content_scale` [1,1] is the squared norm of the content's own Gram.
-    """
-    found = torch.stack(list(grams))
+    """The target of a layer of `size`: the moments of a blend, or those of each region of a mask."""
+    means = None
+    grams = torch.cat([each.grams for each in found], dim=1)
+    if of_content.means is not None:
+        means = torch.cat([each.means for each in found if each.means is not None], dim=1)
     if guides is None:
-        weights = found.new_tensor(params.style_blend or [1.0] * len(grams))
-        blended = (found * (weights / weights.sum())[:, None, None]).sum(dim=0)
-        target = blended[None, None]
-        sizes = target.new_full((1, 1), size[0] * size[1])
+        weights = grams.new_tensor(_blend(params, len(found)))
+        shares = weights / weights.sum()
+        grams = (grams * shares[:, None, None]).sum(dim=1, keepdim=True)
+        # Of a picture that is of each style in so large a part, as its Gram is.
+        means = None if means is None else (means * shares[:, None]).sum(dim=1, keepdim=True)
+        sizes = grams.new_full((1, 1), size[0] * size[1])
         areas = torch.ones_like(sizes)
     else:
-        guides = regions.at_layer(guides[0], *size)[None]
-        target = found[None]
         sizes = reductions.total(guides.square(), kept=2).clamp_min(losses.MIN_SCALE)
         areas = reductions.mean(guides, kept=2)
         areas = areas / areas.sum(dim=1, keepdim=True).clamp_min(losses.MIN_SCALE)
-    scale = torch.maximum(losses.gram_scale(target), STYLE_SCALE_FLOOR**2 * content_scale)
-    coefficients = share * areas / scale
-    return StyleTarget(target, coefficients, guides, sizes, share)
+    return style_target(Moments(grams, means), of_content, areas, sizes, guides=guides, share=share)
 
 
-def _style_grams(
+def _neighbour_target(
+    found: Sequence[Candidates],
+    params: PictureParams,
+    guides: Tensor | None,
+    size: tuple[int, int],
+    share: float,
+) -> NeighbourTarget:
+    """The target of a layer of `size`: the positions of a blend, or those of each region of a mask."""
+    if guides is None:
+        tables = [nearest.blended(found, _blend(params, len(found)))]
+    else:
+        tables = [each.directions for each in found]
+    return nearest.neighbour_target(tables, guides, size, share)
+
+
+def _blend(params: PictureParams, num_styles: int) -> Sequence[float]:
+    """How much of each style there is in a blend, in any unit."""
+    return params.style_blend or [1.0] * num_styles
+
+
+def _at_layer(guides: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    """The guides [1,K,H,W] at the size of a layer's map, [1,K,h,w]."""
+    return None if guides is None else regions.at_layer(guides[0], *size)[None]
+
+
+def _matched_layers(shares: Shares, profile: BackboneProfile) -> tuple[str, ...]:
+    """The layers whose positions are compared with those of the style: no others than style layers."""
+    return tuple(layer for layer in profile.neighbour_layers if layer in shares.style)
+
+
+def _style_statistics(
     style: _Style,
     shares: Shares,
     backbone: Backbone,
     memo: StyleMemo,
     tile_px: int | None,
-) -> Mapping[str, Tensor]:
-    """The Gram [C,C] of each style layer; of a transparent style as of a region of a picture."""
-    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px)
+    matched: tuple[str, ...],
+) -> StyleStatistics:
+    """What is known of each style layer; of a transparent style as of a region of a picture.
+
+    There are candidates of the layers that are `matched`.
+    """
+    name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px, matched)
     if name not in memo:
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, Tensor | int] = {}
+        sums: dict[str, Moments] = {}
+        counts: dict[str, Tensor] = {}
+        pieces: dict[str, list[Candidates]] = {layer: [] for layer in matched}
         tiles = _tiles(style, backbone, tile_px)
-        for layer, features, guide in _guided_maps(style, tiles, backbone):
+        num_px = float(style.pixels[0, 0].numel() if style.alpha is None else style.alpha.sum())
+        for layer, features, guide, slices in _guided_maps(style, tiles, backbone):
             if layer in shares.style:
-                add_sums(sums, layer, features, guide)
-                count = features[0, 0].numel() if guide is None else _size_of(guide)
-                counts[layer] = counts.get(layer, 0) + count
-        memo[name] = {layer: sums[layer][0, 0] / counts[layer] for layer in sums}
+                add_sums(sums, layer, moment_sums(features, guide, with_means=True))
+                count = _size_of(features, guide)
+                counts[layer] = counts[layer] + count if layer in counts else count
+            if layer in matched:
+                num_visible = num_px / backbone.profile.stride(layer) ** 2
+                pieces[layer].append(nearest.candidates(features, slices, guide, num_visible))
+        memo[name] = StyleStatistics(
+            {layer: found.over(counts[layer]) for layer, found in sums.items()},
+            {layer: nearest.joined(found) for layer, found in pieces.items()},
+        )
     return memo[name]
 
 
-def _size_of(guide: Tensor) -> Tensor:
-    return reductions.total(guide.square(), kept=0).clamp_min(losses.MIN_SCALE)
+def _size_of(features: Tensor, guide: Tensor | None) -> Tensor:
+    """The sum of the squared guide of a piece, [1,1]."""
+    if guide is None:
+        return features.new_full((1, 1), features[0, 0].numel(), dtype=torch.float32)
+    return reductions.total(guide.square(), kept=2).clamp_min(losses.MIN_SCALE)
 
 
 def _guided_maps(
     style: _Style, tiles: Sequence[Tile], backbone: Backbone
-) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+) -> Iterator[tuple[str, Tensor, Tensor | None, Slices]]:
     """As `feature_maps`, with the alpha at the size of the map, [1,1,h,w], if there is one."""
     for tile in tiles:
         features = backbone(style.pixels[:, :, tile.rows, tile.columns])
         for layer in list(features):
             own = features.pop(layer)
-            core, _ = tile.at(backbone.profile.stride(layer), own)
+            core, slices = tile.at(backbone.profile.stride(layer), own)
             guide = None
             if style.alpha is not None:
                 alpha = style.alpha[0, :, tile.rows, tile.columns]
                 guide = regions.at_layer(alpha, *own.shape[2:])[None][core]
-            yield layer, own[core], guide
+            yield layer, own[core], guide, slices
 
 
 def _tiles(style: _Style, backbone: Backbone, tile_px: int | None) -> tuple[Tile, ...]:
@@ -443,18 +499,6 @@ def feature_maps(
             yield layer, own[core], slices
 
 
-def add_sums(
-    sums: MutableMapping[str, Tensor], layer: str, features: Tensor, guides: Tensor | None
-) -> None:
-    """Add the undivided Grams of a piece of a layer's map to those of the pieces before it."""
-    found = gram_sums(features, guides)
+def add_sums(sums: MutableMapping[str, Moments], layer: str, found: Moments) -> None:
+    """Add the undivided moments of a piece of a layer's map to those of the pieces before it."""
     sums[layer] = sums[layer] + found if layer in sums else found
-
-
-def gram_sums(features: Tensor, guides: Tensor | None) -> Tensor:
-    """Undivided Grams: [B,C,h,w] and guides [B,K,h,w], or one of 1 everywhere, -> [B,K,C,C]."""
-    if guides is None:
-        return reductions.square_of(losses.positions_as_they_are(features))[:, None]
-    flat = losses.positions(features)
-    guided = [flat * guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
-    return torch.stack([reductions.square_of(each) for each in guided], dim=1)

@@ -26,7 +26,7 @@ from nst.scales import Scale
 from nst.settings import Precision
 
 GPU = torch.device("cuda:0")
-LAYERS: dict[str, Any] = {"content_layers": "relu2_1", "style_layers": "relu1_1 relu2_1"}
+LAYERS: dict[str, Any] = {"content_layers": "relu2_1", "style_layers": "relu1_1 relu3_1"}
 
 
 class OnTheCPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -47,11 +47,13 @@ class OnTheCPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def network(precision: Precision) -> Backbone:
-    """A VGG down to relu2_1, as `load_backbone` makes it for a GPU."""
+    """A VGG down to relu3_1, as `load_backbone` makes it for a GPU."""
     stages = backbones._vgg_stages(backbones._vgg((2, 2, 2, 2, 2)))
-    stages = {name: stages[name] for name in list(stages)[: list(stages).index("relu2_1") + 1]}
+    stages = {name: stages[name] for name in list(stages)[: list(stages).index("relu3_1") + 1]}
     stages = {name: moved(stage, precision) for name, stage in stages.items()}
-    found = Backbone(PROFILES["vgg16"], stages, ("relu1_1", "relu2_1"), DTYPES[precision])
+    found = Backbone(
+        PROFILES["vgg16"], stages, ("relu1_1", "relu2_1", "relu3_1"), DTYPES[precision]
+    )
     found.mean, found.std = found.mean.to(GPU), found.std.to(GPU)
     return found
 

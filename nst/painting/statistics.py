@@ -1,0 +1,172 @@
+"""What a style loss compares of a layer: its Gram, or its mean and its covariance; pure.
+
+A Gram F' F / N is the covariance of the features plus the product of their means, so that a picture can
+have the Gram of a style by too much of one and too little of the other. Compared apart, they cannot
+stand in for each other: the statistics of instance normalisation and of whitening (Li et al.,
+"Demystifying Neural Style Transfer", 2017; Li et al., "Universal Style Transfer via Feature
+Transforms", 2017), in the place of Gatys et al.'s (2015, eq. 3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nst.painting import losses, reductions
+
+# A style whose features are weaker than this share of the content's, since it is dark or flat, is
+# measured in that share: in its own units any light and shade at all would be a loss beyond measure.
+STYLE_SCALE_FLOOR = 0.5
+# Of the loss of a layer whose mean and covariance are compared apart.
+MEAN_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The Grams of K regions, [B,K,C,C], and the means of their features, [B,K,C].
+
+    Undivided, they are the sums of which these are; `means` are None where only Grams are compared.
+    """
+
+    grams: Tensor
+    means: Tensor | None
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Those of two pieces of a map together, both undivided."""
+        means = None
+        if self.means is not None and other.means is not None:
+            means = self.means + other.means
+        return Moments(self.grams + other.grams, means)
+
+    def over(self, sizes: Tensor) -> "Moments":
+        """Undivided ones, divided by the sums of the squared guides, [B,K]."""
+        means = None if self.means is None else self.means / sizes[..., None]
+        return Moments(self.grams / sizes[..., None, None], means)
+
+    def covariances(self) -> Tensor:
+        """G - m m', which needs the means."""
+        assert self.means is not None
+        return self.grams - self.means[..., None] * self.means[..., None, :]
+
+
+def moment_sums(features: Tensor, guides: Tensor | None, *, with_means: bool) -> Moments:
+    """Undivided moments of a map [B,C,h,w] under guides [B,K,h,w], or under one of 1 everywhere.
+
+    Each position counts by the square of its guide (Gatys et al., CVPR 2017, section 4).
+    """
+    if guides is None:
+        table = losses.positions_as_they_are(features)
+        means = reductions.sum_of_rows(table)[:, None] if with_means else None
+        return Moments(reductions.square_of(table)[:, None], means)
+    flat = losses.positions(features)
+    by_region = [guide.flatten(1)[..., None] for guide in guides.unbind(dim=1)]
+    grams = torch.stack([reductions.square_of(flat * each) for each in by_region], dim=1)
+    if not with_means:
+        return Moments(grams, None)
+    sums = [reductions.sum_of_rows(flat * each.square()) for each in by_region]
+    return Moments(grams, torch.stack(sums, dim=1))
+
+
+@dataclass(frozen=True, slots=True)
+class StylePull:
+    """Turns features F [B,h*w,C] into a gradient, F M + r: M [B,K,C,C] and r [B,K,C], or None for 0."""
+
+    matrices: Tensor
+    rows: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class StyleTarget:
+    """The target of a layer's statistics, for B items of K regions each.
+
+    `squares` [B,K,C,C] are Grams, or covariances where there are `means` [B,K,C] beside them.
+    `coefficients` and `mean_coefficients` [B,K] are each one's part of the loss over its scale; `guides`
+    [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are the sums of
+    the squared guides, by which sums are divided. `share` is the layer's of the style loss.
+    """
+
+    squares: Tensor
+    means: Tensor | None
+    coefficients: Tensor
+    mean_coefficients: Tensor
+    guides: Tensor | None
+    sizes: Tensor
+    share: float
+
+    def sums(self, features: Tensor, guides: Tensor | None) -> Moments:
+        """What `pull` needs of a map [B,C,h,w], or of a piece of one, under its part of the guides."""
+        return moment_sums(features, guides, with_means=self.means is not None)
+
+    def pull(self, sums: Moments) -> tuple[Tensor, StylePull]:
+        """The layer's share of the loss, [B], and what turns features into its gradient.
+
+        The gradient of ||G - A||^2 at F is 4 F (G - A) / size; that of ||C - A||^2 is the same of
+        F - m in the place of F, and that of ||m - a||^2 is 2 (m - a) / size at every position.
+        """
+        found = sums.over(self.sizes)
+        squares = found.grams if self.means is None else found.covariances()
+        difference = squares - self.squares
+        loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
+        matrices = (4 * self.coefficients / self.sizes)[..., None, None] * difference
+        if self.means is None or found.means is None:
+            return loss, StylePull(matrices, None)
+        apart = found.means - self.means
+        mean_loss = self.mean_coefficients * reductions.total(apart.square(), kept=2)
+        rows = (2 * self.mean_coefficients / self.sizes)[..., None] * apart
+        rows = rows - (found.means[..., None, :] @ matrices)[..., 0, :]
+        return loss + mean_loss.sum(dim=1), StylePull(matrices, rows)
+
+
+def style_target(
+    targets: Moments,
+    of_content: Moments,
+    areas: Tensor,
+    sizes: Tensor,
+    *,
+    guides: Tensor | None,
+    share: float,
+) -> StyleTarget:
+    """The target of a layer: that of `targets`, [1,K,...], each region of which counts by its area [1,K].
+
+    `of_content` are the content's own moments, which a faint style is measured in, [1,1,...].
+    """
+    if targets.means is None or of_content.means is None:
+        scale = _scale(targets.grams, of_content.grams)
+        coefficients = share * areas / scale
+        nothing = torch.zeros_like(coefficients)
+        return StyleTarget(targets.grams, None, coefficients, nothing, guides, sizes, share)
+    squares = targets.covariances()
+    return StyleTarget(
+        squares,
+        targets.means,
+        (1 - MEAN_SHARE) * share * areas / _scale(squares, of_content.covariances()),
+        MEAN_SHARE * share * areas / _scale(targets.means, of_content.means),
+        guides,
+        sizes,
+        share,
+    )
+
+
+def stacked(several: Sequence[StyleTarget]) -> StyleTarget:
+    """The targets of several items as one."""
+    guides = [each.guides for each in several if each.guides is not None]
+    means = [each.means for each in several if each.means is not None]
+    return StyleTarget(
+        torch.cat([each.squares for each in several]),
+        torch.cat(means) if means else None,
+        torch.cat([each.coefficients for each in several]),
+        torch.cat([each.mean_coefficients for each in several]),
+        torch.cat(guides) if guides else None,
+        torch.cat([each.sizes for each in several]),
+        several[0].share,
+    )
+
+
+def _scale(target: Tensor, of_content: Tensor) -> Tensor:
+    """What a loss is divided by, [1,K]: the target's squared norm, or that of a share of the content's."""
+    own, other = (
+        reductions.total(each.square(), kept=2).clamp_min(losses.MIN_SCALE)
+        for each in (target, of_content)
+    )
+    return torch.maximum(own, STYLE_SCALE_FLOOR**2 * other)
