@@ -170,7 +170,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.5": 0.15,
         },
         neighbour_layers=("layer1.2", "layer2.3"),
-        fits={"gatys": Fit(1.6), "pyramid": Fit(1.1)},
+        fits={"gatys": Fit(1.6), "pyramid": Fit(1.07)},
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
