@@ -317,9 +317,9 @@ class _Tasks:
                     stylize_portion, parameters, dependencies=self._after_plan()
                 )
             self._under_way[future.task_run_id] = (future, portion)
+            future.add_done_callback(self._is_through)
         if has_to_wait:
             self._show_waiting(future, portion)
-        future.add_done_callback(self._is_through)
 
     def _is_through(self, future: PrefectFuture[Any]) -> None:
         """Called by the thread of a task, before it begins with another one."""
