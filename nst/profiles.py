@@ -47,7 +47,8 @@ class BackboneProfile:
 
     `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
     and of the style layers each sum to 1, so that a weight means the same for every backbone.
-    In `neighbour_layers`, positions of a picture are compared with the nearest ones of the style.
+    In the layers of `neighbour_weights`, positions of a picture are also compared with the nearest ones of
+    the style; that counts so many times as much as the layer's statistics.
     `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
     `fits` are by method. `reach_power` is how far the content's reach moves with the weights, fitted so
     that at every strength the pictures of all backbones are as far from their contents. `margin_px` is
@@ -62,7 +63,7 @@ class BackboneProfile:
     layer_strides: tuple[int, ...]
     content_shares: dict[str, float]
     style_shares: dict[str, float]
-    neighbour_layers: tuple[str, ...]
+    neighbour_weights: dict[str, float]
     fits: Mapping[str, Fit]
     reach_power: float
     bytes_per_px: int
@@ -129,7 +130,7 @@ def _vgg_profile(
         layer_strides=tuple(2 ** (b - 1) for b, n in blocks for _ in range(n)),
         content_shares={"relu3_1": 0.5, "relu4_2": 0.5},
         style_shares={f"relu{b}_1": 1 / len(blocks) for b, _ in blocks},
-        neighbour_layers=("relu3_1", "relu4_1"),
+        neighbour_weights={"relu3_1": 1.5, "relu4_1": 1.5},
         fits=fits,
         reach_power=reach_power,
         margin_px=_vgg_margin_px(convs_per_block),
@@ -169,7 +170,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
             "layer3.0": 0.15,
             "layer3.5": 0.15,
         },
-        neighbour_layers=("layer1.2", "layer2.3"),
+        neighbour_weights={"layer1.2": 3.0, "layer2.3": 2.0},
         fits={"gatys": Fit(1.6), "pyramid": Fit(1.07)},
         reach_power=0.41,
         bytes_per_px=1000,

@@ -81,11 +81,10 @@ def slow_losses(image: Tensor, one: Item, *, name: str = "vgg16") -> dict[str, T
         )
     )
     if params.method == "pyramid":
-        matched = [layer for layer in _MATCHED[name] if layer in shares.style]
-        for layer in matched:
-            style = style + 0.6 * _neighbours(here[layer], [s[layer] for s in styles], one) / len(
-                matched
-            )
+        for layer, weight in _MATCHED[name].items():
+            if layer in shares.style:
+                near = _neighbours(here[layer], [each[layer] for each in styles], one)
+                style = style + shares.style[layer] * weight * near
     image = image.double()
     tv = (image.diff(dim=1) ** 2).mean() + (image.diff(dim=2) ** 2).mean()
     edges = _edges(one.content)
@@ -239,10 +238,11 @@ def _distance(
     return torch.stack(terms).mean()
 
 
-# Of the layers that are compared by nearest neighbours.
-_MATCHED = {"resnet50": ("layer1.2", "layer2.3")} | dict.fromkeys(
-    ("vgg16", "vgg19"), ("relu3_1", "relu4_1")
-)
+# How much nearest neighbours count beside a layer's statistics.
+_MATCHED = {
+    "resnet50": {"layer1.2": 3.0, "layer2.3": 2.0},
+    "vgg16": {"relu3_1": 1.5, "relu4_1": 1.5},
+}
 
 
 def _neighbours(here: Tensor, styles: Sequence[Tensor], one: Item) -> Tensor:
@@ -257,8 +257,9 @@ def _neighbours(here: Tensor, styles: Sequence[Tensor], one: Item) -> Tensor:
         candidates = [
             torch.cat(
                 [
-                    table[: math.ceil(len(table) * w / sum(weights))]
+                    table[: max(1, math.floor(len(table) * w / sum(weights)))]
                     for table, w in zip(candidates, weights, strict=True)
+                    if w > 0
                 ]
             )
         ]

@@ -39,13 +39,13 @@ def test_a_flat_content_has_a_scale_to_divide_by() -> None:
     flat = torch.full((1, 3, 4, 4), 0.5)
     assert losses.content_scale(flat, None).item() == pytest.approx(0.2 * 48 * 0.25)
     assert losses.content_scale(torch.zeros(1, 3, 4, 4), None).item() > 0
-    assert losses.gram_scale(torch.zeros(1, 3, 3)).item() > 0
+    assert losses.squared_norm(torch.zeros(1, 3, 3), kept=1).item() > 0
 
 
 def test_a_grams_scale_is_its_squared_norm() -> None:
     gram = random_features(2, 5, 3, 3)
     np.testing.assert_allclose(
-        losses.gram_scale(gram), (gram.double() ** 2).sum(dim=(2, 3)), rtol=1e-5
+        losses.squared_norm(gram, kept=2), (gram.double() ** 2).sum(dim=(2, 3)), rtol=1e-5
     )
 
 

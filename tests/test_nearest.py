@@ -1,15 +1,18 @@
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from nst.painting import nearest
+from nst.painting.engine import stylize
 from nst.painting.nearest import Candidates, NeighbourTarget
 from nst.painting.objective import Objective
 from nst.painting.tiles import Slices
-from tests.helpers import item, picture_tensor, vgg16
+from tests.helpers import item, picture_tensor, vgg16, with_threads
 
 WHOLE = (slice(None), slice(None))
 
@@ -89,46 +92,97 @@ def test_pieces_have_the_candidates_of_the_whole(monkeypatch: pytest.MonkeyPatch
     assert together.ranks.tolist() == apart.ranks.tolist()
 
 
+def chosen_numbers(found: Tensor, table: Tensor) -> list[int]:
+    """Which positions a table is of, by their number in `features`."""
+    units = functional.normalize(found[0].flatten(1), dim=0)
+    return sorted(int(found[0, 0].flatten()[(units.T @ each).argmax()]) for each in table)
+
+
 @pytest.mark.parametrize("visible", [1.0, 0.3], ids=["well", "hardly"])
 def test_what_is_transparent_is_no_candidate(visible: float) -> None:
     """A style of thin lines has nothing that is quite visible, and is painted all the same."""
     found, alpha = features(6, 8), torch.zeros(1, 1, 6, 8)
     alpha[..., 1:3, 2:6] = visible
-    if visible == 1:
-        alpha[..., 5, :] = 0.2
-    table = whole(found, alpha, num_visible=8).directions
-    numbers = found[0, 0].flatten()
-    units = found[0].flatten(1).T / found[0].flatten(1).norm(dim=0)[:, None]
-    chosen = sorted(numbers[(units @ each).argmax()].item() for each in table)
-    assert chosen == sorted(found[0, 0, 1:3, 2:6].flatten().tolist())
+    table = whole(found, alpha, num_visible=8 * visible**2).directions
+    expected = found[0, 0, 1:3, 2:6].flatten().int().tolist()
+    assert chosen_numbers(found, table) == sorted(expected)
 
 
-def test_a_style_without_anything_visible_has_candidates_still() -> None:
-    assert len(whole(features(4, 4), torch.zeros(1, 1, 4, 4), num_visible=0).directions) == 16
+def test_what_is_more_visible_is_chosen_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the square, as in moments; and one opaque spot does not take over a style of lines."""
+    monkeypatch.setattr(nearest, "MAX_CANDIDATES", 300)
+    height, width = 60, 100
+    places = torch.zeros(1, 3, height, width)
+    places[0, 0] = torch.arange(height)[:, None] + 1.0
+    places[0, 1] = torch.arange(width) + 1.0
+    places[0, 2] = 1
+    alpha = torch.full((1, 1, height, width), 0.5)
+    alpha[..., :5, :] = 1
+    num_visible = alpha.square().sum().item()
+
+    def rows_of(found: Candidates) -> list[float]:
+        table = found.directions
+        return sorted(((table[:, 0] / table[:, 2]).round() - 1).tolist())
+
+    rows = rows_of(whole(places, alpha, num_visible))
+    assert len(rows) == pytest.approx(300, abs=8)
+    opaque = sum(row < 5 for row in rows)
+    assert opaque == pytest.approx(300 * 500 / num_visible, rel=0.15)
+    # A piece keeps what the whole takes of it, and no more.
+    part = slice(20, 60), slice(0, 100)
+    piece = nearest.candidates(
+        places[:, :, part[0], part[1]], at(*part), alpha[:, :, part[0], part[1]], num_visible
+    )
+    assert rows_of(piece) == [row for row in rows if row >= 20]
+
+
+def test_a_single_pixel_that_can_be_seen_gives_the_style() -> None:
+    style, alpha = picture_tensor(64, 64, seed=5), torch.zeros(1, 64, 64)
+    alpha[:, 20, 30] = 1 / 255
+    one = replace(item(), styles=(style,), style_alphas=(alpha,))
+    targets = Objective.of([one], vgg16()).targets[0]
+    assert [targets.neighbours[layer].tables.shape[2] for layer in ("relu3_1", "relu4_1")] == [1, 1]
 
 
 def test_a_blend_has_of_each_style_its_share() -> None:
     first, second = whole(features(10, 10, seed=1)), whole(features(6, 5, seed=2))
     blend = nearest.blended([first, second], [1, 3])
     assert torch.equal(blend[:25], first.directions[:25])
-    assert torch.equal(blend[25:], second.directions[:23])
+    assert torch.equal(blend[25:], second.directions[:22])
     assert torch.equal(nearest.blended([first, second], [1, 0]), first.directions)
     # Of however few positions, a style that has a weight has one.
     one = whole(features(1, 1))
     assert len(nearest.blended([one, one], [1, 1])) == 2
 
 
+def test_a_blend_of_large_styles_has_no_more_candidates_than_one() -> None:
+    full = Candidates(torch.rand(2048, 4), np.arange(2048.0))
+    for weights in ([0.9, 0.1], [1, 1], [1, 2, 4], [1e-9, 1]):
+        assert len(nearest.blended([full] * len(weights), weights)) <= nearest.MAX_CANDIDATES
+
+
+@pytest.mark.parametrize(
+    ("sizes", "length"), [((2043, 2048, 1500), 2048), ((300, 257, 511), 512), ((1,), 1)]
+)
+def test_on_a_gpu_styles_of_many_sizes_have_one_shape(sizes: tuple[int, ...], length: int) -> None:
+    """What is recorded for it is repeated for each of them."""
+    for n in sizes:
+        table = torch.empty(n, 4, device="meta")
+        made = nearest.neighbour_target([table], None, (4, 4), 1.0)
+        assert made.tables.shape == (1, 1, length, 4)
+
+
 def target(*tables: Tensor, guides: Tensor | None = None, size: tuple[int, int]) -> NeighbourTarget:
     return nearest.neighbour_target(tables, guides, size, 1.0)
 
 
-def test_the_loss_is_the_share_of_the_mean_of_1_minus_the_highest_cosine() -> None:
+def test_the_loss_is_the_mean_of_1_minus_the_highest_cosine() -> None:
     found = features(3, 4, seed=3)
     units = found / found.norm(dim=1, keepdim=True)
     table = whole(features(5, 5, seed=4)).directions
     loss, _ = target(table, size=(3, 4)).differences(units, None, torch.float32)
     cosines = torch.einsum("nc,bchw->bnhw", table.double(), units.double()).amax(dim=1)
-    assert loss.item() == pytest.approx(nearest.SHARE * (1 - cosines).mean().item(), rel=1e-4)
+    assert loss.item() == pytest.approx((1 - cosines).mean().item(), rel=1e-4)
 
 
 def test_many_positions_and_channels_have_the_neighbours_of_one_by_one(
@@ -150,6 +204,36 @@ def test_many_positions_and_channels_have_the_neighbours_of_one_by_one(
                 torch.testing.assert_close(pulled[b, :, row, column], own - expected)
                 total += (own - expected).square().sum().item() / 2
         assert loss[b].item() == pytest.approx((1, 2)[b] * total, rel=1e-4)
+
+
+def test_each_region_has_the_neighbours_of_its_own_style() -> None:
+    units = features(4, 6, seed=7)
+    units = units / units.norm(dim=1, keepdim=True)
+    guides = torch.rand(1, 2, 4, 6, generator=torch.Generator().manual_seed(1))
+    tables = [whole(features(n, 3, seed=n)).directions for n in (2, 5)]
+    loss, pulled = target(*tables, guides=guides, size=(4, 6)).differences(
+        units, guides, torch.float32
+    )
+    expected, total = torch.zeros_like(units), 0.0
+    for k, table in enumerate(tables):
+        alone, own = target(table, size=(4, 6)).differences(units, None, torch.float32)
+        expected += guides[:, k : k + 1] * own
+        total += (guides[:, k] * own.square().sum(dim=1)).sum().item() / 2
+        assert alone.item() == pytest.approx(own.square().sum().item() / 2 / 24, rel=1e-5)
+    torch.testing.assert_close(pulled, expected)
+    assert loss.item() == pytest.approx(total / guides.sum().item(), rel=1e-5)
+
+
+def test_no_neighbour_depends_on_the_number_of_threads() -> None:
+    """With whole blocks and a short one, and with channels of two pieces."""
+    generator = torch.Generator().manual_seed(2)
+    units = functional.normalize(torch.rand(1, 512, 50, 47, generator=generator), dim=1)
+    tables = functional.normalize(torch.rand(1, 1, 700, 512, generator=generator), dim=3)
+    made = NeighbourTarget(tables, None, torch.ones(1))
+    alone = with_threads(1, lambda: made.differences(units, None, torch.float32))
+    for number in (2, 3, 8):
+        found = with_threads(number, lambda: made.differences(units, None, torch.float32))
+        assert all(torch.equal(a, b) for a, b in zip(alone, found, strict=True)), number
 
 
 def test_styles_of_other_sizes_go_together_as_they_are() -> None:
@@ -176,6 +260,33 @@ def test_only_the_finest_size_of_a_pyramid_looks_for_neighbours() -> None:
     few = item(style_layers="relu1_1 relu3_1")
     layers = vgg16(style_layers=few.params.style_layers)
     assert list(Objective.of([few], layers).targets[0].neighbours) == ["relu3_1"]
+
+
+def test_neighbours_count_by_the_share_of_their_layer() -> None:
+    """A layer that is hardly asked for has neighbours that are hardly asked for."""
+    weights = {}
+    for named in ("relu1_1:1 relu3_1:1", "relu1_1:499 relu3_1:1"):
+        one = item(style_layers=named)
+        targets = Objective.of([one], vgg16(style_layers=one.params.style_layers)).targets[0]
+        weights[named] = targets.neighbours["relu3_1"].coefficients.item()
+    first, second = weights.values()
+    assert second == pytest.approx(first / 250, rel=1e-5)
+
+
+def test_a_pyramid_looks_for_neighbours_at_its_last_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[tuple[int, ...], bool]] = []
+    of = Objective.of.__func__  # type: ignore[attr-defined]
+
+    def noted(cls: type[Objective], items: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append((tuple(items[0].content.shape[1:]), kwargs["is_finest"]))
+        return of(cls, items, *args, **kwargs)
+
+    monkeypatch.setattr(Objective, "of", classmethod(noted))
+    layers: dict[str, Any] = {"content_layers": "relu1_1", "style_layers": "relu1_1"}
+    stylize([item(size=(192, 256), steps=2, **layers)], vgg16(**layers))
+    assert [is_finest for _, is_finest in asked] == [False] * (len(asked) - 1) + [True]
+    assert len(asked) > 1
+    assert asked[-1][0] == (192, 256)
 
 
 def test_a_picture_that_is_its_style_has_no_loss_of_neighbours() -> None:

@@ -96,6 +96,38 @@ def test_a_gpus_sum_with_a_product_is_rounded_once() -> None:
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=0)
 
 
+@pytest.mark.usefixtures("like_a_gpu")
+def test_on_a_gpu_a_table_that_is_its_centre_is_pulled_by_the_offsets_alone() -> None:
+    """The products cancel although their factors are rounded."""
+    matrices, offsets = random(1, 64, 64) - 0.5, random(1, 64) / 1000
+    centres = random(1, 64).bfloat16().float()
+    table = centres[:, None].expand(1, 300, 64).bfloat16()
+    found = reductions.plus_product(
+        torch.zeros_like(table), table, matrices, centres=centres, offsets=offsets
+    )
+    # As well as a number in bfloat16 can cancel another one.
+    product = (centres[:, None] @ matrices.bfloat16().float()).abs().max().item()
+    torch.testing.assert_close(
+        found.float(), offsets[:, None].expand_as(found), rtol=0.01, atol=2**-8 * product
+    )
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_product_about_a_centre_is_that_of_the_differences(kind: torch.dtype) -> None:
+    before, table = (random(2, 300, 8).to(kind) for _ in range(2))
+    matrices, centres, offsets = random(2, 8, 8), random(2, 8), random(2, 8)
+    kept = before.clone()
+    found = reductions.plus_product(before, table, matrices, centres=centres, offsets=offsets)
+    exact = (
+        before.double()
+        + (table.double() - centres[:, None].double()) @ matrices.double()
+        + offsets[:, None].double()
+    )
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+    assert torch.equal(before, kept)
+
+
 @pytest.mark.parametrize("rows", [1, 511, 1023, 1024, 1031, 166500, 512 * 384])
 def test_blocks_are_equal_and_not_small(rows: int) -> None:
     number = reductions._num_blocks(rows)

@@ -104,7 +104,7 @@ def to_markdown(rates: Rates = H100) -> str:
     measuring_s = measuring_flops() / rates.float32_flops
     return f"""**This is arithmetic, not a measurement**: no line of it ran on a GPU. By `python -m bench.gpu --budget`.
 
-Counted: the floating-point operations of one evaluation of one square picture (the network there and back, the Grams and their pull), by PyTorch's `FlopCounterMode`; and the bytes that
+Counted: the floating-point operations of one evaluation of one square picture (the network there and back, the Grams and their pull, the search for neighbours), by PyTorch's `FlopCounterMode`; and the bytes that
 each of the other operations reads and writes (ReLUs, poolings, losses, L-BFGS with a full history, and weights and Grams; apart from them the Fourier transforms), one by one, as PyTorch runs them, with features in bfloat16 and all else in float32. It is counted where the engine goes on a CPU, which turns features to float32 for the Grams; where it does otherwise on a GPU, it moves less there.
 Computed: the time at the rates of {rates.name}, {rates.product_flops / 1e12:.0f} TFLOP/s in products of bfloat16 matrices and {rates.bytes_moved / 1e12:g} TB/s, as others have measured them; products first, then the rest, with no gap between operations.
 A picture of the default method takes as long as {_evaluations(512, "pyramid")} evaluations at its own size at 512 px, one of `method=gatys` as long as {_evaluations(512, "gatys")}.

@@ -47,7 +47,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerLoss:
-    """The style loss of one layer by itself: 0 the style, 1 no features at all."""
+    """The style loss of one layer by itself: 0 the style, 1 or somewhat more no features at all."""
 
     layer: str
     loss: float
@@ -193,7 +193,7 @@ OUTCOME_COLUMNS = (
         FLOAT32,
         "Final content loss: 0 the content's features, 1 the same features everywhere.",
     ),
-    Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 no features at all."),
+    Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 or a little more no features at all."),
     Column("tv_loss", FLOAT32, "Final total variation: mean squared neighbour difference."),
     Column("detail_loss", FLOAT32, "Final detail loss: 0 the content's edges, 1 no edges at all."),
     Column(

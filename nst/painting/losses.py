@@ -34,9 +34,9 @@ def positions_as_they_are(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1).reshape(batch, -1, channels)
 
 
-def gram_scale(target: Tensor) -> Tensor:
-    """A Gram's squared norm, [...,C,C] -> [...]: a style loss is divided by it."""
-    return reductions.total(target.square(), kept=target.ndim - 2).clamp_min(MIN_SCALE)
+def squared_norm(target: Tensor, *, kept: int) -> Tensor:
+    """The squared norm over all but the first `kept` dimensions, above 0: a style loss is divided by it."""
+    return reductions.total(target.square(), kept=kept).clamp_min(MIN_SCALE)
 
 
 def directions(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ The loss is the mean over positions of 1 - cos(f, s), s being the position of th
 cosine, found anew in each evaluation. For directions u and v that is |u - v|^2 / 2.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,16 +19,12 @@ from torch import Tensor
 from nst.painting import losses, reductions
 from nst.painting.tiles import Slices
 
-# What the loss counts beside the style loss of a layer's statistics, all layers together.
-SHARE = 0.6
 # Positions of a style that a picture's are compared with: more cost more and say little more.
 MAX_CANDIDATES = 2048
 # Positions of a picture that are compared at a time, which bounds the memory.
 _BLOCK = 2048
 # Channels that are multiplied in one piece, so that no library divides their sum between its threads.
 _CHANNELS = 256
-# What is less visible than this is no candidate.
-_MIN_ALPHA = 0.5
 # The reciprocals of the plastic number, and of its square (Roberts, "The Unreasonable Effectiveness of
 # Quasirandom Sequences", 2018): positions whose rank is low lie evenly over a map, however many they are.
 _RANK_DOWN, _RANK_ACROSS = 0.7548776662466927, 0.5698402909980532
@@ -51,38 +46,40 @@ def candidates(
 ) -> Candidates:
     """Those of a piece [1,C,h,w] of a style's layer, which lies at `slices` of the whole.
 
-    `guide` [1,1,h,w] says how visible each position is, or None where all are; `num_visible` is about how
-    many positions of the whole layer are. About MAX_CANDIDATES come of all pieces together.
+    `guide` [1,1,h,w] says how visible each position is, or None where all are. How often positions are
+    chosen is proportional to its square, by which they count in moments; `num_visible` is about the sum
+    of these squares over the whole layer, and above 0. About MAX_CANDIDATES come of all pieces together.
     """
     rows, columns = (np.arange(each.start, each.stop) for each in slices[2:])
     ranks = ((rows[:, None] * _RANK_DOWN + columns * _RANK_ACROSS) % 1).ravel()
-    (chosen,) = np.nonzero(ranks * num_visible < MAX_CANDIDATES)
     if guide is not None:
-        # What is hardly visible comes behind all that is, and what is not at all behind that.
-        visible = guide.flatten().cpu().numpy()
-        ranks = ranks + (visible < _MIN_ALPHA) + (visible == 0)
+        weights = guide.flatten().double().square().cpu().numpy()
+        ranks = np.where(weights > 0, ranks / np.where(weights > 0, weights, 1), np.inf)
+    (chosen,) = np.nonzero(ranks * num_visible < MAX_CANDIDATES)
     directions, _ = losses.directions(features)
     return Candidates(_rows(losses.positions(directions)[0], chosen), ranks[chosen])
 
 
 def joined(pieces: Sequence[Candidates]) -> Candidates:
-    """Those of all pieces of a layer, in the order of their ranks; of those, the ones most visible."""
+    """Those of all pieces of a layer, in the order of their ranks, and no more than MAX_CANDIDATES."""
     ranks = np.concatenate([each.ranks for each in pieces])
-    order = np.argsort(ranks, kind="stable")
-    most_visible = ranks[order] < np.floor(ranks.min()) + 1
-    order = order[most_visible][:MAX_CANDIDATES]
+    order = np.argsort(ranks, kind="stable")[:MAX_CANDIDATES]
     return Candidates(_rows(torch.cat([each.directions for each in pieces]), order), ranks[order])
 
 
 def blended(several: Sequence[Candidates], weights: Sequence[float]) -> Tensor:
-    """Those of several styles as one table [N,C], of each as many as its share of the weights."""
+    """Those of several styles as one table [N,C]: of each so large a part of its own as its weight is.
+
+    A style that has a weight has one candidate at least.
+    """
     if len(several) == 1:
         return several[0].directions
     total = sum(weights)
     return torch.cat(
         [
-            each.directions[: math.ceil(len(each.directions) * weight / total)]
+            each.directions[: max(1, int(len(each.directions) * weight / total))]
             for each, weight in zip(several, weights, strict=True)
+            if weight > 0
         ]
     )
 
@@ -92,7 +89,7 @@ class NeighbourTarget:
     """What the positions of a layer are compared with, for B items of K regions each.
 
     `tables` are directions [B,K,N,C] of each region's style; `guides` [B,K,h,w] say where a region is, or
-    None where it is everywhere. `coefficients` [B] are the layer's share over the sum of the guides.
+    None where it is everywhere. `coefficients` [B] are the loss's weight over the sum of the guides.
     """
 
     tables: Tensor
@@ -102,33 +99,34 @@ class NeighbourTarget:
     def differences(
         self, found: Tensor, guides: Tensor | None, kind: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """The layer's share of the loss, [B], and directions minus their neighbours', [B,C,h,w].
+        """The layer's part of the loss, [B], and directions minus their neighbours', [B,C,h,w].
 
         `found` are the directions of a map or of a piece of it, `guides` those of the piece, by which the
         differences are weighed. Neighbours are searched for in a kind of number, that of the network.
         """
-        table = losses.positions(found)
-        loss, pulled = torch.zeros_like(self.coefficients), torch.zeros_like(found)
-        for k, candidates in enumerate(self.tables.unbind(dim=1)):
-            numbers = _nearest(table.to(kind), candidates.to(kind))
-            indices = numbers[..., None].expand(-1, -1, table.shape[2])
-            difference = found - _as_map(candidates.gather(1, indices), found)
-            guide = None if guides is None else guides[:, k : k + 1]
-            weighed = losses.weighed(difference, guide)
-            loss = loss + self.coefficients * reductions.total(weighed * difference) / 2
-            pulled = pulled + weighed
-        return loss, pulled
+        of_regions = [
+            _difference(found, candidates, kind) for candidates in self.tables.unbind(dim=1)
+        ]
+        if guides is None:
+            (pulled,) = of_regions
+            energies = [pulled.square()]
+        else:
+            by_region = [*zip(torch.split(guides, 1, dim=1), of_regions, strict=True)]
+            energies = [guide * difference.square() for guide, difference in by_region]
+            pulled = torch.stack([guide * difference for guide, difference in by_region]).sum(dim=0)
+        total = torch.stack([reductions.total(each) for each in energies]).sum(dim=0)
+        return self.coefficients * total / 2, pulled
 
 
 def neighbour_target(
-    tables: Sequence[Tensor], guides: Tensor | None, size: tuple[int, int], share: float
+    tables: Sequence[Tensor], guides: Tensor | None, size: tuple[int, int], weight: float
 ) -> NeighbourTarget:
     """The target of a layer of `size`: one table for each region of `guides` [1,K,h,w], or one of all."""
     table = _padded(tables)[None]
     num = table.new_tensor([size[0] * size[1]])
     if guides is not None:
         num = reductions.total(guides).clamp_min(losses.MIN_SCALE)
-    return NeighbourTarget(table, guides, SHARE * share / num)
+    return NeighbourTarget(table, guides, weight / num)
 
 
 def stacked(several: Sequence[NeighbourTarget]) -> NeighbourTarget:
@@ -141,6 +139,15 @@ def stacked(several: Sequence[NeighbourTarget]) -> NeighbourTarget:
         torch.cat(guides) if guides else None,
         torch.cat([each.coefficients for each in several]),
     )
+
+
+def _difference(found: Tensor, candidates: Tensor, kind: torch.dtype) -> Tensor:
+    """Directions [B,C,h,w] minus the nearest of the candidates [B,N,C]."""
+    table = losses.positions(found)
+    numbers = _nearest(table.to(kind), candidates.to(kind))
+    nearest = candidates.gather(1, numbers[..., None].expand(-1, -1, table.shape[2]))
+    batch, channels, height, width = found.shape
+    return found - nearest.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _nearest(table: Tensor, candidates: Tensor) -> Tensor:
@@ -164,13 +171,11 @@ def _rows(table: Tensor, numbers: npt.NDArray[np.intp]) -> Tensor:
 
 def _padded(tables: Sequence[Tensor]) -> Tensor:
     """Tables [n,C] as one [len,N,C], the shorter ones repeated, which changes no nearest neighbour."""
-    longest = max(map(len, tables))
+    device = tables[0].device
+    length = max(map(len, tables))
+    if device.type != "cpu":
+        # What is recorded for a shape is then repeated for the styles of many sizes.
+        length = 1 << (length - 1).bit_length()
     return torch.stack(
-        [table[torch.arange(longest, device=table.device) % len(table)] for table in tables]
+        [table[torch.arange(length, device=device) % len(table)] for table in tables]
     )
-
-
-def _as_map(table: Tensor, like: Tensor) -> Tensor:
-    """[B,h*w,C] -> [B,C,h,w]."""
-    batch, channels, height, width = like.shape
-    return table.view(batch, height, width, channels).permute(0, 3, 1, 2)

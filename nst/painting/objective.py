@@ -124,7 +124,11 @@ class Objective:
         )
 
     def style_by_layer(self, images: Tensor) -> dict[str, Tensor]:
-        """The style loss of images [B,3,H,W] of each layer by itself, [B]: 0 the style, 1 nothing."""
+        """The style loss of images [B,3,H,W] of each layer by itself, [B]: 0 the style.
+
+        Without features it is 1, and more where neighbours are looked for. The layers' shares of these sum
+        to the style loss.
+        """
         found: dict[str, list[Tensor]] = {}
         with torch.no_grad():
             for targets, own, _ in self._split(images, None):
@@ -361,18 +365,25 @@ def _style_pull(of_layer: StylePull, guides: Tensor | None, slopes: _Slopes) -> 
 
     def pull(gradient: Tensor, features: Tensor) -> Tensor:
         weighted = slopes.style[:, None, None, None] * of_layer.matrices
-        rows = None if of_layer.rows is None else slopes.style[:, None, None] * of_layer.rows
+        centres, offsets = of_layer.centres, of_layer.offsets
+        if offsets is not None:
+            offsets = slopes.style[:, None, None] * offsets
         if guides is None:
             before, table = map(losses.positions_as_they_are, (gradient, features))
-            if rows is not None:
-                before = before + rows.to(before.dtype)
-            return _as_map(reductions.plus_product(before, table, weighted[:, 0]), features)
+            pulled = reductions.plus_product(
+                before,
+                table,
+                weighted[:, 0],
+                centres=None if centres is None else centres[:, 0],
+                offsets=None if offsets is None else offsets[:, 0],
+            )
+            return _as_map(pulled, features)
         flat, pulled = losses.positions(features), losses.positions(gradient)
         for k in range(weighted.shape[1]):
             weights = guides[:, k].flatten(1)[..., None].square()
             found = flat @ weighted[:, k]
-            if rows is not None:
-                found = found + rows[:, k : k + 1]
+            if centres is not None and offsets is not None:
+                found = found + (offsets[:, k : k + 1] - centres[:, k : k + 1] @ weighted[:, k])
             pulled = pulled + found * weights
         return _as_map(pulled, features)
 

@@ -96,12 +96,12 @@ def _gram_of_visible(features: Tensor, visible: Tensor) -> Tensor:
 def style_distance(of_picture: Features, of_style: Features) -> Tensor:
     """Mean of ||G - A||^2 / ||A||^2 over STYLE_LAYERS: `grams` twice -> [B], 0 the style, 1 nothing.
 
-    The style loss of `nst.painting.objective`, by a network that did not paint, so that the optimisation
+    The style loss of `method=gatys`, by a network that did not paint, so that the optimisation
     cannot have exploited what the painting network cannot tell from the style.
     """
     distances = [
         (of_picture[layer] - of_style[layer]).square().sum(dim=(1, 2))
-        / losses.gram_scale(of_style[layer])
+        / losses.squared_norm(of_style[layer], kept=1)
         for layer in STYLE_LAYERS
     ]
     return torch.stack(distances).mean(dim=0)

@@ -81,15 +81,31 @@ def square_of(table: Tensor) -> Tensor:
     return product
 
 
-def plus_product(sum_so_far: Tensor, table: Tensor, matrices: Tensor) -> Tensor:
-    """S + T M of tables of N rows, [B,N,C], [B,N,C], [B,C,C] -> [B,N,C].
+def plus_product(
+    sum_so_far: Tensor,
+    table: Tensor,
+    matrices: Tensor,
+    *,
+    centres: Tensor | None = None,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    """S + (T - c) M + o of tables of N rows, [B,N,C], [B,N,C], [B,C,C] and [B,C] twice -> [B,N,C].
 
     A GPU multiplies bfloat16 as it is, adds up in float32, and rounds the sum once; elsewhere it is
-    float32, as `matrices` are.
+    float32, as `matrices` are. Without centres and offsets it is S + T M.
     """
-    if has_units(table):
-        return torch.baddbmm(sum_so_far, table, matrices.to(table.dtype))
-    return torch.baddbmm(sum_so_far.float(), table.float(), matrices)
+    is_as_it_is = has_units(table)
+    factors = matrices.to(table.dtype) if is_as_it_is else matrices
+    rows = None
+    if centres is not None and offsets is not None:
+        # By the factors as they are rounded: T M and c M are to cancel.
+        rows = offsets[:, None] - centres[:, None] @ factors.float()
+    if is_as_it_is:
+        if rows is not None:
+            sum_so_far = sum_so_far + rows.to(table.dtype)
+        return torch.baddbmm(sum_so_far, table, factors)
+    found = torch.baddbmm(sum_so_far.float(), table.float(), factors)
+    return found if rows is None else found.add_(rows)
 
 
 def has_units(table: Tensor) -> bool:

@@ -39,8 +39,11 @@ class Moments:
             means = self.means + other.means
         return Moments(self.grams + other.grams, means)
 
-    def over(self, sizes: Tensor) -> "Moments":
-        """Undivided ones, divided by the sums of the squared guides, [B,K]."""
+    def over(self, sizes: Tensor | int) -> "Moments":
+        """Undivided ones, divided by the sums of the squared guides, [B,K], or by a number of positions."""
+        if isinstance(sizes, int):
+            # Not as a tensor: a GPU divides by a number in another way, and other last bits come of it.
+            return Moments(self.grams / sizes, None if self.means is None else self.means / sizes)
         means = None if self.means is None else self.means / sizes[..., None]
         return Moments(self.grams / sizes[..., None, None], means)
 
@@ -70,10 +73,14 @@ def moment_sums(features: Tensor, guides: Tensor | None, *, with_means: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class StylePull:
-    """Turns features F [B,h*w,C] into a gradient, F M + r: M [B,K,C,C] and r [B,K,C], or None for 0."""
+    """Turns features F [B,N,C] into a gradient, (F - c) M + o: M [B,K,C,C], c and o [B,K,C].
+
+    Of Grams there are no c and o, which stands for 0.
+    """
 
     matrices: Tensor
-    rows: Tensor | None
+    centres: Tensor | None = None
+    offsets: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +117,11 @@ class StyleTarget:
         loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
         matrices = (4 * self.coefficients / self.sizes)[..., None, None] * difference
         if self.means is None or found.means is None:
-            return loss, StylePull(matrices, None)
+            return loss, StylePull(matrices)
         apart = found.means - self.means
         mean_loss = self.mean_coefficients * reductions.total(apart.square(), kept=2)
-        rows = (2 * self.mean_coefficients / self.sizes)[..., None] * apart
-        rows = rows - (found.means[..., None, :] @ matrices)[..., 0, :]
-        return loss + mean_loss.sum(dim=1), StylePull(matrices, rows)
+        offsets = (2 * self.mean_coefficients / self.sizes)[..., None] * apart
+        return loss + mean_loss.sum(dim=1), StylePull(matrices, found.means, offsets)
 
 
 def style_target(
@@ -165,8 +171,5 @@ def stacked(several: Sequence[StyleTarget]) -> StyleTarget:
 
 def _scale(target: Tensor, of_content: Tensor) -> Tensor:
     """What a loss is divided by, [1,K]: the target's squared norm, or that of a share of the content's."""
-    own, other = (
-        reductions.total(each.square(), kept=2).clamp_min(losses.MIN_SCALE)
-        for each in (target, of_content)
-    )
+    own, other = (losses.squared_norm(each, kept=2) for each in (target, of_content))
     return torch.maximum(own, STYLE_SCALE_FLOOR**2 * other)

@@ -1,6 +1,6 @@
 """The targets of each item of a batch, computed once.
 
-`nst.painting.objective` defines the Grams, their scale and their shares.
+`nst.painting.statistics` defines what is compared of a layer, and `nst.painting.nearest` the neighbours.
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -166,9 +166,11 @@ def targets_of(
         of_content = _look_at_content(
             content, shares, backbone, tiles, with_means=params.method == "pyramid"
         )
-    matched = _matched_layers(shares, backbone.profile) if is_finest else ()
-    if params.method == "gatys":
-        matched = ()
+    matched: tuple[str, ...] = ()
+    if is_finest and params.method == "pyramid":
+        matched = tuple(
+            layer for layer in backbone.profile.neighbour_weights if layer in shares.style
+        )
     known = [_style_statistics(s, shares, backbone, memo, tile_px, matched) for s in styles]
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
     at_layers = {
@@ -193,7 +195,7 @@ def targets_of(
             params,
             at_layers[layer],
             of_content.sizes[layer],
-            1 / len(matched),
+            backbone.profile.neighbour_weights[layer] * shares.style[layer],
         )
         for layer in matched
     }
@@ -337,8 +339,7 @@ def _look_at_content(
         if layer in shares.style:
             add_sums(sums, layer, moment_sums(features, None, with_means=with_means))
     moments = {
-        layer: found.over(found.grams.new_tensor([[sizes[layer][0] * sizes[layer][1]]]))
-        for layer, found in sums.items()
+        layer: found.over(sizes[layer][0] * sizes[layer][1]) for layer, found in sums.items()
     }
     return _Seen(
         {layer: _joined(found, sizes[layer]) for layer, found in pieces.items()},
@@ -400,14 +401,14 @@ def _neighbour_target(
     params: PictureParams,
     guides: Tensor | None,
     size: tuple[int, int],
-    share: float,
+    weight: float,
 ) -> NeighbourTarget:
     """The target of a layer of `size`: the positions of a blend, or those of each region of a mask."""
     if guides is None:
         tables = [nearest.blended(found, _blend(params, len(found)))]
     else:
         tables = [each.directions for each in found]
-    return nearest.neighbour_target(tables, guides, size, share)
+    return nearest.neighbour_target(tables, guides, size, weight)
 
 
 def _blend(params: PictureParams, num_styles: int) -> Sequence[float]:
@@ -418,11 +419,6 @@ def _blend(params: PictureParams, num_styles: int) -> Sequence[float]:
 def _at_layer(guides: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     """The guides [1,K,H,W] at the size of a layer's map, [1,K,h,w]."""
     return None if guides is None else regions.at_layer(guides[0], *size)[None]
-
-
-def _matched_layers(shares: Shares, profile: BackboneProfile) -> tuple[str, ...]:
-    """The layers whose positions are compared with those of the style: no others than style layers."""
-    return tuple(layer for layer in profile.neighbour_layers if layer in shares.style)
 
 
 def _style_statistics(
@@ -440,17 +436,19 @@ def _style_statistics(
     name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px, matched)
     if name not in memo:
         sums: dict[str, Moments] = {}
-        counts: dict[str, Tensor] = {}
+        counts: dict[str, Tensor | int] = {}
         pieces: dict[str, list[Candidates]] = {layer: [] for layer in matched}
         tiles = _tiles(style, backbone, tile_px)
-        num_px = float(style.pixels[0, 0].numel() if style.alpha is None else style.alpha.sum())
+        visible_px = float(style.pixels[0, 0].numel())
+        if style.alpha is not None:
+            visible_px = float(reductions.total(style.alpha.square(), kept=0))
         for layer, features, guide, slices in _guided_maps(style, tiles, backbone):
             if layer in shares.style:
                 add_sums(sums, layer, moment_sums(features, guide, with_means=True))
                 count = _size_of(features, guide)
-                counts[layer] = counts[layer] + count if layer in counts else count
+                counts[layer] = counts.get(layer, 0) + count
             if layer in matched:
-                num_visible = num_px / backbone.profile.stride(layer) ** 2
+                num_visible = visible_px / backbone.profile.stride(layer) ** 2
                 pieces[layer].append(nearest.candidates(features, slices, guide, num_visible))
         memo[name] = StyleStatistics(
             {layer: found.over(counts[layer]) for layer, found in sums.items()},
@@ -459,10 +457,10 @@ def _style_statistics(
     return memo[name]
 
 
-def _size_of(features: Tensor, guide: Tensor | None) -> Tensor:
-    """The sum of the squared guide of a piece, [1,1]."""
+def _size_of(features: Tensor, guide: Tensor | None) -> Tensor | int:
+    """The sum of the squared guide of a piece, [1,1], or the number of its positions."""
     if guide is None:
-        return features.new_full((1, 1), features[0, 0].numel(), dtype=torch.float32)
+        return features[0, 0].numel()
     return reductions.total(guide.square(), kept=2).clamp_min(losses.MIN_SCALE)
 
 

@@ -53,7 +53,8 @@ from nst.settings import Precision, RunSettings
 from nst.storage import name_roots, work_for
 from nst.wording import shown_bytes
 
-# Styles of which a process remembers what it found; a style's Grams take some 3 MB.
+# Styles of which a process remembers what it found; what is known of one takes some 3 MB, and
+# 6 MB more at a picture's own size.
 _MAX_REMEMBERED = 64
 
 _log = logging.getLogger(__name__)
