@@ -193,7 +193,11 @@ OUTCOME_COLUMNS = (
         FLOAT32,
         "Final content loss: 0 the content's features, 1 the same features everywhere.",
     ),
-    Column("style_loss", FLOAT32, "Final style loss: 0 the style, 1 or a little more no features at all."),
+    Column(
+        "style_loss",
+        FLOAT32,
+        "Final style loss: 0 the style, 1 or a little more no features at all.",
+    ),
     Column("tv_loss", FLOAT32, "Final total variation: mean squared neighbour difference."),
     Column("detail_loss", FLOAT32, "Final detail loss: 0 the content's edges, 1 no edges at all."),
     Column(
