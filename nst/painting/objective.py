@@ -427,4 +427,6 @@ class _Pulled(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (features,) = ctx.saved_tensors
-        return ctx.pull(gradients[0], features), None
+        # A pull may hold a map as large as the features, and what the pass is through with would keep it.
+        pull, ctx.pull = ctx.pull, None
+        return pull(gradients[0], features), None
