@@ -672,8 +672,8 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 
 def test_every_option_makes_another_picture_and_is_in_the_metadata(tmp_path: Path) -> None:
-    rows = [row(id="plain", steps=6)]
-    rows += [row(id=name, steps=6) | cells for name, cells in OPTIONS.items()]
+    rows = [row(id="plain", steps=12)]
+    rows += [row(id=name, steps=12) | cells for name, cells in OPTIONS.items()]
     manifest = write_project(tmp_path / "in", rows)
     (tmp_path / "in/m.png").write_bytes(
         encoded(Image.fromarray(np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype("u1")))

@@ -209,7 +209,7 @@ def test_a_word_on_every_figure(watched: Pages, crossed: Path) -> None:
     page = opened(watched, crossed)
     page.locator(".chips > span").first.hover()
     expect(page.locator(".chips > span").first).to_have_attribute(
-        "title", "style loss: Final style loss: 0 the style, 1 no features at all."
+        "title", "style loss: Final style loss: 0 the style, 1 or a little more no features at all."
     )
     page.get_by_role("button", name="all settings").click()
     dialog = page.get_by_role("dialog", name="About this gallery")
