@@ -24,6 +24,20 @@ def features(height: int, width: int, *, channels: int = 8, seed: int = 0) -> Te
     return found
 
 
+def where_it_is(height: int, width: int) -> Tensor:
+    """Each position says in which row and column it is, and does so as a direction, too."""
+    found = torch.ones(1, 3, height, width)
+    found[0, 0] = torch.arange(height)[:, None] + 1.0
+    found[0, 1] = torch.arange(width) + 1.0
+    return found
+
+
+def told(found: Candidates, axis: int) -> Tensor:
+    """The rows, or the columns, of candidates of such a map."""
+    table = found.directions
+    return (table[:, axis] / table[:, 2]).round() - 1
+
+
 def at(rows: slice, columns: slice) -> Slices:
     return (*WHOLE, rows, columns)
 
@@ -55,13 +69,10 @@ def test_all_positions_of_a_small_style_are_candidates() -> None:
 def test_some_of_a_large_style_are_and_lie_evenly_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearest, "MAX_CANDIDATES", 256)
     height, width = 96, 128
-    places = torch.zeros(1, 3, height, width)
-    places[0, 0] = torch.arange(height)[:, None] + 1.0
-    places[0, 1] = torch.arange(width) + 1.0
-    places[0, 2] = 1
-    table = whole(places).directions
-    assert 250 <= len(table) <= 256
-    rows, columns = ((table[:, n] / table[:, 2]).round() - 1 for n in (0, 1))
+    places = where_it_is(height, width)
+    chosen = whole(places)
+    rows, columns = told(chosen, 0), told(chosen, 1)
+    assert 250 <= len(rows) <= 256
     # In each of 8 x 8 parts there are as many, or nearly so.
     counts = torch.zeros(8, 8)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
@@ -112,17 +123,13 @@ def test_what_is_more_visible_is_chosen_more_often(monkeypatch: pytest.MonkeyPat
     """By the square, as in moments; and one opaque spot does not take over a style of lines."""
     monkeypatch.setattr(nearest, "MAX_CANDIDATES", 300)
     height, width = 60, 100
-    places = torch.zeros(1, 3, height, width)
-    places[0, 0] = torch.arange(height)[:, None] + 1.0
-    places[0, 1] = torch.arange(width) + 1.0
-    places[0, 2] = 1
+    places = where_it_is(height, width)
     alpha = torch.full((1, 1, height, width), 0.5)
     alpha[..., :5, :] = 1
     num_visible = alpha.square().sum().item()
 
     def rows_of(found: Candidates) -> list[float]:
-        table = found.directions
-        return sorted(((table[:, 0] / table[:, 2]).round() - 1).tolist())
+        return sorted(told(found, 0).tolist())
 
     rows = rows_of(whole(places, alpha, num_visible))
     assert len(rows) == pytest.approx(300, abs=8)
