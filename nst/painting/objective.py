@@ -27,7 +27,7 @@ so it is added during the backward pass through the network.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ from nst.painting.targets import (
     stacked,
     targets_of,
 )
-from nst.painting.tiles import Slices, Tile
+from nst.painting.tiles import EVERYWHERE, Slices, Tile
 
 # The content weighs (loss / reach)^7: next to nothing below the loss that is in reach of the weights,
 # and beyond it soon more than anything else.
@@ -79,8 +79,9 @@ class Objective:
     ) -> "Objective":
         """For items with the same size of content, layers and number of styles, all or none with a mask.
 
-        `is_finest` says whether they are as large as the pictures are to be. With `tile_px` a picture goes through the network in tiles of that side, one after the
-        other: less memory, more work, the same loss. `memo` holds what is known of styles.
+        `is_finest` says whether they are as large as the pictures are to be. With `tile_px` a picture
+        goes through the network in tiles of that side, one after the other: less memory, more work, the
+        same loss. `memo` holds what is known of styles.
         """
         program = items[0].params
         shares = backbone.profile.shares(program.content_layers, program.style_layers)
@@ -208,21 +209,12 @@ def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Los
                 loss, pull = target.pull(target.sums(features, target.guides))
                 style = style + loss
                 pulls.append(_style_pull(pull, target.guides, slopes))
-            if layer in targets.contents or layer in targets.neighbours:
-                found, lengths = losses.directions(features)
-            if layer in targets.contents:
-                coefficient = targets.content_coefficients[layer]
-                difference = found - targets.contents[layer]
-                weighed = losses.weighed(difference, targets.presence.get(layer))
-                content = content + coefficient * reductions.total(weighed * difference)
-                slope = losses.content_slope(weighed, found, lengths)
-                pulls.append(_direction_pull(slope, 2 * coefficient, slopes, "content"))
-            if layer in targets.neighbours:
-                matched = targets.neighbours[layer]
-                loss, difference = matched.differences(found, matched.guides, features.dtype)
-                style = style + loss
-                slope = losses.content_slope(difference, found, lengths)
-                pulls.append(_direction_pull(slope, matched.coefficients, slopes, "style"))
+            for found in _direction_losses(layer, features, EVERYWHERE, targets):
+                if found.is_of_style:
+                    style = style + found.loss
+                else:
+                    content = content + found.loss
+                pulls.append(_direction_pull(found, found.slope(), slopes))
         return _pulled(features, pulls)
 
     deepest = backbone.through(images, tap)
@@ -262,22 +254,10 @@ def _evaluate_by_tiles(
                     inside = inside.expand(-1, guides.shape[1], -1, -1).clone()
                     inside[core] = guides[slices]
                 pulls.append(_style_pull(style_pulls[layer], inside, slopes))
-            if layer in targets.contents or layer in targets.neighbours:
-                found, lengths = losses.directions(features.detach()[core])
-            if layer in targets.contents:
-                difference = found - targets.contents[layer][slices]
-                weighed = losses.weighed(difference, _at(targets.presence.get(layer), slices))
+            for found in _direction_losses(layer, features.detach()[core], slices, targets):
                 slope = torch.zeros(features.shape, device=features.device)
-                slope[core] = losses.content_slope(weighed, found, lengths)
-                coefficient = 2 * targets.content_coefficients[layer]
-                pulls.append(_direction_pull(slope, coefficient, slopes, "content"))
-            if layer in targets.neighbours:
-                matched = targets.neighbours[layer]
-                guides = _at(matched.guides, slices)
-                _, difference = matched.differences(found, guides, features.dtype)
-                slope = torch.zeros(features.shape, device=features.device)
-                slope[core] = losses.content_slope(difference, found, lengths)
-                pulls.append(_direction_pull(slope, matched.coefficients, slopes, "style"))
+                slope[core] = found.slope()
+                pulls.append(_direction_pull(found, slope, slopes))
             return _pulled(features, pulls)
 
         deepest = backbone.through(own, tap)
@@ -338,17 +318,11 @@ def _measure(
         if layer in targets.styles:
             target = targets.styles[layer]
             add_sums(sums, layer, target.sums(features, _at(target.guides, slices)))
-        if layer in targets.contents or layer in targets.neighbours:
-            found, _ = losses.directions(features)
-        if layer in targets.contents:
-            difference = found - targets.contents[layer][slices]
-            weighed = losses.weighed(difference, _at(targets.presence.get(layer), slices))
-            loss = reductions.total(weighed * difference)
-            content = content + targets.content_coefficients[layer] * loss
-        if layer in targets.neighbours:
-            matched = targets.neighbours[layer]
-            loss, _ = matched.differences(found, _at(matched.guides, slices), features.dtype)
-            near[layer] = near[layer] + loss if layer in near else loss
+        for found in _direction_losses(layer, features, slices, targets):
+            if found.is_of_style:
+                near[layer] = near[layer] + found.loss if layer in near else found.loss
+            else:
+                content = content + found.loss
     return sums, content, near
 
 
@@ -358,6 +332,59 @@ def _at(whole: Tensor | None, slices: Slices) -> Tensor | None:
 
 # Adds what a loss pulls features to, given the gradient so far and the features, both [B,C,h,w].
 _Pull = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DirectionLoss:
+    """A loss of the directions u of a map's features, or of a piece of it: the content's or the neighbours'.
+
+    `loss` [B] is the layer's part of what the picture's content, or its style, is measured in. Its
+    gradient at the features is `coefficient` [B] times `slope()` [B,C,h,w].
+    """
+
+    is_of_style: bool
+    loss: Tensor
+    coefficient: Tensor
+    directions: Tensor
+    lengths: Tensor
+    # From what they are compared with, each position's by its weight.
+    differences: Tensor
+
+    def slope(self) -> Tensor:
+        return losses.content_slope(self.differences, self.directions, self.lengths)
+
+
+def _direction_losses(
+    layer: str, features: Tensor, slices: Slices, targets: Targets
+) -> Iterator[_DirectionLoss]:
+    """Those that a layer has, of its features [B,C,h,w], which lie at `slices` of the whole map."""
+    if layer not in targets.contents and layer not in targets.neighbours:
+        return
+    found, lengths = losses.directions(features)
+    if layer in targets.contents:
+        coefficient = targets.content_coefficients[layer]
+        difference = found - targets.contents[layer][slices]
+        weighed = losses.weighed(difference, _at(targets.presence.get(layer), slices))
+        yield _DirectionLoss(
+            is_of_style=False,
+            loss=coefficient * reductions.total(weighed * difference),
+            coefficient=2 * coefficient,
+            directions=found,
+            lengths=lengths,
+            differences=weighed,
+        )
+    if layer in targets.neighbours:
+        matched = targets.neighbours[layer]
+        guides = _at(matched.guides, slices)
+        loss, difference = matched.differences(found, guides, features.dtype)
+        yield _DirectionLoss(
+            is_of_style=True,
+            loss=loss,
+            coefficient=matched.coefficients,
+            directions=found,
+            lengths=lengths,
+            differences=difference,
+        )
 
 
 def _style_pull(of_layer: StylePull, guides: Tensor | None, slopes: _Slopes) -> _Pull:
@@ -390,15 +417,14 @@ def _style_pull(of_layer: StylePull, guides: Tensor | None, slopes: _Slopes) -> 
     return pull
 
 
-def _direction_pull(
-    slope: Tensor, coefficient: Tensor, slopes: _Slopes, name: Literal["content", "style"]
-) -> _Pull:
-    """Adds the gradient of a loss of directions: `slope` [B,C,h,w] times a `coefficient` [B]."""
+def _direction_pull(of_loss: _DirectionLoss, slope: Tensor, slopes: _Slopes) -> _Pull:
+    """Adds the gradient of a loss of directions, of which `slope` [B,C,h,w] is the slope."""
+    # Not the loss itself, whose maps would be kept until the pass back.
+    is_of_style, coefficient = of_loss.is_of_style, of_loss.coefficient
 
     def pull(gradient: Tensor, _: Tensor) -> Tensor:
-        of_loss = slopes.content if name == "content" else slopes.style
-        weight = (of_loss * coefficient)[:, None, None, None]
-        return gradient + (weight * slope).to(gradient.dtype)
+        weight = (slopes.style if is_of_style else slopes.content) * coefficient
+        return gradient + (weight[:, None, None, None] * slope).to(gradient.dtype)
 
     return pull
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 # An index into a map [B,C,h,w].
 Slices = tuple[slice, slice, slice, slice]
+EVERYWHERE: Slices = (slice(None), slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
