@@ -14,9 +14,9 @@ from pydantic_core import PydanticCustomError
 from nst.profiles import PROFILES, Topology, layer_and_weight
 
 # Goes up when the same inputs, parameters and weights would give another picture.
-ENGINE_VERSION = 6
+ENGINE_VERSION = 7
 # The version since which a method paints as it does now, so that older pictures of it stay done.
-_PAINTS_SO_SINCE = {"gatys": 3, "pyramid": 6}
+_PAINTS_SO_SINCE = {"gatys": 3, "pyramid": 7}
 
 # The reach of the content is told relative to it.
 DEFAULT_CONTENT_WEIGHT = 0.05

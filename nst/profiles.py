@@ -45,17 +45,20 @@ class Fit:
 class BackboneProfile:
     """A backbone's layers and the shares that one default for all pairs gives them.
 
-    `layers` lists every layer a picture parameter may name, shallow to deep. Shares of the content
-    and of the style layers each sum to 1, so that a weight means the same for every backbone.
-    In the layers of `neighbour_weights`, positions of a picture are also compared with the nearest ones of
-    the style; that counts so many times as much as the layer's statistics.
-    `layer_strides[i]` is how many input pixels one position of `layers[i]` spans on a side.
+    `layers` lists every layer a picture parameter may name, shallow to deep, and `layer_strides[i]` is how
+    many input pixels one position of `layers[i]` spans on a side. Shares of the content and of the style
+    layers each sum to 1, so that a weight means the same for every backbone. In the layers of
+    `neighbour_weights`, positions of a picture are also compared with the nearest ones of the style; that
+    counts so many times as much as the layer's statistics.
+
     `fits` are by method. `reach_power` is how far the content's reach moves with the weights, fitted so
-    that at every strength the pictures of all backbones are as far from their contents. `margin_px` is
-    how far around it a position of the last layer looks, up to a multiple of its stride; None where a picture cannot be cut into tiles. `topologies` are those that
-    a file of its weights may be for, the usual one first; none where all are alike. `bytes_per_px` is
-    what one pass there and back takes of memory in float32, and `cost` how long an evaluation takes
-    relative to VGG-16's, both as measured by `python -m bench.fit`.
+    that at every strength the pictures of all backbones are as far from their contents.
+
+    `margin_px` is how far around it a position of the last layer looks, up to a multiple of its stride;
+    None where a picture cannot be cut into tiles. `topologies` are those that a file of its weights may be
+    for, the usual one first; none where all are alike. `bytes_per_px` is what one pass there and back
+    takes of memory in float32, and `cost` how long an evaluation takes relative to VGG-16's, both as
+    measured by `python -m bench.fit`.
     """
 
     name: str

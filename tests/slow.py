@@ -229,7 +229,11 @@ def _distance(
 
     def compared(moments: tuple[Tensor, Tensor]) -> list[Tensor]:
         mean, gram = moments
-        return [mean, gram - torch.outer(mean, mean)] if params.method == "pyramid" else [gram]
+        if params.method == "gatys":
+            return [gram]
+        covariance = gram - torch.outer(mean, mean)
+        # A Gram counts for half of them.
+        return [gram, gram, mean, covariance]
 
     terms = [
         ((a - b) ** 2).sum() / max((b**2).sum(), 0.5**2 * (c**2).sum())

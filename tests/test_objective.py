@@ -369,21 +369,21 @@ def test_what_is_transparent_of_a_style_has_no_part_in_its_statistics(
         if method == "pyramid":
             for y, x in where:
                 mean += found[:, y, x] * guide[y, x] ** 2 / guide.square().sum()
-            assert target.means is not None
-            assert relative(target.means[0, 0].double(), mean) < 1e-3
+            assert target.moments.means is not None
+            assert relative(target.moments.means[0, 0].double(), mean) < 1e-3
         expected = torch.zeros(len(found), len(found), dtype=torch.float64)
         for y, x in where:
-            guided = (found[:, y, x] - mean) * guide[y, x]
+            guided = found[:, y, x] * guide[y, x]
             expected += guided[:, None] * guided
         expected /= guide.square().sum()
-        assert relative(target.squares[0, 0].double(), expected) < 1e-3
+        assert relative(target.moments.grams[0, 0].double(), expected) < 1e-3
 
 
 def test_an_alpha_of_1_everywhere_is_none() -> None:
     opaque = replace(item(), style_alphas=(torch.ones(1, *item().styles[0].shape[1:]),))
     one, other = (Objective.of([each], vgg16()).targets[0] for each in (item(), opaque))
     for layer, target in one.styles.items():
-        assert relative(other.styles[layer].squares, target.squares) < 1e-5
+        assert relative(other.styles[layer].moments.grams, target.moments.grams) < 1e-5
 
 
 @pytest.mark.parametrize("num_items", [1, 2])

@@ -8,8 +8,8 @@
   thousandfold between styles; dividing by the target is after Cheng et al. (CVPR 2021).
   Where a style is so dark or flat that its A is small beside the content's own Gram C, the loss is
   measured in STYLE_SCALE_FLOOR^2 ||C||^2.
-- From coarse to fine, means and covariances are compared in the place of Grams, each in this way
-  (`statistics`), and at the picture's own size each position with the style's nearest one (`nearest`).
+- From coarse to fine, means and covariances are compared beside Grams, each in this way (`statistics`),
+  and at the picture's own size each position with the style's nearest one (`nearest`).
 - The content loss is ||U - P||^2 / ||P - mean(P)||^2, U and P the features of each position at length
   1: 0 at the content, 1 where every position is alike. From coarse to fine, each position counts by
   the length of the content's features there (`losses.presence`). Theirs (eq. 1) compares the features

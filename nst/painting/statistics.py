@@ -1,10 +1,11 @@
-"""What a style loss compares of a layer: its Gram, or its mean and its covariance; pure.
+"""What a style loss compares of a layer: its Gram, and beside it its mean and its covariance; pure.
 
 A Gram F' F / N is the covariance of the features plus the product of their means, so that a picture can
 have the Gram of a style by too much of one and too little of the other. Compared apart, they cannot
 stand in for each other: the statistics of instance normalisation and of whitening (Li et al.,
 "Demystifying Neural Style Transfer", 2017; Li et al., "Universal Style Transfer via Feature
-Transforms", 2017), in the place of Gatys et al.'s (2015, eq. 3).
+Transforms", 2017), beside that of Gatys et al. (2015, eq. 3). The Gram stays for styles of one colour,
+whose covariance is a small part of it: apart, their colour counts for too little.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from nst.painting import losses, reductions
 # A style whose features are weaker than this share of the content's, since it is dark or flat, is
 # measured in that share: in its own units any light and shade at all would be a loss beyond measure.
 STYLE_SCALE_FLOOR = 0.5
-# Of the loss of a layer whose mean and covariance are compared apart.
-MEAN_SHARE = 0.5
+# Of the loss of a layer whose mean and covariance are compared as well; what is left is the covariance's.
+GRAM_SHARE = 0.5
+MEAN_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,45 +85,52 @@ class StylePull:
     offsets: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StyleTarget:
     """The target of a layer's statistics, for B items of K regions each.
 
-    `squares` [B,K,C,C] are Grams, or covariances where there are `means` [B,K,C] beside them.
-    `coefficients` and `mean_coefficients` [B,K] are each one's part of the loss over its scale; `guides`
-    [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are the sums of
-    the squared guides, by which sums are divided. `share` is the layer's of the style loss.
+    `moments` are the Grams, and also the means where these and the covariances are compared as well.
+    `of_grams`, `of_means` and `of_covariances` [B,K] are each one's part of the loss over its scale.
+    `guides` [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are the
+    sums of the squared guides, by which sums are divided. `share` is the layer's of the style loss.
     """
 
-    squares: Tensor
-    means: Tensor | None
-    coefficients: Tensor
-    mean_coefficients: Tensor
+    moments: Moments
+    of_grams: Tensor
+    of_means: Tensor
+    of_covariances: Tensor
     guides: Tensor | None
     sizes: Tensor
     share: float
 
     def sums(self, features: Tensor, guides: Tensor | None) -> Moments:
         """What `pull` needs of a map [B,C,h,w], or of a piece of one, under its part of the guides."""
-        return moment_sums(features, guides, with_means=self.means is not None)
+        return moment_sums(features, guides, with_means=self.moments.means is not None)
 
     def pull(self, sums: Moments) -> tuple[Tensor, StylePull]:
         """The layer's share of the loss, [B], and what turns features into its gradient.
 
-        The gradient of ||G - A||^2 at F is 4 F (G - A) / size; that of ||C - A||^2 is the same of
+        The gradient of ||G - A||^2 at F is 4 F (G - A) / size; that of ||C - S||^2 is the same of
         F - m in the place of F, and that of ||m - a||^2 is 2 (m - a) / size at every position.
         """
         found = sums.over(self.sizes)
-        squares = found.grams if self.means is None else found.covariances()
-        difference = squares - self.squares
-        loss = (self.coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
-        matrices = (4 * self.coefficients / self.sizes)[..., None, None] * difference
-        if self.means is None or found.means is None:
+        loss, matrices = self._squares(found.grams - self.moments.grams, self.of_grams)
+        if self.moments.means is None or found.means is None:
             return loss, StylePull(matrices)
-        apart = found.means - self.means
-        mean_loss = self.mean_coefficients * reductions.total(apart.square(), kept=2)
-        offsets = (2 * self.mean_coefficients / self.sizes)[..., None] * apart
-        return loss + mean_loss.sum(dim=1), StylePull(matrices, found.means, offsets)
+        apart = found.means - self.moments.means
+        mean_loss = (self.of_means * reductions.total(apart.square(), kept=2)).sum(dim=1)
+        # F M = (F - m) M + m M.
+        offsets = (found.means[..., None, :] @ matrices)[..., 0, :]
+        offsets = offsets + (2 * self.of_means / self.sizes)[..., None] * apart
+        covariances = found.covariances() - self.moments.covariances()
+        covariance_loss, centred = self._squares(covariances, self.of_covariances)
+        pull = StylePull(matrices + centred, found.means, offsets)
+        return loss + mean_loss + covariance_loss, pull
+
+    def _squares(self, difference: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss [B] of differences of Grams or covariances, and the matrices of its gradient."""
+        loss = (coefficients * reductions.total(difference.square(), kept=2)).sum(dim=1)
+        return loss, (4 * coefficients / self.sizes)[..., None, None] * difference
 
 
 def style_target(
@@ -137,35 +146,40 @@ def style_target(
 
     `of_content` are the content's own moments, which a faint style is measured in, [1,1,...].
     """
-    if targets.means is None or of_content.means is None:
-        scale = _scale(targets.grams, of_content.grams)
-        coefficients = share * areas / scale
-        nothing = torch.zeros_like(coefficients)
-        return StyleTarget(targets.grams, None, coefficients, nothing, guides, sizes, share)
-    squares = targets.covariances()
+    parts = share * areas
+    of_grams = parts / _scale(targets.grams, of_content.grams)
+    of_means = of_covariances = torch.zeros_like(of_grams)
+    if targets.means is not None and of_content.means is not None:
+        of_grams = GRAM_SHARE * of_grams
+        of_means = MEAN_SHARE * parts / _scale(targets.means, of_content.means)
+        covariances = targets.covariances(), of_content.covariances()
+        of_covariances = (1 - GRAM_SHARE - MEAN_SHARE) * parts / _scale(*covariances)
     return StyleTarget(
-        squares,
-        targets.means,
-        (1 - MEAN_SHARE) * share * areas / _scale(squares, of_content.covariances()),
-        MEAN_SHARE * share * areas / _scale(targets.means, of_content.means),
-        guides,
-        sizes,
-        share,
+        moments=targets,
+        of_grams=of_grams,
+        of_means=of_means,
+        of_covariances=of_covariances,
+        guides=guides,
+        sizes=sizes,
+        share=share,
     )
 
 
 def stacked(several: Sequence[StyleTarget]) -> StyleTarget:
     """The targets of several items as one."""
     guides = [each.guides for each in several if each.guides is not None]
-    means = [each.means for each in several if each.means is not None]
+    means = [each.moments.means for each in several if each.moments.means is not None]
     return StyleTarget(
-        torch.cat([each.squares for each in several]),
-        torch.cat(means) if means else None,
-        torch.cat([each.coefficients for each in several]),
-        torch.cat([each.mean_coefficients for each in several]),
-        torch.cat(guides) if guides else None,
-        torch.cat([each.sizes for each in several]),
-        several[0].share,
+        moments=Moments(
+            torch.cat([each.moments.grams for each in several]),
+            torch.cat(means) if means else None,
+        ),
+        of_grams=torch.cat([each.of_grams for each in several]),
+        of_means=torch.cat([each.of_means for each in several]),
+        of_covariances=torch.cat([each.of_covariances for each in several]),
+        guides=torch.cat(guides) if guides else None,
+        sizes=torch.cat([each.sizes for each in several]),
+        share=several[0].share,
     )
 
 

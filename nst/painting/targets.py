@@ -110,12 +110,12 @@ class PixelTargets:
 class Targets:
     """The targets of the items that go through the network together.
 
-    `neighbours` are nothing where positions of the style are not asked for. `contents` are directions of features [B,C,h,w] by layer, and `presence` [B,1,h,w] is how much each
-    position counts, nothing for a method with which all count alike; `weights` are [B] each, and so is
-    `reach`, the content loss up to which a picture is let go from its content. `style_unit` is the
-    style loss at which the style has its weight. `looks_at_pixels`
-    says whether any loss of the pixels themselves has a weight above 0, so that no evaluation has
-    to wait for the device to find out.
+    `neighbours` are nothing where positions of the style are not asked for. `contents` are directions of
+    features [B,C,h,w] by layer, and `presence` [B,1,h,w] is how much each position counts, nothing for a
+    method with which all count alike. `weights` are [B] each, and so is `reach`, the content loss up to
+    which a picture is let go from its content. `style_unit` is the style loss at which the style has its
+    weight. `looks_at_pixels` says whether any loss of the pixels themselves has a weight above 0, so that
+    no evaluation has to wait for the device to find out.
     """
 
     styles: Mapping[str, StyleTarget]
