@@ -31,12 +31,13 @@ from nst.painting import (
     load_state,
     memory,
     obtain,
+    one_thread,
     stylize,
 )
 from nst.pictures import images
 from nst.profiles import PROFILES
 from nst.running import probe
-from nst.running.speed import one_thread, seconds_per_evaluation
+from nst.running.speed import seconds_per_evaluation
 from nst.storage import release_memory
 from nst.wording import shown_bytes
 

@@ -222,6 +222,12 @@ def vgg16(*, precision: Precision = "float32", **params: Any) -> Backbone:
     )
 
 
+def resnet50() -> Backbone:
+    """With seeded random weights, on the CPU."""
+    layers = PROFILES["resnet50"].shares(None, None).layers
+    return load_backbone("resnet50", random_state("resnet50"), layers, device=torch.device("cpu"))
+
+
 def random_state(backbone: str, *, seed: int = 0) -> dict[str, Tensor]:
     """Seeded random weights under torchvision's own keys, without the classifier.
 

@@ -16,7 +16,7 @@ from nst.painting.targets import LOSS_NAMES, Item, Losses
 from nst.profiles import PROFILES
 from nst.settings import Precision
 from tests import helpers
-from tests.helpers import mask_tensor, picture_tensor, vgg16, with_threads
+from tests.helpers import mask_tensor, picture_tensor, resnet50, vgg16, with_threads
 from tests.slow import slow_losses, slow_total
 
 pytestmark = pytest.mark.usefixtures("two_threads")
@@ -232,20 +232,32 @@ def test_the_same_again_is_the_same_to_the_bit(optimizer: str) -> None:
     assert torch.equal(first.curve.total, second.curve.total)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
-    backbone = vgg16(precision=precision)
+@pytest.mark.parametrize(
+    ("backbone", "precision", "size"),
+    [
+        ("vgg16", "float32", (96, 128)),
+        # Smaller ones have one thread alone.
+        ("vgg16", "float32", (48, 64)),
+        ("vgg16", "float32", (50, 67)),
+        ("vgg16", "bfloat16", (48, 64)),
+        ("resnet50", "float32", (75, 112)),
+    ],
+)
+def test_the_number_of_threads_changes_no_bit(
+    backbone: str, precision: Precision, size: tuple[int, int]
+) -> None:
+    network = vgg16(precision=precision) if backbone == "vgg16" else resnet50()
     cases = [
-        helpers.item(size=(96, 128), steps=2),
+        helpers.item(size=size, steps=4),
         replace(
-            helpers.item(size=(96, 128), num_styles=2, steps=2, detail_weight=2.0, tv_weight=9.0),
-            mask=mask_tensor(96, 128),
+            helpers.item(size=size, num_styles=2, steps=4, detail_weight=2.0, tv_weight=9.0),
+            mask=mask_tensor(*size),
         ),
     ]
     for one in cases:
-        paint = partial(stylize, [one], backbone)
+        paint = partial(stylize, [one], network)
         alone = with_threads(1, paint)
-        for number in (2, 3):
+        for number in (2, 5):
             found = with_threads(number, paint)
             assert torch.equal(found.images, alone.images), number
             assert torch.equal(found.curve.total, alone.curve.total), number
@@ -415,7 +427,8 @@ def test_items_that_go_through_the_network_together_end_apart_too(
     assert made.losses.total[0].item() == pytest.approx(best, rel=1e-6)
 
 
-def test_the_run_ends_when_all_items_have() -> None:
+def test_the_run_ends_when_all_items_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nst.painting.objective.runs_items_together", lambda device, tile_px: True)
     seen: list[float] = []
     made = stylize(
         [tolerant(2, 0.4), tolerant(2, 0.35)],
@@ -427,7 +440,8 @@ def test_the_run_ends_when_all_items_have() -> None:
     assert len(made.curve.total) == 30
 
 
-def test_each_step_is_reported_once_with_its_losses() -> None:
+def test_each_step_is_reported_once_with_its_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nst.painting.objective.runs_items_together", lambda device, tile_px: True)
     seen: list[tuple[float, float]] = []
 
     def on_step(share: float, losses: Losses) -> None:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nst.painting.backbones import Backbone, load_backbone
+from nst.painting.backbones import Backbone
 from nst.painting.objective import Balance, Objective, balanced
 from nst.painting.targets import LOSS_NAMES, Item, StyleMemo, Targets
-from nst.profiles import PROFILES
-from tests.helpers import item, mask_tensor, picture_tensor, random_state, vgg16
+from tests.helpers import item, mask_tensor, picture_tensor, resnet50, vgg16
 from tests.slow import slow_gradient, slow_losses
 
 pytestmark = pytest.mark.usefixtures("two_threads")
@@ -73,12 +72,6 @@ def test_losses_and_gradient_equal_a_slow_reference(case: str) -> None:
             expected.item(), rel=1e-4, abs=1e-6
         ), name
     assert relative(gradient[0], slow_gradient(here, one)) < 1e-3
-
-
-def resnet50() -> Backbone:
-    """Seeded weights."""
-    layers = PROFILES["resnet50"].shares(None, None).layers
-    return load_backbone("resnet50", random_state("resnet50"), layers, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "a mask", "a blend"])

@@ -26,10 +26,12 @@ from .precision import resolve_precision as resolve_precision
 from .rulers import Measures as Measures
 from .rulers import Rulers as Rulers
 from .rulers import Sources as Sources
+from .side_by_side import num_side_by_side as num_side_by_side
 from .targets import LOSS_NAMES as LOSS_NAMES
 from .targets import Item as Item
 from .targets import Losses as Losses
 from .targets import StyleMemo as StyleMemo
+from .threads import one_thread as one_thread
 from .transfers import sent_ahead as sent_ahead
 from .usable import usable_weights as usable_weights
 from .weights import TORCHVISION as TORCHVISION

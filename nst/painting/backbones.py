@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nst.errors import WeightsError
 from nst.job import Pooling
-from nst.painting import winograd
+from nst.painting import convolutions, winograd
 from nst.painting.precision import DTYPES
 from nst.profiles import PROFILES, BackboneProfile, Topology
 from nst.settings import Precision
@@ -61,6 +61,14 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.mean.device
+
+    @property
+    def is_independent_of_threads(self) -> bool:
+        """Whether no bit of what a CPU computes depends on the number of threads."""
+        return not any(
+            isinstance(module, nn.Conv2d) and not convolutions.is_independent_of_threads(module)
+            for module in self.modules()
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = {}
@@ -345,9 +353,12 @@ def frozen_conv(
 
     Its filters may be eight times as large; `compact` avoids that, for a network that is used little.
     """
-    if not compact and device.type == "cpu" and precision == "float32" and winograd.suits(conv):
-        return winograd.WinogradConv2d(conv)
-    module = arranged(conv, device, precision)
+    if device.type == "cpu" and precision == "float32":
+        if not compact and winograd.suits(conv):
+            return winograd.WinogradConv2d(conv)
+        module = convolutions.independent_of_threads(conv)
+    else:
+        module = arranged(conv, device, precision)
     moved = module.to(device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen: nn.Module = moved.requires_grad_(False)
     return frozen

@@ -48,6 +48,7 @@ from nst.painting.targets import (
     stacked,
     targets_of,
 )
+from nst.painting.threads import same_with_any_number
 from nst.painting.tiles import EVERYWHERE, Slices, Tile
 
 # The content weighs (loss / reach)^7: next to nothing below the loss that is in reach of the weights,
@@ -86,7 +87,8 @@ class Objective:
         program = items[0].params
         shares = backbone.profile.shares(program.content_layers, program.style_layers)
         memo = {} if memo is None else memo
-        with torch.no_grad():
+        size = items[0].content.shape[1:]
+        with torch.no_grad(), same_with_any_number(size, backbone.device):
             together = len(items) > 1 and runs_items_together(backbone.device, tile_px)
             each = [
                 targets_of(
@@ -115,7 +117,8 @@ class Objective:
         for targets, own, some_run in self._split(images, running):
             if some_run:
                 evaluate = _evaluate if len(targets.tiles) == 1 else _evaluate_by_tiles
-                found.append(evaluate(own, targets, self._backbone))
+                with same_with_any_number(own.shape[2:], own.device):
+                    found.append(evaluate(own, targets, self._backbone))
             else:
                 nothing = own.new_zeros(len(own))
                 found.append((Losses(**dict.fromkeys(LOSS_NAMES, nothing)), torch.zeros_like(own)))

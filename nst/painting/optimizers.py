@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nst.painting import reductions
+from nst.painting.threads import same_with_any_number
 
 # A frequency is along an axis up to some such angle from it, and the more so the finer it is: from the
 # first of these, in cycles a pixel, to the second.
@@ -233,9 +234,10 @@ def _filtered(images: Tensor, weights: Tensor) -> Tensor:
         together: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * weights, s=size)
         return together
     # Item by item, since the transform's last bits may depend on how many it is given at once.
-    return torch.stack(
-        [torch.fft.irfft2(torch.fft.rfft2(image) * weights, s=size) for image in images.unbind()]
-    )
+    with same_with_any_number(size, images.device):
+        return torch.stack(
+            [torch.fft.irfft2(torch.fft.rfft2(each) * weights, s=size) for each in images.unbind()]
+        )
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

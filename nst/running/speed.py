@@ -3,8 +3,7 @@
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
@@ -19,11 +18,12 @@ from nst.painting import (
     load_state,
     memory_of,
     obtain,
+    one_thread,
     resolve_devices,
     resolve_precision,
     runs_items_together,
 )
-from nst.planning import Probe
+from nst.planning import THREADS_POWER, Probe
 from nst.profiles import PROFILES
 from nst.settings import PrecisionChoice
 
@@ -35,8 +35,6 @@ _LARGE_PX = {"cpu": 192}
 _LARGE_ELSEWHERE_PX = 512
 _MAX_EVALUATIONS = 10
 _BUDGET_S = 0.4
-# How much faster n threads are than one: n to this power, 1.8 times for two. An assumption.
-_THREADS_POWER = 0.85
 
 
 def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
@@ -66,6 +64,7 @@ def probe(device_choice: str, precision_choice: PrecisionChoice) -> Probe:
         pixel_s=pixel_s,
         memory=memory_of(device),
         together=runs_items_together(device, None),
+        threads=torch.get_num_threads() if device.type == "cpu" else 1,
     )
 
 
@@ -88,20 +87,10 @@ def seconds_per_evaluation(
     item = Item(content=content, styles=(style,), params=PictureParams(size=side_px))
     if backbone.device.type != "cpu":
         return _median_s(item, backbone, tile_px, time.perf_counter)
-    speedup: float = torch.get_num_threads() ** _THREADS_POWER
+    speedup: float = torch.get_num_threads() ** THREADS_POWER
+    # So that its clock measures everything.
     with one_thread():
         return _median_s(item, backbone, tile_px, time.thread_time) / speedup
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within this, PyTorch computes on this thread alone, so that its clock measures everything."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _median_s(

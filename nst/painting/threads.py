@@ -1,0 +1,31 @@
+"""How many threads PyTorch computes with, where that is not all there are."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import prod
+
+import torch
+
+# Of the gradient of a first convolution, and of a Fourier transform, the last bits were seen to depend on
+# how many threads there are: with 70 x 96 pixels and fewer, and with none of 112 x 64 and more.
+_SMALL_PX = 112 * 64
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within this, PyTorch computes on this thread alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def same_with_any_number(size: Sequence[int], device: torch.device) -> AbstractContextManager[None]:
+    """Within this, what is computed of a picture [height, width] has the same bits with any number of threads.
+
+    A small one has one thread alone on a CPU; what is made of larger ones cares for it by itself.
+    """
+    is_small = device.type == "cpu" and prod(size) < _SMALL_PX
+    return one_thread() if is_small else nullcontext()
