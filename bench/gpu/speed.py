@@ -142,7 +142,7 @@ def _batches(backbone: Backbone, precision: Precision, given: Given) -> Iterator
     device = given.on
     for size_px in given.or_toy(_SIZES_PX, (64,)):
         bytes_each = memory.bytes_per_picture(size_px, size_px, backbone.profile, precision, None)
-        fitting = memory.pictures_at_once(bytes_each, memory_of(device), together=True)
+        fitting = memory.pictures_at_once(bytes_each, memory_of(device), at_most=None)
         for batch in given.or_toy(_BATCHES, (1, 2)):
             if batch <= fitting:
                 yield size_px, batch

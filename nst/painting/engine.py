@@ -1,5 +1,6 @@
 """The style transfer: a batch of contents and styles -> stylized images and their losses."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nst.job import weighting_of
-from nst.painting import graphs
+from nst.painting import graphs, side_by_side
 from nst.painting.backbones import Backbone
 from nst.painting.colors import match_colors
 from nst.painting.devices import same_shapes
@@ -43,7 +44,8 @@ class Stylized:
     curve: Losses
 
 
-# Told the share of the work that is done, above 0 and up to 1, and the losses, still on the device.
+# Told the share of the work that is done, above 0 and up to 1, and the losses, still on the device: those
+# of all items, or of the one that has just been evaluated.
 OnStep = Callable[[float, Losses], None]
 
 
@@ -63,7 +65,99 @@ def stylize(
     and all or none have a mask: they share a tensor program. Weights, seeds, inits and styles (of any
     size) may differ. `memo` and `tile_px` are as in `Objective.of`. `on_kept` is told the picture of
     each item after `keep_every` of its evaluations.
+
+    On a CPU the items are painted side by side, each by its share of PyTorch's threads. `on_step` and
+    `on_kept` are called by one of them at a time; what they raise ends all.
     """
+    if not side_by_side.suits(len(items), backbone.device, tile_px):
+        return _stylize(
+            items,
+            backbone,
+            on_step=on_step,
+            memo=memo,
+            tile_px=tile_px,
+            keep_every=keep_every,
+            on_kept=on_kept,
+        )
+    memo = {} if memo is None else memo
+    told = _Told(len(items), on_step, on_kept)
+
+    def paint(number: int, check: Callable[[], None]) -> Stylized:
+        def advanced(share: float, losses: Losses) -> None:
+            check()
+            told.advanced(number, share, losses)
+
+        return _stylize(
+            [items[number]],
+            backbone,
+            on_step=advanced,
+            memo=memo,
+            tile_px=tile_px,
+            keep_every=keep_every,
+            on_kept=lambda _, evaluation, image: told.kept(number, evaluation, image),
+        )
+
+    return _joined(side_by_side.side_by_side(paint, len(items)))
+
+
+class _Told:
+    """What items that are painted side by side tell, as if it came of one batch."""
+
+    def __init__(self, number: int, on_step: OnStep | None, on_kept: OnKept | None) -> None:
+        self._shares = [0.0] * number
+        self._on_step, self._on_kept = on_step, on_kept
+        self._lock = threading.Lock()
+
+    def advanced(self, item: int, share: float, losses: Losses) -> None:
+        with self._lock:
+            self._shares[item] = share
+            if self._on_step is not None:
+                self._on_step(sum(self._shares) / len(self._shares), losses)
+
+    def kept(self, item: int, evaluation: int, image: Tensor) -> None:
+        with self._lock:
+            if self._on_kept is not None:
+                self._on_kept(item, evaluation, image)
+
+
+def _joined(several: Sequence[Stylized]) -> Stylized:
+    """What came of several items as of one batch."""
+
+    def cat(columns: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(columns))
+
+    longest = max(len(each.curve.total) for each in several)
+
+    def abreast(*curves: Tensor) -> Tensor:
+        # An item's last row again, which nobody looks at.
+        return torch.cat(
+            [torch.cat([c, c[-1:].expand(longest - len(c), -1)]) for c in curves], dim=1
+        )
+
+    return Stylized(
+        images=cat([each.images for each in several]),
+        losses=map_losses(lambda *columns: cat(columns), *(each.losses for each in several)),
+        style_by_layer={
+            layer: cat([each.style_by_layer[layer] for each in several])
+            for layer in several[0].style_by_layer
+        },
+        is_finite=cat([each.is_finite for each in several]),
+        num_evaluations=cat([each.num_evaluations for each in several]),
+        curve=map_losses(abreast, *(each.curve for each in several)),
+    )
+
+
+def _stylize(
+    items: Sequence[Item],
+    backbone: Backbone,
+    *,
+    on_step: OnStep | None,
+    memo: StyleMemo | None,
+    tile_px: int | None,
+    keep_every: int,
+    on_kept: OnKept | None,
+) -> Stylized:
+    """As `stylize`, in one pass for all or one item after the other in each evaluation."""
     height, width = items[0].content.shape[1:]
     scales = scales_of(height, width, items[0].params)
     memo = {} if memo is None else memo

@@ -88,10 +88,10 @@ def bytes_per_picture(
     return int(pass_px * profile.bytes_per_px * share + height * width * _OPTIMIZER_BYTES_PER_PX)
 
 
-def pictures_at_once(bytes_each: int, memory: Memory, *, together: bool) -> int:
-    """How many pictures fit, 0 for none; at most one on a device that runs them one at a time."""
+def pictures_at_once(bytes_each: int, memory: Memory, *, at_most: int | None) -> int:
+    """How many pictures fit, 0 for none; `at_most` so many where the device gains nothing by more."""
     fitting = int(memory.free * _MAX_BATCH_SHARE) // bytes_each
-    return fitting if together else min(fitting, 1)
+    return fitting if at_most is None else min(fitting, at_most)
 
 
 def _cgroup_bytes(name: str) -> int | None:

@@ -434,7 +434,8 @@ def _style_statistics(
     There are candidates of the layers that are `matched`.
     """
     name = (style.key, tuple(style.pixels.shape), tuple(shares.style), tile_px, matched)
-    if name not in memo:
+    known = memo.get(name)
+    if known is None:
         sums: dict[str, Moments] = {}
         counts: dict[str, Tensor | int] = {}
         pieces: dict[str, list[Candidates]] = {layer: [] for layer in matched}
@@ -450,11 +451,12 @@ def _style_statistics(
             if layer in matched:
                 num_visible = visible_px / backbone.profile.stride(layer) ** 2
                 pieces[layer].append(nearest.candidates(features, slices, guide, num_visible))
-        memo[name] = StyleStatistics(
+        # Another picture that is painted at the same time may have it forgotten.
+        known = memo[name] = StyleStatistics(
             {layer: found.over(counts[layer]) for layer, found in sums.items()},
             {layer: nearest.joined(found) for layer, found in pieces.items()},
         )
-    return memo[name]
+    return known
 
 
 def _size_of(features: Tensor, guide: Tensor | None) -> Tensor | int:

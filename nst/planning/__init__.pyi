@@ -1,4 +1,5 @@
 from .earlier_ids import with_earlier_ids as with_earlier_ids
+from .estimates import THREADS_POWER as THREADS_POWER
 from .estimates import Estimate as Estimate
 from .estimates import GroupEstimate as GroupEstimate
 from .estimates import Probe as Probe

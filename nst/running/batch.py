@@ -33,6 +33,7 @@ from nst.painting import (
     is_out_of_memory,
     load_backbone,
     memory,
+    num_side_by_side,
     resolve_device,
     resolve_precision,
     runs_items_together,
@@ -164,10 +165,11 @@ def _workshop(order: Order) -> _Workshop:
 def _num_at_once(workshop: _Workshop) -> int:
     """How many pictures the device can hold together, 0 where it would not hold even one."""
     device = workshop.backbone.device
+    in_one_pass = runs_items_together(device, workshop.tile_px)
     return memory.pictures_at_once(
         workshop.bytes_per_picture,
         _memory_for(len(workshop.order.group.jobs), workshop),
-        together=runs_items_together(device, workshop.tile_px),
+        at_most=None if in_one_pass else num_side_by_side(workshop.backbone),
     )
 
 
@@ -175,7 +177,7 @@ def _memory_for(number: int, workshop: _Workshop) -> memory.Memory:
     """The device's memory; if so many pictures need more, what was recorded for others gives way."""
     device = workshop.backbone.device
     found = memory.memory_of(device)
-    fitting = memory.pictures_at_once(workshop.bytes_per_picture, found, together=True)
+    fitting = memory.pictures_at_once(workshop.bytes_per_picture, found, at_most=None)
     if fitting >= number or not graphs.forget():
         return found
     free_memory(device)
