@@ -70,7 +70,7 @@ class PlannedGroup:
     ids: Annotated[Sequence[str], "Names of its pictures."]
     seconds: Annotated[float | None, "What it will take; an estimate."]
     memory_bytes: Annotated[int | None, "The memory that it will take; an estimate."]
-    pictures_at_once: Annotated[int | None, "Pictures that go through the device together."]
+    pictures_at_once: Annotated[int | None, "Pictures that are painted at once."]
     fits: Annotated[bool | None, "Whether so much memory is free now."]
 
 

@@ -55,7 +55,8 @@ class BackboneProfile:
     that at every strength the pictures of all backbones are as far from their contents.
 
     `margin_px` is how far around it a position of the last layer looks, up to a multiple of its stride;
-    None where a picture cannot be cut into tiles. `topologies` are those that a file of its weights may be
+    None where a picture cannot be cut into tiles. `depends_on_threads_in_bfloat16` is whether last bits
+    of what a CPU computes so depend on the number of threads. `topologies` are those that a file of its weights may be
     for, the usual one first; none where all are alike. `bytes_per_px` is what one pass there and back
     takes of memory in float32, and `cost` how long an evaluation takes relative to VGG-16's, both as
     measured by `python -m bench.fit`.
@@ -72,6 +73,7 @@ class BackboneProfile:
     bytes_per_px: int
     cost: float
     margin_px: int | None = None
+    depends_on_threads_in_bfloat16: bool = False
     topologies: tuple[Topology, ...] = ()
 
     @property
@@ -178,6 +180,7 @@ def _resnet_profile(name: str, blocks_per_stage: tuple[int, ...]) -> BackbonePro
         reach_power=0.41,
         bytes_per_px=1000,
         cost=0.56,
+        depends_on_threads_in_bfloat16=True,
         topologies=TOPOLOGIES,
     )
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from nst.painting.memory import Memory
+from nst.painting.memory import BESIDE_BYTES, Memory
 from nst.planning.estimates import Probe, estimate
 from nst.planning.plan import Group, make_groups
 from nst.profiles import PROFILES
@@ -28,7 +28,8 @@ def groups(*sizes: tuple[int, int], backbone: str = "vgg16", **params: Any) -> t
         planned(f"j{n}", height=h, width=w, backbone=backbone, **params)
         for n, (h, w) in enumerate(sizes)
     ]
-    return make_groups(jobs, weights=WEIGHTS, max_batch_pixels=ROOMY)
+    weights = {**WEIGHTS, "resnet50": replace(WEIGHTS["vgg16"], backbone="resnet50")}
+    return make_groups(jobs, weights=weights, max_batch_pixels=ROOMY)
 
 
 def test_time_is_evaluations_times_pixels_for_each_picture_on_a_cpu() -> None:
@@ -49,6 +50,31 @@ def test_a_gpu_waits_once_for_a_batch_that_fits() -> None:
     (cut_up,) = estimate(groups(*[(100, 200)] * 4, steps=47), tight).groups
     assert cut_up.pictures_at_once == 2
     assert cut_up.seconds == pytest.approx(50 * (2 * 0.01 + 4 * 20_000e-6))
+
+
+def test_pictures_side_by_side_share_the_threads_of_a_cpu() -> None:
+    one = estimate(groups(*[(100, 200)] * 6), CPU).groups[0]
+    four = replace(CPU, threads=4)
+    (found,) = estimate(groups(*[(100, 200)] * 6), four).groups
+    assert found.pictures_at_once == 4
+    # The times are those of all threads, and four pictures of one thread each take half as long as that.
+    assert found.seconds == pytest.approx(one.seconds / 2)
+    (alone,) = estimate(groups((100, 200)), four).groups
+    assert alone.seconds == pytest.approx(one.seconds / 6)
+    each = 20_000 * (PROFILES["vgg16"].bytes_per_px + 450)
+    assert found.memory_bytes - alone.memory_bytes == 3 * (each + BESIDE_BYTES)
+    tight = replace(
+        four, memory=replace(CPU.memory, free=int((each + 1.5 * (each + BESIDE_BYTES)) / 0.85))
+    )
+    assert estimate(groups(*[(100, 200)] * 6), tight).groups[0].pictures_at_once == 2
+
+
+def test_what_depends_on_threads_is_painted_one_at_a_time() -> None:
+    probe = replace(CPU, threads=4, precision="bfloat16")
+    (found,) = estimate(groups((100, 200), (100, 200), backbone="resnet50"), probe).groups
+    assert found.pictures_at_once == 1
+    (found,) = estimate(groups((100, 200), (100, 200)), probe).groups
+    assert found.pictures_at_once == 2
 
 
 def test_a_backbone_costs_what_its_profile_says() -> None:

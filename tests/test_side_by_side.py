@@ -1,11 +1,15 @@
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import torch
 
 from nst.painting import load_backbone, stylize
 from nst.painting.side_by_side import AbandonedError, num_side_by_side, side_by_side, suits
+from nst.painting.threads import same_with_any_number
 from nst.profiles import PROFILES
 from nst.settings import Precision
 from tests.helpers import item, random_state, vgg16
@@ -145,9 +149,44 @@ def test_so_many_are_painted_as_there_are_threads_where_they_do_not_depend_on_th
     assert num_side_by_side(network) == expected
 
 
-def test_only_several_pictures_on_a_cpu_are_painted_so() -> None:
-    assert suits(2, CPU, None)
-    assert suits(2, CPU, 64)
-    assert not suits(1, CPU, None)
-    assert not suits(2, torch.device("cuda"), None)
-    assert not suits(2, torch.device("cuda"), 64)
+def test_only_several_pictures_on_a_cpu_are_painted_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = vgg16()
+    assert suits(2, network, None)
+    assert suits(2, network, 64)
+    assert not suits(1, network, None)
+    monkeypatch.setattr(type(network), "is_independent_of_threads", False)
+    assert not suits(2, network, None)
+    monkeypatch.setattr(type(network), "is_independent_of_threads", True)
+    monkeypatch.setattr(type(network), "device", torch.device("cuda"))
+    assert not suits(2, network, None)
+    assert not suits(2, network, 64)
+
+
+def test_what_failed_holds_nothing_once_it_is_caught() -> None:
+    """The memory is wanted at once: what ran out of it is tried again with fewer pictures."""
+    torch.set_num_threads(2)
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def paint(number: int, check: Callable[[], None]) -> None:
+        computed = torch.zeros(1)
+        held.append(weakref.ref(computed))
+        if number == 0:
+            raise RuntimeError("full")
+        while True:
+            check()
+
+    gc.disable()
+    try:
+        with suppress(RuntimeError):
+            side_by_side(paint, 2)
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_small_pictures_have_one_thread_alone_and_all_have_them_again() -> None:
+    torch.set_num_threads(3)
+    for size, expected in (((64, 111), 1), ((64, 112), 3)):
+        with same_with_any_number(size, CPU):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 3

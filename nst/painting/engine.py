@@ -69,7 +69,7 @@ def stylize(
     On a CPU the items are painted side by side, each by its share of PyTorch's threads. `on_step` and
     `on_kept` are called by one of them at a time; what they raise ends all.
     """
-    if not side_by_side.suits(len(items), backbone.device, tile_px):
+    if not side_by_side.suits(len(items), backbone, tile_px):
         return _stylize(
             items,
             backbone,
@@ -81,6 +81,7 @@ def stylize(
         )
     memo = {} if memo is None else memo
     told = _Told(len(items), on_step, on_kept)
+    is_kept = on_kept is not None
 
     def paint(number: int, check: Callable[[], None]) -> Stylized:
         def advanced(share: float, losses: Losses) -> None:
@@ -94,7 +95,7 @@ def stylize(
             memo=memo,
             tile_px=tile_px,
             keep_every=keep_every,
-            on_kept=lambda _, evaluation, image: told.kept(number, evaluation, image),
+            on_kept=(lambda _, n, image: told.kept(number, n, image)) if is_kept else None,
         )
 
     return _joined(side_by_side.side_by_side(paint, len(items)))

@@ -156,9 +156,9 @@ class Objective:
 def runs_items_together(device: torch.device, tile_px: int | None) -> bool:
     """Whether a batch goes through the network in one pass.
 
-    On a CPU it does not: one item at a time is as fast, needs the memory of one item, and rounds
-    independently of the other items. That matters, since the optimisation amplifies a last bit to
-    whole grey levels within some tens of steps. Tiled pictures do not run together either.
+    On a CPU it does not: each has a pass of its own (`side_by_side`), as it gains nothing by a common
+    one and rounds independently of the other items. That matters, since the optimisation amplifies a
+    last bit to whole grey levels within some tens of steps. Tiled pictures do not run together either.
     """
     return device.type != "cpu" and tile_px is None
 

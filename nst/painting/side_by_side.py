@@ -28,10 +28,11 @@ def num_side_by_side(backbone: Backbone) -> int:
     return torch.get_num_threads()
 
 
-def suits(num_items: int, device: torch.device, tile_px: int | None) -> bool:
+def suits(num_items: int, backbone: Backbone, tile_px: int | None) -> bool:
     """Whether items are to be painted side by side."""
-    in_one_pass = objective.runs_items_together(device, tile_px)
-    return num_items > 1 and device.type == "cpu" and not in_one_pass
+    in_one_pass = objective.runs_items_together(backbone.device, tile_px)
+    is_on_a_cpu = backbone.device.type == "cpu"
+    return num_items > 1 and is_on_a_cpu and backbone.is_independent_of_threads and not in_one_pass
 
 
 class AbandonedError(Exception):
@@ -42,7 +43,7 @@ def side_by_side(paint: Callable[[int, Callable[[], None]], _T], number: int) ->
     """What `paint` returns for each number below `number`, at the same time, as far as there are threads.
 
     Its second argument is to be called now and then, and raises AbandonedError once another has failed.
-    Raises what the first that failed has raised, once all have ended.
+    Raises what the first in order that failed has raised, once all have ended.
     """
     num_threads = torch.get_num_threads()
     at_once = min(number, num_threads)
@@ -68,7 +69,12 @@ def side_by_side(paint: Callable[[int, Callable[[], None]], _T], number: int) ->
     finally:
         torch.set_num_threads(num_threads)
     errors = [future.exception() for future in futures if not future.cancelled()]
-    for error in errors:
-        if error is not None and not isinstance(error, AbandonedError):
+    found = [each for each in errors if each and not isinstance(each, AbandonedError)]
+    if found:
+        error = found[0]
+        try:
             raise error
+        finally:
+            # The error's traceback has this frame, and the frame's errors all that was computed.
+            del error, errors, found, futures
     return [future.result() for future in futures]

@@ -13,7 +13,10 @@ _SMALL_PX = 112 * 64
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within this, PyTorch computes on this thread alone."""
+    """Within this, PyTorch computes on this thread alone.
+
+    So does a thread that first computes meanwhile, for good: it takes the number over.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
