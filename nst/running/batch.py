@@ -166,9 +166,13 @@ def _num_at_once(workshop: _Workshop) -> int:
     """How many pictures the device can hold together, 0 where it would not hold even one."""
     device = workshop.backbone.device
     in_one_pass = runs_items_together(device, workshop.tile_px)
+    found = _memory_for(len(workshop.order.group.jobs), workshop)
+    if device.type == "cpu":
+        # Lanes share the memory of a machine, and each looks at it before the others take theirs.
+        found = replace(found, free=found.free // max(1, workshop.order.settings.lanes))
     return memory.pictures_at_once(
         workshop.bytes_per_picture,
-        _memory_for(len(workshop.order.group.jobs), workshop),
+        found,
         at_most=None if in_one_pass else num_side_by_side(workshop.backbone),
     )
 

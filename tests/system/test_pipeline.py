@@ -39,6 +39,7 @@ from tests.helpers import (
     picture_bytes,
     random_state,
     row,
+    with_threads,
     write_project,
 )
 from tests.painters import PaintsBy
@@ -629,6 +630,69 @@ def test_a_batch_is_as_large_as_the_memory_that_is_forecast_for_it(
     manifest = write_project(tmp_path / "in", rows)
     assert run(manifest, tmp_path / "out", precision="float32").num_ok == 7
     assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("threads", "roomy_for", "lanes", "expected"),
+    [
+        (1, 9, 0, [1] * 5),
+        (2, 9, 0, [2, 2, 1]),
+        (3, 9, 0, [3, 2]),
+        (3, 2, 0, [2, 2, 1]),
+        (3, 4, 2, [2, 2, 1]),
+    ],
+)
+def test_so_many_are_painted_side_by_side_as_there_are_threads_and_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    roomy_for: int,
+    lanes: int,
+    expected: list[int],
+) -> None:
+    """Lanes share the memory."""
+    sizes = []
+
+    def counted(items: list[object], *args: object, **options: object) -> object:
+        sizes.append(len(items))
+        return stylize(items, *args, **options)  # type: ignore[arg-type]
+
+    each = 48 * 64 * (1850 + 450) + memory.BESIDE_BYTES
+    found = memory.Memory(
+        total=10**12, free=int(((roomy_for + 0.1) * each - memory.BESIDE_BYTES) / 0.85)
+    )
+    monkeypatch.setattr(memory, "memory_of", lambda _: found)
+    monkeypatch.setattr("nst.running.batch.stylize", counted)
+    manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(5)])
+    chosen = settings(tmp_path / "out", precision="float32", isolate=True, lanes=lanes)
+    (group,) = pipeline.make_plan(str(manifest), chosen).groups
+    with_threads(threads, lambda: batch.run_group(group, chosen, NoListener()))
+    assert sizes == expected
+
+
+def test_pictures_side_by_side_that_run_out_of_memory_are_tried_with_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error comes in the midst of one of them; what the others computed is let go."""
+    under_way: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    sizes = []
+
+    def limited(items: list[object], *args: object, **options: object) -> object:
+        assert not under_way
+        sizes.append(len(items))
+
+        def on_step(*_: object) -> None:
+            computed = torch.zeros(1)
+            under_way.add(computed)
+            if len(items) > 1:
+                raise torch.OutOfMemoryError("out of memory")
+
+        return stylize(items, *args, **{**options, "on_step": on_step})  # type: ignore[arg-type]
+
+    monkeypatch.setattr("nst.running.batch.stylize", limited)
+    manifest = write_project(tmp_path / "in", [row(id=f"n{i}", seed=i) for i in range(3)])
+    assert with_threads(3, lambda: run(manifest, tmp_path / "out")).num_ok == 3
+    assert sizes == [3, 1, 2, 1, 1]
 
 
 def test_pictures_are_written_and_recorded_while_later_ones_are_not_yet_made(
