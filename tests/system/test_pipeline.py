@@ -312,13 +312,16 @@ def test_missing_weights_fail_their_rows_before_anything_is_optimised(
 def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str) -> None:
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(random_state(backbone), path)
-    manifest = write_project(tmp_path / "in", [row(id="one", backbone=backbone, steps=10)])
+    # Random features say little of a picture beside the losses of its pixels, which have no weight here.
+    plain = {"noise_weight": 0, "contrast_floor": 0}
+    rows = [row(id="one", backbone=backbone, steps=10, **plain)]
+    manifest = write_project(tmp_path / "in", rows)
     report = run(manifest, tmp_path / "out", weights={backbone: str(path)})
     assert report.failed == ()
     (record,) = records(tmp_path / "out")
     assert record.outcome.weights_origin == "file"
     assert record.outcome.style_loss is not None
-    assert record.outcome.style_loss < record.outcome.loss_curve[0].style
+    assert record.outcome.style_loss < 0.95 * record.outcome.loss_curve[0].style
 
 
 @pytest.mark.parametrize("backbone", ["vgg16", "vgg19"])
