@@ -62,6 +62,9 @@ def test_one_that_fails_ends_the_others_and_is_what_is_told() -> None:
     ended: list[int] = []
 
     def paint(number: int, check: Callable[[], None]) -> None:
+        if number > 2:
+            # It may have been begun before the others are called off.
+            return
         begun.wait(30)
         if number == 2:
             raise MemoryError("full")
@@ -166,10 +169,12 @@ def test_what_failed_holds_nothing_once_it_is_caught() -> None:
     """The memory is wanted at once: what ran out of it is tried again with fewer pictures."""
     torch.set_num_threads(2)
     held: list[weakref.ref[torch.Tensor]] = []
+    begun = threading.Barrier(2)
 
     def paint(number: int, check: Callable[[], None]) -> None:
         computed = torch.zeros(1)
         held.append(weakref.ref(computed))
+        begun.wait(30)
         if number == 0:
             raise RuntimeError("full")
         while True:

@@ -313,9 +313,8 @@ def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(random_state(backbone), path)
     # Random features say little of a picture beside the losses of its pixels, which have no weight here.
-    plain = {"noise_weight": 0, "contrast_floor": 0}
-    rows = [row(id="one", backbone=backbone, steps=10, **plain)]
-    manifest = write_project(tmp_path / "in", rows)
+    plain = row(id="one", backbone=backbone, steps=10, noise_weight=0, contrast_floor=0)
+    manifest = write_project(tmp_path / "in", [plain])
     report = run(manifest, tmp_path / "out", weights={backbone: str(path)})
     assert report.failed == ()
     (record,) = records(tmp_path / "out")
