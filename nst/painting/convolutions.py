@@ -12,8 +12,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# Channels that are multiplied in one piece, so that no library divides their sum between its threads.
-_CHANNELS = 256
+from nst.painting.reductions import INNER
+
 # Rows and columns of a product come in multiples of these: MKL was seen to add up in another order at
 # the edge of what a thread computes where that is no multiple of 4.
 _ROWS = 16
@@ -146,7 +146,7 @@ def _mixed(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _multiply(table: Tensor, matrix: Tensor, bias: Tensor | None, *, out: Tensor) -> None:
     """Fill `out` [N,K] with a table [N,C] times a matrix [C,K], plus a bias [K] in each row."""
-    pieces = zip(torch.split(table, _CHANNELS, dim=1), torch.split(matrix, _CHANNELS), strict=True)
+    pieces = zip(torch.split(table, INNER, dim=1), torch.split(matrix, INNER), strict=True)
     for number, piece in enumerate(pieces):
         if number:
             out.addmm_(*piece)

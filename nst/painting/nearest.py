@@ -23,8 +23,6 @@ from nst.painting.tiles import Slices
 MAX_CANDIDATES = 2048
 # Positions of a picture that are compared at a time, which bounds the memory.
 _BLOCK = 2048
-# Channels that are multiplied in one piece, so that no library divides their sum between its threads.
-_CHANNELS = 256
 # The reciprocals of the plastic number, and of its square (Roberts, "The Unreasonable Effectiveness of
 # Quasirandom Sequences", 2018): positions whose rank is low lie evenly over a map, however many they are.
 _RANK_DOWN, _RANK_ACROSS = 0.7548776662466927, 0.5698402909980532
@@ -155,9 +153,9 @@ def _nearest(table: Tensor, candidates: Tensor) -> Tensor:
     across = candidates.transpose(1, 2)
     found = []
     for block in torch.split(table, _BLOCK, dim=1):
-        cosines = block[..., :_CHANNELS] @ across[:, :_CHANNELS]
-        for first in range(_CHANNELS, table.shape[2], _CHANNELS):
-            channels = slice(first, first + _CHANNELS)
+        cosines = block[..., : reductions.INNER] @ across[:, : reductions.INNER]
+        for first in range(reductions.INNER, table.shape[2], reductions.INNER):
+            channels = slice(first, first + reductions.INNER)
             cosines = torch.baddbmm(cosines, block[..., channels], across[:, channels])
         found.append(cosines.argmax(dim=2))
     return torch.cat(found, dim=1)

@@ -15,6 +15,9 @@ _ROW = 4096
 # that the pieces' products are no larger than the table. MKL was seen to cut up a product of 128
 # columns from 384 rows on with 12 threads, and one of 1024 columns from 1024 rows on with 48.
 _MIN_BLOCK, _MAX_BLOCK = 256, 512
+# The inner side of a product that is multiplied in one piece, so that no library divides that sum between
+# its threads.
+INNER = 256
 # Rows that are added up in one piece: too few for MKL to cut the piece up.
 _ROWS = 256
 # A product of few columns and very many rows is one piece of work, for one of a GPU's hundred and more
