@@ -89,13 +89,14 @@ class StylePull:
 class StyleTarget:
     """The target of a layer's statistics, for B items of K regions each.
 
-    `moments` are the Grams, and also the means where these and the covariances are compared as well.
+    `moments` are the Grams, and also the means where these and the `covariances` are compared as well.
     `of_grams`, `of_means` and `of_covariances` [B,K] are each one's part of the loss over its scale.
     `guides` [B,K,h,w] say where each region is, or None where it is everywhere; `sizes` [B,K] are the
     sums of the squared guides, by which sums are divided. `share` is the layer's of the style loss.
     """
 
     moments: Moments
+    covariances: Tensor | None
     of_grams: Tensor
     of_means: Tensor
     of_covariances: Tensor
@@ -115,15 +116,16 @@ class StyleTarget:
         """
         found = sums.over(self.sizes)
         loss, matrices = self._squares(found.grams - self.moments.grams, self.of_grams)
-        if self.moments.means is None or found.means is None:
+        if self.moments.means is None or self.covariances is None or found.means is None:
             return loss, StylePull(matrices)
         apart = found.means - self.moments.means
         mean_loss = (self.of_means * reductions.total(apart.square(), kept=2)).sum(dim=1)
         # F M = (F - m) M + m M.
         offsets = (found.means[..., None, :] @ matrices)[..., 0, :]
         offsets = offsets + (2 * self.of_means / self.sizes)[..., None] * apart
-        covariances = found.covariances() - self.moments.covariances()
-        covariance_loss, centred = self._squares(covariances, self.of_covariances)
+        covariance_loss, centred = self._squares(
+            found.covariances() - self.covariances, self.of_covariances
+        )
         pull = StylePull(matrices + centred, found.means, offsets)
         return loss + mean_loss + covariance_loss, pull
 
@@ -149,13 +151,16 @@ def style_target(
     parts = share * areas
     of_grams = parts / _scale(targets.grams, of_content.grams)
     of_means = of_covariances = torch.zeros_like(of_grams)
+    covariances = None
     if targets.means is not None and of_content.means is not None:
         of_grams = GRAM_SHARE * of_grams
         of_means = MEAN_SHARE * parts / _scale(targets.means, of_content.means)
-        covariances = targets.covariances(), of_content.covariances()
-        of_covariances = (1 - GRAM_SHARE - MEAN_SHARE) * parts / _scale(*covariances)
+        covariances = targets.covariances()
+        scale = _scale(covariances, of_content.covariances())
+        of_covariances = (1 - GRAM_SHARE - MEAN_SHARE) * parts / scale
     return StyleTarget(
         moments=targets,
+        covariances=covariances,
         of_grams=of_grams,
         of_means=of_means,
         of_covariances=of_covariances,
@@ -169,11 +174,13 @@ def stacked(several: Sequence[StyleTarget]) -> StyleTarget:
     """The targets of several items as one."""
     guides = [each.guides for each in several if each.guides is not None]
     means = [each.moments.means for each in several if each.moments.means is not None]
+    covariances = [each.covariances for each in several if each.covariances is not None]
     return StyleTarget(
         moments=Moments(
             torch.cat([each.moments.grams for each in several]),
             torch.cat(means) if means else None,
         ),
+        covariances=torch.cat(covariances) if covariances else None,
         of_grams=torch.cat([each.of_grams for each in several]),
         of_means=torch.cat([each.of_means for each in several]),
         of_covariances=torch.cat([each.of_covariances for each in several]),
