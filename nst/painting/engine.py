@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -69,17 +70,15 @@ def stylize(
     On a CPU the items are painted side by side, each by its share of PyTorch's threads. `on_step` and
     `on_kept` are called by one of them at a time; what they raise ends all.
     """
+    in_one = partial(
+        _stylize,
+        backbone=backbone,
+        memo={} if memo is None else memo,
+        tile_px=tile_px,
+        keep_every=keep_every,
+    )
     if not side_by_side.suits(len(items), backbone, tile_px):
-        return _stylize(
-            items,
-            backbone,
-            on_step=on_step,
-            memo=memo,
-            tile_px=tile_px,
-            keep_every=keep_every,
-            on_kept=on_kept,
-        )
-    memo = {} if memo is None else memo
+        return in_one(items, on_step=on_step, on_kept=on_kept)
     told = _Told(len(items), on_step, on_kept)
     is_kept = on_kept is not None
 
@@ -88,13 +87,9 @@ def stylize(
             check()
             told.advanced(number, share, losses)
 
-        return _stylize(
+        return in_one(
             [items[number]],
-            backbone,
             on_step=advanced,
-            memo=memo,
-            tile_px=tile_px,
-            keep_every=keep_every,
             on_kept=(lambda _, n, image: told.kept(number, n, image)) if is_kept else None,
         )
 
@@ -150,10 +145,10 @@ def _joined(several: Sequence[Stylized]) -> Stylized:
 
 def _stylize(
     items: Sequence[Item],
-    backbone: Backbone,
     *,
+    backbone: Backbone,
     on_step: OnStep | None,
-    memo: StyleMemo | None,
+    memo: StyleMemo,
     tile_px: int | None,
     keep_every: int,
     on_kept: OnKept | None,
@@ -161,7 +156,6 @@ def _stylize(
     """As `stylize`, in one pass for all or one item after the other in each evaluation."""
     height, width = items[0].content.shape[1:]
     scales = scales_of(height, width, items[0].params)
-    memo = {} if memo is None else memo
     work = _Work(sum(scale.steps * scale.pixels for scale in scales), on_step)
     keeping = Keeping(
         every=keep_every if on_kept else 0,
