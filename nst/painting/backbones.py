@@ -65,10 +65,7 @@ class Backbone(nn.Module):
     @property
     def is_independent_of_threads(self) -> bool:
         """Whether no bit of what a CPU computes depends on the number of threads."""
-        return not any(
-            isinstance(module, nn.Conv2d) and not convolutions.is_independent_of_threads(module)
-            for module in self.modules()
-        )
+        return self.dtype == torch.float32 or not self.profile.depends_on_threads_in_bfloat16
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = {}
