@@ -188,6 +188,7 @@ class Supervisor:
         worker = self._worker
         assert worker is not None
         num_before = len(progress.recorded)
+        batch_of: dict[str, frozenset[str]] = {}
         is_through = is_told = False
         try:
             worker.send((group, settings))
@@ -195,6 +196,7 @@ class Supervisor:
                 match message:
                     case Begun(ids):
                         progress.begun |= set(ids)
+                        batch_of |= dict.fromkeys(ids, frozenset(ids))
                         listener.begun(group, ids)
                     case Advanced(evaluations, pictures):
                         before = num_before * group.evaluations
@@ -203,9 +205,11 @@ class Supervisor:
                         progress.put(outcome.id, outcome.status)
                         listener.recorded(group, outcome)
                         is_last = len(progress.recorded) == num_before + len(group.jobs)
+                        # What was painted beside it may not be written yet.
+                        is_between = batch_of.get(outcome.id, frozenset()) <= progress.recorded
                         # A run that stops finishes what its process has begun.
                         goes_on = listener.stopped is None and not is_last
-                        if goes_on and self._waits_wrongly(settings):
+                        if goes_on and is_between and self._waits_wrongly(settings):
                             raise _Refit
                     case Logged(name, level, text):
                         logging.getLogger(name).log(level, "%s", text)

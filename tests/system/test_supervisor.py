@@ -301,6 +301,34 @@ def test_another_process_goes_on_where_threads_have_to_wait_otherwise(
     assert sorted(seen) == ["n0", "n1", "n2"]
 
 
+def test_another_process_goes_on_once_all_that_was_painted_side_by_side_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, settings = planned(tmp_path, range(4))
+    (group,) = plan.groups
+    changes = chain([True], repeat(False))
+    monkeypatch.setattr(Neighbours, "have_changed", lambda _: next(changes))
+    begun: list[tuple[str, ...]] = []
+    recorded: list[str] = []
+
+    class Seen(NoListener):
+        def begun(self, group: Group, ids: Sequence[str]) -> None:
+            begun.append(tuple(ids))
+
+        def recorded(self, group: Group, outcome: Outcome) -> None:
+            recorded.append(outcome.id)
+
+    supervisor = Supervisor(num_threads=2)
+    try:
+        report = supervisor.run_group(group, settings, Seen())
+    finally:
+        supervisor.close()
+    assert (report.num_made, report.num_failed) == (4, 0)
+    assert sorted(recorded) == ["n0", "n1", "n2", "n3"]
+    # The second two were begun when the first process was replaced, and were begun again in the next.
+    assert begun == [("n0", "n1"), ("n2", "n3"), ("n2", "n3")]
+
+
 def test_a_process_beside_a_gpu_stays_however_its_threads_wait(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
