@@ -56,10 +56,10 @@ class BackboneProfile:
 
     `margin_px` is how far around it a position of the last layer looks, up to a multiple of its stride;
     None where a picture cannot be cut into tiles. `depends_on_threads_in_bfloat16` is whether last bits
-    of what a CPU computes so depend on the number of threads. `topologies` are those that a file of its
-    weights may be for, the usual one first; none where all are alike. `bytes_per_px` is what one pass
-    there and back takes of memory in float32, and `cost` how long an evaluation takes relative to
-    VGG-16's, both as measured by `python -m bench.fit`.
+    of what a CPU with units for it computes so depend on the number of threads. `topologies` are those
+    that a file of its weights may be for, the usual one first; none where all are alike. `bytes_per_px`
+    is what one pass there and back takes of memory in float32, and `cost` how long an evaluation takes
+    relative to VGG-16's, both as measured by `python -m bench.fit`.
     """
 
     name: str

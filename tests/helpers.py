@@ -222,10 +222,15 @@ def vgg16(*, precision: Precision = "float32", **params: Any) -> Backbone:
     )
 
 
-def resnet50() -> Backbone:
+def resnet50(*, precision: Precision = "float32") -> Backbone:
     """With seeded random weights, on the CPU."""
-    layers = PROFILES["resnet50"].shares(None, None).layers
-    return load_backbone("resnet50", random_state("resnet50"), layers, device=torch.device("cpu"))
+    return load_backbone(
+        "resnet50",
+        random_state("resnet50"),
+        PROFILES["resnet50"].shares(None, None).layers,
+        device=torch.device("cpu"),
+        precision=precision,
+    )
 
 
 def random_state(backbone: str, *, seed: int = 0) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ CPU = Probe(
     device="cpu",
     name="cpu",
     precision="float32",
+    multiplied_in="float32",
     evaluation_s=0.01,
     pixel_s=1e-6,
     memory=Memory(total=32 * 10**9, free=16 * 10**9),
@@ -70,11 +71,24 @@ def test_pictures_side_by_side_share_the_threads_of_a_cpu() -> None:
 
 
 def test_what_depends_on_threads_is_painted_one_at_a_time() -> None:
-    probe = replace(CPU, threads=4, precision="bfloat16")
-    (found,) = estimate(groups((100, 200), (100, 200), backbone="resnet50"), probe).groups
-    assert found.pictures_at_once == 1
-    (found,) = estimate(groups((100, 200), (100, 200)), probe).groups
-    assert found.pictures_at_once == 2
+    probe = replace(CPU, threads=4, precision="bfloat16", multiplied_in="bfloat16")
+    rounded = replace(probe, multiplied_in="float32")
+    for backbone, measured, expected in (
+        ("resnet50", probe, 1),
+        ("resnet50", rounded, 2),
+        ("vgg16", probe, 2),
+    ):
+        two = groups((100, 200), (100, 200), backbone=backbone)
+        assert estimate(two, measured).groups[0].pictures_at_once == expected
+
+
+def test_what_is_multiplied_in_float32_takes_the_memory_of_float32() -> None:
+    half = replace(CPU, precision="bfloat16", multiplied_in="bfloat16")
+    rounded = replace(half, multiplied_in="float32")
+    plain, as_plain, less = (
+        estimate(groups((100, 200)), probe).memory_bytes for probe in (CPU, rounded, half)
+    )
+    assert as_plain == plain > less
 
 
 def test_a_backbone_costs_what_its_profile_says() -> None:

@@ -1,11 +1,13 @@
 from collections.abc import Mapping
+from copy import deepcopy
 
 import pytest
 import torch
 from torch import nn
 
-from nst.painting.backbones import frozen_conv
-from nst.painting.precision import resolve_precision
+from nst.painting import load_backbone, load_state, obtain
+from nst.painting.backbones import RoundedConv2d, frozen_conv
+from nst.painting.precision import DTYPES, multiplied_in, resolve_precision
 from nst.painting.winograd import WinogradConv2d
 from nst.settings import Precision
 from tests.helpers import vgg16
@@ -111,13 +113,64 @@ def test_auto_is_something_that_this_machine_can_compute_in() -> None:
     assert all(found.isfinite().all() for found in features.values())
 
 
-def test_a_convolution_takes_the_form_that_suits_it() -> None:
+def test_a_convolution_takes_the_form_that_suits_it(monkeypatch: pytest.MonkeyPatch) -> None:
     wide, narrow = (nn.Conv2d(c, 128, 3, padding=1) for c in (64, 3))
     assert isinstance(frozen_conv(wide, CPU, "float32"), WinogradConv2d)
     plain = frozen_conv(narrow, CPU, "float32")
     assert isinstance(plain, nn.Conv2d)
     assert plain.weight.dtype == torch.float32
+    with_cpu(monkeypatch, AMX)
     half = frozen_conv(wide, CPU, "bfloat16")
     assert isinstance(half, nn.Conv2d)
     assert half.weight.dtype == torch.bfloat16
     assert not any(p.requires_grad for p in (*plain.parameters(), *half.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "size", "stride"),
+    [(64, 128, 3, 1), (3, 64, 3, 1), (32, 64, 1, 1), (32, 64, 1, 2), (16, 24, 3, 2)],
+)
+def test_without_hardware_for_it_bfloat16_is_multiplied_in_float32(
+    monkeypatch: pytest.MonkeyPatch, before: int, after: int, size: int, stride: int
+) -> None:
+    """Features and their gradient are what they are in double, rounded: nothing else is lost."""
+    with_cpu(monkeypatch, {})
+    generator = torch.Generator().manual_seed(1)
+    conv = nn.Conv2d(before, after, size, stride, padding=size // 2)
+    with torch.no_grad():
+        for each in conv.parameters():
+            each.copy_(torch.randn(each.shape, generator=generator))
+    x = torch.randn(2, before, 18, 22, generator=generator).bfloat16()
+    exact = deepcopy(conv).bfloat16().double()
+    module = frozen_conv(conv, CPU, "bfloat16")
+    assert isinstance(module, RoundedConv2d)
+    assert not any(each.requires_grad for each in module.parameters())
+    expected_of, found_of = x.double(), x.clone(memory_format=torch.channels_last)
+    expected, found = exact(expected_of.requires_grad_(True)), module(found_of.requires_grad_(True))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    pull = torch.randn(found.shape, generator=generator).bfloat16()
+    (expected_slope,) = torch.autograd.grad(expected, expected_of, pull.double())
+    (slope,) = torch.autograd.grad(found, found_of, pull)
+    for rounded, plain in ((found, expected), (slope, expected_slope)):
+        assert rounded.dtype == torch.bfloat16
+        plain = plain.detach()
+        # Of 8 bits, half of the last; sums that come to next to nothing are off by those of float32.
+        least = 1e-2 * plain.std()
+        assert (
+            (rounded.detach() - plain).abs() <= 1.2 * 2**-8 * plain.abs().clamp_min(least)
+        ).all()
+
+
+def test_the_format_of_products_is_that_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, (7, 5), (9, 0))
+    for has, expected in ((AMX, "bfloat16"), ({}, "float32")):
+        with_cpu(monkeypatch, has)
+        assert multiplied_in("bfloat16", CPU) == expected
+        assert multiplied_in("float32", CPU) == "float32"
+        network = load_backbone(
+            "vgg16", load_state(obtain("vgg16")), ("relu1_1",), device=CPU, precision="bfloat16"
+        )
+        assert (network.dtype, network.product_dtype) == (torch.bfloat16, DTYPES[expected])
+    # A GPU's library does what is best there.
+    assert multiplied_in("bfloat16", torch.device("cuda", 0)) == "bfloat16"
+    assert multiplied_in("float32", torch.device("cuda", 1)) == "float32"

@@ -129,18 +129,25 @@ def test_an_error_of_whoever_is_told_ends_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "precision", "expected"),
+    ("backbone", "precision", "has_units", "expected"),
     [
-        ("vgg16", "float32", 3),
-        ("vgg16", "bfloat16", 3),
-        ("resnet50", "float32", 3),
+        ("vgg16", "float32", True, 3),
+        ("vgg16", "bfloat16", True, 3),
+        ("resnet50", "float32", True, 3),
         # Its convolutions there depend on the number of threads, and so would its pictures.
-        ("resnet50", "bfloat16", 1),
+        ("resnet50", "bfloat16", True, 1),
+        # Those that are multiplied in float32 do not.
+        ("resnet50", "bfloat16", False, 3),
     ],
 )
 def test_so_many_are_painted_as_there_are_threads_where_they_do_not_depend_on_them(
-    backbone: str, precision: Precision, expected: int
+    monkeypatch: pytest.MonkeyPatch,
+    backbone: str,
+    precision: Precision,
+    has_units: bool,
+    expected: int,
 ) -> None:
+    monkeypatch.setattr("nst.painting.precision.has_units", lambda _: has_units)
     torch.set_num_threads(3)
     network = load_backbone(
         backbone,

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from nst.errors import WeightsError
 from nst.job import Pooling
 from nst.painting import convolutions, winograd
-from nst.painting.precision import DTYPES
+from nst.painting.precision import DTYPES, multiplied_in
 from nst.profiles import PROFILES, BackboneProfile, Topology
 from nst.settings import Precision
 
@@ -36,7 +36,8 @@ class Backbone(nn.Module):
     """A frozen network, cut after the deepest layer it was loaded for.
 
     Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}, in the number
-    format of its computation.
+    format `dtype`. `product_dtype` is the one that matrices are multiplied in: float32 where the
+    device has no units for `dtype`.
     """
 
     mean: Tensor
@@ -48,11 +49,13 @@ class Backbone(nn.Module):
         stages: Mapping[str, nn.Module],
         layers: Sequence[str],
         dtype: torch.dtype = torch.float32,
+        product_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.profile = profile
         self.layers = tuple(layers)
         self.dtype = dtype
+        self.product_dtype = product_dtype or dtype
         self._names = tuple(stages)
         self._stages = nn.ModuleList(stages.values())
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
@@ -65,7 +68,8 @@ class Backbone(nn.Module):
     @property
     def is_independent_of_threads(self) -> bool:
         """Whether no bit of what a CPU computes depends on the number of threads."""
-        return self.dtype == torch.float32 or not self.profile.depends_on_threads_in_bfloat16
+        is_in_float32 = self.product_dtype == torch.float32
+        return is_in_float32 or not self.profile.depends_on_threads_in_bfloat16
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = {}
@@ -115,7 +119,9 @@ def load_backbone(
         return frozen_conv(conv, device, precision, compact=compact)
 
     stages = {n: _with_convs(stage, moved) for n, stage in _folded(stages).items()}
-    backbone = Backbone(profile, stages, layers, DTYPES[precision])
+    backbone = Backbone(
+        profile, stages, layers, DTYPES[precision], DTYPES[multiplied_in(precision, device)]
+    )
     backbone.mean, backbone.std = backbone.mean.to(device), backbone.std.to(device)
     return backbone.requires_grad_(False).eval()
 
@@ -337,6 +343,22 @@ class PaddedConv2d(nn.Module):
         return functional.pad(x, (0, 0, 0, 0, 0, self._missing))
 
 
+class RoundedConv2d(nn.Module):
+    """`conv`, which computes in float32, of features in bfloat16: [B,C,H,W] -> [B,K,h,w], rounded once.
+
+    That is what units for bfloat16 do, which add up in float32, for CPUs that have none. A library's own
+    for these takes several times as long.
+    """
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x.float()).to(x.dtype)
+        return y
+
+
 def arranged(conv: nn.Conv2d, device: torch.device, precision: Precision) -> nn.Module:
     """`conv`, with more channels if this device computes faster so."""
     has_units = device.type == "cuda" and precision == "bfloat16"
@@ -350,6 +372,10 @@ def frozen_conv(
 
     Its filters may be eight times as large; `compact` avoids that, for a network that is used little.
     """
+    if multiplied_in(precision, device) != precision:
+        # By the parameters as they are in that format.
+        rounded = conv.to(DTYPES[precision]).float()
+        return RoundedConv2d(frozen_conv(rounded, device, "float32", compact=compact))
     if device.type == "cpu" and precision == "float32":
         if not compact and winograd.suits(conv):
             return winograd.WinogradConv2d(conv)

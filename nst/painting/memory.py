@@ -80,14 +80,17 @@ def tile_px(height: int, width: int, profile: BackboneProfile, memory: Memory) -
 
 
 def bytes_per_picture(
-    height: int, width: int, profile: BackboneProfile, precision: Precision, tile: int | None
+    height: int, width: int, profile: BackboneProfile, multiplied_in: Precision, tile: int | None
 ) -> int:
-    """The memory that one picture of a batch needs during the optimisation."""
+    """The memory that one picture of a batch needs during the optimisation.
+
+    What is multiplied in float32 takes as much whatever the format of features is.
+    """
     pass_px = height * width
     if tile is not None:
         outer = tile + 3 * (profile.margin_px or 0)
         pass_px = min(height, outer) * min(width, outer)
-    share = _BFLOAT16_SHARE if precision == "bfloat16" else 1
+    share = _BFLOAT16_SHARE if multiplied_in == "bfloat16" else 1
     return int(pass_px * profile.bytes_per_px * share + height * width * _OPTIMIZER_BYTES_PER_PX)
 
 

@@ -100,7 +100,8 @@ class NeighbourTarget:
         """The layer's part of the loss, [B], and directions minus their neighbours', [B,C,h,w].
 
         `found` are the directions of a map or of a piece of it, `guides` those of the piece, by which the
-        differences are weighed. Neighbours are searched for in a kind of number, that of the network.
+        differences are weighed. Neighbours are searched for in a kind of number, that of the network's
+        products.
         """
         of_regions = [
             _difference(found, candidates, kind) for candidates in self.tables.unbind(dim=1)

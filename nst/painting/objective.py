@@ -212,7 +212,7 @@ def _evaluate(images: Tensor, targets: Targets, backbone: Backbone) -> tuple[Los
                 loss, pull = target.pull(target.sums(features, target.guides))
                 style = style + loss
                 pulls.append(_style_pull(pull, target.guides, slopes))
-            for found in _direction_losses(layer, features, EVERYWHERE, targets):
+            for found in _direction_losses(layer, features, EVERYWHERE, targets, backbone):
                 if found.is_of_style:
                     style = style + found.loss
                 else:
@@ -257,7 +257,8 @@ def _evaluate_by_tiles(
                     inside = inside.expand(-1, guides.shape[1], -1, -1).clone()
                     inside[core] = guides[slices]
                 pulls.append(_style_pull(style_pulls[layer], inside, slopes))
-            for found in _direction_losses(layer, features.detach()[core], slices, targets):
+            own_features = features.detach()[core]
+            for found in _direction_losses(layer, own_features, slices, targets, backbone):
                 slope = torch.zeros(features.shape, device=features.device)
                 slope[core] = found.slope()
                 pulls.append(_direction_pull(found, slope, slopes))
@@ -321,7 +322,7 @@ def _measure(
         if layer in targets.styles:
             target = targets.styles[layer]
             add_sums(sums, layer, target.sums(features, _at(target.guides, slices)))
-        for found in _direction_losses(layer, features, slices, targets):
+        for found in _direction_losses(layer, features, slices, targets, backbone):
             if found.is_of_style:
                 near[layer] = near[layer] + found.loss if layer in near else found.loss
             else:
@@ -358,7 +359,7 @@ class _DirectionLoss:
 
 
 def _direction_losses(
-    layer: str, features: Tensor, slices: Slices, targets: Targets
+    layer: str, features: Tensor, slices: Slices, targets: Targets, backbone: Backbone
 ) -> Iterator[_DirectionLoss]:
     """Those that a layer has, of its features [B,C,h,w], which lie at `slices` of the whole map."""
     if layer not in targets.contents and layer not in targets.neighbours:
@@ -379,7 +380,7 @@ def _direction_losses(
     if layer in targets.neighbours:
         matched = targets.neighbours[layer]
         guides = _at(matched.guides, slices)
-        loss, difference = matched.differences(found, guides, features.dtype)
+        loss, difference = matched.differences(found, guides, backbone.product_dtype)
         yield _DirectionLoss(
             is_of_style=True,
             loss=loss,

@@ -35,8 +35,9 @@ _CPU_BASE_BYTES = 1_400_000_000
 class Probe:
     """A device's memory, and its measured time for an evaluation of VGG-16.
 
-    That is `evaluation_s`, however small the pictures, and `pixel_s` for each of their pixels. `name`
-    is what people call the device; `together` says whether a batch goes through it at once. Elsewhere
+    The time is `evaluation_s`, however small the pictures, and `pixel_s` for each of their pixels.
+    `name` is what people call the device; `multiplied_in` is the format of products of matrices where
+    that of features is `precision`. `together` says whether a batch goes through it at once. Elsewhere
     so many pictures are painted side by side as there are `threads`, which is 1 but on a CPU; the times
     are those of a picture that has all of them.
     """
@@ -44,6 +45,7 @@ class Probe:
     device: str
     name: str
     precision: Precision
+    multiplied_in: Precision
     evaluation_s: float
     pixel_s: float
     memory: Memory
@@ -96,9 +98,11 @@ def estimate(groups: Sequence[Group], probe: Probe) -> Estimate:
 def _of_group(group: Group, probe: Probe) -> GroupEstimate:
     profile = PROFILES[group.backbone]
     tile = memory.tile_px(group.height, group.width, profile, probe.memory)
-    bytes_each = memory.bytes_per_picture(group.height, group.width, profile, probe.precision, tile)
+    bytes_each = memory.bytes_per_picture(
+        group.height, group.width, profile, probe.multiplied_in, tile
+    )
     together = probe.together and tile is None
-    is_alone = probe.precision == "bfloat16" and profile.depends_on_threads_in_bfloat16
+    is_alone = probe.multiplied_in == "bfloat16" and profile.depends_on_threads_in_bfloat16
     at_most = None if together else 1 if is_alone else probe.threads
     fitting = memory.pictures_at_once(bytes_each, probe.memory, at_most=at_most)
     at_once = max(1, min(len(group.jobs), fitting))

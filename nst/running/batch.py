@@ -33,6 +33,7 @@ from nst.painting import (
     is_out_of_memory,
     load_backbone,
     memory,
+    multiplied_in,
     num_side_by_side,
     resolve_device,
     resolve_precision,
@@ -101,7 +102,7 @@ class _Workshop:
             self.order.group.height,
             self.order.group.width,
             self.backbone.profile,
-            self.precision,
+            multiplied_in(self.precision, self.backbone.device),
             self.tile_px,
         )
 
