@@ -1,1 +1,1 @@
-"""The benchmark: `python -m bench` measures nst against the peer, neural-style-pt, at equal quality."""
+"""The benchmark: `python -m bench` compares nst with neural-style-pt, in time and pictures."""

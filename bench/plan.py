@@ -4,8 +4,8 @@ For each number of rows a manifest is made, as Parquet and as CSV, and an output
 row is done. Each is then read and planned in a process of its own by the functions that a run calls.
 After the plan of the Parquet manifest comes what ends a run of which nothing else was made: metadata
 and gallery; and then the records, all but one of them, are put together into one part. The
-inputs are few and small, since reading them is not what is measured, and the backbone is the one whose
-weights come along: those of others are looked at with PyTorch, which takes 0.7 GB by itself.
+inputs are few and small, since reading them is not what is measured, and the backbone is VGG-16,
+whose weights come along: files of weights are looked at with PyTorch, which takes 0.7 GB by itself.
 
 Then a manifest whose every row has a content of its own is planned in a bucket in which all of it is done,
 as a nightly run finds it. The server is the SeaweedFS of the tests, on the loopback interface, behind a

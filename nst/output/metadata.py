@@ -233,8 +233,9 @@ OUTCOME_COLUMNS = (
     Column(
         "style_distance",
         FLOAT32,
-        "Style loss by a network that did not paint, both at 256 px or less: 0 the style, 1 no "
-        "features at all. VGG-19 measures what VGG-16 painted, VGG-16 all else.",
+        "Distance of Gram matrices, the style loss of `method=gatys`, by a network that did not "
+        "paint, both at 256 px or less: 0 the style, 1 no features at all. VGG-19 measures what "
+        "VGG-16 painted, VGG-16 all else.",
     ),
     Column(
         "color_distance",

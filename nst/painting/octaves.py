@@ -1,6 +1,7 @@
 """The objective of a picture at several sizes at once, and pictures from one size to another.
 
-A Gram knows nothing of structures larger than its network's receptive field, some 200 pixels. So the
+A Gram knows nothing of structures larger than its network's receptive field, of a VGG at relu5_1 132 or
+156 pixels. So the
 statistics of a picture are also compared at smaller sizes, as Snelgrove ("High-Resolution Multi-Scale
 Neural Texture Synthesis", 2017) does for textures; here content and style alike.
 """

@@ -94,8 +94,8 @@ def plus_product(
 ) -> Tensor:
     """S + (T - c) M + o of tables of N rows, [B,N,C], [B,N,C], [B,C,C] and [B,C] twice -> [B,N,C].
 
-    A GPU multiplies bfloat16 as it is, adds up in float32, and rounds the sum once; elsewhere it is
-    float32, as `matrices` are. Without centres and offsets it is S + T M.
+    A GPU multiplies bfloat16 as it is, adds up in float32, and rounds the sum once, or twice with
+    offsets; elsewhere it is float32, as `matrices` are. Without centres and offsets it is S + T M.
     """
     is_as_it_is = has_units(table)
     factors = matrices.to(table.dtype) if is_as_it_is else matrices
