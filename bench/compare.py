@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from bench import peer
+from bench import peer, sheets
 from bench.measuring import ROOT, Usage, add_markdown_option, measured, python, table, tell, where
 from nst.painting import Rulers, Sources, device_name, resolve_device
 from nst.painting.precision import has_units
@@ -46,6 +46,7 @@ STYLE_WEIGHTS = (100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 TOLERANCE = 0.05
 
 _NUM_SWEPT = 3
+_CELL_PX = 320
 # Small: what is read from the disk is the same at any size.
 _WARM_UP_PX = 64
 _MATRIX_SIZE = 2048
@@ -149,6 +150,9 @@ def main() -> None:
         "--peer-path", type=Path, help=f"folder or wheel of {peer.REQUIREMENT}; else pip gets it"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="write all pictures here, beside each other"
+    )
     add_markdown_option(parser)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -163,6 +167,7 @@ def main() -> None:
             sweep_evaluations=arguments.sweep_evaluations,
             device=arguments.device,
             peer_path=arguments.peer_path or peer.install(),
+            sheet=arguments.sheet,
         )
     if arguments.json:
         found = asdict(report) | report.figures()
@@ -180,8 +185,12 @@ def compare(
     sweep_evaluations: int,
     device: str,
     peer_path: Path,
+    sheet: Path | None = None,
 ) -> Report:
-    """Run both programs on all pairs, with their files in `folder`."""
+    """Run both programs on all pairs, with their files in `folder`.
+
+    A sheet has a line for each pair: the content, the style, the peer's picture and ours.
+    """
     judge = Judge(folder, size_px)
 
     def theirs(pair: Pair, weight: float, number: int, px: int = size_px) -> Run:
@@ -231,6 +240,13 @@ def compare(
     )
     their_runs = [theirs(pair, chosen, evaluations) for pair in pairs]
     usage, rows = our_run(pairs)
+    if sheet is not None:
+        cells: dict[tuple[int, int], Path] = {}
+        for line, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
+            content, style = prepared(pair, folder, size_px)
+            of_pair = (content, style, peer.picture(content, style), row["path"])
+            cells |= {(column, line): folder / each for column, each in enumerate(of_pair)}
+        sheets.sheet(cells, _CELL_PX).save(sheet, quality=sheets.QUALITY)
     return Report(
         size_px=size_px,
         evaluations=evaluations,

@@ -62,6 +62,11 @@ class Made:
     loop_s: float
 
 
+def picture(content: str, style: str) -> str:
+    """The name of what `run` makes of a pair."""
+    return f"peer-{content}-{style}"
+
+
 def run(
     content: str,
     style: str,
@@ -77,7 +82,7 @@ def run(
 
     `content` and `style` are names in `folder`, where the new one goes; `path` is a folder or a wheel.
     """
-    output = folder / f"peer-{content}-{style}"
+    output = folder / picture(content, style)
     options = {
         "content_image": content,
         "style_image": style,

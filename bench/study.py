@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from PIL import Image
 
+from bench import sheets
 from bench.measuring import add_markdown_option, table, tell, where
 
 Row = dict[str, Any]
@@ -40,7 +41,6 @@ _BACKBONES = ("vgg16", "vgg19", "resnet50")
 # At which pictures are judged, as those of the metadata are measured.
 _MAX_PX = 256
 _CELL_PX = 240
-_GAP_PX = 4
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     tell("\n\n".join([f"{where()}.", *parts]) + "\n", arguments.markdown, arguments.title)
     if arguments.sheet:
         made = sheet(found, arguments.output, arguments.by, arguments.cell)
-        made.save(arguments.sheet, quality=82)
+        made.save(arguments.sheet, quality=sheets.QUALITY)
 
 
 def rows(output: Path, only: Mapping[str, str]) -> list[Row]:
@@ -248,7 +248,6 @@ def sheet(
 
     With a field, pairs, backbones and methods are down. Pictures are up to `width_px` wide.
     """
-    cell = width_px, width_px * 3 // 4
     inputs = input_folder(output)
     across = _values(found, field) if field else _backbones(found)
     down = list(dict.fromkeys(map(_place(field), found)))
@@ -257,13 +256,7 @@ def sheet(
         line = down.index(_place(field)(row))
         cells[0, line], cells[1, line] = inputs / row["content"], inputs / row["style"]
         cells[2 + across.index(row[field or "backbone"]), line] = output / row["picture"]
-    width, height = (side + _GAP_PX for side in cell)
-    made = Image.new("RGB", ((2 + len(across)) * width, len(down) * height), "white")
-    for (column, line), path in cells.items():
-        with Image.open(path) as image:
-            small = ImageOps.contain(image.convert("RGB"), cell, Image.Resampling.LANCZOS)
-        made.paste(small, (column * width, line * height))
-    return made
+    return sheets.sheet(cells, width_px)
 
 
 def _place(field: str | None) -> Callable[[Row], tuple[Any, ...]]:

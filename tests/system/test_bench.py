@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import models
 
-from bench import compare, fit, gallery, overhead, plan, store, study
+from bench import compare, fit, gallery, overhead, peer, plan, store, study
 from bench.compare import PAIRS, Judge, Report, Run, Score, prepared
 from bench.measuring import in_place, measured
 from bench.peer import peer_weights
@@ -145,7 +145,19 @@ def test_the_peer_runs_with_the_weight_that_comes_closest_to_what_our_defaults_m
         sweep_evaluations=10,
         device="cpu",
         peer_path=tmp_path / "peer",
+        sheet=tmp_path / "sheet.png",
     )
+    with (
+        Image.open(tmp_path / "sheet.png") as sheet,
+        Image.open(folder / peer.picture(*prepared(PAIR, folder, 64))) as picture,
+    ):
+        cell = sheet.width // 4
+        assert sheet.size == (4 * 324, 244)
+        small = sheet.crop((2 * cell, 0, 3 * cell - 4, 240))
+        theirs_small = ImageOps.contain(
+            picture.convert("RGB"), (320, 240), Image.Resampling.LANCZOS
+        )
+        assert small.crop((0, 0, *theirs_small.size)).tobytes() == theirs_small.tobytes()
     (ours,), (theirs,) = made.ours, made.peer
     assert made.style_weight == min(
         weights, key=lambda weight: compare.distance(made.trials[weight], [ours.score])
