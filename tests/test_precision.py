@@ -123,6 +123,10 @@ def test_a_convolution_takes_the_form_that_suits_it(monkeypatch: pytest.MonkeyPa
     half = frozen_conv(wide, CPU, "bfloat16")
     assert isinstance(half, nn.Conv2d)
     assert half.weight.dtype == torch.bfloat16
+    with_cpu(monkeypatch, {})
+    small = frozen_conv(nn.Conv2d(64, 128, 3, padding=1), CPU, "bfloat16", compact=True)
+    assert isinstance(small, nn.Conv2d)
+    assert small.weight.dtype == torch.bfloat16
     assert not any(p.requires_grad for p in (*plain.parameters(), *half.parameters()))
 
 

@@ -119,9 +119,8 @@ def load_backbone(
         return frozen_conv(conv, device, precision, compact=compact)
 
     stages = {n: _with_convs(stage, moved) for n, stage in _folded(stages).items()}
-    backbone = Backbone(
-        profile, stages, layers, DTYPES[precision], DTYPES[multiplied_in(precision, device)]
-    )
+    products = precision if compact else multiplied_in(precision, device)
+    backbone = Backbone(profile, stages, layers, DTYPES[precision], DTYPES[products])
     backbone.mean, backbone.std = backbone.mean.to(device), backbone.std.to(device)
     return backbone.requires_grad_(False).eval()
 
@@ -370,12 +369,13 @@ def frozen_conv(
 ) -> nn.Module:
     """`conv` in the form that this device computes fastest, its parameters frozen.
 
-    Its filters may be eight times as large; `compact` avoids that, for a network that is used little.
+    Its filters may be eight times as large, or in another format than `precision`; `compact` avoids both,
+    for a network that is used little.
     """
-    if multiplied_in(precision, device) != precision:
+    if not compact and multiplied_in(precision, device) != precision:
         # By the parameters as they are in that format.
         rounded = conv.to(DTYPES[precision]).float()
-        return RoundedConv2d(frozen_conv(rounded, device, "float32", compact=compact))
+        return RoundedConv2d(frozen_conv(rounded, device, "float32"))
     if device.type == "cpu" and precision == "float32":
         if not compact and winograd.suits(conv):
             return winograd.WinogradConv2d(conv)
