@@ -154,7 +154,13 @@ def main() -> None:
         "--sheet", type=Path, metavar="FILE", help="write all pictures here, beside each other"
     )
     add_markdown_option(parser)
+    parser.add_argument(
+        "--title", default=SECTION, help="of the section, which takes the place of the one before"
+    )
     arguments = parser.parse_args()
+    sheet = arguments.sheet
+    if sheet is not None and not (sheet.parent.is_dir() and sheet.suffix in (".jpg", ".png")):
+        parser.error(f"expected --sheet in a folder that is there, as .jpg or .png, found {sheet}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     _log.setLevel(logging.INFO)
     with tempfile.TemporaryDirectory(prefix="nst-bench-") as folder:
@@ -167,12 +173,12 @@ def main() -> None:
             sweep_evaluations=arguments.sweep_evaluations,
             device=arguments.device,
             peer_path=arguments.peer_path or peer.install(),
-            sheet=arguments.sheet,
+            sheet=sheet,
         )
     if arguments.json:
         found = asdict(report) | report.figures()
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-    tell(to_markdown(report), arguments.markdown, SECTION)
+    tell(to_markdown(report), arguments.markdown, arguments.title)
 
 
 def compare(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from nst.job import PictureParams
 
-# The square root of the area of the coarsest size, in pixels: the deepest layers see all of such a
-# picture at once, so that the largest shapes of a style can form.
+# The square root of the area of the coarsest size, in pixels: the middle of the deepest layers sees
+# nearly all of such a picture, so that the largest shapes of a style can form.
 _COARSEST_PX = 112
 # The short side below which no size goes, for the sake of elongated pictures.
 _MIN_SIDE_PX = 64

@@ -240,6 +240,7 @@ def test_the_same_again_is_the_same_to_the_bit(optimizer: str) -> None:
         ("vgg16", "float32", (48, 64)),
         ("vgg16", "float32", (50, 67)),
         ("vgg16", "bfloat16", (48, 64)),
+        ("vgg16", "bfloat16", (96, 128)),
         ("resnet50", "float32", (75, 112)),
         ("resnet50", "bfloat16", (75, 112)),
     ],

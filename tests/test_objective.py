@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nst.painting import nearest
 from nst.painting.backbones import Backbone
 from nst.painting.objective import Balance, Objective, balanced
 from nst.painting.targets import LOSS_NAMES, Item, StyleMemo, Targets
@@ -99,6 +100,27 @@ def test_bfloat16_is_close_to_float32(kind: str) -> None:
     assert gradient.dtype == torch.float32
     # Half the digits turn some ReLUs and maxima, which the way back through them feels.
     assert torch.cosine_similarity(gradient.flatten(), exact_gradient.flatten(), dim=0) > 0.9
+
+
+@pytest.mark.parametrize("tile_px", [None, 32])
+def test_neighbours_are_searched_for_in_what_the_network_multiplies_in(
+    monkeypatch: pytest.MonkeyPatch, tile_px: int | None
+) -> None:
+    network = vgg16(precision="bfloat16")
+    kinds: set[torch.dtype] = set()
+    search = nearest._nearest
+
+    def seen(table: Tensor, candidates: Tensor) -> Tensor:
+        kinds.update((table.dtype, candidates.dtype))
+        return search(table.float(), candidates.float())
+
+    monkeypatch.setattr(nearest, "_nearest", seen)
+    objective = Objective.of([item(**WEIGHTS)], network, tile_px=tile_px)
+    for kind in (torch.float32, torch.bfloat16):
+        kinds.clear()
+        monkeypatch.setattr(network, "product_dtype", kind)
+        objective(image()[None])
+        assert kinds == {kind}
 
 
 def test_losses_are_nothing_at_their_targets() -> None:

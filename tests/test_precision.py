@@ -20,8 +20,9 @@ def with_cpu(
     monkeypatch: pytest.MonkeyPatch, has: Mapping[str, bool], *, lets: bool = True
 ) -> None:
     """A CPU with these capabilities, whose system lets processes have its tiles or not."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: lets)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: lets, raising=False)
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
@@ -175,6 +176,17 @@ def test_the_format_of_products_is_that_of_the_hardware(monkeypatch: pytest.Monk
             "vgg16", load_state(obtain("vgg16")), ("relu1_1",), device=CPU, precision="bfloat16"
         )
         assert (network.dtype, network.product_dtype) == (torch.bfloat16, DTYPES[expected])
+        assert network.multiplied_in == expected
+    with_cpu(monkeypatch, {})
+    small = load_backbone(
+        "vgg16",
+        load_state(obtain("vgg16")),
+        ("relu1_1",),
+        device=CPU,
+        precision="bfloat16",
+        compact=True,
+    )
+    assert small.product_dtype == torch.bfloat16
     # A GPU's library does what is best there.
     assert multiplied_in("bfloat16", torch.device("cuda", 0)) == "bfloat16"
     assert multiplied_in("float32", torch.device("cuda", 1)) == "float32"

@@ -18,7 +18,7 @@ from nst.errors import (
 )
 from nst.output import records
 from nst.output.metadata import Outcome
-from nst.running import lease, runs, writing
+from nst.running import batch, lease, runs, writing
 from nst.running.lease import Lease
 from nst.settings import Precision, RunSettings
 from tests.helpers import row, write_project
@@ -91,6 +91,8 @@ def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: 
 def on_hardware_for(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     """A machine that `auto` takes this precision on."""
     monkeypatch.setattr("nst.painting.precision.has_units", lambda _: precision == "bfloat16")
+    # What was loaded on other hardware.
+    batch._backbone.cache_clear()
 
 
 def precisions(folder: Path) -> dict[str, str | None]:

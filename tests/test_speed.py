@@ -15,6 +15,14 @@ def test_this_machine_is_probed() -> None:
     assert 0 < found.memory.free <= found.memory.total
 
 
+def test_the_format_that_is_multiplied_in_goes_by_the_hardware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nst.painting.precision.has_units", lambda _: False)
+    found = probe("cpu", "bfloat16")
+    assert (found.precision, found.multiplied_in) == ("bfloat16", "float32")
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:99,cuda:98"])
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(ConfigError, match="--device cuda:99"):

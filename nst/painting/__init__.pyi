@@ -22,7 +22,6 @@ from .memory import memory_of as memory_of
 from .objective import Objective as Objective
 from .objective import runs_items_together as runs_items_together
 from .optimizers import OPTIMIZERS as OPTIMIZERS
-from .precision import multiplied_in as multiplied_in
 from .precision import resolve_precision as resolve_precision
 from .rulers import Measures as Measures
 from .rulers import Rulers as Rulers

@@ -36,8 +36,8 @@ class Backbone(nn.Module):
     """A frozen network, cut after the deepest layer it was loaded for.
 
     Called with images [B,3,H,W] in [0, 1] it returns {layer: features [B,C,H',W']}, in the number
-    format `dtype`. `product_dtype` is the one that matrices are multiplied in: float32 where the
-    device has no units for `dtype`.
+    format `dtype`. `product_dtype` is the one that convolutions and the search for neighbours multiply
+    in: float32 on a CPU without hardware for `dtype`, unless the network is compact.
     """
 
     mean: Tensor
@@ -66,9 +66,14 @@ class Backbone(nn.Module):
         return self.mean.device
 
     @property
+    def multiplied_in(self) -> Precision:
+        """The name of `product_dtype`."""
+        return "float32" if self.product_dtype == torch.float32 else "bfloat16"
+
+    @property
     def is_independent_of_threads(self) -> bool:
         """Whether no bit of what a CPU computes depends on the number of threads."""
-        is_in_float32 = self.product_dtype == torch.float32
+        is_in_float32 = self.multiplied_in == "float32"
         return is_in_float32 or not self.profile.depends_on_threads_in_bfloat16
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -107,7 +112,7 @@ def load_backbone(
     """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
 
     `precision` is its number format; `pooling` may replace its max pooling; `topology` is one of the
-    profile's, or its usual one if None; `compact` saves memory for a network that is used little.
+    profile's, or its usual one if None; `compact` saves memory, and not time, for a network that is used little.
     Raises WeightsError if keys are missing, shapes differ or values are not finite.
     """
     profile = PROFILES[name]

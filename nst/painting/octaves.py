@@ -1,9 +1,9 @@
 """The objective of a picture at several sizes at once, and pictures from one size to another.
 
 A Gram knows nothing of structures larger than its network's receptive field, of a VGG at relu5_1 132 or
-156 pixels. So the
-statistics of a picture are also compared at smaller sizes, as Snelgrove ("High-Resolution Multi-Scale
-Neural Texture Synthesis", 2017) does for textures; here content and style alike.
+156 pixels. So the statistics of a picture are also compared at smaller sizes, as Snelgrove
+("High-Resolution Multi-Scale Neural Texture Synthesis", 2017) does for textures; here content and
+style alike.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -22,21 +22,23 @@ def resolve_precision(choice: PrecisionChoice, *devices: torch.device) -> Precis
 
 
 def multiplied_in(precision: Precision, device: torch.device) -> Precision:
-    """The number format of products of matrices, of which `precision` is that of features.
+    """The number format that convolutions of features in `precision` multiply in.
 
     On a CPU without hardware for it bfloat16 is multiplied in float32, and the result rounded. On one
     thread of an AMD EPYC an evaluation of VGG-19 at 128 px takes as long so as in float32, and thirty
     times as long by PyTorch's own convolutions of bfloat16, whose gradients are less exact besides.
     """
-    return "float32" if device.type == "cpu" and not has_units(device) else precision
+    is_on_a_cpu = precision == "bfloat16" and device.type == "cpu"
+    return "float32" if is_on_a_cpu and not has_units(device) else precision
 
 
 def has_units(device: torch.device) -> bool:
     """Whether a device has hardware for products of bfloat16 matrices.
 
     By those of a Xeon, AMX, an evaluation of VGG-16 at 128 to 512 px is 1.5 to 2.9 times as fast as
-    in float32 on one thread. With AMX switched off it takes 2.2 times as long as in float32 by the
-    instructions of AVX512_BF16, and 5.7 times without these. Of mps and of Arm nothing was measured.
+    in float32 on one thread. By PyTorch's own convolutions of bfloat16 and with AMX switched off it takes
+    2.2 times as long as in float32 by the instructions of AVX512_BF16, and 5.7 times without these, so
+    that `multiplied_in` avoids them. Of mps and of Arm nothing was measured.
     """
     match device.type:
         case "cpu":

@@ -33,7 +33,6 @@ from nst.painting import (
     is_out_of_memory,
     load_backbone,
     memory,
-    multiplied_in,
     num_side_by_side,
     resolve_device,
     resolve_precision,
@@ -102,7 +101,7 @@ class _Workshop:
             self.order.group.height,
             self.order.group.width,
             self.backbone.profile,
-            multiplied_in(self.precision, self.backbone.device),
+            self.backbone.multiplied_in,
             self.tile_px,
         )
 

@@ -304,7 +304,8 @@ def test_another_process_goes_on_where_threads_have_to_wait_otherwise(
 def test_another_process_goes_on_once_all_that_was_painted_side_by_side_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, settings = planned(tmp_path, range(4))
+    monkeypatch.setattr(_Worker, "has_gpus", False)
+    plan, settings = planned(tmp_path, range(4), device="cpu")
     (group,) = plan.groups
     changes = chain([True], repeat(False))
     monkeypatch.setattr(Neighbours, "have_changed", lambda _: next(changes))
