@@ -247,11 +247,12 @@ def compare(
     their_runs = [theirs(pair, chosen, evaluations) for pair in pairs]
     usage, rows = our_run(pairs)
     if sheet is not None:
-        cells: dict[tuple[int, int], Path] = {}
-        for line, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
-            content, style = prepared(pair, folder, size_px)
-            of_pair = (content, style, peer.picture(content, style), row["path"])
-            cells |= {(column, line): folder / each for column, each in enumerate(of_pair)}
+        inputs = [prepared(pair, folder, size_px) for pair in pairs]
+        lines = [
+            (folder / content, folder / style, folder / peer.picture(content, style), row["path"])
+            for (content, style), row in zip(inputs, rows, strict=True)
+        ]
+        cells = {(x, y): path for y, line in enumerate(lines) for x, path in enumerate(line)}
         sheets.sheet(cells, _CELL_PX).save(sheet, quality=sheets.QUALITY)
     return Report(
         size_px=size_px,

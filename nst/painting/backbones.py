@@ -112,8 +112,8 @@ def load_backbone(
     """The backbone `name` with torchvision's own keys from `state`, cut after the deepest of `layers`.
 
     `precision` is its number format; `pooling` may replace its max pooling; `topology` is one of the
-    profile's, or its usual one if None; `compact` saves memory, and not time, for a network that is used little.
-    Raises WeightsError if keys are missing, shapes differ or values are not finite.
+    profile's, or its usual one if None; `compact` saves memory, and not time, for a network that is used
+    little. Raises WeightsError if keys are missing, shapes differ or values are not finite.
     """
     profile = PROFILES[name]
     stages = loaded_stages(name, state, layers, topology)
@@ -124,7 +124,7 @@ def load_backbone(
         return frozen_conv(conv, device, precision, compact=compact)
 
     stages = {n: _with_convs(stage, moved) for n, stage in _folded(stages).items()}
-    products = precision if compact else multiplied_in(precision, device)
+    products = _multiplied_in(precision, device, compact=compact)
     backbone = Backbone(profile, stages, layers, DTYPES[precision], DTYPES[products])
     backbone.mean, backbone.std = backbone.mean.to(device), backbone.std.to(device)
     return backbone.requires_grad_(False).eval()
@@ -369,6 +369,11 @@ def arranged(conv: nn.Conv2d, device: torch.device, precision: Precision) -> nn.
     return PaddedConv2d(conv) if has_units and conv.in_channels % _CHANNELS_AT_ONCE else conv
 
 
+def _multiplied_in(precision: Precision, device: torch.device, *, compact: bool) -> Precision:
+    """As `multiplied_in`; convolutions in another format would take more memory."""
+    return precision if compact else multiplied_in(precision, device)
+
+
 def frozen_conv(
     conv: nn.Conv2d, device: torch.device, precision: Precision, *, compact: bool = False
 ) -> nn.Module:
@@ -377,7 +382,7 @@ def frozen_conv(
     Its filters may be eight times as large, or in another format than `precision`; `compact` avoids both,
     for a network that is used little.
     """
-    if not compact and multiplied_in(precision, device) != precision:
+    if _multiplied_in(precision, device, compact=compact) != precision:
         # By the parameters as they are in that format.
         rounded = conv.to(DTYPES[precision]).float()
         return RoundedConv2d(frozen_conv(rounded, device, "float32"))

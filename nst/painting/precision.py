@@ -24,9 +24,8 @@ def resolve_precision(choice: PrecisionChoice, *devices: torch.device) -> Precis
 def multiplied_in(precision: Precision, device: torch.device) -> Precision:
     """The number format that convolutions of features in `precision` multiply in.
 
-    On a CPU without hardware for it bfloat16 is multiplied in float32, and the result rounded. On one
-    thread of an AMD EPYC an evaluation of VGG-19 at 128 px takes as long so as in float32, and thirty
-    times as long by PyTorch's own convolutions of bfloat16, whose gradients are less exact besides.
+    On a CPU without hardware for it bfloat16 is multiplied in float32, and the result rounded. PyTorch's
+    own convolutions of bfloat16 take many times as long there, and add up their gradients in bfloat16.
     """
     is_on_a_cpu = precision == "bfloat16" and device.type == "cpu"
     return "float32" if is_on_a_cpu and not has_units(device) else precision

@@ -36,10 +36,10 @@ class Probe:
     """A device's memory, and its measured time for an evaluation of VGG-16.
 
     The time is `evaluation_s`, however small the pictures, and `pixel_s` for each of their pixels.
-    `name` is what people call the device; `multiplied_in` is the format that convolutions
-    multiply in where that of features is `precision`. `together` says whether a batch goes through it at once. Elsewhere
-    so many pictures are painted side by side as there are `threads`, which is 1 but on a CPU; the times
-    are those of a picture that has all of them.
+    `name` is what people call the device; `multiplied_in` is the format that convolutions multiply in
+    where that of features is `precision`. `together` says whether a batch goes through it at once.
+    Elsewhere so many pictures are painted side by side as there are `threads`, which is 1 but on a CPU;
+    the times are those of a picture that has all of them.
     """
 
     device: str
