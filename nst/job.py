@@ -14,9 +14,9 @@ from pydantic_core import PydanticCustomError
 from nst.profiles import PROFILES, Topology, layer_and_weight
 
 # Goes up when the same inputs, parameters and weights would give another picture.
-ENGINE_VERSION = 7
+ENGINE_VERSION = 8
 # The version since which a method paints as it does now, so that older pictures of it stay done.
-_PAINTS_SO_SINCE = {"gatys": 3, "pyramid": 7}
+_PAINTS_SO_SINCE = {"gatys": 3, "pyramid": 8}
 
 # The reach of the content is told relative to it.
 DEFAULT_CONTENT_WEIGHT = 0.05
@@ -178,6 +178,17 @@ class PictureParams:
         Weight,
         Field(description="Weight of the loss that holds grain down to the style's; 0 lets it be."),
     ] = 0.1
+    chroma_weight: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=_MAX_WEIGHT,
+            allow_inf_nan=False,
+            description="Weight of the loss that holds colours down to those of the content in the "
+            "style's; 0 lets them be. Empty: 0.1, with gatys 0.",
+        ),
+        Number,
+    ] = None
     content_layers: Annotated[
         LayerNames,
         Field(
@@ -363,7 +374,11 @@ def _number(value: float) -> str:
 # The one method of engines in which none could be named.
 METHOD_ONCE = "gatys"
 # Parameters that were not there once: pictures that have them at these values have kept their keys.
-_NEW_PARAMS: Mapping[str, object] = {"method": METHOD_ONCE, "strength": None}
+_NEW_PARAMS: Mapping[str, object] = {
+    "method": METHOD_ONCE,
+    "strength": None,
+    "chroma_weight": None,
+}
 
 
 def params_as_json(params: PictureParams) -> str:

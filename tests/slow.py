@@ -91,6 +91,7 @@ def slow_losses(image: Tensor, one: Item, *, name: str = "vgg16") -> dict[str, T
     detail = ((_edges(image) - edges) ** 2).sum() / (edges**2).sum()
     contrast = _contrast(image, one)
     noise = _noise(image, one)
+    chroma = _chroma(image, one)
     losses = {
         "content": content,
         "style": style,
@@ -98,6 +99,7 @@ def slow_losses(image: Tensor, one: Item, *, name: str = "vgg16") -> dict[str, T
         "detail": detail,
         "contrast": contrast,
         "noise": noise,
+        "chroma": chroma,
     }
     found = {loss: torch.as_tensor(value) for loss, value in losses.items()}
     return found | {"total": slow_total(found, params, name=name)}
@@ -115,6 +117,7 @@ def slow_total(
         + params.detail_weight * found["detail"]
         + (6 * params.content_weight * found["contrast"] if params.contrast_floor > 0 else 0)
         + params.noise_weight * params.style_weight * found["noise"]
+        + _chroma_weight(params) * params.style_weight * found["chroma"]
     )
 
 
@@ -165,8 +168,36 @@ def _shade(image: Tensor) -> Tensor:
     return shade - shade.mean()
 
 
+def _chroma_weight(params: PictureParams) -> float:
+    if params.chroma_weight is None:
+        return 0.1 if params.method == "pyramid" else 0
+    return params.chroma_weight
+
+
+def _chroma(image: Tensor, one: Item) -> Tensor:
+    """Region by region, in a basis of its own: Mahalanobis' distance does not depend on it."""
+    axes = torch.tensor([[1.0, -1, 0], [1, 1, -2]], dtype=torch.float64)
+    axes = axes / axes.norm(dim=1, keepdim=True)
+    palette = axes @ one.recolored().double().flatten(1)
+    own = axes @ image.flatten(1)
+    guides = [torch.ones_like(image[0])]
+    if one.mask is not None:
+        guides = _guides(one.mask.double(), len(one.styles), image.shape[1], image.shape[2])
+    total = image.new_zeros(())
+    for guide in guides:
+        share = guide.flatten() / guide.sum()
+        mean = (palette * share).sum(dim=1, keepdim=True)
+        apart = palette - mean
+        covariance = (share * apart) @ apart.T + 0.02**2 * torch.eye(2, dtype=torch.float64)
+        distance = ((own - mean) * torch.linalg.solve(covariance, own - mean)).sum(dim=0)
+        excess = ((share * distance).sum() / 2).sqrt() - 1
+        total = total + guide.sum() * excess.clamp_min(0) ** 2
+    return total / torch.stack(guides).sum()
+
+
 def _noise(image: Tensor, one: Item) -> Tensor:
-    limit = 0.9 * max(_fine_energy(style.double()).item() for style in one.styles)
+    # At least that of a quarter of a grey level of white noise, less than which no style can be told from.
+    limit = 0.9 * max([(0.25 / 255) ** 2, *(_fine_energy(s.double()).item() for s in one.styles)])
     return ((_fine_energy(image) / limit) ** 0.5 - 1).clamp_min(0) ** 2
 
 

@@ -63,6 +63,43 @@ def one_pixel() -> Tensor:
     return flat(0.2, 0.5, 0.7, height=1, width=1)
 
 
+def left_and_right(height: int, width: int) -> Tensor:
+    right = torch.zeros(1, height, width)
+    right[..., width // 2 :] = 1
+    return torch.cat([1 - right, right])
+
+
+def test_each_region_is_recoloured_to_its_own_style() -> None:
+    content = muted(20, 30, seed=1)
+    styles = (muted(10, 12, seed=2), muted(14, 9, seed=3))
+    found = colors.recolored(content, styles, (None, None), share=1, guides=left_and_right(20, 30))
+    for region, style in ((slice(0, 15), styles[0]), (slice(15, 30), styles[1])):
+        np.testing.assert_allclose(
+            columns(found[..., region]).mean(axis=1), columns(style).mean(axis=1), atol=1e-3
+        )
+        np.testing.assert_allclose(covariance(found[..., region]), covariance(style), atol=1e-3)
+
+
+def test_where_no_style_paints_colours_stay_those_of_the_content() -> None:
+    content, style = muted(20, 30, seed=1), muted(10, 12, seed=2)
+    guides = left_and_right(20, 30)[1:]
+    found = colors.recolored(content, (style,), (None,), share=1, guides=guides)
+    assert torch.equal(found[..., :15], content[..., :15])
+    assert not torch.allclose(found[..., 15:], content[..., 15:], atol=0.05)
+    none = colors.recolored(content, (style,), (None,), share=1, guides=torch.zeros(1, 20, 30))
+    assert torch.equal(none, content)
+    half = colors.recolored(content, (style,), (None,), share=0.5, guides=guides)
+    torch.testing.assert_close(half, (content + found) / 2)
+
+
+def test_chroma_is_nothing_for_a_grey_and_else_the_length_of_what_is_not_grey() -> None:
+    picture = picture_tensor(6, 8)
+    grey = picture[:1].repeat(3, 1, 1)
+    torch.testing.assert_close(colors.chroma(grey), torch.zeros(2, 6, 8))
+    apart = picture - picture.mean(dim=0)
+    torch.testing.assert_close(colors.chroma(picture).norm(dim=0), apart.norm(dim=0))
+
+
 def test_luminance_is_that_of_yiq_for_any_batch() -> None:
     pictures = torch.stack([picture_tensor(4, 5), picture_tensor(4, 5, seed=1)])[None]
     luma = colors.luminance(pictures)

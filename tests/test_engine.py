@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nst.job import PictureParams
-from nst.painting.colors import match_colors
+from nst.painting.colors import as_grey, chroma, match_colors
 from nst.painting.engine import STALL_WINDOW, Stylized, stylize
 from nst.painting.objective import Objective
 from nst.painting.octaves import resized
@@ -293,6 +293,37 @@ def test_starts_from_the_content_in_the_colours_of_all_the_styles() -> None:
         found = statistic(made.images[0], dim=(1, 2))
         torch.testing.assert_close(found, statistic(palette, dim=(1, 2)), atol=0.05, rtol=0)
     assert not torch.allclose(made.images[0], one.content, atol=0.1)
+
+
+@pytest.mark.parametrize("num_styles", [1, 2])
+def test_starts_with_each_region_in_the_colours_of_its_own_style(num_styles: int) -> None:
+    mask = torch.zeros(1, 48, 64)
+    mask[..., 32:] = 1
+    one = replace(item(steps=1, num_styles=num_styles, init="recolored"), mask=mask)
+    start = run(one).images[0]
+    alone = [match_colors(one.content, one.styles[-1], weights=mask)]
+    alone.insert(0, match_colors(one.content, one.styles[0], weights=1 - mask))
+    left = alone[0] if num_styles == 2 else one.content
+    torch.testing.assert_close(start[..., :32], left[..., :32])
+    torch.testing.assert_close(start[..., 32:], alone[1][..., 32:])
+
+
+def test_at_one_size_the_start_is_in_the_colours_of_all_styles_whatever_the_mask_says() -> None:
+    one = item(steps=1, num_styles=2, init="recolored", method="gatys")
+    by_mask = replace(one, mask=mask_tensor(48, 64))
+    assert torch.equal(run(by_mask).images, run(one).images)
+
+
+def test_a_style_without_colours_takes_the_contents_and_chroma_weight_0_does_not_mind() -> None:
+    def chroma_of(**params: Any) -> float:
+        one = item(steps=20, content_weight=0.001, **params)
+        made = run(replace(one, styles=(as_grey(one.styles[0]),)))
+        return chroma(made.images[0]).square().mean().item()
+
+    held, loose = chroma_of(), chroma_of(chroma_weight=0)
+    assert held < 0.1 * loose
+    # The paper has no such loss.
+    assert chroma_of(method="gatys") == chroma_of(method="gatys", chroma_weight=0)
 
 
 def test_starts_from_the_picture_that_is_given() -> None:

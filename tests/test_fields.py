@@ -54,6 +54,7 @@ def test_titles_are_words_and_which_way_is_better_is_known() -> None:
         "detail_loss",
         "contrast_loss",
         "noise_loss",
+        "chroma_loss",
         "total_loss",
         "loss_ratio",
         "lpips",

@@ -76,7 +76,7 @@ def test_the_metadata_of_earlier_releases_is_read() -> None:
     data = metadata_to_parquet([metadata.record_of(job(), made)], [])
     new = ["thumbnail", "color", "weights_topology"]
     new += ["lpips_grey", "cfsd", "style_distance", "color_distance", "noise"]
-    new += ["contrast_loss", "noise_loss"]
+    new += ["contrast_loss", "noise_loss", "chroma_loss"]
     table = pq.read_table(pa.BufferReader(data)).drop_columns(new)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from nst.painting import nearest
 from nst.painting.backbones import Backbone
+from nst.painting.colors import as_grey
 from nst.painting.objective import Balance, Objective, balanced
 from nst.painting.targets import LOSS_NAMES, Item, StyleMemo, Targets
 from tests.helpers import item, mask_tensor, picture_tensor, resnet50, vgg16
@@ -27,6 +28,11 @@ def image(height: int = 48, width: int = 64) -> Tensor:
 
 def masked(num_styles: int, *, size: tuple[int, int] = (48, 64), **params: Any) -> Item:
     return replace(item(size=size, num_styles=num_styles, **params), mask=mask_tensor(*size))
+
+
+def greyed(one: Item) -> Item:
+    """With a first style that has no colours, which the image is far from."""
+    return replace(one, styles=(as_grey(one.styles[0]), *one.styles[1:]))
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -49,6 +55,10 @@ CASES: dict[str, Callable[[], Item]] = {
     "detail": lambda: item(detail_weight=3.0, **WEIGHTS),
     "detail and total variation, masked": lambda: masked(2, detail_weight=3.0, tv_weight=30.0),
     "odd sizes, masked": lambda: masked(2, size=(45, 61), detail_weight=3.0, tv_weight=30.0),
+    "a grey style": lambda: greyed(item(chroma_weight=3.0, **WEIGHTS)),
+    "a grey style, masked": lambda: greyed(masked(1, chroma_weight=3.0, **WEIGHTS)),
+    "a grey style of two, masked": lambda: greyed(masked(2, chroma_weight=3.0, **WEIGHTS)),
+    "a grey style at one size": lambda: greyed(item(method="gatys", chroma_weight=3.0)),
     "average pooling": lambda: item(pooling="avg", **WEIGHTS),
     "named layers": lambda: item(
         content_layers="relu3_1 relu2_2", style_layers="relu1_1 relu3_1", **WEIGHTS

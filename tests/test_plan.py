@@ -182,6 +182,7 @@ def test_pictures_of_one_size_have_kept_their_keys(
     others: list[dict[str, Any]] = [
         {"method": "pyramid"},
         {"strength": 0.5},
+        {"chroma_weight": 0.1},
         {"style_layers": "relu1_1:2 relu2_1"},
     ]
     for other in others:

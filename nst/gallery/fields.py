@@ -59,6 +59,7 @@ _METRICS: Mapping[str, int] = {
     "detail_loss": -1,
     "contrast_loss": -1,
     "noise_loss": -1,
+    "chroma_loss": -1,
     "total_loss": -1,
     "loss_ratio": -1,
     "ssim": 1,

@@ -90,6 +90,7 @@ class Outcome:
     detail_loss: float | None = None
     contrast_loss: float | None = None
     noise_loss: float | None = None
+    chroma_loss: float | None = None
     total_loss: float | None = None
     loss_ratio: float | None = None
     style_layer_losses: tuple[LayerLoss, ...] = ()
@@ -209,6 +210,12 @@ OUTCOME_COLUMNS = (
         "noise_loss",
         FLOAT32,
         "Final excess of grain over nine tenths of the energy that the style has of it; 0 none.",
+    ),
+    Column(
+        "chroma_loss",
+        FLOAT32,
+        "Final excess of colour over the content's in the style's colours, in their deviations; 0 "
+        "none.",
     ),
     Column("total_loss", FLOAT32, "What was minimised, at the end: all of them weighed together."),
     Column("loss_ratio", FLOAT32, "Final total loss over that of the first evaluation."),

@@ -40,10 +40,60 @@ def finished(painted: Tensor, content: Tensor, mode: PreserveColor) -> Tensor:
     return with_colors_of(painted, content) if mode == "luminance" else painted
 
 
+def recolored(
+    content: Tensor,
+    styles: tuple[Tensor, ...],
+    alphas: tuple[Tensor | None, ...],
+    *,
+    share: float,
+    guides: Tensor | None = None,
+) -> Tensor:
+    """The content [3,H,W] a `share` of the way to its picture in the colours of its styles, [3,h,w] each.
+
+    `alphas` are as in `prepared`. With guides [K,H,W] each style has a region, where they are 0 the
+    content's own colours stay, and without them all styles are one palette.
+    """
+    if guides is not None:
+        return content + share * _by_region(content, styles, alphas, guides)
+    palette = torch.cat([style.flatten(1) for style in styles], dim=1)
+    weights = None
+    if any(alpha is not None for alpha in alphas):
+        weights = torch.cat(
+            [
+                torch.ones_like(style[0].flatten()) if alpha is None else alpha.flatten()
+                for style, alpha in zip(styles, alphas, strict=True)
+            ]
+        )[None, None]
+    found = match_colors(content, palette[:, None], target_weights=weights)
+    return found if share == 1 else torch.lerp(content, found, share)
+
+
+def _by_region(
+    content: Tensor,
+    styles: tuple[Tensor, ...],
+    alphas: tuple[Tensor | None, ...],
+    guides: Tensor,
+) -> Tensor:
+    """What the colours of the styles change of a content, each in its region: [3,H,W]."""
+    change = torch.zeros_like(content)
+    for style, alpha, guide in zip(styles, alphas, guides, strict=True):
+        # The colours of a region that no pixel takes have no mean.
+        if guide.any():
+            found = match_colors(content, style, weights=guide[None], target_weights=alpha)
+            change = change + guide * (found - content)
+    return change
+
+
 def luminance(picture: Tensor) -> Tensor:
     """Luma after ITU-R BT.601, the Y of YIQ: [...,3,H,W] -> [...,1,H,W], in [0, 1]."""
     red, green, blue = picture.unbind(dim=-3)
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+
+
+def chroma(picture: Tensor) -> Tensor:
+    """What colours are beside grey, along two axes of length 1: [...,3,H,W] -> [...,2,H,W], 0 for a grey."""
+    red, green, blue = picture.unbind(dim=-3)
+    return torch.stack([(red - green) / 2**0.5, (red + green - 2 * blue) / 6**0.5], dim=-3)
 
 
 def as_grey(picture: Tensor) -> Tensor:

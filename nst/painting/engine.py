@@ -9,10 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nst.job import weighting_of
 from nst.painting import graphs, side_by_side
 from nst.painting.backbones import Backbone
-from nst.painting.colors import match_colors
 from nst.painting.devices import same_shapes
 from nst.painting.keeping import Keeping, OnKept
 from nst.painting.objective import Objective
@@ -301,18 +299,7 @@ def _initial(item: Item) -> Tensor:
     match item.params.init:
         case "recolored":
             # The strokes are what takes steps; the colours can be had at once.
-            palette = torch.cat([style.flatten(1) for style in item.styles], dim=1)
-            weights = None
-            if any(alpha is not None for alpha in item.alphas):
-                weights = torch.cat(
-                    [
-                        torch.ones_like(style[0].flatten()) if alpha is None else alpha.flatten()
-                        for style, alpha in zip(item.styles, item.alphas, strict=True)
-                    ]
-                )[None, None]
-            recolored = match_colors(item.content, palette[:, None], target_weights=weights)
-            share = weighting_of(item.params).recolored
-            return recolored if share == 1 else torch.lerp(item.content, recolored, share)
+            return item.recolored()
         case "content":
             return item.content
         case "noise":

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from nst.job import DEFAULT_CONTENT_WEIGHT, Method, PictureParams, weighting_of
-from nst.painting import losses, metrics, nearest, reductions, regions, statistics
+from nst.painting import colors, losses, metrics, nearest, palettes, reductions, regions, statistics
 from nst.painting.backbones import Backbone
 from nst.painting.devices import same_shapes
 from nst.painting.nearest import Candidates, NeighbourTarget
+from nst.painting.palettes import Palette, palette_of
 from nst.painting.statistics import Moments, StyleTarget, moment_sums, style_target
 from nst.painting.tiles import Slices, Tile, cut
 from nst.profiles import BackboneProfile, Shares
@@ -44,6 +45,15 @@ class Item:
         """The alpha of each style."""
         return self.style_alphas or (None,) * len(self.styles)
 
+    def recolored(self) -> Tensor:
+        """The content in the styles' colours as far as the strength goes, [3,H,W]."""
+        guides = None
+        # At one size all styles are one palette, whatever the mask says: its pictures are to stay.
+        if self.mask is not None and self.params.method == "pyramid":
+            guides = regions.guides(self.mask, len(self.styles))
+        share = weighting_of(self.params).recolored
+        return colors.recolored(self.content, self.styles, self.alphas, share=share, guides=guides)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
@@ -55,6 +65,7 @@ class Losses:
     detail: Tensor
     contrast: Tensor
     noise: Tensor
+    chroma: Tensor
     total: Tensor
 
 
@@ -75,6 +86,9 @@ CONTRAST_SHARE = 6.0
 # How much of the style's energy in the highest octave a picture may have before it costs anything:
 # somewhat less than all, since what only costs is overstepped a little.
 NOISE_LIMIT = 0.9
+# The weight of what holds colours down, if none is given. Without it, VGG-16 paints rainbows in styles of
+# ink; gatys paints as the paper does.
+CHROMA_WEIGHTS: Mapping[Method, float] = {"gatys": 0.0, "pyramid": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +126,11 @@ class Targets:
 
     `neighbours` are nothing where positions of the style are not asked for. `contents` are directions of
     features [B,C,h,w] by layer, and `presence` [B,1,h,w] is how much each position counts, nothing for a
-    method with which all count alike. `weights` are [B] each, and so is `reach`, the content loss up to
-    which a picture is let go from its content. `style_unit` is the style loss at which the style has its
-    weight. `looks_at_pixels` says whether any loss of the pixels themselves has a weight above 0, so that
-    no evaluation has to wait for the device to find out.
+    method with which all count alike. `palette` is the chroma that a picture may have. `weights` are [B]
+    each, and so is `reach`, the content loss up to which a picture is let go from its content.
+    `style_unit` is the style loss at which the style has its weight. `looks_at_pixels` says whether any
+    loss of the pixels themselves has a weight above 0, so that no evaluation has to wait for the device
+    to find out.
     """
 
     styles: Mapping[str, StyleTarget]
@@ -124,6 +139,7 @@ class Targets:
     presence: Mapping[str, Tensor]
     content_coefficients: Mapping[str, Tensor]
     pixels: PixelTargets
+    palette: Palette
     weights: Losses
     reach: Tensor
     style_unit: float
@@ -203,7 +219,7 @@ def targets_of(
     if params.method == "pyramid":
         presence = {n: losses.presence(lengths) for n, lengths in of_content.lengths.items()}
     weights = _weights(params)
-    of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
+    of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise, weights.chroma)
     return Targets(
         styles=style_targets,
         neighbours=neighbour_targets,
@@ -214,6 +230,7 @@ def targets_of(
             for layer, target in of_content.directions.items()
         },
         pixels=_pixel_targets(content, styles, params),
+        palette=palette_of(item.recolored()[None].to(device), guides),
         weights=map_losses(lambda column: column.to(device), weights),
         reach=content.new_tensor([_content_reach(params, backbone.profile)]),
         style_unit=STYLE_UNITS[params.method],
@@ -238,8 +255,15 @@ def _weights(params: PictureParams) -> Losses:
         contrast=column(CONTRAST_SHARE * weighting.content if params.contrast_floor else 0),
         # It is the style's grain that counts, as far as the style does.
         noise=column(params.noise_weight * weighting.style),
+        # And its colours likewise.
+        chroma=column(_chroma_weight(params) * weighting.style),
         total=column(1.0),
     )
+
+
+def _chroma_weight(params: PictureParams) -> float:
+    given = params.chroma_weight
+    return CHROMA_WEIGHTS[params.method] if given is None else given
 
 
 def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
@@ -251,7 +275,9 @@ def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
 
 
 def _pixel_targets(
-    content: Tensor, styles: Sequence["_Style"], params: PictureParams
+    content: Tensor,
+    styles: Sequence["_Style"],
+    params: PictureParams,
 ) -> PixelTargets:
     edges, shade = losses.laplacian(content), losses.shade(content)
     # Of several styles, the one with the most of it.
@@ -298,6 +324,7 @@ def stacked(several: Sequence[Targets]) -> Targets:
                 for field in fields(PixelTargets)
             )
         ),
+        palette=palettes.stacked([one.palette for one in several]),
         weights=map_losses(lambda *columns: cat(columns), *(one.weights for one in several)),
         reach=cat([one.reach for one in several]),
         style_unit=several[0].style_unit,

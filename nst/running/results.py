@@ -92,6 +92,7 @@ def _result_of(
         detail_loss=losses["detail"],
         contrast_loss=losses["contrast"],
         noise_loss=losses["noise"],
+        chroma_loss=losses["chroma"],
         total_loss=losses["total"],
         loss_ratio=losses["total"] / curve[0].total if curve[0].total > 0 else None,
         style_layer_losses=tuple(
