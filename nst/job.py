@@ -82,6 +82,8 @@ OWN_SIZE = "content"
 SIZES = f"a whole number from {MIN_SIZE} to {MAX_SIZE}, or `{OWN_SIZE}`"
 Pooling = Literal["max", "avg"]
 Method = Literal["pyramid", "gatys"]
+# The weight of what holds colours down, if none is given: gatys paints as the paper does.
+CHROMA_WEIGHTS: Mapping[Method, float] = {"pyramid": 0.1, "gatys": 0.0}
 PreserveColor = Literal["none", "luminance", "match"]
 Init = Literal["recolored", "content", "noise", "picture"]
 Choice = BeforeValidator(_folded)
@@ -184,8 +186,8 @@ class PictureParams:
             ge=0,
             le=_MAX_WEIGHT,
             allow_inf_nan=False,
-            description="Weight of the loss that holds colours down to those of the content in the "
-            "style's; 0 lets them be. Empty: 0.1, with gatys 0.",
+            description="Weight of the loss that holds colours down to the style's; 0 lets them be. Empty: "
+            f"{CHROMA_WEIGHTS['pyramid']:g}, with gatys {CHROMA_WEIGHTS['gatys']:g}.",
         ),
         Number,
     ] = None
@@ -300,6 +302,12 @@ def weighting_of(params: PictureParams) -> Weighting:
     )
 
 
+def chroma_weight_of(params: PictureParams) -> float:
+    """`chroma_weight`, or else the method's own."""
+    given = params.chroma_weight
+    return CHROMA_WEIGHTS[params.method] if given is None else given
+
+
 def size_text(size: int) -> str:
     """A size as it is typed: the content's own has a word."""
     return str(size) if size else OWN_SIZE
@@ -371,8 +379,9 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-# The one method of engines in which none could be named.
+# The one method of engines in which none could be named, and the last of these.
 METHOD_ONCE = "gatys"
+LAST_WITHOUT_METHODS = 3
 # Parameters that were not there once: pictures that have them at these values have kept their keys.
 _NEW_PARAMS: Mapping[str, object] = {
     "method": METHOD_ONCE,

@@ -175,20 +175,31 @@ def _chroma_weight(params: PictureParams) -> float:
 
 
 def _chroma(image: Tensor, one: Item) -> Tensor:
-    """Region by region, in a basis of its own: Mahalanobis' distance does not depend on it."""
-    axes = torch.tensor([[1.0, -1, 0], [1, 1, -2]], dtype=torch.float64)
+    """Region by region, all pixels of a region's styles in one table, weighed."""
+    # Any axes that are orthogonal to grey have the same distances.
+    axes = torch.tensor([[1.0, 1, -2], [1, -1, 0]], dtype=torch.float64)
     axes = axes / axes.norm(dim=1, keepdim=True)
-    palette = axes @ one.recolored().double().flatten(1)
     own = axes @ image.flatten(1)
-    guides = [torch.ones_like(image[0])]
+    blend = one.params.style_blend or [1.0] * len(one.styles)
+    regions, guides = [list(zip(one.styles, blend, strict=True))], [torch.ones_like(image[0])]
     if one.mask is not None:
+        regions = [[(style, 1.0)] for style in one.styles]
         guides = _guides(one.mask.double(), len(one.styles), image.shape[1], image.shape[2])
+    # Below a strength of a half, some of the content's own colours are kept.
+    strength = one.params.strength
+    recolored = 1.0 if strength is None else min(1.0, 2 * strength)
     total = image.new_zeros(())
-    for guide in guides:
+    for guide, styles in zip(guides, regions, strict=True):
         share = guide.flatten() / guide.sum()
-        mean = (palette * share).sum(dim=1, keepdim=True)
+        tables, weights = [axes @ one.content.double().flatten(1)], [(1 - recolored) * share]
+        for style, part in styles:
+            tables.append(axes @ style.double().flatten(1))
+            part = recolored * part / sum(each for _, each in styles)
+            weights.append(torch.full_like(tables[-1][0], part / tables[-1].shape[1]))
+        palette, weight = torch.cat(tables, dim=1), torch.cat(weights)
+        mean = (palette * weight).sum(dim=1, keepdim=True)
         apart = palette - mean
-        covariance = (share * apart) @ apart.T + 0.02**2 * torch.eye(2, dtype=torch.float64)
+        covariance = (weight * apart) @ apart.T + 0.02**2 * torch.eye(2, dtype=torch.float64)
         distance = ((own - mean) * torch.linalg.solve(covariance, own - mean)).sum(dim=0)
         excess = ((share * distance).sum() / 2).sqrt() - 1
         total = total + guide.sum() * excess.clamp_min(0) ** 2

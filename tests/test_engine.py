@@ -286,6 +286,8 @@ def test_starts_from_the_content() -> None:
 
 def test_starts_from_the_content_in_the_colours_of_all_the_styles() -> None:
     one = item(steps=1, num_styles=2, init="recolored")
+    # Alike in size, so that each counts as much in the table of all their pixels.
+    one = replace(one, styles=(one.styles[0], one.styles[1][..., :50]))
     made = run(one)
     palette = torch.cat([style.flatten(1) for style in one.styles], dim=1)[:, None]
     torch.testing.assert_close(made.images[0], match_colors(one.content, palette))
@@ -314,7 +316,21 @@ def test_at_one_size_the_start_is_in_the_colours_of_all_styles_whatever_the_mask
     assert torch.equal(run(by_mask).images, run(one).images)
 
 
-def test_a_style_without_colours_takes_the_contents_and_chroma_weight_0_does_not_mind() -> None:
+def test_a_start_has_the_colours_of_a_blend_in_its_shares() -> None:
+    alone = item(steps=1, init="recolored")
+    other = item(steps=1, num_styles=2, init="recolored", style_blend=(0.0, 1.0))
+    both = replace(other, params=replace(other.params, style_blend=(1.0, 0.0)))
+    torch.testing.assert_close(run(both).images, run(alone).images, atol=1e-5, rtol=0)
+    means = [
+        run(replace(each, style_alphas=alphas)).images.mean(dim=(0, 2, 3))
+        for each in (other, replace(other, styles=other.styles[1:] * 2))
+        for alphas in ((), (None, torch.ones(1, *other.styles[1].shape[1:])))
+    ]
+    for mean in means[1:]:
+        torch.testing.assert_close(mean, means[0], atol=1e-4, rtol=0)
+
+
+def test_a_style_without_colours_leaves_none_and_chroma_weight_0_lets_them_be() -> None:
     def chroma_of(**params: Any) -> float:
         one = item(steps=20, content_weight=0.001, **params)
         made = run(replace(one, styles=(as_grey(one.styles[0]),)))

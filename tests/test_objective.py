@@ -35,6 +35,10 @@ def greyed(one: Item) -> Item:
     return replace(one, styles=(as_grey(one.styles[0]), *one.styles[1:]))
 
 
+def greyed_content(one: Item) -> Item:
+    return replace(one, content=as_grey(one.content))
+
+
 def relative(found: Tensor, expected: Tensor) -> float:
     """The length of the difference, as a share of what was expected."""
     expected = expected.double()
@@ -59,6 +63,13 @@ CASES: dict[str, Callable[[], Item]] = {
     "a grey style, masked": lambda: greyed(masked(1, chroma_weight=3.0, **WEIGHTS)),
     "a grey style of two, masked": lambda: greyed(masked(2, chroma_weight=3.0, **WEIGHTS)),
     "a grey style at one size": lambda: greyed(item(method="gatys", chroma_weight=3.0)),
+    "a grey style at one size, masked": lambda: greyed(
+        masked(2, method="gatys", chroma_weight=3.0)
+    ),
+    "a grey style in a blend": lambda: greyed(
+        item(num_styles=2, style_blend=(3.0, 1.0), chroma_weight=3.0, **WEIGHTS)
+    ),
+    "a grey content": lambda: greyed_content(item(chroma_weight=3.0, **WEIGHTS)),
     "average pooling": lambda: item(pooling="avg", **WEIGHTS),
     "named layers": lambda: item(
         content_layers="relu3_1 relu2_2", style_layers="relu1_1 relu3_1", **WEIGHTS

@@ -17,6 +17,7 @@ from nst.errors import (
     RunEndedError,
     StorageError,
 )
+from nst.job import ENGINE_VERSION
 from nst.output import records
 from nst.output.metadata import Outcome
 from nst.running import batch, lease, runs, writing
@@ -192,6 +193,18 @@ def test_an_output_of_an_engine_with_one_method_goes_on_when_that_is_named(tmp_p
     # What it was made with is put down now, and another method is another setting.
     with pytest.raises(ConfigError, match="found --set method=gatys before and no --set now"):
         run(tmp_path)
+
+
+def test_an_output_of_an_engine_with_several_methods_is_one_of_its_default(tmp_path: Path) -> None:
+    run(tmp_path, {"method": "gatys"})
+    path = tmp_path / "out/run.json"
+    told = account(tmp_path)
+    told["overrides"] = {}
+    for engine in ("4", str(ENGINE_VERSION - 1)):
+        told["versions"]["engine"] = engine
+        path.write_text(json.dumps(told))
+        with pytest.raises(ConfigError, match="found no --set before and --set method=gatys now"):
+            run(tmp_path, {"method": "gatys"}, rows=MORE)
 
 
 def test_an_output_of_two_precisions_goes_on_in_that_of_most_and_keeps_all(

@@ -34,6 +34,7 @@ LAYERS: dict[str, Any] = {"content_layers": "relu2_1", "style_layers": "relu1_1 
 PIXELS: dict[str, Any] = {"tv_weight": 1.0, "detail_weight": 1.0, "noise_weight": 0.1}
 SIZES = [(24, 32), (48, 64)]
 MADE_OF_NUMBERS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+INDEXING = (Tensor.__getitem__, Tensor.__setitem__)
 
 
 class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -75,7 +76,15 @@ class Numbers(TorchFunctionMode):
         made = func(*args, **(kwargs or {}))
         if func in MADE_OF_NUMBERS and made.device.type != "cpu":
             self._found.append(func.__name__)
+        if func in INDEXING and args[0].device.type != "cpu" and _lists_numbers(args[1]):
+            self._found.append("an index of numbers")
         return made
+
+
+def _lists_numbers(index: Any) -> bool:
+    """Whether an index lists places, of which PyTorch makes a tensor without a word."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, list | tuple) for part in parts)
 
 
 @contextmanager
@@ -145,4 +154,7 @@ def test_whatever_is_sent_is_seen() -> None:
         torch.empty(2, device=META).copy_(torch.zeros(2))
         torch.tensor([1.0], device=META)
         torch.empty(2, device=META).new_tensor([1.0])
-    assert found == ["_to_copy", "copy_", "tensor", "new_tensor"]
+        torch.empty(2, 3, device=META)[:, (0, 2), None]
+        torch.empty(2, 3, device=META)[[0, 1]] = 0
+        torch.empty(2, 3, device=META)[..., 1:, None]
+    assert found == ["_to_copy", "copy_", "tensor", "new_tensor", *2 * ["an index of numbers"]]

@@ -214,8 +214,8 @@ OUTCOME_COLUMNS = (
     Column(
         "chroma_loss",
         FLOAT32,
-        "Final excess of colour over the content's in the style's colours, in their deviations; 0 "
-        "none.",
+        "Final excess of chroma over the style's, (r - 1)^2 where its spread is r times the style's; "
+        "0 none.",
     ),
     Column("total_loss", FLOAT32, "What was minimised, at the end: all of them weighed together."),
     Column("loss_ratio", FLOAT32, "Final total loss over that of the first evaluation."),

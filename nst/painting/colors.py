@@ -3,6 +3,8 @@
 Pictures are float32 sRGB in [0, 1], [3,H,W]; the functions are pure.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -47,28 +49,42 @@ def recolored(
     *,
     share: float,
     guides: Tensor | None = None,
+    blend: Sequence[float] | None = None,
 ) -> Tensor:
     """The content [3,H,W] a `share` of the way to its picture in the colours of its styles, [3,h,w] each.
 
-    `alphas` are as in `prepared`. With guides [K,H,W] each style has a region, where they are 0 the
-    content's own colours stay, and without them all styles are one palette.
+    `alphas` are as in `prepared`. With guides [K,H,W] each style has a region. Where all guides are 0, the
+    content's own colours stay. Without guides all styles are one palette, by their `blend` if it is given,
+    and else by their pixels.
     """
     if guides is not None:
-        return content + share * _by_region(content, styles, alphas, guides)
-    palette = torch.cat([style.flatten(1) for style in styles], dim=1)
-    weights = None
-    if any(alpha is not None for alpha in alphas):
-        weights = torch.cat(
-            [
-                torch.ones_like(style[0].flatten()) if alpha is None else alpha.flatten()
-                for style, alpha in zip(styles, alphas, strict=True)
-            ]
-        )[None, None]
-    found = match_colors(content, palette[:, None], target_weights=weights)
+        # A sum that a rounding may put outside of [0, 1].
+        found = (content + _changed_by_region(content, styles, alphas, guides)).clamp(0, 1)
+    else:
+        palette = torch.cat([style.flatten(1) for style in styles], dim=1)
+        weights = _weights(styles, alphas, blend)
+        found = match_colors(content, palette[:, None], target_weights=weights)
     return found if share == 1 else torch.lerp(content, found, share)
 
 
-def _by_region(
+def _weights(
+    styles: tuple[Tensor, ...], alphas: tuple[Tensor | None, ...], blend: Sequence[float] | None
+) -> Tensor | None:
+    """How much each pixel of the styles, one after the other, counts in their palette, [1,1,N]."""
+    if blend is None and all(alpha is None for alpha in alphas):
+        return None
+    visible = [
+        torch.ones_like(style[0].flatten()) if alpha is None else alpha.flatten()
+        for style, alpha in zip(styles, alphas, strict=True)
+    ]
+    if blend is not None:
+        visible = [
+            w * (b / reductions.total(w, kept=0)) for w, b in zip(visible, blend, strict=True)
+        ]
+    return torch.cat(visible)[None, None]
+
+
+def _changed_by_region(
     content: Tensor,
     styles: tuple[Tensor, ...],
     alphas: tuple[Tensor | None, ...],
@@ -94,6 +110,13 @@ def chroma(picture: Tensor) -> Tensor:
     """What colours are beside grey, along two axes of length 1: [...,3,H,W] -> [...,2,H,W], 0 for a grey."""
     red, green, blue = picture.unbind(dim=-3)
     return torch.stack([(red - green) / 2**0.5, (red + green - 2 * blue) / 6**0.5], dim=-3)
+
+
+def from_chroma(slope: Tensor) -> Tensor:
+    """The gradient at the colours, given that at their `chroma`: [...,2,H,W] -> [...,3,H,W]."""
+    first, second = slope.unbind(dim=-3)
+    first, second = first / 2**0.5, second / 6**0.5
+    return torch.stack([second + first, second - first, -2 * second], dim=-3)
 
 
 def as_grey(picture: Tensor) -> Tensor:
@@ -148,11 +171,11 @@ def with_colors_of(painted: Tensor, content: Tensor) -> Tensor:
     """
     luma = luminance(painted)
     # R-Y, G-Y and B-Y are a linear function of I and Q alone, so that the matrices are not needed.
-    chroma = content - luminance(content)
-    room = torch.where(chroma > 0, 1 - luma, luma)
-    fitting = room / chroma.abs().clamp_min(torch.finfo(chroma.dtype).tiny)
+    tint = content - luminance(content)
+    room = torch.where(tint > 0, 1 - luma, luma)
+    fitting = room / tint.abs().clamp_min(torch.finfo(tint.dtype).tiny)
     share = fitting.amin(dim=-3, keepdim=True).clamp_max(1)
-    return (luma + share * chroma).clamp(0, 1)
+    return (luma + share * tint).clamp(0, 1)
 
 
 def _matched(

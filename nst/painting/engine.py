@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nst.painting import graphs, side_by_side
+from nst.job import weighting_of
+from nst.painting import colors, graphs, regions, side_by_side
 from nst.painting.backbones import Backbone
 from nst.painting.devices import same_shapes
 from nst.painting.keeping import Keeping, OnKept
@@ -299,7 +300,7 @@ def _initial(item: Item) -> Tensor:
     match item.params.init:
         case "recolored":
             # The strokes are what takes steps; the colours can be had at once.
-            return item.recolored()
+            return _recolored(item)
         case "content":
             return item.content
         case "noise":
@@ -309,6 +310,24 @@ def _initial(item: Item) -> Tensor:
         case "picture":
             assert item.start is not None
             return item.start
+
+
+def _recolored(item: Item) -> Tensor:
+    """The content in the styles' colours as far as the strength goes, [3,H,W]."""
+    guides = blend = None
+    # At one size all styles are one palette, by their pixels: its pictures are to stay.
+    if item.params.method == "pyramid" and len(item.styles) > 1:
+        blend = item.blend
+    if item.params.method == "pyramid" and item.mask is not None:
+        guides = regions.guides(item.mask, len(item.styles))
+    return colors.recolored(
+        item.content,
+        item.styles,
+        item.alphas,
+        share=weighting_of(item.params).recolored,
+        guides=guides,
+        blend=blend,
+    )
 
 
 class _Pace:

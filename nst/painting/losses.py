@@ -126,7 +126,7 @@ def contrast_loss(images: Tensor, target: Tensor, scale: Tensor, floor: Tensor) 
 
 
 def excess(energy: Tensor, limit: Tensor) -> Tensor:
-    """How far an energy [B] is above a `limit` [B]: (sqrt(energy / limit) - 1)^2, 0 below it.
+    """How far energies are above a `limit`, of one shape: (sqrt(energy / limit) - 1)^2, 0 below it.
 
     It uses amplitudes, not energies, so that it stays quadratic in the pixels.
     """

@@ -16,9 +16,8 @@
   themselves, so that it asks a dark style for the content's contrast, and for nothing else once that
   is lost; which features lie where can be asked of any style.
 - A contrast loss keeps a share of the content's light and shade, a noise loss holds the highest octave
-  of frequencies down to the style's, and a chroma loss the colours down to those of the content in the
-  style's; each is 0 for pictures that do not need it. Features hardly tell a tint from grey, so that
-  the style loss of a style without colours is met by one with rainbows.
+  of frequencies down to the style's, and a chroma loss the colours; each is 0 for pictures that do not
+  need it.
 - The total is not a plain sum. The higher the content's or the style's loss is, the more it weighs
   (`balanced`), so that one default serves every pair: if a style overwhelms its content, the content
   gets more weight, and if a style is easily matched, the style gets less.
@@ -292,16 +291,17 @@ def _with_pixel_losses(
             images, of_pixels.shade, of_pixels.shade_scale, of_pixels.contrast_floor
         )
         noise = losses.excess(metrics.fine_energy(images), of_pixels.noise_limit)
-        chroma = chroma_loss(images, targets.palette)
         pixels = (
             weights.tv * tv
             + weights.detail * detail
             + weights.contrast * contrast
             + weights.noise * noise
-            + weights.chroma * chroma
         )
     if targets.looks_at_pixels:
         gradient = gradient + torch.autograd.grad(pixels.sum(), images)[0]
+    chroma, slope = chroma_loss(images.detach(), targets.palette)
+    gradient = gradient + weights.chroma[:, None, None, None] * slope
+    pixels = pixels.detach() + weights.chroma * chroma
     return (
         Losses(
             content=content,
@@ -310,8 +310,8 @@ def _with_pixel_losses(
             detail=detail.detach(),
             contrast=contrast.detach(),
             noise=noise.detach(),
-            chroma=chroma.detach(),
-            total=balance.total + pixels.detach(),
+            chroma=chroma,
+            total=balance.total + pixels,
         ),
         gradient,
     )

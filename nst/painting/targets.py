@@ -10,8 +10,14 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from nst.job import DEFAULT_CONTENT_WEIGHT, Method, PictureParams, weighting_of
-from nst.painting import colors, losses, metrics, nearest, palettes, reductions, regions, statistics
+from nst.job import (
+    DEFAULT_CONTENT_WEIGHT,
+    Method,
+    PictureParams,
+    chroma_weight_of,
+    weighting_of,
+)
+from nst.painting import losses, metrics, nearest, palettes, reductions, regions, statistics
 from nst.painting.backbones import Backbone
 from nst.painting.devices import same_shapes
 from nst.painting.nearest import Candidates, NeighbourTarget
@@ -45,14 +51,10 @@ class Item:
         """The alpha of each style."""
         return self.style_alphas or (None,) * len(self.styles)
 
-    def recolored(self) -> Tensor:
-        """The content in the styles' colours as far as the strength goes, [3,H,W]."""
-        guides = None
-        # At one size all styles are one palette, whatever the mask says: its pictures are to stay.
-        if self.mask is not None and self.params.method == "pyramid":
-            guides = regions.guides(self.mask, len(self.styles))
-        share = weighting_of(self.params).recolored
-        return colors.recolored(self.content, self.styles, self.alphas, share=share, guides=guides)
+    @property
+    def blend(self) -> Sequence[float]:
+        """How much of each style there is where they are blended, in any unit."""
+        return self.params.style_blend or [1.0] * len(self.styles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +88,6 @@ CONTRAST_SHARE = 6.0
 # How much of the style's energy in the highest octave a picture may have before it costs anything:
 # somewhat less than all, since what only costs is overstepped a little.
 NOISE_LIMIT = 0.9
-# The weight of what holds colours down, if none is given. Without it, VGG-16 paints rainbows in styles of
-# ink; gatys paints as the paper does.
-CHROMA_WEIGHTS: Mapping[Method, float] = {"gatys": 0.0, "pyramid": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +128,8 @@ class Targets:
     method with which all count alike. `palette` is the chroma that a picture may have. `weights` are [B]
     each, and so is `reach`, the content loss up to which a picture is let go from its content.
     `style_unit` is the style loss at which the style has its weight. `looks_at_pixels` says whether any
-    loss of the pixels themselves has a weight above 0, so that no evaluation has to wait for the device
-    to find out.
+    loss with a target in `pixels`, or the total variation, has a weight above 0, so that no evaluation
+    has to wait for the device to find out.
     """
 
     styles: Mapping[str, StyleTarget]
@@ -197,7 +196,7 @@ def targets_of(
     style_targets = {
         layer: _style_target(
             [each.moments[layer] for each in known],
-            params,
+            item.blend,
             at_layers[layer],
             of_content.sizes[layer],
             of_content.moments[layer],
@@ -208,7 +207,7 @@ def targets_of(
     neighbour_targets = {
         layer: _neighbour_target(
             [each.candidates[layer] for each in known],
-            params,
+            item.blend,
             at_layers[layer],
             of_content.sizes[layer],
             backbone.profile.neighbour_weights[layer] * shares.style[layer],
@@ -219,7 +218,7 @@ def targets_of(
     if params.method == "pyramid":
         presence = {n: losses.presence(lengths) for n, lengths in of_content.lengths.items()}
     weights = _weights(params)
-    of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise, weights.chroma)
+    of_pixels = (weights.tv, weights.detail, weights.contrast, weights.noise)
     return Targets(
         styles=style_targets,
         neighbours=neighbour_targets,
@@ -230,7 +229,7 @@ def targets_of(
             for layer, target in of_content.directions.items()
         },
         pixels=_pixel_targets(content, styles, params),
-        palette=palette_of(item.recolored()[None].to(device), guides),
+        palette=_palette(content, styles, guides, item),
         weights=map_losses(lambda column: column.to(device), weights),
         reach=content.new_tensor([_content_reach(params, backbone.profile)]),
         style_unit=STYLE_UNITS[params.method],
@@ -256,14 +255,9 @@ def _weights(params: PictureParams) -> Losses:
         # It is the style's grain that counts, as far as the style does.
         noise=column(params.noise_weight * weighting.style),
         # And its colours likewise.
-        chroma=column(_chroma_weight(params) * weighting.style),
+        chroma=column(chroma_weight_of(params) * weighting.style),
         total=column(1.0),
     )
-
-
-def _chroma_weight(params: PictureParams) -> float:
-    given = params.chroma_weight
-    return CHROMA_WEIGHTS[params.method] if given is None else given
 
 
 def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
@@ -292,6 +286,20 @@ def _pixel_targets(
         contrast_floor=content.new_tensor([params.contrast_floor]),
         noise_limit=NOISE_LIMIT * energy.clamp_min(metrics.MIN_FINE_ENERGY),
     )
+
+
+def _palette(
+    content: Tensor, styles: Sequence["_Style"], guides: Tensor | None, item: Item
+) -> Palette:
+    """The styles' chroma, of a blend or by region; as far as the start keeps the content's, that too."""
+    found = [palettes.chroma_of(style.pixels, style.alpha) for style in styles]
+    if guides is None:
+        of_styles = palettes.mixed(found, item.blend)
+    else:
+        of_styles = palettes.side_by_side(found)
+    recolored = weighting_of(item.params).recolored
+    kept = palettes.chroma_of(content, guides)
+    return palette_of(palettes.mixed([kept, of_styles], [1 - recolored, recolored]), guides)
 
 
 def stacked(several: Sequence[Targets]) -> Targets:
@@ -397,7 +405,7 @@ class _Style:
 
 def _style_target(
     found: Sequence[Moments],
-    params: PictureParams,
+    blend: Sequence[float],
     guides: Tensor | None,
     size: tuple[int, int],
     of_content: Moments,
@@ -409,7 +417,7 @@ def _style_target(
     if of_content.means is not None:
         means = torch.cat([each.means for each in found if each.means is not None], dim=1)
     if guides is None:
-        weights = grams.new_tensor(_blend(params, len(found)))
+        weights = grams.new_tensor(blend)
         shares = weights / weights.sum()
         grams = (grams * shares[:, None, None]).sum(dim=1, keepdim=True)
         # Of a picture that is of each style in so large a part, as its Gram is.
@@ -425,22 +433,17 @@ def _style_target(
 
 def _neighbour_target(
     found: Sequence[Candidates],
-    params: PictureParams,
+    blend: Sequence[float],
     guides: Tensor | None,
     size: tuple[int, int],
     weight: float,
 ) -> NeighbourTarget:
     """The target of a layer of `size`: the positions of a blend, or those of each region of a mask."""
     if guides is None:
-        tables = [nearest.blended(found, _blend(params, len(found)))]
+        tables = [nearest.blended(found, blend)]
     else:
         tables = [each.directions for each in found]
     return nearest.neighbour_target(tables, guides, size, weight)
-
-
-def _blend(params: PictureParams, num_styles: int) -> Sequence[float]:
-    """How much of each style there is in a blend, in any unit."""
-    return params.style_blend or [1.0] * num_styles
 
 
 def _at_layer(guides: Tensor | None, size: tuple[int, int]) -> Tensor | None:
