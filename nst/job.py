@@ -186,7 +186,7 @@ class PictureParams:
             ge=0,
             le=_MAX_WEIGHT,
             allow_inf_nan=False,
-            description="Weight of the loss that holds colours down to the style's; 0 lets them be. Empty: "
+            description="Weight of the loss that holds colours to the style's; 0 lets them be. Empty: "
             f"{CHROMA_WEIGHTS['pyramid']:g}, with gatys {CHROMA_WEIGHTS['gatys']:g}.",
         ),
         Number,
@@ -379,9 +379,10 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-# The one method of engines in which none could be named, and the last of these.
+# The one method of engines in which none could be named.
 METHOD_ONCE = "gatys"
-LAST_WITHOUT_METHODS = 3
+# The last version of these engines.
+LAST_ENGINE_OF_ONE_METHOD = 3
 # Parameters that were not there once: pictures that have them at these values have kept their keys.
 _NEW_PARAMS: Mapping[str, object] = {
     "method": METHOD_ONCE,

@@ -181,20 +181,21 @@ def _chroma(image: Tensor, one: Item) -> Tensor:
     axes = axes / axes.norm(dim=1, keepdim=True)
     own = axes @ image.flatten(1)
     blend = one.params.style_blend or [1.0] * len(one.styles)
-    regions, guides = [list(zip(one.styles, blend, strict=True))], [torch.ones_like(image[0])]
+    parts = [[each / sum(blend) for each in blend]]
+    guides = [torch.ones_like(image[0])]
     if one.mask is not None:
-        regions = [[(style, 1.0)] for style in one.styles]
         guides = _guides(one.mask.double(), len(one.styles), image.shape[1], image.shape[2])
-    # Below a strength of a half, some of the content's own colours are kept.
-    strength = one.params.strength
-    recolored = 1.0 if strength is None else min(1.0, 2 * strength)
+        parts = [[((g * other).sum() / g.sum()).item() for other in guides] for g in guides]
+    regions = [list(zip(one.styles, each, strict=True)) for each in parts]
+    painted = torch.stack(guides).sum(dim=0)
     total = image.new_zeros(())
     for guide, styles in zip(guides, regions, strict=True):
         share = guide.flatten() / guide.sum()
-        tables, weights = [axes @ one.content.double().flatten(1)], [(1 - recolored) * share]
+        # What no style takes is left to the content.
+        tables = [axes @ one.content.double().flatten(1)]
+        weights = [(1 - painted).flatten() * share]
         for style, part in styles:
             tables.append(axes @ style.double().flatten(1))
-            part = recolored * part / sum(each for _, each in styles)
             weights.append(torch.full_like(tables[-1][0], part / tables[-1].shape[1]))
         palette, weight = torch.cat(tables, dim=1), torch.cat(weights)
         mean = (palette * weight).sum(dim=1, keepdim=True)

@@ -92,12 +92,16 @@ def test_where_no_style_paints_colours_stay_those_of_the_content() -> None:
     torch.testing.assert_close(half, (content + found) / 2)
 
 
-def test_chroma_is_nothing_for_a_grey_and_else_the_length_of_what_is_not_grey() -> None:
-    picture = picture_tensor(6, 8)
-    grey = picture[:1].repeat(3, 1, 1)
-    torch.testing.assert_close(colors.chroma(grey), torch.zeros(2, 6, 8))
-    apart = picture - picture.mean(dim=0)
-    torch.testing.assert_close(colors.chroma(picture).norm(dim=0), apart.norm(dim=0))
+def test_the_styles_of_a_blend_count_by_its_shares_and_by_what_is_visible() -> None:
+    content, one, other = muted(20, 30, seed=1), muted(40, 50, seed=2), muted(6, 7, seed=3)
+    visible = torch.zeros(1, 6, 7)
+    visible[..., :4] = 1
+    found = colors.recolored(content, (one, other), (None, visible), share=1, blend=[3.0, 1.0])
+    # 2000 pixels of one, and the 24 of the other as often as a third of that.
+    table = torch.cat([one.flatten(1).repeat(1, 36), other[..., :4].flatten(1).repeat(1, 1000)], 1)
+    torch.testing.assert_close(
+        found, colors.match_colors(content, table[:, None]), atol=1e-4, rtol=0
+    )
 
 
 def test_luminance_is_that_of_yiq_for_any_batch() -> None:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from nst.job import PictureParams
-from nst.painting.colors import as_grey, chroma, match_colors
+from nst.painting.colors import as_grey, match_colors
 from nst.painting.engine import STALL_WINDOW, Stylized, stylize
 from nst.painting.objective import Objective
 from nst.painting.octaves import resized
+from nst.painting.palettes import chroma
 from nst.painting.steps import Best
 from nst.painting.targets import LOSS_NAMES, Item, Losses
 from nst.profiles import PROFILES
@@ -331,15 +332,15 @@ def test_a_start_has_the_colours_of_a_blend_in_its_shares() -> None:
 
 
 def test_a_style_without_colours_leaves_none_and_chroma_weight_0_lets_them_be() -> None:
-    def chroma_of(**params: Any) -> float:
+    def energy_of(**params: Any) -> float:
         one = item(steps=20, content_weight=0.001, **params)
         made = run(replace(one, styles=(as_grey(one.styles[0]),)))
-        return chroma(made.images[0]).square().mean().item()
+        return chroma(made.images).square().mean().item()
 
-    held, loose = chroma_of(), chroma_of(chroma_weight=0)
+    held, loose = energy_of(), energy_of(chroma_weight=0)
     assert held < 0.1 * loose
     # The paper has no such loss.
-    assert chroma_of(method="gatys") == chroma_of(method="gatys", chroma_weight=0)
+    assert energy_of(method="gatys") == energy_of(method="gatys", chroma_weight=0)
 
 
 def test_starts_from_the_picture_that_is_given() -> None:

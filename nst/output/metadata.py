@@ -214,8 +214,8 @@ OUTCOME_COLUMNS = (
     Column(
         "chroma_loss",
         FLOAT32,
-        "Final excess of chroma over the style's, (r - 1)^2 where its spread is r times the style's; "
-        "0 none.",
+        "How far chroma is outside the style's at the end, (r - 1)^2 where it is r deviations from the "
+        "style's mean; 0 within.",
     ),
     Column("total_loss", FLOAT32, "What was minimised, at the end: all of them weighed together."),
     Column("loss_ratio", FLOAT32, "Final total loss over that of the first evaluation."),

@@ -54,23 +54,23 @@ def recolored(
     """The content [3,H,W] a `share` of the way to its picture in the colours of its styles, [3,h,w] each.
 
     `alphas` are as in `prepared`. With guides [K,H,W] each style has a region. Where all guides are 0, the
-    content's own colours stay. Without guides all styles are one palette, by their `blend` if it is given,
-    and else by their pixels.
+    content's own colours stay. Without guides all styles' pixels are one target, each style counting by
+    `blend` if it is given, and else by the number of its pixels.
     """
     if guides is not None:
         # A sum that a rounding may put outside of [0, 1].
         found = (content + _changed_by_region(content, styles, alphas, guides)).clamp(0, 1)
     else:
-        palette = torch.cat([style.flatten(1) for style in styles], dim=1)
-        weights = _weights(styles, alphas, blend)
-        found = match_colors(content, palette[:, None], target_weights=weights)
+        pixels = torch.cat([style.flatten(1) for style in styles], dim=1)
+        weights = _pixel_weights(styles, alphas, blend)
+        found = match_colors(content, pixels[:, None], target_weights=weights)
     return found if share == 1 else torch.lerp(content, found, share)
 
 
-def _weights(
+def _pixel_weights(
     styles: tuple[Tensor, ...], alphas: tuple[Tensor | None, ...], blend: Sequence[float] | None
 ) -> Tensor | None:
-    """How much each pixel of the styles, one after the other, counts in their palette, [1,1,N]."""
+    """How much each pixel of the styles, one after the other, counts in the target, [1,1,N]."""
     if blend is None and all(alpha is None for alpha in alphas):
         return None
     visible = [
@@ -104,19 +104,6 @@ def luminance(picture: Tensor) -> Tensor:
     """Luma after ITU-R BT.601, the Y of YIQ: [...,3,H,W] -> [...,1,H,W], in [0, 1]."""
     red, green, blue = picture.unbind(dim=-3)
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
-
-
-def chroma(picture: Tensor) -> Tensor:
-    """What colours are beside grey, along two axes of length 1: [...,3,H,W] -> [...,2,H,W], 0 for a grey."""
-    red, green, blue = picture.unbind(dim=-3)
-    return torch.stack([(red - green) / 2**0.5, (red + green - 2 * blue) / 6**0.5], dim=-3)
-
-
-def from_chroma(slope: Tensor) -> Tensor:
-    """The gradient at the colours, given that at their `chroma`: [...,2,H,W] -> [...,3,H,W]."""
-    first, second = slope.unbind(dim=-3)
-    first, second = first / 2**0.5, second / 6**0.5
-    return torch.stack([second + first, second - first, -2 * second], dim=-3)
 
 
 def as_grey(picture: Tensor) -> Tensor:

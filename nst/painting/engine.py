@@ -315,7 +315,7 @@ def _initial(item: Item) -> Tensor:
 def _recolored(item: Item) -> Tensor:
     """The content in the styles' colours as far as the strength goes, [3,H,W]."""
     guides = blend = None
-    # At one size all styles are one palette, by their pixels: its pictures are to stay.
+    # At one size all styles' pixels are one target, so that outputs of engine 3 go on with the same bits.
     if item.params.method == "pyramid" and len(item.styles) > 1:
         blend = item.blend
     if item.params.method == "pyramid" and item.mask is not None:

@@ -16,14 +16,14 @@
   themselves, so that it asks a dark style for the content's contrast, and for nothing else once that
   is lost; which features lie where can be asked of any style.
 - A contrast loss keeps a share of the content's light and shade, a noise loss holds the highest octave
-  of frequencies down to the style's, and a chroma loss the colours; each is 0 for pictures that do not
-  need it.
+  of frequencies down to the style's, and a chroma loss holds the colours to the style's (`palettes`);
+  each is 0 for pictures that do not need it.
 - The total is not a plain sum. The higher the content's or the style's loss is, the more it weighs
   (`balanced`), so that one default serves every pair: if a style overwhelms its content, the content
   gets more weight, and if a style is easily matched, the style gets less.
 
-No loss uses autograd. The gradient of each loss at the features is known as soon as the features are,
-so it is added during the backward pass through the network.
+No loss of features uses autograd. Its gradient at the features is known as soon as the features are, so
+it is added during the backward pass through the network.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ from torch.autograd import Function
 
 from nst.painting import losses, metrics, reductions
 from nst.painting.backbones import Backbone
-from nst.painting.palettes import chroma_loss
+from nst.painting.palettes import chroma_loss, chroma_loss_and_gradient
 from nst.painting.statistics import Moments, StylePull
 from nst.painting.targets import (
     LOSS_NAMES,
@@ -299,8 +299,11 @@ def _with_pixel_losses(
         )
     if targets.looks_at_pixels:
         gradient = gradient + torch.autograd.grad(pixels.sum(), images)[0]
-    chroma, slope = chroma_loss(images.detach(), targets.palette)
-    gradient = gradient + weights.chroma[:, None, None, None] * slope
+    if targets.holds_chroma:
+        chroma, slope = chroma_loss_and_gradient(images.detach(), targets.palette)
+        gradient = gradient + weights.chroma[:, None, None, None] * slope
+    else:
+        chroma = chroma_loss(images.detach(), targets.palette)
     pixels = pixels.detach() + weights.chroma * chroma
     return (
         Losses(

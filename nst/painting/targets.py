@@ -128,8 +128,8 @@ class Targets:
     method with which all count alike. `palette` is the chroma that a picture may have. `weights` are [B]
     each, and so is `reach`, the content loss up to which a picture is let go from its content.
     `style_unit` is the style loss at which the style has its weight. `looks_at_pixels` says whether any
-    loss with a target in `pixels`, or the total variation, has a weight above 0, so that no evaluation
-    has to wait for the device to find out.
+    loss with a target in `pixels`, or the total variation, has a weight above 0, and `holds_chroma` the same
+    of the chroma loss, so that no evaluation has to wait for the device to find out.
     """
 
     styles: Mapping[str, StyleTarget]
@@ -144,6 +144,7 @@ class Targets:
     style_unit: float
     tiles: tuple[Tile, ...]
     looks_at_pixels: bool
+    holds_chroma: bool
 
     @property
     def num_items(self) -> int:
@@ -229,12 +230,20 @@ def targets_of(
             for layer, target in of_content.directions.items()
         },
         pixels=_pixel_targets(content, styles, params),
-        palette=_palette(content, styles, guides, item),
+        palette=palette_of(
+            content,
+            [style.pixels for style in styles],
+            [style.alpha for style in styles],
+            guides=guides,
+            blend=item.blend,
+            recolored=weighting_of(params).recolored,
+        ),
         weights=map_losses(lambda column: column.to(device), weights),
         reach=content.new_tensor([_content_reach(params, backbone.profile)]),
         style_unit=STYLE_UNITS[params.method],
         tiles=tiles,
         looks_at_pixels=any(bool(weight.any()) for weight in of_pixels),
+        holds_chroma=bool(weights.chroma.any()),
     )
 
 
@@ -288,20 +297,6 @@ def _pixel_targets(
     )
 
 
-def _palette(
-    content: Tensor, styles: Sequence["_Style"], guides: Tensor | None, item: Item
-) -> Palette:
-    """The styles' chroma, of a blend or by region; as far as the start keeps the content's, that too."""
-    found = [palettes.chroma_of(style.pixels, style.alpha) for style in styles]
-    if guides is None:
-        of_styles = palettes.mixed(found, item.blend)
-    else:
-        of_styles = palettes.side_by_side(found)
-    recolored = weighting_of(item.params).recolored
-    kept = palettes.chroma_of(content, guides)
-    return palette_of(palettes.mixed([kept, of_styles], [1 - recolored, recolored]), guides)
-
-
 def stacked(several: Sequence[Targets]) -> Targets:
     """The targets of several items as one, whose tensors are alike."""
 
@@ -338,6 +333,7 @@ def stacked(several: Sequence[Targets]) -> Targets:
         style_unit=several[0].style_unit,
         tiles=several[0].tiles,
         looks_at_pixels=any(one.looks_at_pixels for one in several),
+        holds_chroma=any(one.holds_chroma for one in several),
     )
 
 

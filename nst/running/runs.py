@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from nst import __version__, output, storage
 from nst import manifest as manifests
 from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
-from nst.job import ENGINE_VERSION, LAST_WITHOUT_METHODS, METHOD_ONCE, size_text
+from nst.job import ENGINE_VERSION, LAST_ENGINE_OF_ONE_METHOD, METHOD_ONCE, size_text
 from nst.output import manifests_before, read_account, records
 from nst.planning import Plan
 from nst.redaction import redacted
@@ -252,7 +252,9 @@ def _in_todays_words(
     versions = (before or {}).get("versions")
     engine = versions.get("engine") if isinstance(versions, dict) else None
     overrides = made_with.get("overrides")
-    if str(engine) in map(str, range(LAST_WITHOUT_METHODS + 1)) and isinstance(overrides, dict):
+    if str(engine) in map(str, range(LAST_ENGINE_OF_ONE_METHOD + 1)) and isinstance(
+        overrides, dict
+    ):
         named = {"method": METHOD_ONCE} | overrides
         if account["overrides"] == named:
             return made_with | {"overrides": named}
