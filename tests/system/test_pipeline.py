@@ -313,7 +313,9 @@ def test_every_backbone_paints_with_a_weights_file(tmp_path: Path, backbone: str
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(random_state(backbone), path)
     # Random features say little of a picture beside the losses of its pixels, which have no weight here.
-    plain = row(id="one", backbone=backbone, steps=10, noise_weight=0, contrast_floor=0)
+    plain = row(
+        id="one", backbone=backbone, steps=10, noise_weight=0, contrast_floor=0, chroma_weight=0
+    )
     manifest = write_project(tmp_path / "in", [plain])
     report = run(manifest, tmp_path / "out", weights={backbone: str(path)})
     assert report.failed == ()
