@@ -181,15 +181,11 @@ class PictureParams:
         Field(description="Weight of the loss that holds grain down to the style's; 0 lets it be."),
     ] = 0.1
     chroma_weight: Annotated[
-        float | None,
+        Weight | None,
         Field(
-            ge=0,
-            le=_MAX_WEIGHT,
-            allow_inf_nan=False,
             description="Weight of the loss that holds colours to the style's; 0 lets them be. Empty: "
             f"{CHROMA_WEIGHTS['pyramid']:g}, with gatys {CHROMA_WEIGHTS['gatys']:g}.",
         ),
-        Number,
     ] = None
     content_layers: Annotated[
         LayerNames,

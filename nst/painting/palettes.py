@@ -3,7 +3,7 @@
 A network hardly tells a tint from grey, so that features of a style of ink are met by rainbows too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -55,14 +55,13 @@ def palette_of(
     them; what it keeps of the content's colours it may have too. Covariances get MIN_DEVIATION^2 on their
     diagonals.
     """
-    if guides is None:
-        regions, painted = content.new_ones(1, 1, 1, 1), content.new_ones(1, 1, 1, 1)
-        style_shares = (content.new_tensor(blend) / sum(blend))[None, None]
-    else:
-        regions, painted = guides, guides.sum(dim=1, keepdim=True)
+    regions = content.new_ones(1, 1, 1, 1) if guides is None else guides
+    painted = regions.sum(dim=1, keepdim=True)
     areas = reductions.mean(regions, kept=2)
     regions = regions / areas.clamp_min(losses.MIN_SCALE)[..., None, None]
-    if guides is not None:
+    if guides is None:
+        style_shares = (content.new_tensor(blend) / sum(blend))[None, None]
+    else:
         under = [reductions.mean(regions * each, kept=2) for each in torch.split(guides, 1, dim=1)]
         style_shares = torch.stack(under, dim=-1)  # [1,K,J]
     found = _moments(content, regions * (1 - recolored * painted))
@@ -98,7 +97,9 @@ def chroma_loss(images: Tensor, palette: Palette) -> Tensor:
     g the pixel's guide. It is 1, or a little less, for the palette's own pixels. The loss is
     `losses.excess` of it, (sqrt(E) - 1)^2 and 0 below 1, in the mean over the regions.
     """
-    loss, _ = _loss_and_slope(images, palette)
+    loss = images.new_zeros(len(images))
+    for share, energy, _ in _distances(chroma(images), palette):
+        loss = loss + share * _excess(energy)
     return loss
 
 
@@ -108,8 +109,13 @@ def chroma_loss_and_gradient(images: Tensor, palette: Palette) -> tuple[Tensor, 
     At the chroma it is the sum over k of s_k (1 - 1 / sqrt(E_k)) g_k C_k^-1 d_k / (H W), s being the
     regions' shares. Autograd would keep some maps of the picture's size for each region.
     """
-    loss, slope = _loss_and_slope(images, palette)
-    first, second = slope.unbind(dim=1)
+    own = chroma(images)
+    loss, slope = images.new_zeros(len(images)), torch.zeros_like(own)
+    for share, energy, scaled in _distances(own, palette):
+        loss = loss + share * _excess(energy)
+        steepness = share * (1 - energy.clamp_min(1).rsqrt())
+        slope = slope + steepness[:, None, None, None] * scaled
+    first, second = (slope / own[0, 0].numel()).unbind(dim=1)
     first, second = first / 2**0.5, second / 6**0.5
     return loss, torch.stack([second + first, second - first, -2 * second], dim=1)
 
@@ -120,22 +126,20 @@ def chroma(images: Tensor) -> Tensor:
     return torch.stack([(red - green) / 2**0.5, (red + green - 2 * blue) / 6**0.5], dim=1)
 
 
-def _loss_and_slope(images: Tensor, palette: Palette) -> tuple[Tensor, Tensor]:
-    """The loss [B], and its gradient at the chroma, [B,2,H,W]."""
-    own = chroma(images)
-    loss, slope = images.new_zeros(len(images)), torch.zeros_like(own)
+def _distances(own: Tensor, palette: Palette) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of a chroma [B,2,H,W], region by region: its share and E, [B] each, and g C^-1 d, [B,2,H,W]."""
     for region in range(palette.shares.shape[1]):
-        share = palette.shares[:, region]
         apart = own - palette.means[:, region, :, None, None]
         rows = palette.inverses[:, region, :, :, None, None].unbind(dim=1)
         scaled = palette.guides[:, region, None] * torch.stack(
             [(row * apart).sum(dim=1) for row in rows], dim=1
         )
         energy = reductions.mean((apart * scaled).sum(dim=1)) / 2
-        loss = loss + share * losses.excess(energy, torch.ones_like(energy))
-        steepness = share * (1 - energy.clamp_min(1).rsqrt())
-        slope = slope + steepness[:, None, None, None] * scaled
-    return loss, slope / own[0, 0].numel()
+        yield palette.shares[:, region], energy, scaled
+
+
+def _excess(energy: Tensor) -> Tensor:
+    return losses.excess(energy, torch.ones_like(energy))
 
 
 def _moments(images: Tensor, weights: Tensor) -> _Moments:

@@ -10,13 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from nst.job import (
-    DEFAULT_CONTENT_WEIGHT,
-    Method,
-    PictureParams,
-    chroma_weight_of,
-    weighting_of,
-)
+from nst.job import DEFAULT_CONTENT_WEIGHT, Method, PictureParams, chroma_weight_of, weighting_of
 from nst.painting import losses, metrics, nearest, palettes, reductions, regions, statistics
 from nst.painting.backbones import Backbone
 from nst.painting.devices import same_shapes
@@ -278,9 +272,7 @@ def _content_reach(params: PictureParams, profile: BackboneProfile) -> float:
 
 
 def _pixel_targets(
-    content: Tensor,
-    styles: Sequence["_Style"],
-    params: PictureParams,
+    content: Tensor, styles: Sequence["_Style"], params: PictureParams
 ) -> PixelTargets:
     edges, shade = losses.laplacian(content), losses.shade(content)
     # Of several styles, the one with the most of it.
