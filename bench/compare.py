@@ -1,7 +1,7 @@
 """The comparison with the peer: what a user gets from either, pair by pair, and then as a batch.
 
 Ours runs with its defaults. The peer has one style weight for all pairs: of a list, the one with
-which its pictures come closest to ours. Rulers that neither program optimises judge the pictures:
+which its pictures come closest to ours; or it runs with its own defaults. Rulers that neither program optimises judge the pictures:
 LPIPS and the style distance by VGG-16 of `nst.painting.rulers`.
 """
 
@@ -45,6 +45,8 @@ STYLE_WEIGHTS = (100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 # By how much one of the two rulers may be worse in a picture that still counts as good.
 TOLERANCE = 0.05
 
+# Of the peer: less than a third of its own default, which favours it in time.
+_EVALUATIONS = 300
 _NUM_SWEPT = 3
 _CELL_PX = 320
 # Small: what is read from the disk is the same at any size.
@@ -82,13 +84,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that was measured: `trials` are the peer's scores by style weight, `batch_scores` ours."""
+    """All that was measured: `trials` are the peer's scores by style weight, `batch_scores` ours.
+
+    Without `settings` the peer ran with its own defaults.
+    """
 
     size_px: int
-    evaluations: int
     machine: str
     precision: str
-    style_weight: float
+    settings: peer.Settings | None
     trials: Mapping[float, Sequence[Score]]
     pairs: Sequence[Pair]
     peer: Sequence[Run]
@@ -133,13 +137,17 @@ def main() -> None:
     """`python -m bench`."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="long edge in pixels")
-    parser.add_argument("--evaluations", type=int, default=300, help="of the peer")
+    parser.add_argument("--evaluations", type=int, help=f"of the peer; unless given {_EVALUATIONS}")
     parser.add_argument(
         "--peer-style-weight",
         type=float,
         nargs="+",
-        default=STYLE_WEIGHTS,
         help="of several, the one that comes closest to ours is taken",
+    )
+    parser.add_argument(
+        "--peer-defaults",
+        action="store_true",
+        help=f"let the peer do what it does of itself: {peer.DEFAULTS.evaluations} evaluations",
     )
     parser.add_argument(
         "--sweep-evaluations", type=int, default=100, help="of the peer with each of these weights"
@@ -161,6 +169,13 @@ def main() -> None:
     sheet = arguments.sheet
     if sheet is not None and not (sheet.parent.is_dir() and sheet.suffix in (".jpg", ".png")):
         parser.error(f"expected --sheet in a folder that is there, as .jpg or .png, found {sheet}")
+    chosen = {
+        "--evaluations": arguments.evaluations,
+        "--peer-style-weight": arguments.peer_style_weight,
+    }
+    given = [option for option, value in chosen.items() if value is not None]
+    if arguments.peer_defaults and given:
+        parser.error(f"expected --peer-defaults without {given[0]}, which is not its default")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     _log.setLevel(logging.INFO)
     with tempfile.TemporaryDirectory(prefix="nst-bench-") as folder:
@@ -168,8 +183,8 @@ def main() -> None:
             PAIRS[: arguments.pairs],
             Path(folder),
             size_px=arguments.size,
-            evaluations=arguments.evaluations,
-            style_weights=arguments.peer_style_weight,
+            evaluations=None if arguments.peer_defaults else arguments.evaluations or _EVALUATIONS,
+            style_weights=arguments.peer_style_weight or STYLE_WEIGHTS,
             sweep_evaluations=arguments.sweep_evaluations,
             device=arguments.device,
             peer_path=arguments.peer_path or peer.install(),
@@ -186,7 +201,7 @@ def compare(
     folder: Path,
     *,
     size_px: int,
-    evaluations: int,
+    evaluations: int | None,
     style_weights: Sequence[float],
     sweep_evaluations: int,
     device: str,
@@ -195,25 +210,27 @@ def compare(
 ) -> Report:
     """Run both programs on all pairs, with their files in `folder`.
 
-    A sheet has a line for each pair: the content, the style, the peer's picture and ours.
+    Without `evaluations` the peer runs with its own defaults, and no style weight is tried. A sheet
+    has a line for each pair: the content, the style, the peer's picture and ours.
     """
     judge = Judge(folder, size_px)
 
-    def theirs(pair: Pair, weight: float, number: int, px: int = size_px) -> Run:
-        _log.info("%s in %s: the peer, style weight %g, %d evaluations", *pair, weight, number)
+    def theirs(pair: Pair, settings: peer.Settings | None, px: int = size_px) -> Run:
+        done = settings or peer.DEFAULTS
+        told = (*pair, done.style_weight, done.evaluations)
+        _log.info("%s in %s: the peer, style weight %g, %d evaluations", *told)
         content, style = prepared(pair, folder, px)
         made = peer.run(
             content,
             style,
             size_px=px,
-            evaluations=number,
-            style_weight=weight,
+            settings=settings,
             device=device,
             folder=folder,
             path=peer_path,
         )
         score = judge.score(made.picture, content, style)
-        return _run(made.usage, evaluations=number, loop_s=made.loop_s, score=score)
+        return _run(made.usage, evaluations=done.evaluations, loop_s=made.loop_s, score=score)
 
     def our_run(chosen: Sequence[Pair], px: int = size_px) -> tuple[Usage, list[dict[str, Any]]]:
         _log.info("ours: %s", ", ".join(f"{content} in {style}" for content, style in chosen))
@@ -222,7 +239,7 @@ def compare(
     peer.save_weights(folder)
     # What each program loads is in the system's file cache then, whichever is measured first.
     our_run(pairs[:1], _WARM_UP_PX)
-    theirs(pairs[0], style_weights[0], 1, _WARM_UP_PX)
+    theirs(pairs[0], peer.Settings(evaluations=1, style_weight=style_weights[0]), _WARM_UP_PX)
     alone, precisions = [], set()
     for pair in pairs:
         usage, (row,) = our_run([pair])
@@ -236,15 +253,19 @@ def compare(
             )
         )
     swept = list(zip(pairs, alone, strict=True))[:_NUM_SWEPT]
-    trials = {
-        weight: [theirs(pair, weight, sweep_evaluations).score for pair, _ in swept]
-        for weight in (style_weights if len(style_weights) > 1 else ())
-    }
+    trials: dict[float, list[Score]] = {}
+    if evaluations is not None and len(style_weights) > 1:
+        for weight in style_weights:
+            tried = peer.Settings(evaluations=sweep_evaluations, style_weight=weight)
+            trials[weight] = [theirs(pair, tried).score for pair, _ in swept]
     goals = [run.score for _, run in swept]
     chosen = min(
         trials, key=lambda weight: distance(trials[weight], goals), default=style_weights[0]
     )
-    their_runs = [theirs(pair, chosen, evaluations) for pair in pairs]
+    settings = None
+    if evaluations is not None:
+        settings = peer.Settings(evaluations=evaluations, style_weight=chosen)
+    their_runs = [theirs(pair, settings) for pair in pairs]
     usage, rows = our_run(pairs)
     if sheet is not None:
         inputs = [prepared(pair, folder, size_px) for pair in pairs]
@@ -256,10 +277,9 @@ def compare(
         sheets.sheet(cells, _CELL_PX).save(sheet, quality=sheets.QUALITY)
     return Report(
         size_px=size_px,
-        evaluations=evaluations,
         machine=machine(resolve_device(device)),
         precision=" and ".join(sorted(precisions)),
-        style_weight=chosen,
+        settings=settings,
         trials=trials,
         pairs=pairs,
         peer=their_runs,
@@ -422,8 +442,7 @@ def to_markdown(report: Report) -> str:
 {report.machine}
 nst computed in {report.precision}, the peer in float32.
 
-nst: a manifest of `content` and `style`, `--set size={report.size_px}`, all else the defaults; nothing is searched for. The peer: L-BFGS, {report.evaluations} evaluations, from the content,
-style weight {report.style_weight:g} for all pairs, no total variation, all else its defaults.
+nst: a manifest of `content` and `style`, `--set size={report.size_px}`, all else the defaults; nothing is searched for. {_told(report.settings)}
 
 **The peer takes {found["process_ratio"]:.1f} times as long as nst by whole processes, and {found["loop_ratio"]:.1f} times as long in the loop: geometric means over {pairs}.**
 **By both rulers, nst's picture is as good as the peer's for {found["ours_as_good"]} of {pairs}, and the peer's as good as nst's for {found["peer_as_good"]}.{equal}**
@@ -475,19 +494,32 @@ def _row(pair: Pair, peer: Run, ours: Run) -> list[str]:
     ]
 
 
+def _told(settings: peer.Settings | None) -> str:
+    if settings is None:
+        return f"""The peer: its own defaults, which are
+L-BFGS, {peer.DEFAULTS.evaluations} evaluations, from noise (of a fixed seed), style weight {peer.DEFAULTS.style_weight:g}, total variation 0.001."""
+    return f"""The peer: L-BFGS, {settings.evaluations} evaluations, from the content,
+style weight {settings.style_weight:g} for all pairs, no total variation, all else its defaults."""
+
+
 def _sweep(report: Report) -> str:
+    if report.settings is None:
+        return (
+            f"It is the peer's own default, {peer.DEFAULTS.style_weight:g}, and no other was tried."
+        )
+    weight = report.settings.style_weight
     if not report.trials:
-        return f"It was given as {report.style_weight:g}, and no other was tried."
+        return f"It was given as {weight:g}, and no other was tried."
     number = len(next(iter(report.trials.values())))
     goals = [run.score for run in report.ours[:number]]
     rows = [
-        [f"{weight:g}", *_means(scores), f"{distance(scores, goals):.3f}"]
-        for weight, scores in report.trials.items()
+        [f"{tried:g}", *_means(scores), f"{distance(scores, goals):.3f}"]
+        for tried, scores in report.trials.items()
     ]
-    at_an_end = report.style_weight in (min(report.trials), max(report.trials))
+    at_an_end = weight in (min(report.trials), max(report.trials))
     beyond = " It is at an end of the list, and one beyond may be closer." if at_an_end else ""
     header = ["style weight", "LPIPS, mean", "style, geometric mean", "distance"]
-    return f"""Of a list, {report.style_weight:g} is the one with which the peer's pictures come closest to those of nst, on the first {number} of the pairs.{beyond}
+    return f"""Of a list, {weight:g} is the one with which the peer's pictures come closest to those of nst, on the first {number} of the pairs.{beyond}
 Distance: of LPIPS and of the natural logarithm of style together, as the length of a vector, in the mean over the pairs.
 
 {table(header, [*rows, ["nst", *_means(goals), ""]])}"""

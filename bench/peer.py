@@ -54,6 +54,18 @@ def save_weights(folder: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run sets: with these it also begins from the content, without total variation."""
+
+    evaluations: int
+    style_weight: float
+
+
+# What the peer does where nothing is set: from noise, with a total variation of 0.001.
+DEFAULTS = Settings(evaluations=1000, style_weight=100.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """A picture in a file; what its process took, and the seconds of its loop alone."""
 
@@ -72,8 +84,7 @@ def run(
     style: str,
     *,
     size_px: int,
-    evaluations: int,
-    style_weight: float,
+    settings: Settings | None,
     device: str,
     folder: Path,
     path: Path,
@@ -81,6 +92,7 @@ def run(
     """Make a picture in a process of its own.
 
     `content` and `style` are names in `folder`, where the new one goes; `path` is a folder or a wheel.
+    Without settings it runs with its own defaults.
     """
     output = folder / picture(content, style)
     options = {
@@ -89,11 +101,7 @@ def run(
         "output_image": output.name,
         "image_size": size_px,
         "model_file": WEIGHTS_NAME,
-        "style_weight": style_weight,
-        "tv_weight": 0,
-        "init": "image",
-        "optimizer": "lbfgs",
-        "num_iterations": evaluations,
+        **({} if settings is None else _options(settings)),
         "print_iter": 0,
         "save_iter": 0,
         "seed": 0,
@@ -111,3 +119,13 @@ def run(
     begins_s = next(at_s for at_s, line in usage.lines if line.startswith(_LOOP_BEGINS))
     # Its last evaluation writes the picture, so what leaving the process takes is not counted.
     return Made(picture=output, usage=usage, loop_s=output.stat().st_mtime - begins_s)
+
+
+def _options(settings: Settings) -> dict[str, str | float]:
+    return {
+        "style_weight": settings.style_weight,
+        "tv_weight": 0,
+        "init": "image",
+        "optimizer": "lbfgs",
+        "num_iterations": settings.evaluations,
+    }

@@ -43,8 +43,9 @@ def measure(given: Given, found: Found) -> None:
         made = peer.run(
             *prepared((content, style), folder, size_px),
             size_px=size_px,
-            evaluations=given.or_toy(_EVALUATIONS, 1),
-            style_weight=_STYLE_WEIGHT,
+            settings=peer.Settings(
+                evaluations=given.or_toy(_EVALUATIONS, 1), style_weight=_STYLE_WEIGHT
+            ),
             device=given.on.type,
             folder=folder,
             path=given.peer_path,

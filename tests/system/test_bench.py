@@ -118,21 +118,26 @@ def main():
     open(options["-model_file"]).close()
     print("Running optimization with L-BFGS", flush=True)
     content, style = (Image.open(options[name]) for name in ("-content_image", "-style_image"))
-    weight = float(options["-style_weight"])
+    weight = float(options.get("-style_weight", 100))
     share = weight / (1 + weight)
     Image.blend(content, style.resize(content.size), share).save(options["-output_image"])
     with open("runs.txt", "a") as file:
-        print(weight, options["-num_iterations"], options["-image_size"], file=file)
+        print(weight, options.get("-num_iterations"), options["-image_size"], file=file)
 """
+
+
+def fake_peer(folder: Path) -> Path:
+    """A folder to import it from."""
+    package = folder / "peer/neural_style"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "neural_style.py").write_text(FAKE_PEER)
+    return package.parent
 
 
 def test_the_peer_runs_with_the_weight_that_comes_closest_to_what_our_defaults_make(
     tmp_path: Path,
 ) -> None:
-    package = tmp_path / "peer/neural_style"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "neural_style.py").write_text(FAKE_PEER)
     folder = tmp_path / "work"
     folder.mkdir()
     weights = (0.001, 1.0, 1000.0)
@@ -144,7 +149,7 @@ def test_the_peer_runs_with_the_weight_that_comes_closest_to_what_our_defaults_m
         style_weights=weights,
         sweep_evaluations=10,
         device="cpu",
-        peer_path=tmp_path / "peer",
+        peer_path=fake_peer(tmp_path),
         sheet=tmp_path / "sheet.png",
     )
     with (
@@ -159,14 +164,16 @@ def test_the_peer_runs_with_the_weight_that_comes_closest_to_what_our_defaults_m
         )
         assert small.crop((0, 0, *theirs_small.size)).tobytes() == theirs_small.tobytes()
     (ours,), (theirs,) = made.ours, made.peer
-    assert made.style_weight == min(
+    assert made.settings is not None
+    chosen = made.settings.style_weight
+    assert chosen == min(
         weights, key=lambda weight: compare.distance(made.trials[weight], [ours.score])
     )
-    assert [theirs.score] == made.trials[made.style_weight]
+    assert [theirs.score] == made.trials[chosen]
     assert made.trials[0.001][0].lpips < made.trials[1000.0][0].lpips
     runs = [line.split() for line in (folder / "runs.txt").read_text().splitlines()]
     sweep = [[str(weight), "10", "64"] for weight in weights]
-    assert runs[1:] == [*sweep, [str(made.style_weight), "30", "64"]]
+    assert runs[1:] == [*sweep, [str(chosen), "30", "64"]]
 
     names = ",".join(prepared(PAIR, folder, 64))
     outputs = []
@@ -190,6 +197,36 @@ def test_the_peer_runs_with_the_weight_that_comes_closest_to_what_our_defaults_m
     assert made.figures()["loop_ratio"] < 1
     assert made.figures()["batch_apart"] < 0.05
     assert "was given as" not in compare.to_markdown(made)
+
+
+def test_the_peer_may_do_what_it_does_of_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    given = {"content": "content.png", "style": "style.png", "size_px": 64, "device": "cpu"}
+    for name, colour in (("content.png", "red"), ("style.png", "blue")):
+        Image.new("RGB", (64, 48), colour).save(folder / name)
+    (folder / peer.WEIGHTS_NAME).touch()
+    path = fake_peer(tmp_path)
+    few = peer.Settings(evaluations=3, style_weight=7.0)
+    for settings in (few, None):
+        peer.run(**given, settings=settings, folder=folder, path=path)  # type: ignore[arg-type]
+    runs = (folder / "runs.txt").read_text().splitlines()
+    assert runs == ["7.0 3 64", "100.0 None 64"]
+
+
+def test_a_report_of_the_peers_own_defaults_says_so() -> None:
+    text = compare.to_markdown(replace(report(OURS), settings=None, trials={}))
+    assert "its own defaults, which are\nL-BFGS, 1000 evaluations, from noise" in text
+    assert "300 evaluations" not in text
+
+
+def test_the_peers_own_defaults_go_with_no_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--peer-defaults", "--evaluations", "5"])
+    with pytest.raises(SystemExit):
+        compare.main()
+    assert "expected --peer-defaults without --evaluations" in capsys.readouterr().err
 
 
 def test_a_process_is_measured_without_the_memory_of_this_one(tmp_path: Path) -> None:
@@ -218,14 +255,17 @@ def test_pictures_are_prepared_at_the_size(tmp_path: Path) -> None:
             assert image.mode == "RGB"
 
 
+def weighted(style_weight: float) -> peer.Settings:
+    return peer.Settings(evaluations=300, style_weight=style_weight)
+
+
 def report(*ours: Run) -> Report:
     """A report of one pair for each run of ours."""
     return Report(
         size_px=256,
-        evaluations=300,
         machine="A machine.",
         precision="bfloat16",
-        style_weight=100,
+        settings=weighted(100),
         trials={
             weight: [Score(0.2, 0.1), Score(0.4, 0.4)][: len(ours)] for weight in (10, 100, 1000)
         },
@@ -302,13 +342,13 @@ def test_a_batch_that_paints_other_pictures_is_told_of() -> None:
 
 @pytest.mark.parametrize(("chosen", "is_told"), [(10, True), (100, False), (1000, True)])
 def test_a_weight_at_an_end_of_the_list_is_told_of(chosen: float, is_told: bool) -> None:
-    text = compare.to_markdown(replace(report(OURS), style_weight=chosen))
+    text = compare.to_markdown(replace(report(OURS), settings=weighted(chosen)))
     assert ("one beyond may be closer" in text) == is_told
     assert f"style weight {chosen} for all pairs" in text
 
 
 def test_a_weight_that_was_given_is_not_told_as_chosen() -> None:
-    text = compare.to_markdown(replace(report(OURS), style_weight=70, trials={}))
+    text = compare.to_markdown(replace(report(OURS), settings=weighted(70), trials={}))
     assert "given as 70, and no other was tried" in text
 
 
