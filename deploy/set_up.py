@@ -168,7 +168,7 @@ def check(given: Mapping[str, str]) -> None:
     if given["pool_type"] == "kubernetes" and "image" not in given:
         raise SetUpError(
             "NST_IMAGE: expected an image's name in a registry that the cluster pulls from, such "
-            "as registry.example.org/nst:0.2.0; found none"
+            "as registry.example.org/nst:0.3.0.dev0; found none"
         )
     if not given.get("gpus", "1").isdecimal():
         raise SetUpError(f"NST_GPUS: expected a number from 0 on, found {given['gpus']!r}")
