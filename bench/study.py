@@ -1,10 +1,10 @@
 """What a run made of its pairs, by rulers that nobody optimised: tables, and sheets of its pictures.
 
-nst run bench/quality.csv --output output/quality --set size=256 --weights resnet50=FILE
+nst run bench/quality.csv --output output/quality --set size=256 --weights 'resnet50=FILE#topology=caffe'
 python -m bench.study output/quality --by label_kind --pairs --judge FILE --markdown bench/RESULTS.md
 python -m bench.study output/quality --only label_kind=hard --sheet docs/quality-hard.jpg
 
-nst run manifests/study/weights.yaml --output output/weights --weights resnet50=FILE
+nst run manifests/study/weights.yaml --output output/weights --weights 'resnet50=FILE#topology=caffe'
 python -m bench.study output/weights --by style_weight --sheet docs/study-weights.jpg
 
 nst run manifests/study/sizes.yaml --output output/sizes
@@ -12,7 +12,8 @@ python -m bench.study output/sizes --by method --alike size=256
 python -m bench.study output/sizes --by size --cell 420 --sheet docs/study-sizes.jpg
 
 `bench/quality.csv` has 20 ordinary pairs and 12 hard ones: contents that are easily lost, and styles
-that drown them. The defaults are tuned with it, and no change may worsen what it says.
+that drown them. The defaults are tuned with it, and no change may worsen what it says. The figures of
+the repository are of the original ResNet-50; torchvision's is `resnet50` without --weights.
 """
 
 import argparse

@@ -66,7 +66,9 @@ class PlannedGroup:
     backbone: Annotated[str, "The backbone."]
     height: Annotated[int, "Height of its pictures in pixels."]
     width: Annotated[int, "Width of its pictures in pixels."]
-    steps: Annotated[int, "Evaluations for each picture."]
+    steps: Annotated[
+        int, "Their parameter `steps`; with `pyramid` a picture gets more evaluations."
+    ]
     ids: Annotated[Sequence[str], "Names of its pictures."]
     seconds: Annotated[float | None, "What it will take; an estimate."]
     memory_bytes: Annotated[int | None, "The memory that it will take; an estimate."]

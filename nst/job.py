@@ -135,7 +135,7 @@ class PictureParams:
             ge=1,
             le=100_000,
             description="Evaluations of the loss and its gradient; of a pyramid those at the coarsest "
-            "size, of which each next one has half, and at least a quarter.",
+            "size, of which each next one has half, and at least a quarter: of 50 at 512 px 87 in all.",
         ),
         Number,
     ] = 50
@@ -213,7 +213,7 @@ class PictureParams:
             ge=0.05,
             le=8,
             allow_inf_nan=False,
-            description="Size of the style's pictures relative to `size`: strokes as large.",
+            description="Size of the style's pictures relative to `size`: above 1 strokes are larger.",
         ),
         Number,
     ] = 1.0
@@ -222,7 +222,8 @@ class PictureParams:
         Field(
             ge=32,
             le=8192,
-            description="Long edge that the content is shrunk to first; empty: it is not.",
+            description="Long edge that the content is shrunk to first, so that its details are gone when it is "
+            "painted at `size`; empty: it is not.",
         ),
         Number,
     ] = None
