@@ -457,6 +457,25 @@ def test_an_id_by_which_another_manifest_has_another_picture_is_refused(
     assert without_taken_ids(rows, settings) == rows
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_rows_of_patterns_are_told_apart_by_what_is_in_their_files(
+    is_same: bool, tmp_path: Path
+) -> None:
+    project(tmp_path / "one/x")
+    project(tmp_path / "other/x")
+    if not is_same:
+        (tmp_path / "other/x/a.png").write_bytes(picture_bytes(48, 64, seed=99))
+    output = tmp_path / "out"
+    ran(output, tmp_path / "one/*/rows.csv")
+    settings = RunSettings(output=str(output))
+    rows = read_manifest(f"{tmp_path}/other/*/rows.csv", settings)
+    if is_same:
+        assert without_taken_ids(rows, settings) == rows
+    else:
+        with pytest.raises(ManifestError, match="by which row 1 of .* has another picture"):
+            without_taken_ids(rows, settings)
+
+
 def test_rows_of_the_same_files_share_a_picture_wherever_these_lie(tmp_path: Path) -> None:
     one = project(tmp_path / "one")
     output = tmp_path / "out"

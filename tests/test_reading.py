@@ -131,6 +131,37 @@ class TestSeveralFiles:
         rows = read_manifest(f"{tmp_path}/in/*/rows.csv", settings(tmp_path))
         assert [job.content for job in rows.jobs] == [f"{tmp_path}/in/{n}/a.png" for n in "xy"]
 
+    @pytest.mark.parametrize("manifest", ["in/*/rows.csv", "in/"])
+    def test_rows_that_say_the_same_in_two_folders_are_two_pictures(
+        self, manifest: str, tmp_path: Path
+    ) -> None:
+        says = [row(), row(style="s.png | ../s.png", mask="m.png"), row(init="b.png")]
+        for name in ("day=x", "day=y"):
+            write_files(tmp_path / "in" / name, {"rows.csv": says})
+        jobs = read_manifest(f"{tmp_path}/{manifest}", settings(tmp_path)).jobs
+        assert len({job.id for job in jobs}) == len({job.inputs for job in jobs}) == 6
+        # Wherever the folder lies, and whichever others there are.
+        write_files(tmp_path / "moved/in/day=y", {"rows.csv": says})
+        moved = read_manifest(f"{tmp_path}/moved/{manifest}", settings(tmp_path)).jobs
+        assert [job.id for job in moved] == [job.id for job in jobs[3:]]
+
+    def test_rows_of_two_folders_with_the_same_pictures_share_them(self, tmp_path: Path) -> None:
+        whole = f"{tmp_path}/pictures/s.png"
+        for name, content in (("x", "../pictures/a.png"), ("y", "../y/../pictures/a.png")):
+            write_files(tmp_path / "in" / name, {"rows.csv": [row(content=content, style=whole)]})
+        files = {"rows.csv": [row(content="pictures/a.png", style=whole)]}
+        write_files(tmp_path / "in", files)
+        jobs = read_manifest(f"{tmp_path}/in/**/rows.csv", settings(tmp_path)).jobs
+        assert len(jobs) == 3
+        assert len({job.id for job in jobs}) == len({job.inputs for job in jobs}) == 1
+
+    def test_in_one_folder_an_id_is_that_of_the_row_as_it_is_written(self, tmp_path: Path) -> None:
+        write_files(tmp_path / "in", {"rows.csv": [row(content="./a.png")]})
+        (alone,) = read_manifest(f"{tmp_path}/in/rows.csv", settings(tmp_path)).jobs
+        for manifest in ("in/", "in/*.csv", "i*/rows.csv"):
+            (job,) = read_manifest(f"{tmp_path}/{manifest}", settings(tmp_path)).jobs
+            assert (job.id == alone.id) == (manifest != "i*/rows.csv")
+
     def test_problems_of_all_files_are_told_with_their_file(self, tmp_path: Path) -> None:
         files = {
             "a.csv": [row(id="one"), row(id="two", steps=0)],

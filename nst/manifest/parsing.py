@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -104,12 +104,15 @@ class Places:
 
     `resolve` turns a path as written into one to read, `full_pattern` a pattern into an absolute one,
     and `glob` a pattern into paths as if written. None is asked for what `access` objects to.
+    `said` is what a path says in an id: where a manifest is files of several folders, the same text
+    is another picture in each of them.
     """
 
     resolve: Resolve
     glob: Glob
     access: Access
     full_pattern: Resolve
+    said: Resolve | None = None
 
     def located(self, reference: str) -> _Located:
         if not is_plain(reference):
@@ -152,7 +155,7 @@ def parse(
     # Each once, since rows of a matrix share their cells.
     problems: dict[Problem, None] = {}
     try:
-        reader = _Reader(places.located, parse_overrides(overrides or {}), reading)
+        reader = _Reader(places, parse_overrides(overrides or {}), reading)
         table = read_rows(name, data, places.matches, reading)
         problems |= dict.fromkeys(table.problems)
         for row in table.rows:
@@ -268,13 +271,12 @@ class _Written:
 class _Reader:
     """Rows -> jobs. A value that rows share is read once, and is one object for all of them."""
 
-    def __init__(
-        self, locate: Callable[[str], _Located], forced: Mapping[str, Any], reading: Reading
-    ) -> None:
+    def __init__(self, places: Places, forced: Mapping[str, Any], reading: Reading) -> None:
         self._note = reading.note
         self._forced = forced
         remembered = lru_cache(maxsize=_MAX_REMEMBERED)
-        self._locate = remembered(locate)
+        self._locate = remembered(places.located)
+        self._in_id = remembered(partial(_in_id, places.said)) if places.said else None
         self._shared: Callable[[Any], Any] = remembered(lambda value: value)
         self._styles = remembered(_styles)
         self._labels = remembered(_labels)
@@ -318,10 +320,12 @@ class _Reader:
         if problems or params is None:
             raise Problems(*problems)
         starts_from_it = params.init == "picture"
+        told = texts | _said(mask=mask, start=start, style_mask=style_mask)
+        if self._in_id is not None:
+            told = {column: self._in_id(column, text) for column, text in told.items()}
         return Job(
             row=number,
-            id=own_id
-            or id_of(texts | _said(mask=mask, start=start, style_mask=style_mask), settings.own),
+            id=own_id or id_of(told, settings.own),
             content=content,
             styles=style_uris,
             content_name=texts["content"],
@@ -580,6 +584,14 @@ def _start(given: dict[str, Any]) -> str | None:
 def _is_picture(init: str) -> bool:
     """Whether an `init` is a path, with a folder or a suffix; a single word is a misspelt choice."""
     return any(mark in init for mark in "/.")
+
+
+def _in_id(said: Resolve, column: str, text: str) -> str:
+    """A cell as an id tells it, each of its paths by what it says."""
+    if column == "backbone":
+        return text
+    parts = text.split("|") if column in ("style", "style_mask") else [text]
+    return " | ".join(said(part.strip()) if part.strip() else "" for part in parts)
 
 
 def _said(**texts: str | None) -> dict[str, str]:

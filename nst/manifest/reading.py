@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,9 +100,10 @@ def read_manifest(
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What messages call a file, and the columns that the names of its folders give."""
+    """What messages call a file, its folder below the manifest's, and the columns that this gives."""
 
     shown: str
+    folder: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +133,7 @@ def _files_of(uri: str, output_uri: str) -> dict[str, _File]:
     names = [file.rpartition("/")[2] for file in found]
     shown = names if len(set(names)) == len(names) else found
     return {
-        file: _File(name, _partition(_below(start, file)))
+        file: _File(name, _below(start, file).rpartition("/")[0], _partition(_below(start, file)))
         for file, name in zip(found, shown, strict=True)
     }
 
@@ -250,6 +252,13 @@ def _check_output(jobs: Iterable[Job], uri: str) -> None:
             )
 
 
+def _as_from_the_first_folder(folder: str, reference: str) -> str:
+    """A path that is relative to `folder` as one that is relative to the folder above all files."""
+    if storage.is_absolute(reference):
+        return reference
+    return posixpath.normpath(posixpath.join(folder, reference))
+
+
 def _read_manifest(uri: str, output_uri: str) -> bytes:
     if uri.lower().endswith(PICTURE_SUFFIXES):
         raise ManifestError(
@@ -289,6 +298,7 @@ def _parse_manifest(
             settings.roots,
             closed=tuple(storage.join(settings.output, each) for each in own),
         ),
+        said=partial(_as_from_the_first_folder, named.folder) if named.folder else None,
     )
     return parse(
         named.shown if earlier else name.rpartition("/")[2],

@@ -130,12 +130,13 @@ class _Comparison:
         theirs += filter(str.strip, (other["style_mask"] or "").split("|"))
         folder = _folder_of(manifest, self._settings.output)
         if folder is None:
-            # Where its files lie is not known.
+            # In which of several folders its files lie is not known, so what is in them decides.
             mine = [job.content_name, *job.style_name.split("|")]
             mine += [name for name in (job.mask_name, job.start_name) if name is not None]
             mine += filter(str.strip, (job.style_mask_name or "").split("|"))
-            return [each.strip() for each in mine] == [each.strip() for each in theirs]
-        if [storage.resolve(folder, each.strip()) for each in theirs] == list(job.inputs):
+            if [each.strip() for each in mine] != [each.strip() for each in theirs]:
+                return False
+        elif [storage.resolve(folder, each.strip()) for each in theirs] == list(job.inputs):
             return True
         # Copies of the same files, as of a folder that was copied with its output.
         digests = [other["content_digest"], *(other["style_digest"] or "").split()]

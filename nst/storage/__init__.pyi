@@ -15,6 +15,7 @@ from .stores import exists as exists
 from .stores import full_pattern as full_pattern
 from .stores import glob as glob
 from .stores import hinting as hinting
+from .stores import is_absolute as is_absolute
 from .stores import is_leftover as is_leftover
 from .stores import is_pattern as is_pattern
 from .stores import is_same_anywhere as is_same_anywhere
