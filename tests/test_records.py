@@ -179,6 +179,43 @@ def test_compacted_they_say_the_same_and_are_one_file(tmp_path: Path) -> None:
     assert records.read(url).parts == after.parts
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_is_merged_while_it_is_read_is_read_all_the_same(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the second list, after it, and after the first record."""
+    output = str(tmp_path)
+    records.write(output, OK)
+    records.compact(output, records.read(output))
+    for name in ("two", "three"):
+        records.write(output, replace(OK, id=name))
+    list_sizes, read_bytes, done = storage.list_sizes, storage.read_bytes, []
+
+    def step() -> None:
+        done.append(None)
+        if len(done) == at:
+            with monkeypatch.context() as quiet:
+                quiet.setattr(storage, "list_sizes", list_sizes)
+                quiet.setattr(storage, "read_bytes", read_bytes)
+                quiet.setattr(records, "MAX_PARTS", 1)
+                records.compact(output, records.read(output))
+
+    def listed(uri: str) -> dict[str, int]:
+        found = list_sizes(uri)
+        step()
+        return found
+
+    def read(uri: str, **given: Any) -> bytes:
+        found = read_bytes(uri, **given)
+        step()
+        return found
+
+    monkeypatch.setattr(storage, "list_sizes", listed)
+    monkeypatch.setattr(storage, "read_bytes", read)
+    assert sorted(records.read(output).made) == ["one", "three", "two"]
+    assert not list((tmp_path / "records/new").glob("*.json"))
+
+
 def test_the_later_part_stands_over_the_earlier_and_a_single_over_both(tmp_path: Path) -> None:
     url = str(tmp_path)
     for key in ("first", "second"):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst import storage
-from nst.errors import CorruptTransferError
+from nst.errors import CorruptTransferError, NotFoundError
 from nst.iterables import in_chunks, in_parallel
 from nst.output import metadata
 from nst.output.metadata import (
@@ -217,10 +217,29 @@ class _Files:
 
 
 def read(output: str) -> Ledger:
-    """All that the records say. A file among them that is none is left alone, with a warning."""
+    """All that the records say. A file among them that is none is left alone, with a warning.
+
+    Also beside a run that ends, and merges single records into a part and parts into one.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return _read_listed(output)
+        except NotFoundError as exc:
+            # What is gone since it was listed is in a part that was written before.
+            _log.info("%s; its records are listed once more", exc)
+    return _read_listed(output)
+
+
+# A run merges once, so that more are of several runs that end meanwhile.
+_TRIES = 4
+
+
+def _read_listed(output: str) -> Ledger:
+    # Parts last: what is merged between the two lists is in both of them, and not in neither.
+    singles = _names(output, SINGLES, ".json")
     # By name, which is the order they were written in; those of the first format come first.
     parts = tuple(sorted(filter(_OWN_PART.fullmatch, _names(output, FOLDER, ".parquet"))))
-    return _read(output, _names(output, SINGLES, ".json"), parts)
+    return _read(output, singles, parts)
 
 
 def read_new(output: str, ids: Collection[str]) -> Ledger:
