@@ -72,8 +72,8 @@ def _not_loaded(error: Exception) -> int:
 
 
 def _leave_on_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A process in the background is to ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A process in the background is to ignore Ctrl-C, and one of nohup the end of its terminal.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
 

@@ -124,7 +124,7 @@ class StatusDocument:
     command: Annotated[Literal["status"], "The command."] = "status"
     state: Annotated[
         str,
-        "`running`; `stopping`: asked to stop; `finished`; `interrupted`: by Ctrl-C, SIGTERM or "
+        "`running`; `stopping`: asked to stop; `finished`; `interrupted`: by Ctrl-C, a signal or "
         "`nst stop`; `stopped`: by an error; `killed`: it ended without saying so.",
     ]
     phase: Annotated[str, "`starting`, `painting` or `finishing`; the last one, if it has ended."]

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 
 def main(fd: int) -> None:
     """Tell whether signals are ignored and none is held, then what is told first."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     connection = Connection(fd)
     connection.send([signal.getsignal(each) is signal.SIG_IGN for each in numbers])
     connection.send([*signal.pthread_sigmask(signal.SIG_BLOCK, ())])

@@ -219,7 +219,7 @@ def test_a_gallery_of_several_outputs_with_thumbnails_and_plain_pages(tmp_path: 
     assert "choose another with --to" in again.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_gallery_is_served_until_a_signal_and_exits_0(tmp_path: Path, number: int) -> None:
     output = write_output(tmp_path / "out", [record(id="one")])
     with started("gallery", output, "--serve", "--no-open", "--port", "0") as process:

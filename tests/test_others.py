@@ -472,7 +472,7 @@ def test_rows_of_patterns_are_told_apart_by_what_is_in_their_files(
     if is_same:
         assert without_taken_ids(rows, settings) == rows
     else:
-        with pytest.raises(ManifestError, match="by which row 1 of .* has another picture"):
+        with pytest.raises(ManifestError, match=r"by which row 1 of .* has another picture"):
             without_taken_ids(rows, settings)
 
 

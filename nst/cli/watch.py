@@ -118,7 +118,7 @@ def _state_line(found: RunStatus) -> str:
         case "interrupted" if found.stop_asked_by:
             return f"Stopped at {found.ended_at}, as {found.stop_asked_by} had asked"
         case "interrupted":
-            return f"Stopped at {found.ended_at} by Ctrl-C or SIGTERM"
+            return f"Stopped at {found.ended_at} by Ctrl-C or a signal"
         case "stopped":
             return f"Stopped at {found.ended_at} by an error"
         case _:

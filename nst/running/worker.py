@@ -20,6 +20,7 @@ from nst.errors import NSTError, StoppedError
 from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import NoListener
+from nst.running.spawning import NOT_ITS_OWN
 from nst.settings import Precision
 
 # A small picture has hundreds of evaluations a second, each of which would wake the other process.
@@ -99,10 +100,8 @@ def main(fd: int) -> None:
     The first message is what its environment is to have besides. The collector of garbage may be off
     until all is imported, which takes an eighth longer with it.
     """
-    # A terminal sends Ctrl-C to all of its processes, and some managers SIGTERM; whoever started
-    # this one decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in NOT_ITS_OWN:
+        signal.signal(number, signal.SIG_IGN)
     connection = Connection(fd)
     teller = _Teller(connection)
     logger = logging.getLogger("nst")

@@ -385,7 +385,12 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("number", "arguments"),
-    [(signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGTERM, ["--no-isolate"])],
+    [
+        (signal.SIGINT, []),
+        (signal.SIGTERM, []),
+        (signal.SIGHUP, []),
+        (signal.SIGTERM, ["--no-isolate"]),
+    ],
 )
 def test_a_signal_stops_a_run_which_the_next_one_goes_on_with(
     tmp_path: Path, number: int, arguments: list[str]
