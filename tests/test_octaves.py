@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from nst.job import MAX_SIZE, PictureParams
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, Resampling, at_scale, details, resized, shrinks_on_the_cpu
 from nst.painting.targets import Item
 from nst.scales import Scale, scales_of
-from tests.helpers import item, mask_tensor, picture_tensor, vgg16
+from tests.helpers import item, mask_tensor, picture_tensor, vgg16, with_threads
 
 LAYERS: dict[str, Any] = {"content_layers": "relu3_1", "style_layers": "relu1_1 relu2_1 relu3_1"}
 
@@ -30,6 +31,25 @@ def test_resampling_keeps_means_and_flat_pictures() -> None:
     torch.testing.assert_close(resample(torch.ones_like(picture)), torch.ones(1, 3, 32, 24))
     means = picture.mean(dim=(2, 3))
     torch.testing.assert_close(resample(picture).mean(dim=(2, 3)), means, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_resampling_gives_the_same_bits_with_any_number_of_threads(batch: int) -> None:
+    """Of products as small as these MKL divides the sums from 24 threads on."""
+    for before, after in (((256, 170), (128, 85)), ((512, 341), (256, 170))):
+        images = torch.rand(batch, 3, *before, generator=torch.Generator().manual_seed(1))
+
+        def down_and_up(
+            images: Tensor = images,
+            before: tuple[int, int] = before,
+            after: tuple[int, int] = after,
+        ) -> Tensor:
+            resample = Resampling(before, after, torch.device("cpu"))
+            return resample.gradient(resample(images))
+
+        alone = with_threads(1, down_and_up)
+        for number in (2, 16, 17, 24, 48):
+            assert torch.equal(with_threads(number, down_and_up), alone), number
 
 
 def test_resampling_removes_what_the_smaller_size_cannot_hold() -> None:

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from nst.painting.objective import Objective
 from nst.painting.targets import Item, Losses, Targets, map_losses
+from nst.painting.threads import same_products_with_any_number
 from nst.scales import Scale
 
 # How much a size counts beside the next larger one: what is coarse is settled by then.
@@ -38,11 +39,13 @@ class Resampling:
         self._across = _matrix(before[1], after[1]).to(device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self._down @ images @ self._across.T
+        with same_products_with_any_number(images.device):
+            return self._down @ images @ self._across.T
 
     def gradient(self, gradient: Tensor) -> Tensor:
         """The gradient at the images, given that at the resampled ones."""
-        return self._down.T @ gradient @ self._across
+        with same_products_with_any_number(gradient.device):
+            return self._down.T @ gradient @ self._across
 
 
 class Octaves:

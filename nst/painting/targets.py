@@ -17,6 +17,7 @@ from nst.painting.devices import same_shapes
 from nst.painting.nearest import Candidates, NeighbourTarget
 from nst.painting.palettes import Palette, palette_of
 from nst.painting.statistics import Moments, StyleTarget, moment_sums, style_target
+from nst.painting.threads import same_with_any_number
 from nst.painting.tiles import Slices, Tile, cut
 from nst.profiles import BackboneProfile, Shares
 
@@ -276,9 +277,7 @@ def _pixel_targets(
 ) -> PixelTargets:
     edges, shade = losses.laplacian(content), losses.shade(content)
     # Of several styles, the one with the most of it.
-    energy = torch.stack([metrics.fine_energy(style.pixels, style.alpha) for style in styles]).amax(
-        dim=0
-    )
+    energy = torch.stack([_fine_energy(style) for style in styles]).amax(dim=0)
     return PixelTargets(
         edges=edges,
         edge_scale=losses.detail_scale(edges),
@@ -287,6 +286,12 @@ def _pixel_targets(
         contrast_floor=content.new_tensor([params.contrast_floor]),
         noise_limit=NOISE_LIMIT * energy.clamp_min(metrics.MIN_FINE_ENERGY),
     )
+
+
+def _fine_energy(style: "_Style") -> Tensor:
+    # It may be smaller than the picture, whose size decides how many threads compute the rest.
+    with same_with_any_number(style.pixels.shape[2:], style.pixels.device):
+        return metrics.fine_energy(style.pixels, style.alpha)
 
 
 def stacked(several: Sequence[Targets]) -> Targets:
