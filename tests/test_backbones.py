@@ -2,6 +2,7 @@ import copy
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torchvision import models
 
 from nst.errors import WeightsError
 from nst.job import Pooling
+from nst.painting import pulse
 from nst.painting.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -108,6 +110,18 @@ def test_embedded_weights_give_what_torchvisions_own_forward_gives(
     ours = load_backbone(name, state, layers, device=CPU, precision=precision)(images)
     for layer in layers:
         assert relative(ours[layer], expected[layer]) < most, layer
+
+
+def test_each_stage_of_a_pass_is_a_sign_of_life() -> None:
+    backbone, found = vgg16(), []
+    pulse.listen(lambda: found.append(threading.get_ident()))
+    try:
+        backbone(picture_tensor(32, 32, seed=1)[None])
+    finally:
+        pulse.listen(None)
+    backbone(picture_tensor(32, 32, seed=1)[None])
+    assert found == [threading.get_ident()] * len(found)
+    assert len(found) > len(backbone.layers)
 
 
 def test_convolutions_take_the_form_that_is_fast_and_batch_norms_are_gone(loaded: Loaded) -> None:

@@ -2,6 +2,7 @@ from . import colors as colors
 from . import devices as devices
 from . import graphs as graphs
 from . import memory as memory
+from . import pulse as pulse
 from . import regions as regions
 from . import weights as weights
 from .backbones import Backbone as Backbone

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nst.errors import WeightsError
 from nst.job import Pooling
-from nst.painting import convolutions, winograd
+from nst.painting import convolutions, pulse, winograd
 from nst.painting.precision import DTYPES, multiplied_in
 from nst.profiles import PROFILES, BackboneProfile, Topology
 from nst.settings import Precision
@@ -95,6 +95,7 @@ class Backbone(nn.Module):
             x = stage(x)
             if name in self.layers:
                 x = tap(name, x)
+            pulse.beat()
         return x
 
 

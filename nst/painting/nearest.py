@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nst.painting import losses, reductions
+from nst.painting import losses, pulse, reductions
 from nst.painting.tiles import Slices
 
 # Positions of a style that a picture's are compared with: more cost more and say little more.
@@ -159,6 +159,7 @@ def _nearest(table: Tensor, candidates: Tensor) -> Tensor:
             channels = slice(first, first + reductions.INNER)
             cosines = torch.baddbmm(cosines, block[..., channels], across[:, channels])
         found.append(cosines.argmax(dim=2))
+        pulse.beat()
     return torch.cat(found, dim=1)
 
 

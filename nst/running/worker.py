@@ -25,6 +25,8 @@ from nst.settings import Precision
 
 # A small picture has hundreds of evaluations a second, each of which would wake the other process.
 ADVANCED_EVERY_S = 0.25
+# Of pictures as they mostly are an evaluation takes less.
+_ALIVE_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,11 @@ class Advanced:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """A part of an evaluation is done, of which one may take longer than a silence may last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What became of a picture is put down; without its curve, which nobody asks for here."""
 
@@ -113,12 +120,13 @@ def main(fd: int) -> None:
     except (EOFError, OSError):
         return
     # While the plan is made: PyTorch takes seconds to import.
-    from nst.painting import devices
+    from nst.painting import devices, pulse
     from nst.running import batch
 
     # What is there by now stays, so that nothing is gained by looking through it again.
     gc.freeze()
     gc.enable()
+    pulse.listen(teller.alive)
     teller.tell(Ready(devices.num_gpus()))
     while True:
         try:
@@ -149,10 +157,12 @@ class _Teller(NoListener):
         self._connection = connection
         self._lock = threading.Lock()
         self._advanced_at: float | None = None
+        self._told_at = monotonic()
         self._pictures = 0
 
     def tell(self, message: object) -> None:
         with self._lock:
+            self._told_at = monotonic()
             try:
                 self._connection.send(message)
             except (BrokenPipeError, ConnectionError):
@@ -167,6 +177,11 @@ class _Teller(NoListener):
             return
         self._advanced_at, self._pictures = now, pictures
         self.tell(Advanced(evaluations, pictures))
+
+    def alive(self) -> None:
+        # From several threads at once it may be told twice.
+        if monotonic() - self._told_at >= _ALIVE_EVERY_S:
+            self.tell(Alive())
 
     def begun(self, group: Group, ids: Sequence[str]) -> None:
         self.tell(Begun(tuple(ids)))

@@ -83,6 +83,15 @@ def test_a_picture_that_hangs_is_ended_and_quarantined(
     assert f"no sign of life for {SILENCE_S} s" in str(failed.outcome.error)
 
 
+def test_an_evaluation_may_take_longer_than_a_silence_may_last(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    """As one of 4096 px does: its parts tell that it goes on."""
+    assert run(tmp_path / "warm", [0], supervisor).num_ok == 1
+    report = run(tmp_path, [poison.IS_SLOW], supervisor, timeout_s=poison.SLOW_S * 2 / 3)
+    assert report.num_ok == 1
+
+
 def test_a_picture_that_makes_a_surprising_error_fails_alone_and_is_tried_by_every_run(
     tmp_path: Path, supervisor: Supervisor
 ) -> None:
