@@ -40,6 +40,21 @@ def test_an_item_counts_its_own_evaluations_through_all_sizes() -> None:
     assert told == [(0, 4, size), (1, 4, size), (0, 8, size), (0, 12, size), (1, 8, size)]
 
 
+def test_a_kept_picture_stays_as_it_was_however_late_it_is_written() -> None:
+    items = [helpers.item(n, steps=6, method="gatys", **LAYERS) for n in range(2)]
+    then: list[Tensor] = []
+    written_late: list[Tensor] = []
+
+    def on_kept(_: int, __: int, image: Tensor) -> None:
+        then.append(image.clone())
+        written_late.append(image)
+
+    stylize(items, vgg16(**LAYERS), keep_every=1, on_kept=on_kept)
+    assert len(then) == 12
+    for before, after in zip(then, written_late, strict=True):
+        assert torch.equal(before, after)
+
+
 def test_pictures_are_kept_on_the_way_and_change_nothing() -> None:
     items = [helpers.item(n, size=(144, 192), steps=6, **LAYERS) for n in range(2)]
     found: dict[tuple[int, int], Tensor] = {}

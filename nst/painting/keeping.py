@@ -8,7 +8,7 @@ from torch import Tensor
 from nst.painting.octaves import resized
 
 # Told which item, after how many of its evaluations, from 1, and its picture then: [3,H,W] in [0, 1] on
-# the CPU, as large as the item's content.
+# the CPU, as large as the item's content, and its own, whatever the next evaluations do.
 OnKept = Callable[[int, int, Tensor], None]
 
 
@@ -32,7 +32,9 @@ class Keeping:
         for item, is_running in enumerate(running):
             number = before[item] + evaluation
             if is_running and number % self.every == 0:
-                self.on_kept(item, number, resized(images[item].cpu(), self.size))
+                # A copy on a CPU too: what is the best is written over while this one is encoded.
+                own = images[item].to("cpu", copy=True)
+                self.on_kept(item, number, resized(own, self.size))
 
     def ended(self, evaluations: Sequence[int]) -> None:
         """A size is through, with so many evaluations of each item."""
