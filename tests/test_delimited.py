@@ -3,11 +3,14 @@
 import codecs
 import gzip
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from nst.errors import ManifestError
+from nst.job import PARAM_FIELDS, PictureParams
 from nst.manifest import packing
 from nst.manifest.names import Reading
 from tests.test_parsing import parse, parsed, refusal
@@ -131,6 +134,25 @@ def test_where_no_comma_is_between_cells_a_decimal_may_have_one() -> None:
         assert job.params.style_weight == value
     (two,) = parse("m.csv", "content;style;style_blend\na.png;s.png|t.png;2,1\n")
     assert two.params.style_blend == (2, 1)
+
+
+def decimal_params() -> list[str]:
+    """The parameters that take a half for what it is."""
+    names = []
+    for name in PARAM_FIELDS:
+        half: dict[str, Any] = {name: "0.5"}
+        with suppress(ValidationError):
+            if getattr(PictureParams(**half), name) == 0.5:
+                names.append(name)
+    return names
+
+
+@pytest.mark.parametrize("name", decimal_params())
+def test_each_parameter_that_takes_decimals_takes_them_with_a_comma(name: str) -> None:
+    (job,) = parse("m.csv", f"content;style;{name}\na.png;s.png;0,5\n")
+    assert getattr(job.params, name) == 0.5
+    (problem,) = refusal("m.csv", f"content;style;{name}\na.png;s.png;1,500\n")
+    assert "expected a number with a point, or without a comma; found '1,500'" in problem
 
 
 @pytest.mark.parametrize(

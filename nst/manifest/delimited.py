@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, TextIO
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, TextIO, Union, get_args, get_origin
 
 from nst.job import PARAM_FIELDS
 from nst.manifest.names import (
@@ -25,9 +26,18 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Excel's own way to say which one it is.
 _DECLARED = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;\s]*', re.IGNORECASE)
 _NOTHING = ' ,;\t\r\n"'
-_DECIMALS = {name for name, each in PARAM_FIELDS.items() if each.annotation is float}
 _DECIMAL = re.compile(r"\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*")
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*")
+
+
+def _takes_decimal(annotation: object) -> bool:
+    """Whether a value may be one decimal; of several, commas stand between them."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return any(map(_takes_decimal, get_args(annotation)))
+    return annotation is float
+
+
+_DECIMALS = {name for name, each in PARAM_FIELDS.items() if _takes_decimal(each.annotation)}
 
 
 def read_delimited(lines: TextIO, reading: Reading) -> Table:
