@@ -1,6 +1,9 @@
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -165,6 +168,71 @@ def test_what_graphs_compute_in_is_not_free(monkeypatch: pytest.MonkeyPatch) -> 
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     assert memory_of(torch.device("cuda:1")) == Memory(total=100, free=50)
+
+
+def in_container(monkeypatch: pytest.MonkeyPatch, folder: Path, files: dict[str, str]) -> Memory:
+    """The memory of a CPU of a machine with 64,000 bytes, 40,000 of them free, by files of cgroups."""
+    machine = SimpleNamespace(total=64_000, available=40_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return memory_of(torch.device("cpu"), cgroup=folder)
+
+
+def of_version(
+    number: int, *, limit: str, used: int, cached: int, anonymous: int
+) -> dict[str, str]:
+    names = ("memory.max", "memory.current", "memory.stat")
+    prefix, anon = "", "anon"
+    if number == 1:
+        names = tuple(
+            f"memory/memory.{each}" for each in ("limit_in_bytes", "usage_in_bytes", "stat")
+        )
+        prefix, anon = "total_", "total_rss"
+    stat = {
+        anon: anonymous,
+        "file": 9_999,
+        f"{prefix}inactive_file": cached - 1_000,
+        f"{prefix}active_file": 1_000,
+    }
+    lines = [f"{name} {value}\n" for name, value in stat.items()]
+    return dict(zip(names, (f"{limit}\n", f"{used}\n", "".join(lines)), strict=True))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_a_container_has_read_and_can_forget_is_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int
+) -> None:
+    files = of_version(version, limit="16000", used=15_900, cached=12_000, anonymous=3_000)
+    found = in_container(monkeypatch, tmp_path, files)
+    assert found == Memory(total=16_000, free=12_100)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_programs_hold_in_a_container_is_never_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int
+) -> None:
+    """The files are read one after the other, so that their numbers may be of different moments."""
+    files = of_version(version, limit="16000", used=9_000, cached=8_000, anonymous=5_000)
+    assert in_container(monkeypatch, tmp_path, files).free == 11_000
+
+
+@pytest.mark.parametrize(("version", "limit"), [(2, "max"), (1, "9223372036854771712")])
+def test_a_container_without_a_limit_has_the_memory_of_its_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, limit: str
+) -> None:
+    files = of_version(version, limit=limit, used=50_000, cached=2_000, anonymous=3_000)
+    assert in_container(monkeypatch, tmp_path, files) == Memory(total=64_000, free=40_000)
+
+
+def test_a_container_that_tells_only_what_it_uses_has_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert in_container(monkeypatch, tmp_path, {}) == Memory(total=64_000, free=40_000)
+    files = {"memory.max": "16000", "memory.current": "15000"}
+    assert in_container(monkeypatch, tmp_path, files) == Memory(total=16_000, free=1_000)
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])

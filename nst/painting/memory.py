@@ -41,8 +41,43 @@ class Memory:
     free: int
 
 
-def memory_of(device: "torch.device") -> Memory:
-    """The memory of a device, within the limits of this process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cgroup:
+    """The files in which a version of cgroups tells of memory, and the names of lines of `stat`.
+
+    `anonymous` is what no kernel can take back without swapping, and `cached` what it can: pages of files.
+    """
+
+    limit: str
+    used: str
+    stat: str
+    anonymous: str
+    cached: tuple[str, ...]
+
+
+# Version 2, then 1.
+_CGROUPS = (
+    _Cgroup(
+        limit="memory.max",
+        used="memory.current",
+        stat="memory.stat",
+        anonymous="anon",
+        cached=("inactive_file", "active_file"),
+    ),
+    _Cgroup(
+        limit="memory/memory.limit_in_bytes",
+        used="memory/memory.usage_in_bytes",
+        stat="memory/memory.stat",
+        anonymous="total_rss",
+        cached=("total_inactive_file", "total_active_file"),
+    ),
+)
+# Where there is no limit, version 2 says "max", and version 1 the largest number of whole pages.
+_NO_LIMIT = 2**62
+
+
+def memory_of(device: "torch.device", *, cgroup: Path = _CGROUP) -> Memory:
+    """The memory of a device, within the limits of this process, which are those told in `cgroup`."""
     if device.type == "cuda":
         import torch
 
@@ -51,10 +86,10 @@ def memory_of(device: "torch.device") -> Memory:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return Memory(total=total, free=free + kept - _held_by_graphs(device))
     found = psutil.virtual_memory()
-    limit, used = _cgroup_bytes("memory.max"), _cgroup_bytes("memory.current")
-    if limit is None or used is None:
+    own = _memory_of_container(cgroup)
+    if own is None:
         return Memory(total=found.total, free=found.available)
-    return Memory(total=min(found.total, limit), free=min(found.available, max(0, limit - used)))
+    return Memory(total=min(found.total, own.total), free=min(found.available, own.free))
 
 
 def _held_by_graphs(device: "torch.device") -> int:
@@ -107,9 +142,33 @@ def pictures_at_once(bytes_each: int, memory: Memory, *, at_most: int | None) ->
     return min(at_most, 1 + (free - bytes_each) // (bytes_each + BESIDE_BYTES))
 
 
-def _cgroup_bytes(name: str) -> int | None:
-    """A memory limit of this process's container, if there is one."""
+def _memory_of_container(root: Path) -> Memory | None:
+    """The memory of this process's container, if it has a limit."""
+    for files in _CGROUPS:
+        limit, used = _number_in(root / files.limit), _number_in(root / files.used)
+        if limit is None or used is None or limit >= _NO_LIMIT:
+            continue
+        told = _told_in(root / files.stat)
+        # Inputs that were read and pictures that were written count as used until others need the room,
+        # so that after a while a container seems to be full.
+        cached = sum(told.get(name, 0) for name in files.cached)
+        held = max(used - cached, told.get(files.anonymous, 0))
+        return Memory(total=limit, free=max(0, limit - held))
+    return None
+
+
+def _number_in(path: Path) -> int | None:
     try:
-        return int((_CGROUP / name).read_text())
+        return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _told_in(path: Path) -> dict[str, int]:
+    """The lines of a file that are a name and a number; none where it cannot be read."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.split() for line in lines)
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
