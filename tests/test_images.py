@@ -334,6 +334,28 @@ def test_numbers_that_are_none_are_refused() -> None:
         decoded(encoded(Image.fromarray(values), "TIFF"))
 
 
+@pytest.mark.parametrize("white", [1, 255])
+def test_floats_that_overshoot_their_range_are_clipped_to_it(white: int) -> None:
+    """As sharpening and resizing make them."""
+    within = np.linspace(0, white, 64, dtype=np.float32)[None].repeat(64, axis=0)
+    beyond = within.copy()
+    beyond[0, :3] = [-0.2 * white, 1.0001 * white, 1.5 * white]
+    made, plain = (decoded(encoded(Image.fromarray(each), "TIFF")) for each in (beyond, within))
+    assert np.array_equal(made.pixels[:, 1:], plain.pixels[:, 1:])
+    assert made.pixels[0, 0, :3].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("top", "white"), [(1, 1), (1.99, 1), (2, 255), (255, 255), (509, 255), (510, 65535)]
+)
+def test_the_range_of_floats_is_told_by_their_maximum(top: float, white: int) -> None:
+    values = np.full((16, 16), 0.5 * white, dtype=np.float32).clip(0, top)
+    values[0, 0] = top
+    made = decoded(encoded(Image.fromarray(values), "TIFF"), size=16)
+    assert made.pixels[0, 0, 0] == pytest.approx(min(1, top / white), abs=1 / 255)
+    assert made.pixels[0, 8, 8] == pytest.approx(min(0.5, top / white), abs=1 / 255)
+
+
 @pytest.mark.parametrize("exif", [b"Exif\0\0II*\0" + b"\xff" * 40, b"Exif\0\0nonsense"])
 def test_a_picture_with_broken_exif_is_as_stored(exif: bytes) -> None:
     made = decoded(encoded(quadrants(), "JPEG", exif=exif, quality=100), size=60)

@@ -399,18 +399,28 @@ def split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.
     alpha = None
     if isinstance(key, int) and (values == key).any():
         alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
-    top = float(values.max(initial=0))
-    if image.mode.startswith("I;16"):
-        white = 65535.0
-    elif image.mode == "F" and top <= 1:
-        white = 1.0
-    else:
-        white = 255.0 if top <= 255 else max(65535.0, top)
+    white = _white(image.mode, float(values.max(initial=0)))
     if _is_white_zero(image):
         values = white - values
     grey = Image.fromarray(_to_8_bit(values / white))
     grey.info["icc_profile"] = image.info.get("icc_profile")
     return grey, alpha
+
+
+# Filters that sharpen or resize overshoot a white edge by less than as much again; and of a larger range,
+# so low a maximum would leave a picture black.
+_OVERSHOOT = 2
+
+
+def _white(mode: str, top: float) -> float:
+    """The number that is white in a picture of one channel whose largest is `top`; what is above is too."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    if mode == "F":
+        for white in (1.0, 255.0):
+            if top < _OVERSHOOT * white:
+                return white
+    return 255.0 if top <= 255 else max(65535.0, top)
 
 
 def _is_white_zero(image: Image.Image) -> bool:
