@@ -459,6 +459,43 @@ def test_grey_with_alpha_in_16_bits_keeps_its_grey_profile() -> None:
     assert mean_colour(made) == pytest.approx([188] * 3, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("depth", "row", "key", "light"),
+    [
+        (1, b"\x70", b"\0\0", 255),
+        (2, b"\x15", b"\0\0", 156),
+        (8, b"\0\x80\x80\x80", b"\0\0", 188),
+        (16, b"\0\0" + b"\x80\x80" * 3, b"\0\0", 188),
+    ],
+)
+def test_grey_with_a_transparent_colour_keeps_its_grey_profile(
+    depth: int, row: bytes, key: bytes, light: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    profile = forged.png_chunk(b"iCCP", b"grey\0\0" + zlib.compress(_linear_grey_profile()))
+    made = decoded(_row_png(depth, 0, row, profile, forged.png_chunk(b"tRNS", key)), size=4)
+    assert made.alpha is not None
+    assert made.alpha.tolist() == [[0, 1, 1, 1]]
+    assert made.pixels[:, 0, 2] * 255 == pytest.approx([light] * 3, abs=1)
+    assert not caplog.records
+
+
+def test_a_grey_profile_is_applied_wherever_all_pixels_are_grey(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A reader may give them in three channels."""
+    profile = _linear_grey_profile()
+    three = Image.new("RGB", (20, 20), (128, 128, 128))
+    avif = encoded(three, "AVIF", icc_profile=profile, subsampling="4:0:0", quality=100)
+    for data in (encoded(three, icc_profile=profile), avif):
+        assert mean_colour(decoded(data)) == pytest.approx([188] * 3, abs=1)
+    bits = encoded(Image.new("1", (20, 20), 1), icc_profile=profile)
+    assert mean_colour(decoded(bits)) == [255] * 3
+    assert not caplog.records
+    coloured = encoded(quadrants(), icc_profile=profile)
+    assert decoded(coloured, size=60).pixels[:, 5, 5].tolist() == [1, 0, 0]
+    assert "its colour profile cannot be used" in caplog.text
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiff_that_counts_from_white_to_black(bits: int) -> None:
     tags = {256: 16, 257: 16, 258: bits, 259: 1, 262: 0, 277: 1}

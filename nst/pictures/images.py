@@ -441,12 +441,23 @@ def _to_srgb(image: Image.Image, name: str | None) -> Image.Image:
     if image.mode in ("1", "P", "PA"):
         image = image.convert("RGB")
     if profile is not None:
+        image = _as_profiled(image, profile)
         try:
             return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except (ImageCms.PyCMSError, OSError) as exc:
             if name is not None:
                 _log.warning("%s: taken as sRGB, its colour profile cannot be used: %s", name, exc)
     return image.convert("RGB")
+
+
+def _as_profiled(image: Image.Image, profile: bytes) -> Image.Image:
+    """The picture in one channel if its profile is one of grey, and so are its pixels."""
+    # A grey PNG with a transparent colour, one of 1 bit and a grey AVIF have three by now.
+    if profile[16:20] == b"GRAY" and image.mode == "RGB":
+        red, green, blue = (channel.tobytes() for channel in image.split())
+        if red == green == blue:
+            return image.getchannel(0)
+    return image
 
 
 def _converted(image: Image.Image, profile: Any) -> Image.Image:
