@@ -14,7 +14,7 @@ from nst.errors import ImageError
 from nst.job import PictureParams, job_key
 from nst.painting.weights import WeightsFile
 from nst.planning.plan import Input, PlannedJob
-from nst.running.loading import Inputs, Loaded
+from nst.running.loading import Inputs, Loaded, finished
 from tests.helpers import encoded, job, picture, picture_bytes, picture_tensor
 
 SIZE = (48, 64)
@@ -139,6 +139,23 @@ def test_a_transparent_style_is_on_its_own_mean_and_has_its_alpha(tmp_path: Path
     torch.testing.assert_close(style[:, :, 25:], expected)
     torch.testing.assert_close(style[:, 3, 3], expected.mean(dim=(1, 2)))
     assert found.sources.style_alphas == found.item.alphas
+
+
+@pytest.mark.parametrize("size", [64, "content"])
+def test_what_is_kept_of_a_content_that_is_shrunk_to_be_painted_is_sharp(
+    tmp_path: Path, size: int | str
+) -> None:
+    files = {"a.png": half_clear(*SIZE)}
+    painted = picture_tensor(*SIZE, seed=7)
+    for mode in ("none", "luminance"):
+        own: dict[str, Any] = {"size": size, "preserve_color": mode, "files": files}
+        whole, small = loaded(tmp_path, **own), loaded(tmp_path, content_size=32, **own)
+        assert not torch.equal(whole.item.content, small.item.content)
+        assert not torch.equal(whole.sources.content, small.sources.content)
+        made, expected = finished(small, painted), finished(whole, painted)
+        assert np.array_equal(made.pixels, expected.pixels)
+        assert made.alpha is not None
+        assert made.alpha[7].tolist() == [0] * 32 + [1] * 32
 
 
 def test_an_opaque_style_has_no_alpha(tmp_path: Path) -> None:

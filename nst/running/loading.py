@@ -26,8 +26,9 @@ _LEAST_GREY = 1 / 255
 class Loaded:
     """A planned job with its pictures decoded; `content` is the original, before any recolouring.
 
-    `planned` has the digests, versions and keys of the bytes that were decoded. `sources` are the
-    pictures with which the result is compared.
+    A `content_size` does not shrink it, so that what is kept of it (colours, alpha) is sharp. `planned`
+    has the digests, versions and keys of the bytes that were decoded. `sources` are the pictures with
+    which the result is compared.
     """
 
     planned: PlannedJob
@@ -64,7 +65,7 @@ class Inputs:
         size = (planned.height, planned.width)
         content = self._content(planned)
         luma = self._content_mask(planned.mask, size)
-        sources = self._sources(planned, content, luma)
+        sources = self._sources(planned, self._as_painted(planned, content), luma)
         alphas = sources.style_alphas
         pixels, styles = colors.prepared(
             sources.content, sources.styles, alphas, params.preserve_color
@@ -162,7 +163,6 @@ class Inputs:
         )
 
     def _content(self, planned: PlannedJob) -> images.Picture:
-        params = planned.job.params
         long_edge = max(planned.height, planned.width)
         found = self._decoded(planned.content, long_edge, upscale=True)
         if found.alpha is not None and not found.alpha.any():
@@ -173,8 +173,13 @@ class Inputs:
                 f"header says, found {found.pixels.shape[1]} x {found.pixels.shape[2]} (height x "
                 "width)"
             )
-        if params.content_size is None or params.content_size >= long_edge:
-            return found
+        return found
+
+    def _as_painted(self, planned: PlannedJob, content: images.Picture) -> images.Picture:
+        """The content without the details that its parameters leave out."""
+        params = planned.job.params
+        if params.content_size is None or params.content_size >= max(planned.height, planned.width):
+            return content
         small = self._decoded(planned.content, params.content_size)
         return images.resized(small, planned.height, planned.width)
 
