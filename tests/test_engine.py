@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nst.job import PictureParams
+from nst.painting import engine
 from nst.painting.colors import as_grey, match_colors
 from nst.painting.engine import STALL_WINDOW, Stylized, stylize
 from nst.painting.objective import Objective
@@ -283,6 +284,14 @@ def test_starts_from_the_content() -> None:
     assert torch.equal(made.images[0], one.content)
     assert made.losses.content.item() == 0
     assert made.losses.detail.item() == 0
+
+
+@pytest.mark.parametrize("init", ["recolored", "content", "noise"])
+def test_a_coarser_picture_goes_on_where_it_is_with_items_that_are_elsewhere(init: str) -> None:
+    """As on a GPU that is none of CUDA; this device computes shapes and refuses others' numbers."""
+    coarser = torch.empty(1, 3, 24, 32, device="meta")
+    start = engine._start([item(init=init)], coarser)
+    assert (start.device.type, start.shape) == ("meta", (1, 3, 48, 64))
 
 
 def test_starts_from_the_content_in_the_colours_of_all_the_styles() -> None:

@@ -179,6 +179,26 @@ def test_on_a_gpu_styles_of_many_sizes_have_one_shape(sizes: tuple[int, ...], le
         assert made.tables.shape == (1, 1, length, 4)
 
 
+class OnMetal(Tensor):
+    """Stands in for a tensor of a device that has no numbers of 64 bits."""
+
+    def double(self, *_: Any, **__: Any) -> Tensor:
+        raise TypeError("the MPS framework doesn't support float64")
+
+    def cpu(self, *_: Any, **__: Any) -> Tensor:
+        return self.as_subclass(Tensor)
+
+
+def test_a_device_without_64_bits_has_the_candidates_of_others() -> None:
+    found, guide = (
+        features(6, 8),
+        torch.rand(1, 1, 6, 8, generator=torch.Generator().manual_seed(1)),
+    )
+    there, here = (whole(found, g, 20.0) for g in (guide.as_subclass(OnMetal), guide))
+    assert np.array_equal(there.ranks, here.ranks)
+    assert torch.equal(there.directions, here.directions)
+
+
 def target(*tables: Tensor, guides: Tensor | None = None, size: tuple[int, int]) -> NeighbourTarget:
     return nearest.neighbour_target(tables, guides, size, 1.0)
 

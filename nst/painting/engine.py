@@ -293,7 +293,7 @@ def _sharpened(picture: Tensor, item: Item, coarser: Tensor) -> Tensor:
         return picture
     # Without them, most of a size's evaluations would go by to make the content sharp again.
     lost = details(_initial(item), (coarser.shape[1], coarser.shape[2]))
-    return (picture + lost).clamp(0, 1)
+    return (picture + lost.to(picture.device)).clamp(0, 1)
 
 
 def _initial(item: Item) -> Tensor:

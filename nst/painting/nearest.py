@@ -51,7 +51,8 @@ def candidates(
     rows, columns = (np.arange(each.start, each.stop) for each in slices[2:])
     ranks = ((rows[:, None] * _RANK_DOWN + columns * _RANK_ACROSS) % 1).ravel()
     if guide is not None:
-        weights = guide.flatten().double().square().cpu().numpy()
+        # On the CPU first: Metal has no numbers of 64 bits.
+        weights = guide.flatten().cpu().double().square().numpy()
         ranks = np.where(weights > 0, ranks / np.where(weights > 0, weights, 1), np.inf)
     (chosen,) = np.nonzero(ranks * num_visible < MAX_CANDIDATES)
     directions, _ = losses.directions(features)
