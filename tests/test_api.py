@@ -27,6 +27,7 @@ from nst.settings import SETTING_FIELDS, RunSettings
 from tests import forged
 from tests.helpers import ROOT, picture, picture_bytes, write_project
 from tests.helpers import row as row_of
+from tests.test_images import linear_grey_profile
 
 STEPS: dict[str, Any] = {"size": 48, "steps": 2}
 # What a type checker would not let pass.
@@ -132,6 +133,29 @@ def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> No
     )
     assert data is not None
     assert Image.open(BytesIO(data)).convert("RGBA").getchannel("A").getextrema() == (0, 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "La", "F", "I", "I;16"])
+def test_a_picture_in_memory_keeps_its_grey_profile(mode: str) -> None:
+    """Half the light is 188 of 255 in sRGB."""
+    deep = {"F": 0.5, "I": 128 * 257, "I;16": 128 * 257}
+    if mode in deep:
+        image = Image.new(mode, (8, 8), deep[mode])
+    else:
+        image = Image.new("L", (8, 8), 128).convert("L" if mode == "L" else "LA").convert(mode)
+    image.info["icc_profile"] = linear_grey_profile()
+    data = png_of(image, name="a")
+    assert data is not None
+    found = decode(data, long_edge_px=8, name="a").pixels
+    assert 255 * found[:, 4, 4] == pytest.approx([188] * 3, abs=1)
+
+
+def test_a_picture_in_memory_in_ink_has_no_profile_of_ink() -> None:
+    image = Image.new("CMYK", (8, 8))
+    image.info["icc_profile"] = b"a profile of four inks"
+    data = png_of(image, name="a")
+    assert data is not None
+    assert "icc_profile" not in Image.open(BytesIO(data)).info
 
 
 def test_a_bitmap_in_memory_whose_alpha_is_0_everywhere_is_opaque() -> None:

@@ -403,11 +403,13 @@ def test_a_grey_profile_is_applied_in_8_and_in_16_bits(mode: str) -> None:
     """A profile with a gamma of 1: half the light is 188 of 255 in sRGB."""
     grey = Image.fromarray(np.full((20, 20), 128 * 257, dtype=np.uint16))
     image = grey if mode == "I;16" else Image.new("L", (20, 20), 128)
-    made = decoded(encoded(image, icc_profile=_linear_grey_profile()))
+    made = decoded(encoded(image, icc_profile=linear_grey_profile()))
     assert mean_colour(made) == pytest.approx([188] * 3, abs=1)
 
 
-def _linear_grey_profile() -> bytes:
+def linear_grey_profile() -> bytes:
+    """One with a gamma of 1."""
+
     def tag(body: bytes) -> bytes:
         return body + bytes(-len(body) % 4)
 
@@ -454,7 +456,7 @@ def test_the_transparent_colour_of_a_png_of_any_depth(
 
 
 def test_grey_with_alpha_in_16_bits_keeps_its_grey_profile() -> None:
-    profile = forged.png_chunk(b"iCCP", b"grey\0\0" + zlib.compress(_linear_grey_profile()))
+    profile = forged.png_chunk(b"iCCP", b"grey\0\0" + zlib.compress(linear_grey_profile()))
     made = decoded(_row_png(16, 4, b"\x80\x80\xff\xff" * 4, profile), size=4)
     assert mean_colour(made) == pytest.approx([188] * 3, abs=1)
 
@@ -471,7 +473,7 @@ def test_grey_with_alpha_in_16_bits_keeps_its_grey_profile() -> None:
 def test_grey_with_a_transparent_colour_keeps_its_grey_profile(
     depth: int, row: bytes, key: bytes, light: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    profile = forged.png_chunk(b"iCCP", b"grey\0\0" + zlib.compress(_linear_grey_profile()))
+    profile = forged.png_chunk(b"iCCP", b"grey\0\0" + zlib.compress(linear_grey_profile()))
     made = decoded(_row_png(depth, 0, row, profile, forged.png_chunk(b"tRNS", key)), size=4)
     assert made.alpha is not None
     assert made.alpha.tolist() == [[0, 1, 1, 1]]
@@ -483,7 +485,7 @@ def test_a_grey_profile_is_applied_wherever_all_pixels_are_grey(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A reader may give them in three channels."""
-    profile = _linear_grey_profile()
+    profile = linear_grey_profile()
     three = Image.new("RGB", (20, 20), (128, 128, 128))
     avif = encoded(three, "AVIF", icc_profile=profile, subsampling="4:0:0", quality=100)
     for data in (encoded(three, icc_profile=profile), avif):

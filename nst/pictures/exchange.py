@@ -50,7 +50,7 @@ def _encoded(given: Image.Image, name: str) -> bytes:
         "PNG",
         compress_level=1,
         exif=given.getexif(),
-        icc_profile=given.info.get("icc_profile") if image is given else None,
+        icc_profile=image.info.get("icc_profile"),
     )
     return sink.getvalue()
 
@@ -66,8 +66,9 @@ def _as_a_png_can(image: Image.Image, name: str) -> Image.Image:
             grey.putalpha(alpha)
         return grey
     found = image.convert(_WITH_ALPHA.get(image.mode, "RGB"))
-    # Its profile is one of the other colours.
-    found.info.pop("icc_profile", None)
+    if image.mode not in _WITH_ALPHA:
+        # Its profile is one of the other colours.
+        found.info.pop("icc_profile", None)
     return found
 
 
