@@ -47,9 +47,18 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "out/index.html"
 
 
-def finish(output: Path | str, manifest: str, jobs: Sequence[Job], only: bool = False) -> None:
-    """The end of a run of a manifest, of which no picture is left to make."""
-    there = records.read(str(output)).made
+def finish(
+    output: Path | str,
+    manifest: str,
+    jobs: Sequence[Job],
+    only: bool = False,
+    lost: Sequence[str] = (),
+) -> None:
+    """The end of a run of a manifest, of which no picture is left to make.
+
+    The jobs of the ids in `lost` have failed although their pictures are there.
+    """
+    there = set(records.read(str(output)).made) - set(lost)
     failed = tuple(failure(each.id, NotFoundError("gone")) for each in jobs if each.id not in there)
     name = manifest_name(manifest, str(output))
     plan = Plan(jobs=tuple(jobs), groups=(), done=(), failed=failed, manifest=name)
@@ -474,6 +483,32 @@ def test_rows_of_patterns_are_told_apart_by_what_is_in_their_files(
     else:
         with pytest.raises(ManifestError, match=r"by which row 1 of .* has another picture"):
             without_taken_ids(rows, settings)
+
+
+@pytest.mark.parametrize("why", ["failed", "gone"])
+def test_an_id_is_taken_by_any_of_the_rows_that_have_it(tmp_path: Path, why: str) -> None:
+    """The first of them has lost its input, or its manifest."""
+    # Names of one length give the same pictures.
+    first, again, other = (
+        project(tmp_path / name, id="1", steps=steps)
+        for name, steps in (("first", 1), ("again", 1), ("other", 2))
+    )
+    output = tmp_path / "out"
+    settings = RunSettings(output=str(output))
+    ran(output, first)
+    ran(output, again)
+    if why == "failed":
+        finish(output, str(first), read_manifest(str(first), settings).jobs, lost=["1"])
+        told_of_it = [each.outcome.status for each in read_metadata(str(output))]
+        assert told_of_it == ["failed", "ok"]
+    else:
+        first.unlink()
+        assert [name for name, *_ in told(output)] == [str(first), str(again)]
+    rows = read_manifest(str(other), settings)
+    with pytest.raises(ManifestError, match=f"by which row 1 of {again} has another picture"):
+        without_taken_ids(rows, settings)
+    going_on = without_taken_ids(rows, replace(settings, keep_going=True))
+    assert len(going_on.refused) == 1
 
 
 def test_rows_of_the_same_files_share_a_picture_wherever_these_lie(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Ids that rows of other manifests have in the output, of which each can have one picture only."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from nst.settings import RunSettings
 from nst.storage import RowReader, ScratchFile, TableError, find, is_pattern
 from nst.wording import counted
 
-_JOBS_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 10_000
 _MAX_LISTED = 20
 _MAX_REMEMBERED = 20_000
 
@@ -53,7 +53,7 @@ def without_taken_ids(rows: Rows, settings: RunSettings) -> Rows:
     with ScratchFile() as file:
         try:
             others = output.other_rows(settings.output, rows.manifest, file)
-            clashes = [] if others is None else list(_clashes(rows, others, settings))
+            clashes = [] if others is None else _clashes(rows, others, settings)
         except TableError:
             # The run's end says so.
             return rows
@@ -78,23 +78,24 @@ def without_taken_ids(rows: Rows, settings: RunSettings) -> Rows:
     return replace(rows, jobs=jobs, refused={**rows.refused, **refused})
 
 
-def _clashes(rows: Rows, others: OtherRows, settings: RunSettings) -> Iterator[_Clash]:
-    """The jobs that clash, each once."""
+def _clashes(rows: Rows, others: OtherRows, settings: RunSettings) -> list[_Clash]:
+    """The jobs that clash, each once, in their order."""
     jobs = list({job.id: job for job in rows.jobs if job.id not in rows.refused}.values())
     # File systems may ignore case.
-    among = [name.casefold() for name in others.table["id"].to_pylist()]
-    at = find((job.id.casefold() for job in jobs), among)
+    among = (name.casefold() for name in others.table["id"].to_pylist())
+    # Each row is looked at: of several with one id, only one may have the picture.
+    job_at = find(among, (job.id.casefold() for job in jobs))
     names = others.table["manifest"]
     reader = RowReader(others.file, _COLUMNS)
     compare = _Comparison(settings)
-    for numbers in in_chunks(np.nonzero(at >= 0)[0].tolist(), _JOBS_AT_ONCE):
-        positions = others.at[at[numbers]]
-        distinct, which = np.unique(positions, return_inverse=True)
-        found = reader.take(distinct).take(which).to_pylist()
-        manifests = names.take(at[numbers]).to_pylist()
-        for number, other, manifest in zip(numbers, found, manifests, strict=True):
-            if not compare.is_same(jobs[number], other, manifest):
-                yield _Clash(jobs[number], other["row"], manifest)
+    clashes: dict[int, _Clash] = {}
+    for numbers in in_chunks(np.nonzero(job_at >= 0)[0].tolist(), _ROWS_AT_ONCE):
+        found = reader.take(others.at[numbers]).to_pylist()
+        manifests = names.take(numbers).to_pylist()
+        for at, other, manifest in zip(job_at[numbers].tolist(), found, manifests, strict=True):
+            if at not in clashes and not compare.is_same(jobs[at], other, manifest):
+                clashes[at] = _Clash(jobs[at], other["row"], manifest)
+    return [clashes[at] for at in sorted(clashes)]
 
 
 class _Comparison:
