@@ -1,6 +1,8 @@
 """The rows that several manifests have in one output."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -483,6 +485,46 @@ def test_rows_of_patterns_are_told_apart_by_what_is_in_their_files(
     else:
         with pytest.raises(ManifestError, match=r"by which row 1 of .* has another picture"):
             without_taken_ids(rows, settings)
+
+
+def without_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has no such folder; it was not for temporary files, as those of tests are."""
+    shutil.rmtree(folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder.with_name("temporary")))
+
+
+def test_a_manifest_on_the_disk_of_another_machine_counts_as_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = project(tmp_path / "ann", id="cat"), project(tmp_path / "bob", id="cat", steps=5)
+    output = tmp_path / "out"
+    settings = RunSettings(output=str(output))
+    ran(output, ann)
+    # Bob has the same pictures.
+    again = bob.with_name("again.csv")
+    again.write_bytes(ann.read_bytes())
+    without_folder(ann.parent, monkeypatch)
+    with pytest.raises(ManifestError, match=f"by which row 1 of {ann} has another picture"):
+        without_taken_ids(read_manifest(str(bob), settings), settings)
+    rows = read_manifest(str(again), settings)
+    assert without_taken_ids(rows, settings) == rows
+    finish(output, str(again), rows.jobs)
+    assert told(output) == [(str(ann), 1, "cat"), (str(again), 1, "cat")]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows/"])
+def test_a_manifest_is_gone_where_its_folder_is_there_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    manifest, output = f"{tmp_path}/ann/{name}", str(tmp_path / "out")
+    (tmp_path / "ann").mkdir()
+    assert others.is_gone(manifest, output)
+    without_folder(tmp_path / "ann", monkeypatch)
+    assert not others.is_gone(manifest, output)
+    # All who work on an output have what is in it.
+    assert others.is_gone(f"lists/{name}", output)
+    # A folder for temporary files goes with its manifest.
+    assert others.is_gone(f"{tmp_path}/temporary/x1/{name}", output)
 
 
 @pytest.mark.parametrize("why", ["failed", "gone"])

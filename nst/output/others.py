@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from tempfile import gettempdir
 from typing import IO, Any
 
 import numpy as np
@@ -218,7 +219,8 @@ def _has_text(table: Table, name: str) -> NDArray[np.bool_]:
 def is_gone(manifest: str, output: str) -> bool:
     """Whether a manifest of this name is there no more: it was moved, or was a temporary one.
 
-    "" is one of which nothing is known. Where only a disk or a bucket could tell, it counts as there.
+    "" is one of which nothing is known. Where only a disk or a bucket could tell, it counts as there;
+    so does one on a disk of which this machine has not even its folder, since that may be another's.
     """
     if not manifest:
         return True
@@ -226,13 +228,24 @@ def is_gone(manifest: str, output: str) -> bool:
     if is_pattern(manifest) or ("://" in uri and not uri.startswith("s3://")):
         return False
     try:
-        if manifest.endswith("/"):
-            return not storage.list_sizes(uri)
-        return not storage.exists(uri)
+        is_there = bool(storage.list_sizes(uri)) if manifest.endswith("/") else storage.exists(uri)
     except StorageError as exc:
         if ends_the_run(exc):
             raise
         return False
+    return not is_there and not _may_be_elsewhere(manifest)
+
+
+def _may_be_elsewhere(manifest: str) -> bool:
+    """Whether a manifest that is not here may be on the disk of another machine.
+
+    One in the output is on a disk that all have who work on it, and one in the folder for temporary
+    files was temporary on any machine.
+    """
+    path = storage.local_path(manifest)
+    if path is None or not path.is_absolute() or os.path.isdir(storage.parent(str(path))):
+        return False
+    return not os.path.realpath(path).startswith(f"{os.path.realpath(gettempdir())}{os.sep}")
 
 
 def with_other_rows(
