@@ -1,5 +1,6 @@
 """What a run starts from where no manifest was written: pictures by their names, as a matrix that is kept."""
 
+import errno
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nst import pipeline, storage
-from nst.errors import ConfigError, NotFoundError
+from nst.errors import ConfigError, ForbiddenError, NotFoundError
 from nst.manifest import (
     Matrix,
     Source,
@@ -252,10 +253,31 @@ def manifest_uri(text: str) -> str:
 
 def check_free(url: str, option: str, fix: str) -> None:
     """Raises ConfigError where something is, since whoever typed the name may not mean to lose it."""
-    if storage.exists(url):
+    try:
+        is_there = storage.exists(url)
+    except ForbiddenError as exc:
+        raise ConfigError(f"{option}: expected a name that is free; {exc}") from exc
+    if is_there:
         raise ConfigError(
             f"{option}: expected a name that is free, found that {url!r} is there; {fix}"
         )
+    if _is_too_long(url):
+        raise ConfigError(
+            f"{option}: expected a name that the disk can have, found one that is too long for it: "
+            f"{url!r}; {fix}"
+        )
+
+
+def _is_too_long(url: str) -> bool:
+    """Whether no file of a disk can have this name, which only its writer would find out."""
+    path = storage.local_path(url)
+    if path is None:
+        return False
+    try:
+        os.lstat(path)
+    except OSError as exc:
+        return exc.errno == errno.ENAMETOOLONG
+    return False
 
 
 def write_example(url: str) -> None:

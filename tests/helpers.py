@@ -1,7 +1,9 @@
 """Makers that several tests share: pictures, manifests, weights, jobs."""
 
 import csv
+import errno
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -57,6 +60,21 @@ def nst(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedPro
     return subprocess.CompletedProcess(
         [*map(str, arguments)], done.exit_code, done.stdout, done.stderr
     )
+
+
+def refuse_looks(monkeypatch: pytest.MonkeyPatch, folder: Path | str) -> None:
+    """Have the system refuse to look at what is in a folder, as where it is another user's.
+
+    Tests may run as root, who may look at everything.
+    """
+    look = os.stat
+
+    def stat(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if not isinstance(path, int) and os.fsdecode(path).startswith(f"{folder}{os.sep}"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
 
 
 @contextmanager

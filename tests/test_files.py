@@ -20,6 +20,7 @@ from nst.errors import (
     TooLargeError,
 )
 from nst.storage import files, stores
+from tests.helpers import refuse_looks
 
 
 @pytest.mark.parametrize(
@@ -292,6 +293,27 @@ def test_a_version_changes_with_whatever_is_written(tmp_path: Path) -> None:
     assert not files.version_of(path).is_of_other_bytes(before.text)
     path.write_bytes(b"three")
     assert files.version_of(path).is_of_other_bytes(before.text)
+
+
+def test_whether_a_file_is_there_is_told_or_why_it_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.bin").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert storage.exists(str(tmp_path / "a.bin"))
+    for name in ("", "none", "a.bin/below", "n" * 300, "loop", "a\0b"):
+        assert not storage.exists(str(tmp_path / name))
+    refuse_looks(monkeypatch, tmp_path)
+    with pytest.raises(ForbiddenError, match=r"cannot look at .*a\.bin: .* may not read it"):
+        storage.exists(str(tmp_path / "a.bin"))
+
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(StorageError, match="the disk reports an error") as caught:
+        storage.exists(str(tmp_path / "a.bin"))
+    assert caught.value.ends_the_run
 
 
 def test_a_file_that_was_just_written_has_no_version_to_rely_on(

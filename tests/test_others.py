@@ -24,7 +24,8 @@ from nst.planning.plan import Plan
 from nst.planning.taken import without_taken_ids
 from nst.running.runs import opened
 from nst.settings import RunSettings
-from tests.helpers import csv_bytes, job, picture_bytes, row
+from nst.storage import s3_faults, stores
+from tests.helpers import csv_bytes, job, picture_bytes, refuse_looks, row
 from tests.tables import metadata_to_parquet
 from tests.test_metadata import OK
 
@@ -510,6 +511,28 @@ def test_a_manifest_on_the_disk_of_another_machine_counts_as_there(
     assert without_taken_ids(rows, settings) == rows
     finish(output, str(again), rows.jobs)
     assert told(output) == [(str(ann), 1, "cat"), (str(again), 1, "cat")]
+
+
+@pytest.mark.parametrize("store", ["disk", "bucket"])
+def test_a_manifest_that_may_not_be_looked_at_counts_as_there_and_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    """It is in the home of another user, or in the bucket of another account."""
+    _, b = paths(tmp_path)
+    hers = str(tmp_path / "hers/a.csv") if store == "disk" else "s3://hers/a.csv"
+    output = tmp_path / "out"
+    made(output, "one", "two", "three")
+    finish(output, hers, A)
+    (tmp_path / "hers").mkdir()
+    refuse_looks(monkeypatch, tmp_path / "hers")
+    if store == "bucket":
+
+        def refused(uri: str) -> bool:
+            raise s3_faults.storage_error("look at", uri, s3_faults.Fault("forbidden", "403"), 1)
+
+        monkeypatch.setattr(stores.s3, "object_exists", refused)
+    finish(output, b, B)
+    assert told(output) == [(hers, 1, "one"), (hers, 2, "two"), (b, 1, "two"), (b, 2, "three")]
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows/"])

@@ -1,6 +1,7 @@
 """Runs that start from pictures by their names, as a user types them."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from nst.errors import ConfigError
 from nst.manifest.matrix import Matrix, to_text
 from nst.settings import RunSettings
 from nst.starting import Typed
-from tests.helpers import nst, picture_bytes
+from tests.helpers import nst, picture_bytes, refuse_looks
 
 QUICK = ("--set", "size=64", "--set", "steps=2", "--backbone", "vgg16")
 
@@ -231,3 +232,33 @@ def test_an_example_is_written_once(folder: Path) -> None:
     assert done.returncode == 2
     assert "expected a name that is free" in done.stderr
     assert (folder / "manifest.yaml").read_text().startswith("# A manifest")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ("run", "HERS/x.jpg", "paintings/s.png", "-o", "o.png"),
+            r"expected a folder, a file, a pattern or a URL of pictures; cannot read .*x\.jpg",
+        ),
+        (
+            ("run", "photos/a.png", "paintings/s.png", "-o", "HERS/o.png"),
+            r"--output: expected a name that is free; cannot look at .*o\.png: .* may not read it",
+        ),
+        (
+            ("run", "photos/a.png", "paintings/s.png", "-o", f"{'n' * 300}.png"),
+            r"--output: expected a name that the disk can have, found one that is too long",
+        ),
+        (("init", "HERS/m.csv"), r"FILE: expected a name that is free; cannot look at .*m\.csv"),
+        (("init", f"{'n' * 300}.csv"), "FILE: expected a name that the disk can have"),
+    ],
+)
+def test_a_place_that_this_user_or_the_disk_cannot_use_exits_2(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...], said: str
+) -> None:
+    (folder / "hers").mkdir()
+    refuse_looks(monkeypatch, folder / "hers")
+    done = nst(*(each.replace("HERS", str(folder / "hers")) for each in typed), cwd=folder)
+    assert done.returncode == 2
+    assert re.search(said, " ".join(done.stderr.split()))
+    assert {each.name for each in folder.iterdir()} == {"hers", "paintings", "photos"}

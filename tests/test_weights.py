@@ -18,7 +18,7 @@ from nst.painting import weights
 from nst.painting.backbones import load_backbone
 from nst.profiles import DEFAULT_BACKBONE, PROFILES
 from tests.forged import harmful_weights
-from tests.helpers import random_state
+from tests.helpers import random_state, refuse_looks
 
 
 @pytest.fixture
@@ -192,6 +192,15 @@ def test_torchvisions_cache_is_used(
     assert (file.origin, file.uri) == ("torchvision", str(path))
     assert file.topology == ("torchvision" if backbone == "resnet50" else None)
     assert torch.equal(weights.load_state(file)["a"], torch.ones(1))
+
+
+def test_a_cache_that_this_user_may_not_look_into_is_named(
+    torch_home: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_cache("resnet50", monkeypatch, digest="")
+    refuse_looks(monkeypatch, torch_home)
+    with pytest.raises(WeightsError, match=r"weights of resnet50: cannot look at .* may not read"):
+        weights.obtain("resnet50", "torchvision")
 
 
 def test_another_file_under_the_official_name_is_refused(

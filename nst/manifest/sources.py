@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from nst import storage
-from nst.errors import ConfigError, NotFoundError, StorageError, ends_the_run
+from nst.errors import ConfigError, ForbiddenError, NotFoundError, StorageError, ends_the_run
 from nst.manifest.access import Access, is_inside, is_plain
 from nst.manifest.rows import SUFFIXES
 from nst.pictures import PICTURE_SUFFIXES
@@ -52,7 +52,7 @@ def source_of(text: str, option: str, output: str) -> Source:
         return _of_folder(text, uri.rstrip("/") or uri, option, output)
     if is_pattern(uri):
         return _of_pattern(text, uri, option, output)
-    if storage.exists(uri):
+    if _may_be_there(uri):
         if uri.lower().endswith(tuple(SUFFIXES)):
             raise ConfigError(
                 f"{option}: expected a picture, found the manifest {text!r}; a run has one manifest, or "
@@ -219,6 +219,14 @@ def _checked(paths: Sequence[str], option: str) -> tuple[str, ...]:
         if expected:
             raise ConfigError(f"{option}: expected {expected}; found {path!r}; rename it")
     return tuple(paths)
+
+
+def _may_be_there(uri: str) -> bool:
+    """Whether there is an object; what may not be looked at is said to be missing, with the reason."""
+    try:
+        return storage.exists(uri)
+    except ForbiddenError:
+        return False
 
 
 def _is_missing(uri: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst import storage
-from nst.errors import CorruptTransferError, NotFoundError, NSTError, StorageError, ends_the_run
+from nst.errors import CorruptTransferError, NotFoundError, NSTError, StorageError
 from nst.job import LABEL_PREFIX
 from nst.output import metadata
 from nst.output.metadata import OUTCOME_COLUMNS, PARAM_COLUMNS, failure
@@ -219,8 +219,8 @@ def _has_text(table: Table, name: str) -> NDArray[np.bool_]:
 def is_gone(manifest: str, output: str) -> bool:
     """Whether a manifest of this name is there no more: it was moved, or was a temporary one.
 
-    "" is one of which nothing is known. Where only a disk or a bucket could tell, it counts as there;
-    so does one on a disk of which this machine has not even its folder, since that may be another's.
+    "" is one of which nothing is known. Where only a disk or a bucket could tell, or where it does
+    not, it counts as there; so does one on a disk of which this machine has not even its folder, since that may be another's.
     """
     if not manifest:
         return True
@@ -229,9 +229,8 @@ def is_gone(manifest: str, output: str) -> bool:
         return False
     try:
         is_there = bool(storage.list_sizes(uri)) if manifest.endswith("/") else storage.exists(uri)
-    except StorageError as exc:
-        if ends_the_run(exc):
-            raise
+    except StorageError:
+        # Of somebody else's folder or bucket, which is no reason to end a run that needs neither.
         return False
     return not is_there and not _may_be_elsewhere(manifest)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nst import storage
-from nst.errors import StorageError, WeightsError
+from nst.errors import ForbiddenError, StorageError, WeightsError
 from nst.profiles import PROFILES, Topology
 
 # torch and torchvision take seconds to import, which a plan of embedded weights need not wait for.
@@ -82,7 +82,7 @@ def obtain(backbone: str, choice: str | None = None, *, download: bool = True) -
         digest = _sha256(storage.read_bytes(uri))
         return WeightsFile(backbone=backbone, origin="embedded", uri=uri, digest=digest)
     path = cache_path(backbone)
-    if not path.exists():
+    if not _is_here(backbone, path):
         if not download:
             raise WeightsError(f"weights of {backbone}: not here yet. {how_to_get(backbone)}")
         _download(backbone)
@@ -314,6 +314,14 @@ def _official(backbone: str) -> "WeightsEnum":
     from torchvision.models import get_model_weights
 
     return get_model_weights(backbone)["IMAGENET1K_V1"]
+
+
+def _is_here(backbone: str, path: Path) -> bool:
+    """Whether a file is in the cache. Raises WeightsError where this user may not look there."""
+    try:
+        return storage.exists(str(path))
+    except ForbiddenError as exc:
+        raise WeightsError(f"weights of {backbone}: {exc}. {how_to_get(backbone)}") from exc
 
 
 def _download(backbone: str) -> None:

@@ -39,6 +39,8 @@ TICK_NS = 2_000_000_000
 
 # What a file system says of one path, and what of itself, with what to do about it.
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+_REFUSALS = {errno.EACCES, errno.EPERM}
+_OF_ONE_PATH = {"read", "look at"}
 _ADVICE: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full; free some space and run it again",
     errno.EDQUOT: "the quota is used up; free some space and run it again",
@@ -139,6 +141,16 @@ def version_of(path: Path) -> Version:
     except (OSError, ValueError):
         return Version("")
     return _version(found, now_ns) if stat.S_ISREG(found.st_mode) else Version("")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file. Raises ForbiddenError if this user may not look, else StorageError."""
+    try:
+        # Path.is_file lets some of the system's exceptions through, others not.
+        with _translated("look at", path):
+            return stat.S_ISREG(os.stat(path).st_mode)
+    except NotFoundError:
+        return False
 
 
 def _version(found: os.stat_result, now_ns: int) -> Version:
@@ -358,13 +370,16 @@ def _translated(verb: str, path: Path) -> Iterator[None]:
         raise _fault(verb, f"{start}: expected a file, found a folder") from exc
     except OSError as exc:
         said = redacted(exc.strerror or str(exc) or type(exc).__name__)
-        if verb == "read":
+        if verb in _OF_ONE_PATH:
             if exc.errno in _NO_SUCH_FILE:
                 why = "" if exc.errno == errno.ENOENT else f" ({said})"
                 raise NotFoundError(f"{start}: there is no such file or object{why}") from exc
-            if exc.errno in (errno.EACCES, errno.EPERM):
+            if exc.errno in _REFUSALS:
                 raise ForbiddenError(f"{start}: {said}; this user may not read it") from exc
-        advice = _ADVICE.get(exc.errno or 0)
+        if verb == "list" and exc.errno in _REFUSALS:
+            advice: str | None = "this user may not read it; change the rights"
+        else:
+            advice = _ADVICE.get(exc.errno or 0)
         raise StorageError(f"{start}: {said}" + (f": {advice}" if advice else "")) from exc
     except ValueError as exc:
         # A path with a NUL character, which no file system can hold.
@@ -373,4 +388,4 @@ def _translated(verb: str, path: Path) -> Iterator[None]:
 
 def _fault(verb: str, message: str) -> StorageError:
     """When reading, only this path is affected; when writing, every other write would fail as well."""
-    return NotFoundError(message) if verb == "read" else StorageError(message)
+    return NotFoundError(message) if verb in _OF_ONE_PATH else StorageError(message)

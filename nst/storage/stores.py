@@ -251,10 +251,13 @@ def is_leftover(path: str) -> bool:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is an object. Raises StorageError if the store does not answer that."""
+    """Whether there is an object. Raises StorageError if the store does not answer that.
+
+    On a disk that is ForbiddenError where this user may not look.
+    """
     path = local_path(uri)
     if path is not None:
-        return path.is_file()
+        return files.is_file(path)
     if is_s3(uri):
         return s3.object_exists(uri)
     found: bool = _patiently("look at", uri, lambda: _exists_other(uri))
