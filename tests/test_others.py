@@ -513,6 +513,14 @@ def test_a_manifest_on_the_disk_of_another_machine_counts_as_there(
     assert told(output) == [(str(ann), 1, "cat"), (str(again), 1, "cat")]
 
 
+def test_a_folder_of_manifests_in_folders_called_by_their_column_is_there(tmp_path: Path) -> None:
+    manifest, file = f"{tmp_path}/rows/", tmp_path / "rows/backbone=vgg19/1.csv"
+    storage.write_bytes(str(file), b"x")
+    assert not others.is_gone(manifest, str(tmp_path / "out"))
+    file.unlink()
+    assert others.is_gone(manifest, str(tmp_path / "out"))
+
+
 @pytest.mark.parametrize("store", ["disk", "bucket"])
 def test_a_manifest_that_may_not_be_looked_at_counts_as_there_and_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str

@@ -228,11 +228,16 @@ def is_gone(manifest: str, output: str) -> bool:
     if is_pattern(manifest) or ("://" in uri and not uri.startswith("s3://")):
         return False
     try:
-        is_there = bool(storage.list_sizes(uri)) if manifest.endswith("/") else storage.exists(uri)
+        is_there = _has_files(uri) if manifest.endswith("/") else storage.exists(uri)
     except StorageError:
         # Of somebody else's folder or bucket, which is no reason to end a run that needs neither.
         return False
     return not is_there and not _may_be_elsewhere(manifest)
+
+
+def _has_files(folder: str) -> bool:
+    """Whether anything is in a folder, or in folders below it, such as those called `column=value`."""
+    return bool(storage.list_sizes(folder) or storage.list_tree(folder))
 
 
 def _may_be_elsewhere(manifest: str) -> bool:
