@@ -93,7 +93,7 @@ def _verified(url: str) -> Audit:
         outcomes = [outcome for outcome in everything if outcome is not None]
     else:
         outcomes = [row.outcome for row in rows.values() if row.outcome.status == "ok"]
-    tree = storage.list_tree(url)
+    tree = output.list_output(url)
     recorded = ledger.made.briefs(ledger.made.find(outcome.id for outcome in outcomes))
     pairs = list(zip(outcomes, recorded, strict=True))
     looks = in_parallel(lambda one: _look(url, *one), pairs)
@@ -284,7 +284,7 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
             raise ConfigError(f"{url}: {_NO_ROWS.format(', '.join(lost))}")
         rows = _by_id(in_order)
         ledger = records.read(url)
-        tree = storage.list_tree(url)
+        tree = output.list_output(url)
         unowned = [*_unowned(url, tree, rows, ledger), *_stale(url, tree)]
         forgotten = sorted((ledger.made.keys() | ledger.failed.keys()) - rows.keys())
         if not dry_run:

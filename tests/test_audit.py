@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -5,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from nst import audit, pipeline, storage
-from nst.errors import ConfigError, RunEndedError
-from nst.gallery import codec
+from nst.errors import ConfigError, RunEndedError, StorageError
+from nst.gallery import codec, site
 from nst.output import records
 from nst.output.metadata import Outcome
+from nst.output.paths import list_output
 from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
@@ -637,3 +639,51 @@ def test_a_run_that_replaces_nothing_writes_its_metadata_once(
     run(tmp_path, rows)
     run(tmp_path, ROWS)
     assert [uri.rpartition("/")[2] for uri in written].count("metadata.parquet") == 2
+
+
+def refuse_lists_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system refuse to list a folder, as it would if root did not run the tests."""
+    scan = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if path == folder or path == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_of_somebody_else_in_an_output_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk has one, `lost+found`, into which only root may look."""
+    output = run(tmp_path)
+    refuse_lists_of(tmp_path / "out/lost+found/deep", monkeypatch)
+    leftover = tmp_path / "out/mine/.0123456789abcdef.tmp"
+    for path in (leftover, tmp_path / "out/lost+found/deep/x"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    told = tmp_path / "out/run.json"
+    told.write_text(told.read_text().replace('"finished"', '"running"'))
+    run(tmp_path)
+    assert not leftover.exists()
+    assert audit.verify(output).findings == ()
+    assert audit.clean(output) == ()
+
+
+def test_a_folder_of_the_output_that_cannot_be_read_is_never_taken_for_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    output = run(tmp_path)
+    settings = RunSettings(output=output, isolate=False, keep_every=1)
+    pipeline.run_manifest(str(tmp_path / "in/manifest.csv"), settings)
+    found = {each.name for each in (tmp_path / "out").iterdir() if each.is_dir()}
+    assert {"images", "records", "thumbs", "inputs", "locks", "data"} <= found
+    for name in (*sorted(found), *site.FOLDERS, "steps", "attempts"):
+        inner = tmp_path / "out" / name / "inner"
+        inner.mkdir(parents=True)
+        with pytest.MonkeyPatch.context() as patch:
+            refuse_lists_of(inner, patch)
+            with pytest.raises(StorageError, match="this user may not read it"):
+                list_output(output)
+        inner.rmdir()

@@ -37,6 +37,7 @@ from .paths import id_of_kept as id_of_kept
 from .paths import is_small_copy as is_small_copy
 from .paths import is_transient as is_transient
 from .paths import kept_path as kept_path
+from .paths import list_output as list_output
 from .paths import picture_path as picture_path
 from .paths import preview_name as preview_name
 from .paths import small_preview_name as small_preview_name

@@ -6,6 +6,7 @@ The names are a contract: people link to them.
 import re
 from collections.abc import Mapping
 
+from nst import storage
 from nst.job import Job
 from nst.output.metadata import Outcome
 from nst.pictures import SUFFIXES
@@ -27,6 +28,12 @@ _TRANSIENT = re.compile(
 )
 RUN = "run.json"
 
+# Those of runs, of records and of galleries, also of earlier releases.
+_FOLDERS = {
+    *(IMAGES, INPUTS, THUMBS, STEPS, LOCKS, ATTEMPTS, "records", "shards"),
+    *("assets", "data", "pages"),
+}
+
 # Long edges: what a grid shows, and the same on a screen of twice as many pixels.
 THUMBNAILS_PX = (256, 512)
 SMALL_PREVIEW_PX = 256
@@ -41,6 +48,20 @@ _SMALL_COPY = re.compile(
 
 _SUFFIX = "|".join(map(re.escape, SUFFIXES.values()))
 _KEPT = re.compile(rf"{STEPS}/(?P<id>[^/]+)/\d{{4,6}}({_SUFFIX})")
+
+
+def is_of_others(path: str) -> bool:
+    """Whether a path in an output is in a folder that no release has made, as `lost+found` is."""
+    return path.partition("/")[0] not in _FOLDERS
+
+
+def list_output(url: str) -> dict[str, int]:
+    """Path in the output -> size in bytes, of all its files, also of those that are not ours.
+
+    A folder of somebody else that this user may not read is left out. Raises StorageError for any
+    other that cannot be read, in which our own files would look as if they were lost.
+    """
+    return storage.list_tree(url, may_skip=is_of_others)
 
 
 def is_small_copy(path: str) -> bool:

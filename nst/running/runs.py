@@ -149,7 +149,7 @@ def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:
     In the whole output if the last run may have been killed, otherwise only where every run writes first.
     """
     if everywhere:
-        paths = list(storage.list_tree(url))
+        paths = list(output.list_output(url))
     else:
         paths = [
             *storage.list_sizes(url),

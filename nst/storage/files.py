@@ -290,13 +290,16 @@ class Listed:
     version: str
 
 
-def files_in(folder: Path, *, deep: bool) -> Iterator[tuple[str, Listed]]:
+def files_in(
+    folder: Path, *, deep: bool, may_skip: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[str, Listed]]:
     """Path relative to `folder` and file, for each file in it, or with `deep` at any depth.
 
-    Nothing if there is no folder. Raises StorageError for a folder that cannot be read.
+    Nothing if there is no folder. Raises StorageError for a folder that cannot be read, unless it is
+    below `folder`, this user may not read it, and `may_skip` of its path relative to `folder`.
     """
     with _translated("list", folder):
-        yield from _listed(folder, "", deep=deep)
+        yield from _listed(folder, "", deep=deep, may_skip=may_skip)
 
 
 def make_folder(folder: Path) -> None:
@@ -312,7 +315,19 @@ def make_folder(folder: Path) -> None:
             ) from exc
 
 
-def _listed(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, Listed]]:
+def _listed(
+    folder: Path, below: str, *, deep: bool, may_skip: Callable[[str], bool]
+) -> Iterator[tuple[str, Listed]]:
+    try:
+        yield from _entries(folder, below, deep=deep, may_skip=may_skip)
+    except PermissionError:
+        if not below or not may_skip(below.rstrip("/")):
+            raise
+
+
+def _entries(
+    folder: Path, below: str, *, deep: bool, may_skip: Callable[[str], bool]
+) -> Iterator[tuple[str, Listed]]:
     try:
         entries = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -321,7 +336,8 @@ def _listed(folder: Path, below: str, *, deep: bool) -> Iterator[tuple[str, List
         for entry in entries:
             if entry.is_dir(follow_symlinks=not deep):
                 if deep:
-                    yield from _listed(Path(entry), f"{below}{entry.name}/", deep=True)
+                    inner = f"{below}{entry.name}/"
+                    yield from _listed(Path(entry), inner, deep=True, may_skip=may_skip)
                 continue
             try:
                 found = entry.stat(follow_symlinks=not deep)

@@ -277,9 +277,13 @@ def list_objects(folder: str) -> Iterable[tuple[str, Listed]]:
     return _listed(folder, deep=False)
 
 
-def list_tree(folder: str) -> dict[str, int]:
-    """Path relative to `folder` -> size in bytes, of all objects below it at any depth."""
-    return {path: found.size for path, found in _listed(folder, deep=True)}
+def list_tree(folder: str, *, may_skip: Callable[[str], bool] = lambda _: False) -> dict[str, int]:
+    """Path relative to `folder` -> size in bytes, of all objects below it at any depth.
+
+    On a disk, folders below it that this user may not read are left out where `may_skip` of their
+    paths relative to `folder`; of any others it raises StorageError.
+    """
+    return {path: found.size for path, found in _listed(folder, deep=True, may_skip=may_skip)}
 
 
 def glob(base: str, pattern: str) -> list[str]:
@@ -503,10 +507,12 @@ def relative_link(folder: str, start: str) -> str:
     return "" if found == "." else f"{quote(found)}/"
 
 
-def _listed(folder: str, *, deep: bool) -> Iterable[tuple[str, Listed]]:
+def _listed(
+    folder: str, *, deep: bool, may_skip: Callable[[str], bool] = lambda _: False
+) -> Iterable[tuple[str, Listed]]:
     path = local_path(folder)
     if path is not None:
-        return files.files_in(path, deep=deep)
+        return files.files_in(path, deep=deep, may_skip=may_skip)
     if is_s3(folder):
         return s3.objects_in(folder, deep=deep).items()
     try:
