@@ -50,3 +50,21 @@ def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
     assert "it fell off" in str(told[2].error)
     assert told[8].error == told[2].error
     assert set(records.read(str(tmp_path)).failed) == {"p1", "p4", "p6"}
+
+
+@pytest.mark.parametrize("there", [("p2",), ()])
+def test_a_done_row_whose_record_is_missing_at_the_end_is_told_with_no_other_picture(
+    tmp_path: Path, there: tuple[str, ...]
+) -> None:
+    plan = Plan(
+        jobs=tuple(job(id=f"p{n}", row=n) for n in (1, 2)), groups=(), done=("p1", "p2"), failed=()
+    )
+    for name in there:
+        records.write(str(tmp_path), replace(OK, id=name))
+    report = pipeline.finish(plan, RunSettings(output=str(tmp_path)))
+    assert (report.num_ok, report.num_done_before) == (len(there), len(there))
+    told = [row.outcome for row in read_metadata(str(tmp_path))]
+    assert [each.id for each in told] == ["p1", "p2"]
+    assert [each.id for each in told if each.status == "ok"] == list(there)
+    assert "its picture could not be read at the end of the run; run it again" in str(told[0].error)
+    assert told[0].picture is None

@@ -164,6 +164,7 @@ def _labels(plan: Plan) -> list[str]:
     return list(dict.fromkeys(name for job in plan.jobs for name in job.labels))
 
 
+_NO_RECORD = "the record of its picture could not be read at the end of the run; run it again"
 _NOT_FINISHED = "the run that makes its picture has not finished"
 
 
@@ -253,7 +254,8 @@ class _Finder:
 
     @property
     def num_done_before(self) -> int:
-        return int(np.count_nonzero((self._planned_at < 0) & (self._lost_at < 0)))
+        is_done = (self._planned_at < 0) & (self._lost_at < 0) & (self._made_at >= 0)
+        return int(np.count_nonzero(is_done))
 
     def outcomes(self, start: int, jobs: Sequence[Job]) -> Table:
         """The outcomes of the jobs from number `start` on, in order, read together, as columns."""
@@ -270,6 +272,10 @@ class _Finder:
                 others[number] = found
             else:
                 are_failed[number] = found == "failed"
+        # The plan found a record of each of the rest; -1 would take that of another picture.
+        is_lost = (planned_at < 0) & (lost_at < 0) & (made_at < 0)
+        for number in np.nonzero(is_lost)[0].tolist():
+            others[number] = failure(jobs[number].id, NSTError(_NO_RECORD))
         is_other = np.isin(np.arange(len(jobs)), list(others))
         is_made = ~is_other & ~are_failed
         table = joined(
