@@ -90,6 +90,91 @@ def test_other_settings_on_the_same_output_are_refused_unless_told_to(tmp_path: 
         run(tmp_path, {"size": "content"})
 
 
+@pytest.mark.parametrize("why", ["refused", "interrupted", "killed", "nothing to paint"])
+def test_a_run_that_changes_no_picture_leaves_the_settings_that_bind_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    run(tmp_path, {"seed": "3"}, precision="float32")
+    ends: dict[str, BaseException] = {
+        "refused": ManifestError("its ids are taken"),
+        "interrupted": KeyboardInterrupt(),
+        "killed": KeyboardInterrupt(),
+    }
+    other: dict[str, Any] = {"replace": True, "image_format": "webp", "precision": "bfloat16"}
+    if why in ends:
+
+        def plan_rows(*_: object) -> None:
+            raise ends[why]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, "plan_rows", plan_rows)
+            if why == "killed":
+                patch.setattr(runs, "_write_if_possible", lambda *_: None)
+            with pytest.raises(type(ends[why])):
+                run(tmp_path, {"seed": "4"}, **other)
+        assert account(tmp_path)["state"] == {
+            "refused": "stopped",
+            "killed": "running",
+        }.get(why, why)
+    else:
+        told = run(tmp_path, {"seed": "4"}, rows=[row("no.png", id="one")], **other)
+        assert (told["state"], told["num_ok"]) == ("finished", 0)
+    told = account(tmp_path)
+    assert [told[name] for name in ("overrides", "image_format", "precision")] == [
+        {"seed": 3},
+        "png",
+        "float32",
+    ]
+    assert pipeline.as_before(settings(tmp_path)).precision == "float32"
+    assert run(tmp_path, {"seed": "3"})["num_done_before"] == 1
+
+
+def test_the_settings_of_a_run_bind_the_output_before_its_first_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, {"seed": "3"}, precision="float32")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.running.batch.run_group", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, {"seed": "4"}, replace=True, precision="bfloat16")
+    told = account(tmp_path)
+    assert (told["overrides"], told["precision"]) == ({"seed": 4}, "bfloat16")
+    with pytest.raises(ConfigError, match="found --set seed=4 before and --set seed=3 now"):
+        run(tmp_path, {"seed": "3"}, precision="bfloat16")
+    # It encodes what is there, which changes the pictures too.
+    run(tmp_path, {"seed": "4"})
+    monkeypatch.setattr("nst.running.encode_stored", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, {"seed": "4"}, replace=True, image_format="webp")
+    assert account(tmp_path)["image_format"] == "webp"
+
+
+def test_an_engine_with_one_method_is_told_until_a_run_paints_with_todays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, {"method": "gatys"})
+    path = tmp_path / "out/run.json"
+    told = account(tmp_path)
+    told["overrides"] = {}
+    told["versions"]["engine"] = "3"
+    path.write_text(json.dumps(told))
+
+    def refused(*_: object) -> None:
+        raise ManifestError("its ids are taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "plan_rows", refused)
+        for overrides in ({}, {"method": "gatys"}):
+            with pytest.raises(ManifestError):
+                run(tmp_path, overrides)
+    assert run(tmp_path, {"method": "gatys"}, rows=MORE)["num_done_before"] == 1
+    assert account(tmp_path)["versions"]["engine"] == str(ENGINE_VERSION)
+
+
 def on_hardware_for(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     """A machine that `auto` takes this precision on."""
     monkeypatch.setattr("nst.painting.precision.has_units", lambda _: precision == "bfloat16")

@@ -51,13 +51,16 @@ class Interrupted(BaseException):
 class Run:
     """A run in progress. The caller sets its plan and its report.
 
-    The precision in its settings stays `auto` until it is decided. `manifests_before` are those that
-    had rows in the metadata when it began, None where that is not known.
+    The precision in its settings stays `auto` until it is decided. `bound_by` is what run.json says
+    of the settings that bind the output until this run is about to change its pictures.
+    `manifests_before` are those that had rows in the metadata when it began, None where that is not
+    known.
     """
 
     lease: Lease
     settings: RunSettings
     account: Mapping[str, Any]
+    bound_by: Mapping[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
     report: RunReport | None = None
     standings: Standings = field(default_factory=Standings)
@@ -66,12 +69,18 @@ class Run:
     def settled(self, choose: Callable[[], Precision]) -> RunSettings:
         """The settings with the one precision of all pictures of this run.
 
-        It is written into the output before the first picture. `choose` is called if neither the user
-        nor the output's pictures decide it, and there is a picture to make.
+        It is written into the output before the first picture, with all that binds the output from
+        then on. `choose` is called if neither the user nor the output's pictures decide it, and there
+        is a picture to make.
         """
+        before = _settings_told(self)
         is_idle = self.plan is not None and not self.plan.groups
         if self.settings.precision == "auto" and not is_idle:
             self.settings = replace(self.settings, precision=choose())
+        if self.plan is None or self.plan.groups or self.plan.to_encode or self.plan.done:
+            # Where all rows fail, the pictures stay those of the settings before.
+            self.bound_by = {}
+        if _settings_told(self) != before:
             _write(self, "running")
         return self.settings
 
@@ -105,7 +114,12 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
             _check_same_settings(
                 settings.output, account, _in_todays_words(account, made_with, before)
             )
-        run = Run(lease=held, settings=_with_precision(settings, made_with), account=account)
+        run = Run(
+            lease=held,
+            settings=_with_precision(settings, made_with),
+            account=account,
+            bound_by=_bound_by(account, made_with, before),
+        )
         if told is not None and "manifests" in account:
             run.manifests_before = tuple(told["manifests"])
         held.tell(lambda: told_of(run.standings.now()))
@@ -235,6 +249,24 @@ def _made_with(url: str, before: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"precision": precision} if precision in get_args(Precision) else found
 
 
+def _bound_by(
+    account: Mapping[str, Any], made_with: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    """What a run says of its settings as long as the pictures are those of the runs before it.
+
+    With the engine, by which `_in_todays_words` reads them.
+    """
+    versions = (before or {}).get("versions")
+    if not made_with or not isinstance(versions, dict) or "engine" not in versions:
+        return made_with
+    return {**made_with, "versions": {**account["versions"], "engine": versions["engine"]}}
+
+
+def _settings_told(run: Run) -> Mapping[str, Any]:
+    """What run.json says of a run but how far it is."""
+    return {**run.account, "precision": run.settings.precision, **run.bound_by}
+
+
 def _with_precision(settings: RunSettings, made_with: Mapping[str, Any]) -> RunSettings:
     """The settings with `auto` replaced by the precision of the existing pictures."""
     if settings.precision != "auto" or "precision" not in made_with:
@@ -305,8 +337,7 @@ def _write(run: Run, state: State) -> None:
     if run.report is not None and state == "finished":
         counts["manifests"] = list(run.report.manifests)
         counts["metadata_digest"] = run.report.metadata_digest
-    precision = {"precision": run.settings.precision}
-    whole = {**run.account, **precision, "state": state, **ended, **counts}
+    whole = {**_settings_told(run), "state": state, **ended, **counts}
     if state == "finished":
         whole.pop("manifest_of_old_rows", None)
     if (
