@@ -24,7 +24,7 @@ from nst.planning.plan import Plan
 from nst.planning.taken import without_taken_ids
 from nst.running.runs import opened
 from nst.settings import RunSettings
-from nst.storage import s3_faults, stores
+from nst.storage import s3, s3_faults
 from tests.helpers import csv_bytes, job, picture_bytes, refuse_looks, row
 from tests.tables import metadata_to_parquet
 from tests.test_metadata import OK
@@ -552,7 +552,7 @@ def test_a_manifest_that_may_not_be_looked_at_counts_as_there_and_ends_no_run(
         def refused(uri: str) -> bool:
             raise s3_faults.storage_error("look at", uri, s3_faults.Fault("forbidden", "403"), 1)
 
-        monkeypatch.setattr(stores.s3, "object_exists", refused)
+        monkeypatch.setattr(s3, "object_exists", refused)
     finish(output, b, B)
     assert told(output) == [(hers, 1, "one"), (hers, 2, "two"), (b, 1, "two"), (b, 2, "three")]
 
