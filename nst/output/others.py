@@ -220,7 +220,8 @@ def is_gone(manifest: str, output: str) -> bool:
     """Whether a manifest of this name is there no more: it was moved, or was a temporary one.
 
     "" is one of which nothing is known. Where only a disk or a bucket could tell, or where it does
-    not, it counts as there; so does one on a disk of which this machine has not even its folder, since that may be another's.
+    not, it counts as there; so does one on a disk of which this machine has not even its folder, since
+    that may be another machine's.
     """
     if not manifest:
         return True
