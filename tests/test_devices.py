@@ -187,9 +187,8 @@ def of_version(
     names = ("memory.max", "memory.current", "memory.stat")
     prefix, anon = "", "anon"
     if number == 1:
-        names = tuple(
-            f"memory/memory.{each}" for each in ("limit_in_bytes", "usage_in_bytes", "stat")
-        )
+        folder = "memory/memory"
+        names = (f"{folder}.limit_in_bytes", f"{folder}.usage_in_bytes", f"{folder}.stat")
         prefix, anon = "total_", "total_rss"
     stat = {
         anon: anonymous,

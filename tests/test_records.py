@@ -189,7 +189,8 @@ def test_what_is_merged_while_it_is_read_is_read_all_the_same(
     records.compact(output, records.read(output))
     for name in ("two", "three"):
         records.write(output, replace(OK, id=name))
-    list_sizes, read_bytes, done = storage.list_sizes, storage.read_bytes, []
+    list_sizes, read_bytes = storage.list_sizes, storage.read_bytes
+    done: list[None] = []
 
     def step() -> None:
         done.append(None)
