@@ -67,6 +67,11 @@ class Rulers:
         self._contents: Memo[str, _Content] = Memo(_MAX_CONTENTS)
         self._styles: Memo[tuple[str, str], _Style] = Memo(_MAX_STYLES)
 
+    def forget(self) -> None:
+        """Let go of what was found of contents and styles, and the memory that it takes."""
+        self._contents.clear()
+        self._styles.clear()
+
     def measure(self, picture: Tensor, sources: Sources, painter: str) -> Measures:
         """How a picture [3,H,W] that the backbone `painter` made compares with its sources.
 

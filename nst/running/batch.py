@@ -6,13 +6,11 @@ while the device optimises.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-
-import torch
+from functools import lru_cache
 
 from nst.errors import ImageError, MemoryLimitError, NSTError, ends_the_run
 from nst.job import Pooling
@@ -239,8 +237,7 @@ def _paint(
         num_now = num_before + len(loaded)
         workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
         seconds = (time.monotonic() - started) / len(loaded)
-        measured = partial(
-            results_of,
+        return results_of(
             loaded,
             stylized,
             workshop.order,
@@ -248,7 +245,6 @@ def _paint(
             seconds=seconds,
             kept=kept.paths,
         )
-        return _with_room(measured, device)
     _log.warning("out of memory with %d pictures at once: %s", len(loaded), stylized)
     had_graphs = graphs.forget()
     free_memory(device)
@@ -262,17 +258,6 @@ def _paint(
         *_paint(loaded[:half], workshop, num_before=num_before),
         *_paint(loaded[half:], workshop, num_before=num_before + half),
     ]
-
-
-def _with_room(measured: Callable[[], list[Painted]], device: torch.device) -> list[Painted]:
-    """What a batch's pictures are like; what was recorded to paint it may have the memory for that."""
-    try:
-        return measured()
-    except RuntimeError as exc:
-        if not is_out_of_memory(exc) or not graphs.forget():
-            raise
-    free_memory(device)
-    return measured()
 
 
 def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> Painted:

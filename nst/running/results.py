@@ -1,5 +1,6 @@
 """What came of painting a picture: its pixels, and its outcome with losses, curve and measures."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -9,7 +10,17 @@ import torch
 
 from nst import __version__
 from nst.output import CurvePoint, LayerLoss, Outcome
-from nst.painting import LOSS_NAMES, Rulers, Stylized, device_name, resolve_device
+from nst.painting import (
+    LOSS_NAMES,
+    Measures,
+    Rulers,
+    Stylized,
+    device_name,
+    free_memory,
+    graphs,
+    is_out_of_memory,
+    resolve_device,
+)
 from nst.pictures import images
 from nst.planning import style_digest
 from nst.running.loading import Loaded, finished
@@ -18,6 +29,7 @@ from nst.settings import Precision
 
 _MAX_CURVE_POINTS = 64
 
+_log = logging.getLogger(__name__)
 
 # Those that a curve shows; the others are 0 in nearly every picture.
 _CURVE_NAMES = tuple(field.name for field in fields(CurvePoint) if field.name != "evaluation")
@@ -118,18 +130,52 @@ def _result_of(
 
 def _measured(painted: Sequence[Painted], order: Order) -> list[Painted]:
     """The same with what the pictures came out like, beside their contents and their styles."""
-    rulers = _rulers(order.settings.device)
-    made = {n: one.picture for n, one in enumerate(painted) if one.picture is not None}
-    found = rulers.measure_all(
-        [torch.from_numpy(picture.pixels) for picture in made.values()],
-        [painted[n].loaded.sources for n in made],
-        order.group.backbone,
-    )
-    measures = {n: asdict(each) for n, each in zip(made, found, strict=True)}
+    made = [n for n, one in enumerate(painted) if one.picture is not None]
+    found = _measures([painted[n] for n in made], order)
+    measures = {n: asdict(each) for n, each in zip(made, found, strict=True) if each is not None}
     return [
         replace(one, outcome=replace(one.outcome, **measures[n])) if n in measures else one
         for n, one in enumerate(painted)
     ]
+
+
+def _measures(
+    made: Sequence[Painted], order: Order, *, has_made_room: bool = False
+) -> list[Measures | None]:
+    """The measures of pictures; None of one that the device has no memory for even alone.
+
+    They are painted by then, and a picture without measures is worth more than none.
+    """
+    found = _measures_if_they_fit(made, order)
+    if not isinstance(found, str):
+        return [*found]
+    had_graphs = graphs.forget()
+    _rulers(order.settings.device).forget()
+    free_memory(resolve_device(order.settings.device))
+    # What was recorded to paint the pictures may have had the memory to measure all of them.
+    if not has_made_room and (had_graphs or len(made) == 1):
+        return _measures(made, order, has_made_room=True)
+    if len(made) == 1:
+        name = made[0].outcome.id
+        _log.warning("%s is written without measures, for which memory is short: %s", name, found)
+        return [None]
+    _log.warning("out of memory measuring %d pictures at once: %s", len(made), found)
+    half = len(made) // 2
+    return [*_measures(made[:half], order), *_measures(made[half:], order)]
+
+
+def _measures_if_they_fit(made: Sequence[Painted], order: Order) -> Sequence[Measures] | str:
+    """The measures, or what the device said when it ran out of memory, as a value: see `batch.py`."""
+    try:
+        return _rulers(order.settings.device).measure_all(
+            [torch.from_numpy(one.picture.pixels) for one in made if one.picture is not None],
+            [one.loaded.sources for one in made],
+            order.group.backbone,
+        )
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
+        return str(exc)
 
 
 @lru_cache(maxsize=1)

@@ -24,10 +24,10 @@ from nst.output.metadata import Record
 from nst.output.reading import read_metadata
 from nst.painting import graphs, memory, metrics
 from nst.painting.engine import stylize
+from nst.painting.rulers import Rulers
 from nst.planning.plan import Group, Plan
 from nst.running import batch
 from nst.running.reports import NoListener, RunReport
-from nst.running.results import results_of
 from nst.settings import RunSettings
 from nst.storage import files, stores
 from nst.storage.files import Found
@@ -579,6 +579,7 @@ def test_what_recorded_graphs_leave_no_memory_for_is_tried_again_without_them(
 ) -> None:
     """To paint one picture, and to measure it; they are what the device has the least need of."""
     full = {"painting", "measuring"}
+    measure_all = Rulers.measure_all
 
     def limited(items: list[object], *args: object, **options: object) -> object:
         if graphs._kept.works:
@@ -590,10 +591,10 @@ def test_what_recorded_graphs_leave_no_memory_for_is_tried_again_without_them(
         if "measuring" in full:
             full.remove("measuring")
             raise torch.OutOfMemoryError("out of memory")
-        return results_of(*args, **options)  # type: ignore[arg-type]
+        return measure_all(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("nst.running.batch.stylize", limited)
-    monkeypatch.setattr("nst.running.batch.results_of", measured)
+    monkeypatch.setattr(Rulers, "measure_all", measured)
     monkeypatch.setattr(graphs, "forget", lambda: True)
     manifest = write_project(tmp_path / "in", [row(id="one")])
     assert run(manifest, tmp_path / "out").num_ok == 1
