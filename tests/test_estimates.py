@@ -138,3 +138,47 @@ def test_nothing_to_make_takes_nothing() -> None:
 )
 def test_durations_have_no_more_digits_than_an_estimate(seconds: float, said: str) -> None:
     assert shown_duration(seconds) == said
+
+
+def with_style(side_px: int, *groups: Group) -> tuple[Group, ...]:
+    """The groups with styles of which the files have so many pixels a side."""
+    return tuple(
+        replace(
+            group,
+            jobs=tuple(
+                replace(each, styles=(replace(each.styles[0], height=side_px, width=side_px),))
+                for each in group.jobs
+            ),
+        )
+        for group in groups
+    )
+
+
+def test_a_style_that_is_larger_than_its_picture_is_counted() -> None:
+    """It is looked at once, without gradients; no style is enlarged."""
+    large = groups(*[(100, 200)] * 2, size=200, style_scale=8)
+    (picture,) = estimate(large, CPU).groups
+    (small,) = estimate(with_style(200, *large), CPU).groups
+    assert small.memory_bytes == picture.memory_bytes
+    (found,) = estimate(with_style(4096, *large), CPU).groups
+    style = 1600**2 * (PROFILES["vgg16"].bytes_per_px // 2 + 40)
+    assert found.memory_bytes - picture.memory_bytes == style - 20_000 * 2300
+    four = replace(CPU, threads=4)
+    (beside,) = estimate(with_style(4096, *large), four).groups
+    assert beside.memory_bytes - found.memory_bytes == style + BESIDE_BYTES
+    # A GPU looks at the styles of a batch one after the other.
+    (batch,) = estimate(with_style(4096, *large), GPU).groups
+    assert batch.memory_bytes == style
+    assert batch.pictures_at_once == 2
+
+
+def test_a_style_too_large_for_one_pass_goes_in_tiles_where_it_can() -> None:
+    large = with_style(4096, *groups((512, 512), size=512, style_scale=8))
+    (whole,) = estimate(large, replace(CPU, memory=Memory(total=10**11, free=10**11))).groups
+    (tiled,) = estimate(large, replace(CPU, memory=Memory(total=10**10, free=10**10))).groups
+    assert whole.memory_bytes > 15 * 10**9
+    assert tiled.memory_bytes < 4 * 10**9
+    uncut = with_style(4096, *groups((512, 512), backbone="resnet50", size=512, style_scale=8))
+    (found,) = estimate(uncut, replace(CPU, memory=Memory(total=10**10, free=8 * 10**9))).groups
+    assert found.memory_bytes > 8 * 10**9
+    assert not found.fits

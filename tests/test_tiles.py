@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nst.painting import memory
 from nst.painting.backbones import Backbone
 from nst.painting.objective import Objective
 from nst.painting.targets import LOSS_NAMES, Item
@@ -170,6 +171,24 @@ def test_a_style_in_tiles_has_the_gram_of_the_whole() -> None:
     whole, _ = Objective.of([one], vgg16())(images)
     found, _ = Objective.of([one], vgg16(), tile_px=FULL_MARGIN)(images)
     assert found.style.item() == pytest.approx(whole.style.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_style_is_cut_by_its_own_size_where_its_picture_is_whole(
+    monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    monkeypatch.setattr(memory, "TILE_PX", FULL_MARGIN)
+    style = picture_tensor(40, 349, seed=3)
+    one = replace(item(), styles=(style,))
+    images = picture_tensor(48, 64, seed=8)[None]
+    limit = 40 * 349 - (not is_whole)
+    found, gradient = Objective.of([one], vgg16(), whole_style_px=limit)(images)
+    whole, whole_gradient = Objective.of([one], vgg16())(images)
+    assert torch.equal(gradient, whole_gradient) == is_whole
+    assert found.style.item() == pytest.approx(whole.style.item(), rel=1e-4)
+    cut_up, cut_up_gradient = Objective.of([one], vgg16(), tile_px=FULL_MARGIN)(images)
+    assert torch.equal(gradient, whole_gradient if is_whole else cut_up_gradient)
+    assert torch.equal(found.total, whole.total if is_whole else cut_up.total)
 
 
 def test_style_by_layer_in_tiles_is_that_of_the_whole() -> None:

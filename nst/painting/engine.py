@@ -56,6 +56,7 @@ def stylize(
     on_step: OnStep | None = None,
     memo: StyleMemo | None = None,
     tile_px: int | None = None,
+    whole_style_px: int | None = None,
     keep_every: int = 0,
     on_kept: OnKept | None = None,
 ) -> Stylized:
@@ -63,8 +64,8 @@ def stylize(
 
     All items must have the same size of content, method, steps, optimizer, layers and number of styles,
     and all or none have a mask: they share a tensor program. Weights, seeds, inits and styles (of any
-    size) may differ. `memo` and `tile_px` are as in `Objective.of`. `on_kept` is told the picture of
-    each item after `keep_every` of its evaluations.
+    size) may differ. `memo`, `tile_px` and `whole_style_px` are as in `Objective.of`. `on_kept` is told
+    the picture of each item after `keep_every` of its evaluations.
 
     On a CPU the items are painted side by side, each by its share of PyTorch's threads. `on_step` and
     `on_kept` are called by one of them at a time; what they raise ends all.
@@ -74,6 +75,7 @@ def stylize(
         backbone=backbone,
         memo={} if memo is None else memo,
         tile_px=tile_px,
+        whole_style_px=whole_style_px,
         keep_every=keep_every,
     )
     if not side_by_side.suits(len(items), backbone, tile_px):
@@ -149,6 +151,7 @@ def _stylize(
     on_step: OnStep | None,
     memo: StyleMemo,
     tile_px: int | None,
+    whole_style_px: int | None,
     keep_every: int,
     on_kept: OnKept | None,
 ) -> Stylized:
@@ -168,7 +171,12 @@ def _stylize(
         scaled = [at_scale(item, scale) for item in items]
         objectives.append(
             Objective.of(
-                scaled, backbone, memo=memo, tile_px=tile_px, is_finest=number == len(scales)
+                scaled,
+                backbone,
+                memo=memo,
+                tile_px=tile_px,
+                whole_style_px=whole_style_px,
+                is_finest=number == len(scales),
             )
         )
         objective = Octaves(objectives, scales[:number], backbone.device)

@@ -78,13 +78,15 @@ class Objective:
         *,
         memo: StyleMemo | None = None,
         tile_px: int | None = None,
+        whole_style_px: int | None = None,
         is_finest: bool = True,
     ) -> "Objective":
         """For items with the same size of content, layers and number of styles, all or none with a mask.
 
         `is_finest` says whether they are as large as the pictures are to be. With `tile_px` a picture
         goes through the network in tiles of that side, one after the other: less memory, more work, the
-        same loss. `memo` holds what is known of styles.
+        same loss. So does a style of more than `whole_style_px` pixels where the picture does not.
+        `memo` holds what is known of styles.
         """
         program = items[0].params
         shares = backbone.profile.shares(program.content_layers, program.style_layers)
@@ -99,6 +101,7 @@ class Objective:
                     backbone,
                     memo,
                     tile_px,
+                    whole_style_px,
                     is_alone=not together,
                     is_finest=is_finest,
                 )

@@ -14,6 +14,7 @@ from nst.job import DEFAULT_CONTENT_WEIGHT, Method, PictureParams, chroma_weight
 from nst.painting import losses, metrics, nearest, palettes, reductions, regions, statistics
 from nst.painting.backbones import Backbone
 from nst.painting.devices import same_shapes
+from nst.painting.memory import style_tile_px
 from nst.painting.nearest import Candidates, NeighbourTarget
 from nst.painting.palettes import Palette, palette_of
 from nst.painting.statistics import Moments, StyleTarget, moment_sums, style_target
@@ -152,6 +153,7 @@ def targets_of(
     backbone: Backbone,
     memo: StyleMemo,
     tile_px: int | None,
+    whole_style_px: int | None,
     *,
     is_alone: bool,
     is_finest: bool,
@@ -182,7 +184,17 @@ def targets_of(
         matched = tuple(
             layer for layer in backbone.profile.neighbour_weights if layer in shares.style
         )
-    known = [_style_statistics(s, shares, backbone, memo, tile_px, matched) for s in styles]
+    known = [
+        _style_statistics(
+            style,
+            shares,
+            backbone,
+            memo,
+            _tile_px(style, tile_px, whole_style_px),
+            matched,
+        )
+        for style in styles
+    ]
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
     at_layers = {
         layer: _at_layer(guides, size)
@@ -503,6 +515,11 @@ def _guided_maps(
                 alpha = style.alpha[0, :, tile.rows, tile.columns]
                 guide = regions.at_layer(alpha, *own.shape[2:])[None][core]
             yield layer, own[core], guide, slices
+
+
+def _tile_px(style: _Style, tile_px: int | None, whole_style_px: int | None) -> int | None:
+    height, width = style.pixels.shape[2:]
+    return style_tile_px(height, width, tile_px, whole_style_px)
 
 
 def _tiles(style: _Style, backbone: Backbone, tile_px: int | None) -> tuple[Tile, ...]:

@@ -3,6 +3,7 @@ from .estimates import THREADS_POWER as THREADS_POWER
 from .estimates import Estimate as Estimate
 from .estimates import GroupEstimate as GroupEstimate
 from .estimates import Probe as Probe
+from .estimates import bytes_of_job as bytes_of_job
 from .estimates import estimate as estimate
 from .plan import Group as Group
 from .plan import Input as Input

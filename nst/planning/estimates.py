@@ -1,7 +1,7 @@
 """The time and memory that a plan's groups need, computed from a probe's measurements.
 
-An estimate, not a promise. It assumes that every picture makes all of its evaluations, that styles are
-as large as their pictures, and that nothing else runs. Compared with runs of three rows of 12 steps on
+An estimate, not a promise. It assumes that every picture makes all of its evaluations, that styles take
+no longer than those as large as their pictures, and that nothing else runs. Compared with runs of three rows of 12 steps on
 one thread of a Xeon, it said 10.5 s for 9.7 s of the processor at 128 px and 22.1 s for 23.9 s at
 256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
 512 px it has 0.83 and 0.68 of what they took, on a machine whose caches others shared. On GPUs it
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nst.painting import Memory, memory
-from nst.planning.plan import Group
+from nst.planning.plan import Group, PlannedJob
 from nst.profiles import PROFILES
 from nst.scales import scales_of
 from nst.settings import Precision
@@ -101,9 +101,17 @@ def _of_group(group: Group, probe: Probe) -> GroupEstimate:
     bytes_each = memory.bytes_per_picture(
         group.height, group.width, profile, probe.multiplied_in, tile
     )
+    whole_px = memory.whole_style_px(profile, probe.memory)
+    bytes_alone = max(
+        bytes_of_job(planned, bytes_each, probe.multiplied_in, tile, whole_px)
+        for planned in group.jobs
+    )
     together = probe.together and tile is None
     is_alone = probe.multiplied_in == "bfloat16" and profile.depends_on_threads_in_bfloat16
     at_most = None if together else 1 if is_alone else probe.threads
+    if not together:
+        # Each may be looking at its styles just then; a batch looks at one after the other.
+        bytes_each = bytes_alone
     fitting = memory.pictures_at_once(bytes_each, probe.memory, at_most=at_most)
     at_once = max(1, min(len(group.jobs), fitting))
     cost = profile.cost * (1.0 if tile is None else _TILED_COST)
@@ -128,10 +136,24 @@ def _of_group(group: Group, probe: Probe) -> GroupEstimate:
     return GroupEstimate(
         name=group.name,
         seconds=cost * (evaluations_s + others_s),
-        memory_bytes=at_once * bytes_each + besides + _base_bytes(probe),
+        memory_bytes=max(at_once * bytes_each, bytes_alone) + besides + _base_bytes(probe),
         pictures_at_once=at_once,
-        fits=fitting > 0,
+        fits=memory.pictures_at_once(bytes_alone, probe.memory, at_most=None) > 0,
     )
+
+
+def bytes_of_job(
+    planned: PlannedJob,
+    bytes_painting: int,
+    multiplied_in: Precision,
+    tile: int | None,
+    whole_style_px: int | None,
+) -> int:
+    """The memory that a job needs by itself: to paint it, or to look at its styles if that is more."""
+    looking = memory.bytes_of_styles(
+        planned.style_sizes, PROFILES[planned.job.backbone], multiplied_in, tile, whole_style_px
+    )
+    return max(bytes_painting, looking)
 
 
 def _base_bytes(probe: Probe) -> int:

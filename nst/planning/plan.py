@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from nst.errors import NSTError
-from nst.job import Job
+from nst.job import Job, PictureParams, style_edge_px
 from nst.output import Brief, Outcome, failure
 from nst.painting import WeightsFile
 from nst.pictures import images
@@ -60,6 +60,12 @@ class PlannedJob:
         others = (self.mask, self.start, *self.style_masks)
         return (self.content, *self.styles, *(each for each in others if each is not None))
 
+    @property
+    def style_sizes(self) -> tuple[tuple[int, int], ...]:
+        """The (height, width) at which each style is looked at."""
+        edge = max(self.height, self.width)
+        return tuple(style_size(style, self.job.params, edge) for style in self.styles)
+
     def is_made_by(self, record: Brief | None) -> bool:
         """Whether `record`, the last one of its picture, was written after the plan."""
         return record is not None and record.finished_at != self.outdated
@@ -67,6 +73,12 @@ class PlannedJob:
     def is_failed_by(self, record: Brief | None) -> bool:
         """Whether `record`, the last one of its failure, was written after the plan."""
         return record is not None and record.finished_at != self.failed_before
+
+
+def style_size(style: Input, params: PictureParams, long_edge_px: int) -> tuple[int, int]:
+    """The (height, width) at which a style is looked at for a picture; no style is enlarged."""
+    edge = min(style_edge_px(params, long_edge_px), max(style.height, style.width))
+    return images.fitted_size(style.height, style.width, edge)
 
 
 def style_digest(styles: Iterable[Input]) -> str | None:

@@ -19,13 +19,12 @@ from nst.job import (
     params_as_json,
     recipe,
     size_text,
-    style_edge_px,
 )
 from nst.output import Outcome, failure
 from nst.painting import WeightsFile
 from nst.pictures import images
 from nst.planning import inputs
-from nst.planning.plan import Input, PlannedJob, style_digest
+from nst.planning.plan import Input, PlannedJob, style_digest, style_size
 from nst.profiles import PROFILES
 from nst.storage import listings
 
@@ -106,9 +105,7 @@ class Survey:
         height, width = images.fitted_size(content.height, content.width, long_edge)
         _check_side(job, job.content, (height, width))
         for style in styles:
-            edge = min(style_edge_px(job.params, long_edge), max(style.height, style.width))
-            fitted = images.fitted_size(style.height, style.width, edge)
-            # No style is enlarged.
+            fitted = style_size(style, job.params, long_edge)
             is_small = min(style.height, style.width) < _least_side_px(job)
             advice = "a larger picture" if is_small else "a larger size or style_scale"
             _check_side(job, style.uri, fitted, advice)

@@ -39,7 +39,7 @@ from nst.painting import (
     stylize,
     weights,
 )
-from nst.planning import Group, PlannedJob, failure_of, in_batches
+from nst.planning import Group, PlannedJob, bytes_of_job, failure_of, in_batches
 from nst.profiles import PROFILES
 from nst.running.keeping import keeping
 from nst.running.loading import Inputs, Loaded
@@ -86,6 +86,7 @@ class _Workshop:
     memo: StyleMemo
     precision: Precision
     tile_px: int | None
+    whole_style_px: int | None
 
     @property
     def num_encoders(self) -> int:
@@ -101,6 +102,16 @@ class _Workshop:
             self.backbone.profile,
             self.backbone.multiplied_in,
             self.tile_px,
+        )
+
+    def bytes_of(self, planned: PlannedJob) -> int:
+        """What a job needs by itself, of which its styles may need the most."""
+        return bytes_of_job(
+            planned,
+            self.bytes_per_picture,
+            self.backbone.multiplied_in,
+            self.tile_px,
+            self.whole_style_px,
         )
 
 
@@ -157,6 +168,7 @@ def _workshop(order: Order) -> _Workshop:
         memo=memo,
         precision=precision,
         tile_px=memory.tile_px(group.height, group.width, backbone.profile, found),
+        whole_style_px=memory.whole_style_px(backbone.profile, found),
     )
 
 
@@ -164,23 +176,24 @@ def _num_at_once(workshop: _Workshop) -> int:
     """How many pictures the device can hold together, 0 where it would not hold even one."""
     device = workshop.backbone.device
     in_one_pass = runs_items_together(device, workshop.tile_px)
-    found = _memory_for(len(workshop.order.group.jobs), workshop)
+    jobs = workshop.order.group.jobs
+    found = _memory_for(jobs, workshop)
     if device.type == "cpu":
         # Lanes share the memory of a machine, and each looks at it before the others take theirs.
         found = replace(found, free=found.free // max(1, workshop.order.settings.lanes))
-    return memory.pictures_at_once(
-        workshop.bytes_per_picture,
-        found,
-        at_most=None if in_one_pass else num_side_by_side(workshop.backbone),
-    )
+    if in_one_pass:
+        return memory.pictures_at_once(workshop.bytes_per_picture, found, at_most=None)
+    # Each may be looking at its styles just then; a batch looks at one after the other.
+    most = max(workshop.bytes_of(planned) for planned in jobs)
+    return memory.pictures_at_once(most, found, at_most=num_side_by_side(workshop.backbone))
 
 
-def _memory_for(number: int, workshop: _Workshop) -> memory.Memory:
-    """The device's memory; if so many pictures need more, what was recorded for others gives way."""
+def _memory_for(jobs: Sequence[PlannedJob], workshop: _Workshop) -> memory.Memory:
+    """The device's memory; if these pictures need more, what was recorded for others gives way."""
     device = workshop.backbone.device
     found = memory.memory_of(device)
-    fitting = memory.pictures_at_once(workshop.bytes_per_picture, found, at_most=None)
-    if fitting >= number or not graphs.forget():
+    needed = max(len(jobs) * workshop.bytes_per_picture, *map(workshop.bytes_of, jobs))
+    if memory.pictures_at_once(needed, found, at_most=None) or not graphs.forget():
         return found
     free_memory(device)
     return memory.memory_of(device)
@@ -226,8 +239,8 @@ def _paint(
         done = round((num_before + share * len(loaded)) * group.evaluations)
         workshop.order.listener.advanced(group, done, num_before)
 
-    free = _memory_for(len(loaded), workshop).free
-    if len(loaded) == 1 and workshop.bytes_per_picture > free:
+    free = _memory_for([one.planned for one in loaded], workshop).free
+    if len(loaded) == 1 and workshop.bytes_of(loaded[0].planned) > free:
         return [_refused(loaded[0], workshop, free)]
     started = time.monotonic()
     recording: AbstractContextManager[None] = nullcontext() if with_graphs else graphs.paused()
@@ -261,13 +274,17 @@ def _paint(
 
 
 def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> Painted:
-    group = workshop.order.group
+    group, planned = workshop.order.group, loaded.planned
+    needed = workshop.bytes_of(planned)
+    size, of_what, smaller = (group.height, group.width), "", "size"
+    if needed > workshop.bytes_per_picture:
+        size = max(planned.style_sizes, key=lambda size: size[0] * size[1])
+        of_what, smaller = " of a style", "style_scale"
     error = MemoryLimitError(
-        f"{group.height} x {group.width} pixels (height x width) with {group.backbone} need about "
-        f"{shown_bytes(workshop.bytes_per_picture)}, {workshop.order.settings.device} has "
-        f"{shown_bytes(free)} free; use a smaller size, or a device with more memory"
+        f"{size[0]} x {size[1]} pixels (height x width){of_what} with {group.backbone} need about "
+        f"{shown_bytes(needed)}, {workshop.order.settings.device} has {shown_bytes(free)} free; "
+        f"use a smaller {smaller}, or a device with more memory"
     )
-    planned = loaded.planned
     outcome = failure_of(planned, error)
     return Painted(loaded=loaded, picture=None, outcome=outcome)
 
@@ -286,6 +303,7 @@ def _stylize_if_it_fits(
             on_step=on_step,
             memo=workshop.memo,
             tile_px=workshop.tile_px,
+            whole_style_px=workshop.whole_style_px,
             keep_every=workshop.order.settings.keep_every,
             on_kept=on_kept,
         )
