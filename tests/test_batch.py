@@ -1,6 +1,7 @@
 """Batches of pictures on devices of little memory, in whole runs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from torch import Tensor
 from nst import pipeline
 from nst.painting import memory
 from nst.painting.backbones import Backbone
+from nst.painting.weights import WeightsFile
+from nst.profiles import PROFILES
+from nst.running import batch
 from nst.running.reports import RunReport
 from nst.settings import RunSettings
 from tests.helpers import picture_bytes, row, write_project
@@ -62,3 +66,33 @@ def test_a_picture_whose_style_cannot_fit_is_refused_with_the_memory_it_needs(
     said = str(failed.outcome.error)
     assert "60 x 400 pixels (height x width) of a style with vgg16 need about 23.2 MB, " in said
     assert "use a smaller style_scale, or" in said
+
+
+def test_groups_that_take_turns_with_all_backbones_load_each_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, *_: object, **__: object) -> object:
+        loaded.append(name)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(batch, "load_backbone", load)
+    monkeypatch.setattr(batch.weights, "load_state", lambda _: {})
+    batch._backbone.cache_clear()
+    found = [
+        batch._backbone(
+            WeightsFile(backbone=name, origin="file", uri=f"/{name}", digest="w"),
+            PROFILES[name].layers,
+            "cpu",
+            "float32",
+            "max",
+        )
+        for name in [*PROFILES] * 2
+    ]
+    batch._backbone.cache_clear()
+    assert loaded == [*PROFILES]
+    # And with it what was found of styles.
+    assert [id(memo) for _, memo in found[: len(PROFILES)]] == [
+        id(memo) for _, memo in found[len(PROFILES) :]
+    ]
