@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from nst import pipeline
+from nst import pipeline, storage
+from nst.errors import ImageError
 from nst.painting import memory
-from nst.painting.backbones import Backbone
+from nst.painting.backbones import Backbone, Tap
 from nst.painting.weights import WeightsFile
+from nst.pictures import images
+from nst.planning.plan import PlannedJob
 from nst.profiles import PROFILES
 from nst.running import batch
+from nst.running.loading import Inputs, Loaded
 from nst.running.reports import RunReport
 from nst.settings import RunSettings
 from tests.helpers import picture_bytes, row, write_project
@@ -37,14 +41,14 @@ def test_a_style_too_large_for_one_pass_goes_through_the_network_in_tiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where its picture is not, and by its own size."""
-    sizes = []
-    forward = Backbone.__call__
+    sizes: list[tuple[int, ...]] = []
+    through = Backbone.through
 
-    def counted(backbone: Backbone, images: Tensor) -> dict[str, Tensor]:
+    def counted(backbone: Backbone, images: Tensor, tap: Tap) -> Tensor:
         sizes.append(tuple(images.shape[2:]))
-        return forward(backbone, images)
+        return through(backbone, images, tap)
 
-    monkeypatch.setattr(Backbone, "__call__", counted)
+    monkeypatch.setattr(Backbone, "through", counted)
     monkeypatch.setattr(memory, "TILE_PX", 112)
     found = memory.Memory(total=30_000_000, free=10**12)
     monkeypatch.setattr(memory, "memory_of", lambda _: found)
@@ -78,7 +82,7 @@ def test_groups_that_take_turns_with_all_backbones_load_each_once(
         return SimpleNamespace()
 
     monkeypatch.setattr(batch, "load_backbone", load)
-    monkeypatch.setattr(batch.weights, "load_state", lambda _: {})
+    monkeypatch.setattr("nst.running.batch.weights.load_state", lambda _: {})
     batch._backbone.cache_clear()
     found = [
         batch._backbone(
@@ -96,3 +100,48 @@ def test_groups_that_take_turns_with_all_backbones_load_each_once(
     assert [id(memo) for _, memo in found[: len(PROFILES)]] == [
         id(memo) for _, memo in found[len(PROFILES) :]
     ]
+
+
+def test_an_input_is_in_memory_only_until_the_last_picture_that_needs_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read once all the same, and has its previews; here all are of one batch."""
+    before_each: list[int] = []
+    used: set[Inputs] = set()
+    read: list[str] = []
+    load, read_input, decode = Inputs.load, storage.read_input, images.decode
+
+    def watched(inputs: Inputs, planned: PlannedJob) -> Loaded:
+        used.add(inputs)
+        before_each.append(len(inputs._bytes))
+        return load(inputs, planned)
+
+    def counted(uri: str, *, max_bytes: int) -> Any:
+        # The plan has read the start of each before.
+        read.extend([Path(uri).name] if used else [])
+        return read_input(uri, max_bytes=max_bytes)
+
+    def decoded(data: bytes, *, name: str, **options: Any) -> images.Picture:
+        # What cannot be decoded is let go too.
+        if name.endswith("d.png"):
+            raise ImageError(f"{name}: expected a picture")
+        return decode(data, name=name, **options)
+
+    monkeypatch.setattr(Inputs, "load", watched)
+    monkeypatch.setattr(images, "decode", decoded)
+    monkeypatch.setattr(storage, "read_input", counted)
+    monkeypatch.setattr("nst.running.batch.runs_items_together", lambda *_: True)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = ("c.png", "same.png", "a.png", "d.png", "a.png", "b.png")
+    for name, seed in {"c": 7, "same": 7, "d": 8}.items():
+        (folder / f"{name}.png").write_bytes(picture_bytes(48, 64, seed=seed))
+    rows = [row(name, id=f"n{n}", steps=1, seed=n) for n, name in enumerate(names)]
+    report = run(tmp_path, *rows)
+    assert (report.num_ok, [each.outcome.id for each in report.failed]) == (5, ["n3"])
+    # The style, and the one content that is needed again.
+    assert before_each == [0, 1, 1, 2, 2, 1]
+    (inputs,) = used
+    assert (inputs._bytes, inputs._pictures) == ({}, {})
+    assert sorted(read) == sorted({*names, "s.png"})
+    assert len(list((tmp_path / "out/inputs").iterdir())) == 2 * len({"a", "b", "c", "s"})

@@ -65,7 +65,7 @@ def loaded(
         width=SIZE[1],
     )
     weights = WeightsFile(backbone="vgg16", origin="file", uri="/vgg16", digest="w")
-    return Inputs(weights).load(planned)
+    return Inputs(weights, [planned]).load(planned)
 
 
 @pytest.mark.parametrize("preserve_color", ["none", "match", "luminance"])

@@ -33,6 +33,7 @@ class Painting:
         for name in ("load", "paint"):
             monkeypatch.setattr(batch, f"_{name}", getattr(self, name))
         monkeypatch.setattr(batch, "write_all", self.write_all)
+        monkeypatch.setattr(batch, "Inputs", lambda *_: None)
         monkeypatch.setattr(
             batch, "_workshop", lambda order: Namespace(order=order, num_encoders=1)
         )

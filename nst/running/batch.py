@@ -129,7 +129,7 @@ def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
         return
     batches = in_batches(order.group.jobs, _num_at_once(workshop))
     # One for all batches, so that a picture that several share is read and decoded once.
-    inputs = Inputs(order.group.weights)
+    inputs = Inputs(order.group.weights, order.group.jobs)
     with ThreadPoolExecutor(1, "load") as loader, ThreadPoolExecutor(1, "write") as writer:
         coming = [loader.submit(_load, batch, inputs, workshop) for batch in batches[:1]]
         written: Future[list[Outcome]] | None = None
@@ -219,7 +219,8 @@ def _load(
             _log.exception("%s could not be loaded", planned.job.id)
             error = ImageError(f"{planned.content.uri}: {type(exc).__name__}: {exc}")
             failed.append(failure_of(inputs.as_read(planned), error))
-    inputs.write_previews(workshop.order.settings)
+        inputs.write_previews(workshop.order.settings)
+        inputs.let_go(planned)
     return loaded, failed
 
 

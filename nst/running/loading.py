@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,14 +41,19 @@ class Loaded:
 class Inputs:
     """The input pictures of a group, each read and checked once, and decoded once per size.
 
-    `weights` are those of the group.
+    `weights` and `jobs` are those of the group. An input stays in memory until the last job that needs
+    it is let go: a group may have hundreds of scans of 50 MB, of which it paints small pictures.
     """
 
-    def __init__(self, weights: WeightsFile) -> None:
+    def __init__(self, weights: WeightsFile, jobs: Iterable[PlannedJob]) -> None:
         self._weights = weights
+        self._num_uses = Counter(uri for planned in jobs for uri in _uris_of(planned))
+        # Several files may have the same bytes.
+        self._files: dict[str, set[str]] = {}
         self._read: dict[str, Input] = {}
         self._bytes: dict[str, bytes] = {}
-        self._pictures: dict[tuple[Any, ...], images.Picture] = {}
+        self._pictures: dict[str, dict[tuple[int, bool], images.Picture]] = {}
+        self._decodable: set[str] = set()
         self._to_show: set[str] = set()
         self._shown: set[str] = set()
         self._told: set[tuple[str, str]] = set()
@@ -125,8 +131,7 @@ class Inputs:
     def write_previews(self, settings: RunSettings) -> None:
         """Write the previews of inputs, since the gallery may not be able to reach the inputs themselves."""
         # Not those that were read and could not be decoded, whose rows have failed by now.
-        decoded = {digest for digest, *_ in self._pictures}
-        new = (decoded & self._to_show) - self._shown
+        new = (self._decodable & self._to_show) - self._shown
         if not new:
             return
         folder = storage.join(settings.output, output.INPUTS)
@@ -140,6 +145,19 @@ class Inputs:
             for name, data in previews(self._bytes[digest], large, small, there=there).items():
                 storage.write_bytes(storage.join(folder, name), data)
         self._shown |= new
+
+    def let_go(self, planned: PlannedJob) -> None:
+        """Forget the pictures that no later job needs; to be called once of each job, after its previews."""
+        for uri in _uris_of(planned):
+            self._num_uses[uri] -= 1
+            found = self._read.get(uri)
+            if found is None or found.digest is None or self._num_uses[uri] > 0:
+                continue
+            files = self._files[found.digest]
+            files.discard(uri)
+            if not files:
+                self._bytes.pop(found.digest, None)
+                self._pictures.pop(found.digest, None)
 
     def _sources(
         self, planned: PlannedJob, content: images.Picture, mask: Tensor | None
@@ -253,18 +271,20 @@ class Inputs:
         return (pixels - ground).clamp(0, 1)
 
     def _decoded(self, source: Input, edge: int, *, upscale: bool = False) -> images.Picture:
-        key = (source.digest, edge, upscale)
-        if key not in self._pictures:
-            assert source.digest is not None
-            self._pictures[key] = images.decode(
+        assert source.digest is not None
+        pictures = self._pictures.setdefault(source.digest, {})
+        key = (edge, upscale)
+        if key not in pictures:
+            pictures[key] = images.decode(
                 self._bytes[source.digest],
                 long_edge_px=edge,
                 name=source.uri,
                 upscale=upscale,
                 # Once, at however many sizes it is decoded.
-                warns=all(digest != source.digest for digest, *_ in self._pictures),
+                warns=source.digest not in self._decodable,
             )
-        return self._pictures[key]
+            self._decodable.add(source.digest)
+        return pictures[key]
 
     def _error_of(self, source: Input) -> NSTError | None:
         """The error of an input that was read but cannot be used; None if it can."""
@@ -289,6 +309,7 @@ class Inputs:
                 reason="input_changed",
             )
         self._bytes[digest] = found.data
+        self._files.setdefault(digest, set()).add(source.uri)
         self._read[source.uri] = replace(
             source,
             digest=digest,
@@ -296,6 +317,10 @@ class Inputs:
             transparency=images.transparency_of(found.data, name=source.uri),
         )
         return None
+
+
+def _uris_of(planned: PlannedJob) -> set[str]:
+    return {source.uri for source in planned.inputs}
 
 
 def _shares(params: PictureParams, mask: Tensor | None, num_styles: int) -> tuple[float, ...]:
