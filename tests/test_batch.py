@@ -32,7 +32,7 @@ def run(folder: Path, *rows: dict[str, object], **settings: Any) -> RunReport:
     return pipeline.run_manifest(str(manifest), chosen)
 
 
-def with_style(**cells: object) -> dict[str, object]:
+def with_style(**cells: Any) -> dict[str, object]:
     """A row whose style is looked at as large as its file is."""
     return row(style="large.png", style_scale=6.25, **cells)
 
