@@ -1,10 +1,10 @@
 """The time and memory that a plan's groups need, computed from a probe's measurements.
 
 An estimate, not a promise. It assumes that every picture makes all of its evaluations, that styles take
-no longer than those as large as their pictures, and that nothing else runs. Compared with runs of three rows of 12 steps on
-one thread of a Xeon, it said 10.5 s for 9.7 s of the processor at 128 px and 22.1 s for 23.9 s at
-256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and
-512 px it has 0.83 and 0.68 of what they took, on a machine whose caches others shared. On GPUs it
+no longer than those as large as their pictures, and that nothing else runs. Compared with runs of three
+rows of 12 steps on one thread of a Xeon, it said 10.5 s for 9.7 s of the processor at 128 px and 22.1 s
+for 23.9 s at 256 px. Single evaluations of VGG-16 came within 9% up to 256 px; at 384 and 512 px it has
+0.83 and 0.68 of what they took, on a machine whose caches others shared. On GPUs it
 has not been compared.
 """
 
