@@ -1,6 +1,7 @@
 """What a run's end tells of every row, and writes of it."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,23 @@ def test_of_very_many_failed_rows_the_first_are_told_and_all_are_counted(
     assert "it fell off" in str(told[2].error)
     assert told[8].error == told[2].error
     assert set(records.read(str(tmp_path)).failed) == {"p1", "p4", "p6"}
+
+
+def test_a_failure_is_told_with_its_reason_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    """The picture of the run before has a later time than the failure of this one."""
+    (group,) = groups((8, 8))
+    assert OK.finished_at is not None
+    (planned,) = (
+        replace(one, job=job(id="p1", row=1), outdated=OK.finished_at) for one in group.jobs
+    )
+    group = replace(group, name="g", jobs=(planned,))
+    plan = Plan(jobs=(planned.job,), groups=(group,), done=(), failed=())
+    records.write(str(tmp_path), replace(OK, id="p1"))
+    failed = failure("p1", NotFoundError("it is gone"), key=planned.key)
+    earlier = OK.finished_at - timedelta(hours=1)
+    records.write(str(tmp_path), replace(failed, finished_at=earlier))
+    report = pipeline.finish(plan, RunSettings(output=str(tmp_path)))
+    assert report.failed_by_reason == {"input_not_found": 1}
 
 
 @pytest.mark.parametrize("there", [("p2",), ()])

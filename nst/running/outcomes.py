@@ -307,8 +307,9 @@ class _Finder:
         for number, position, group, (made, failed) in zip(
             numbers.tolist(), at.tolist(), groups.tolist(), briefs, strict=True
         ):
-            planned, last = self._planned[position], records.last_failure(failed, made)
-            yield number, self._by_records(planned, self._plan.groups[group], made, last)
+            planned, plan_group = self._planned[position], self._plan.groups[group]
+            # Not the last of both by their times: a clock that was set back has no say in it.
+            yield number, self._by_records(planned, plan_group, made, failed)
 
     def _by_records(
         self, planned: PlannedJob, group: Group, made: Brief | None, failed: Brief | None
