@@ -198,20 +198,6 @@ def test_a_failed_row_of_another_manifest_stays_as_it_is(tmp_path: Path) -> None
     assert rows_of(output, a)["one"].outcome == before
 
 
-def test_a_failed_row_does_not_get_the_picture_that_another_manifest_has_by_its_id(
-    tmp_path: Path,
-) -> None:
-    a, b = paths(tmp_path)
-    output = tmp_path / "out"
-    finish(output, a, [job(id="two", content_name="lost.png")])
-    before = rows_of(output, a)["two"]
-    assert before.outcome.status == "failed"
-    made(output, "two")
-    finish(output, b, B[:1])
-    assert rows_of(output, b)["two"].outcome.status == "ok"
-    assert rows_of(output, a)["two"] == before
-
-
 def old_output(output: Path, ids: Sequence[str], account: Mapping[str, object] | None) -> None:
     """An output as release 0.2.0 left it: its metadata name no manifest."""
     made(output, *ids)

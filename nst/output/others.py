@@ -298,11 +298,10 @@ class _Merger:
         self._made = made
         self._columns = columns
         self._own = RowReader(own, columns)
-        told = read_texts(own, ("id", "status", "key"))
+        told = read_texts(own, ("id", "status"))
         ids = others.table["id"]
         self._own_at = find(ids.to_pylist(), told["id"])
         self._is_painted = np.array([status == "ok" for status in told["status"].to_pylist()])
-        self._own_told = told
         self._made_at = made.find(ids.to_pylist())
         names = others.table["manifest"].to_pylist()
         gone = lru_cache(maxsize=None)(lambda name: is_gone(name, output))
@@ -334,7 +333,6 @@ class _Merger:
         own_at = self._own_at[numbers]
         is_anew = np.zeros(len(rows), bool)
         is_anew[own_at >= 0] = self._is_painted[own_at[own_at >= 0]]
-        is_anew &= self._may_have_own(rows, own_at)
         made_at = self._made_at[numbers]
         is_remade = self._is_remade[numbers]
         is_stale = ~is_anew & ~is_remade & self._are_stale(rows, made_at)
@@ -347,12 +345,6 @@ class _Merger:
         ]
         order = [np.nonzero(each)[0] for each in (is_as_before, is_anew, is_remade, is_stale)]
         return joined(parts).take(np.argsort(np.concatenate(order)))
-
-    def _may_have_own(self, rows: Table, own_at: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each row had a picture, or asks for the very one that the run has by its id."""
-        keys = values_at(self._own_told, "key", own_at)
-        said = zip(rows["status"].to_pylist(), rows["key"].to_pylist(), keys, strict=True)
-        return np.array([status == "ok" or key == own for status, key, own in said], bool)
 
     def _with_own(self, rows: Table, own_at: NDArray[np.int64], named: Sequence[str]) -> Table:
         """The rows with what the run says of the same pictures in these columns."""
