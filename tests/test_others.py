@@ -25,7 +25,7 @@ from nst.planning.taken import without_taken_ids
 from nst.running.runs import opened
 from nst.settings import RunSettings
 from nst.storage import s3, s3_faults
-from tests.helpers import csv_bytes, job, picture_bytes, refuse_looks, row
+from tests.helpers import csv_bytes, job, picture_bytes, refuse_looks, row, write_project
 from tests.tables import metadata_to_parquet
 from tests.test_metadata import OK
 
@@ -467,6 +467,40 @@ def test_an_id_by_which_another_manifest_has_another_picture_is_refused(
     # Where the manifest is there no more, nothing else would paint over it.
     one.unlink()
     assert without_taken_ids(rows, settings) == rows
+
+
+def test_rows_of_two_manifests_tell_of_the_picture_that_a_run_of_either_made_anew(
+    tmp_path: Path,
+) -> None:
+    """The run takes what the other's row says of it out of the metadata until it ends."""
+    manifest = write_project(tmp_path / "in", [row(id="one", steps=1)])
+    other = manifest.with_name("other.csv")
+    other.write_bytes(manifest.read_bytes())
+    chosen = RunSettings(output=str(tmp_path / "out"), isolate=False, precision="float32")
+    for each in (manifest, other):
+        pipeline.run_manifest(str(each), chosen)
+    before = {one.outcome.picture_digest for one in read_metadata(chosen.output)}
+    (tmp_path / "in/a.png").write_bytes(picture_bytes(48, 64, seed=77))
+    pipeline.run_manifest(str(other), chosen)
+    told = [one.outcome for one in read_metadata(chosen.output)]
+    assert [one.error for one in told] == [None, None]
+    (digest,) = {one.picture_digest for one in told}
+    assert digest not in before
+
+
+@pytest.mark.parametrize("pattern", ["one/x/*.csv", "one/*/rows.csv"])
+def test_an_input_that_is_written_over_keeps_its_rows_of_two_manifests_one_picture(
+    pattern: str, tmp_path: Path
+) -> None:
+    """One by a pattern, and one by another that takes the same files and no more."""
+    project(tmp_path / "one/x")
+    output = tmp_path / "out"
+    ran(output, tmp_path / pattern)
+    (tmp_path / "one/x/a.png").write_bytes(picture_bytes(48, 64, seed=99))
+    settings = RunSettings(output=str(output))
+    for again in ("one/x/rows.c*", "one/*/r*.csv"):
+        rows = read_manifest(f"{tmp_path}/{again}", settings)
+        assert without_taken_ids(rows, settings) == rows
 
 
 @pytest.mark.parametrize("is_same", [True, False])

@@ -89,6 +89,8 @@ def main() -> None:
 
 
 def _interrupt(number: int, _: object) -> None:
+    # A terminal that is closed tells it twice, by its shell and by itself; once is enough to end in order.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise Interrupted(number)
 
 

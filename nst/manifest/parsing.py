@@ -591,7 +591,10 @@ def _in_id(said: Resolve, column: str, text: str) -> str:
     if column == "backbone":
         return text
     parts = text.split("|") if column in ("style", "style_mask") else [text]
-    return " | ".join(said(part.strip()) if part.strip() else "" for part in parts)
+    paths = [part.strip() for part in parts]
+    told = [said(path) if path else "" for path in paths]
+    # As it is written, unless it has a path that lies elsewhere in each folder.
+    return text if told == paths else " | ".join(told)
 
 
 def _said(**texts: str | None) -> dict[str, str]:

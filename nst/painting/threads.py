@@ -13,14 +13,18 @@ _SMALL_PX = 112 * 64
 _MAX_THREADS = 16
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Within this, PyTorch computes on this thread alone.
 
     So does a thread that first computes meanwhile, for good: it takes the number over.
     """
+    return _threads(1)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
         yield
     finally:
@@ -42,4 +46,4 @@ def same_products_with_any_number(device: torch.device) -> AbstractContextManage
     Cut into pieces along their inner side they would not: MKL divides those of 256 as well.
     """
     has_many = device.type == "cpu" and torch.get_num_threads() > _MAX_THREADS
-    return one_thread() if has_many else nullcontext()
+    return _threads(_MAX_THREADS) if has_many else nullcontext()

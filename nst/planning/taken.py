@@ -1,6 +1,7 @@
 """Ids that rows of other manifests have in the output, of which each can have one picture only."""
 
 import hashlib
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -129,15 +130,11 @@ class _Comparison:
         theirs = [other["content"], *(other["style"] or "").split("|")]
         theirs += [other[name] for name in ("mask", "start") if other[name] is not None]
         theirs += filter(str.strip, (other["style_mask"] or "").split("|"))
-        folder = _folder_of(manifest, self._settings.output)
-        if folder is None:
-            # In which of several folders its files lie is not known, so what is in them decides.
-            mine = [job.content_name, *job.style_name.split("|")]
-            mine += [name for name in (job.mask_name, job.start_name) if name is not None]
-            mine += filter(str.strip, (job.style_mask_name or "").split("|"))
-            if [each.strip() for each in mine] != [each.strip() for each in theirs]:
-                return False
-        elif [storage.resolve(folder, each.strip()) for each in theirs] == list(job.inputs):
+        start, has_several = _start_of(manifest, self._settings.output)
+        is_named = _may_be_named if has_several else _is_named
+        if len(theirs) == len(job.inputs) and all(
+            is_named(name.strip(), uri, start) for name, uri in zip(theirs, job.inputs, strict=True)
+        ):
             return True
         # Copies of the same files, as of a folder that was copied with its output.
         digests = [other["content_digest"], *(other["style_digest"] or "").split()]
@@ -150,12 +147,25 @@ def _masked_styles(masks: str | None) -> list[int]:
     return [number for number, each in enumerate((masks or "").split("|")) if each.strip()]
 
 
-def _folder_of(manifest: str, output_url: str) -> str | None:
-    """The folder that a manifest's paths are relative to; None for several files in several."""
+def _start_of(manifest: str, output_url: str) -> tuple[str, bool]:
+    """The folder that a manifest's paths are relative to, or if there are several, that above them all."""
     if is_pattern(manifest):
-        return None
+        start, pattern = storage.split_pattern(storage.resolve(output_url, manifest))
+        return start, "/" in pattern
     uri = storage.resolve(output_url, manifest.partition("?")[0])
-    return uri[:-1] if manifest.endswith("/") else storage.parent(uri)
+    return uri[:-1] if manifest.endswith("/") else storage.parent(uri), False
+
+
+def _is_named(name: str, uri: str, folder: str) -> bool:
+    return storage.resolve(folder, name) == uri
+
+
+def _may_be_named(name: str, uri: str, folder: str) -> bool:
+    """Whether an input may be what a row names, whose file lies somewhere below `folder`."""
+    if storage.is_absolute(name):
+        return name == uri
+    is_below = uri.startswith(f"{folder.rstrip('/')}/")
+    return is_below and posixpath.basename(name) == posixpath.basename(uri)
 
 
 def _plain(value: Any) -> Any:

@@ -131,7 +131,7 @@ class Inputs:
     def write_previews(self, settings: RunSettings) -> None:
         """Write the previews of inputs, since the gallery may not be able to reach the inputs themselves."""
         # Not those that were read and could not be decoded, whose rows have failed by now.
-        new = (self._decodable & self._to_show) - self._shown
+        new = (self._decodable & self._to_show & self._bytes.keys()) - self._shown
         if not new:
             return
         folder = storage.join(settings.output, output.INPUTS)
