@@ -29,6 +29,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A shell that starts the tests in the background has them ignore it, and all that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# And nohup has them ignore the end of their terminal.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

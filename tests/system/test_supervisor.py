@@ -404,8 +404,6 @@ def is_running(pid: int) -> bool:
 def test_a_signal_stops_a_run_which_the_next_one_goes_on_with(
     tmp_path: Path, number: int, arguments: list[str]
 ) -> None:
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip("it is ignored here, as under nohup, and so by what is started here")
     with running_in(tmp_path, *arguments) as running:
         wait_for_pictures(tmp_path, 2)
         painters = children(running.pid)
