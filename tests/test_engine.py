@@ -244,6 +244,8 @@ def test_the_same_again_is_the_same_to_the_bit(optimizer: str) -> None:
         ("vgg16", "bfloat16", (48, 64)),
         ("vgg16", "bfloat16", (96, 128)),
         ("resnet50", "float32", (75, 112)),
+        # Its styles are smaller than it.
+        ("resnet50", "float32", (224, 300)),
         ("resnet50", "bfloat16", (75, 112)),
     ],
 )

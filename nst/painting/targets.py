@@ -184,17 +184,12 @@ def targets_of(
         matched = tuple(
             layer for layer in backbone.profile.neighbour_weights if layer in shares.style
         )
-    known = [
-        _style_statistics(
-            style,
-            shares,
-            backbone,
-            memo,
-            _tile_px(style, tile_px, whole_style_px),
-            matched,
-        )
-        for style in styles
-    ]
+    known = []
+    for style in styles:
+        tile = _tile_px(style, tile_px, whole_style_px)
+        # It may be smaller than the picture, whose size decides how many threads compute the rest.
+        with same_with_any_number(style.pixels.shape[2:], device):
+            known.append(_style_statistics(style, shares, backbone, memo, tile, matched))
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
     at_layers = {
         layer: _at_layer(guides, size)
