@@ -1,8 +1,8 @@
 """The comparison with the peer: what a user gets from either, pair by pair, and then as a batch.
 
 Ours runs with its defaults. The peer has one style weight for all pairs: of a list, the one with
-which its pictures come closest to ours; or it runs with its own defaults. Rulers that neither program optimises judge the pictures:
-LPIPS and the style distance by VGG-16 of `nst.painting.rulers`.
+which its pictures come closest to ours; or it runs with its own defaults. Rulers that neither program
+optimises judge the pictures: LPIPS and the style distance by VGG-16 of `nst.painting.rulers`.
 """
 
 import argparse

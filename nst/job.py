@@ -222,8 +222,8 @@ class PictureParams:
         Field(
             ge=32,
             le=8192,
-            description="Long edge that the content is shrunk to first, so that its details are gone when it is "
-            "painted at `size`; empty: it is not.",
+            description="Long edge that the content is shrunk to first, so that its details are gone "
+            "when it is painted at `size`; empty: it is not.",
         ),
         Number,
     ] = None

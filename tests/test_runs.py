@@ -153,15 +153,20 @@ def test_the_settings_of_a_run_bind_the_output_before_its_first_picture(
     assert account(tmp_path)["image_format"] == "webp"
 
 
-def test_an_engine_with_one_method_is_told_until_a_run_paints_with_todays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def made_by_an_engine_with_one_method(tmp_path: Path) -> None:
+    """An output with its pictures, whose account names no method."""
     run(tmp_path, {"method": "gatys"})
     path = tmp_path / "out/run.json"
     told = account(tmp_path)
     told["overrides"] = {}
     told["versions"]["engine"] = "3"
     path.write_text(json.dumps(told))
+
+
+def test_an_engine_with_one_method_is_told_until_a_run_paints_with_todays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by_an_engine_with_one_method(tmp_path)
 
     def refused(*_: object) -> None:
         raise ManifestError("its ids are taken")
@@ -268,12 +273,7 @@ def test_an_output_of_the_last_release_goes_on_in_what_its_records_say(
 
 
 def test_an_output_of_an_engine_with_one_method_goes_on_when_that_is_named(tmp_path: Path) -> None:
-    run(tmp_path, {"method": "gatys"})
-    path = tmp_path / "out/run.json"
-    told = account(tmp_path)
-    told["overrides"] = {}
-    told["versions"]["engine"] = "3"
-    path.write_text(json.dumps(told))
+    made_by_an_engine_with_one_method(tmp_path)
     assert run(tmp_path, {"method": "gatys"}, rows=MORE)["num_done_before"] == 1
     # What it was made with is put down now, and another method is another setting.
     with pytest.raises(ConfigError, match="found --set method=gatys before and no --set now"):

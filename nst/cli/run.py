@@ -109,7 +109,8 @@ def run(
     3 the run finished and some rows failed, which are listed; 4 more failed than --fail-over allows,
     and the others were not made; 1 a fault of a store, no answer of a cluster or an unexpected error
     stopped it, or all is done but stdout could not take the report;
-    129, 130 and 143 the end of its terminal, Ctrl-C or nst stop, or SIGTERM did. Whatever stops it, run the same again to go on.
+    129, 130 and 143 the end of its terminal, Ctrl-C or nst stop, or SIGTERM did. Whatever stops it,
+    run the same again to go on.
 
     Example: nst run manifests/demo.csv --output output/demo --set size=384 --set steps=150
 

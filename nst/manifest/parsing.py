@@ -320,12 +320,10 @@ class _Reader:
         if problems or params is None:
             raise Problems(*problems)
         starts_from_it = params.init == "picture"
-        told = texts | _said(mask=mask, start=start, style_mask=style_mask)
-        if self._in_id is not None:
-            told = {column: self._in_id(column, text) for column, text in told.items()}
+        others = {"mask": mask, "start": start, "style_mask": style_mask}
         return Job(
             row=number,
-            id=own_id or id_of(told, settings.own),
+            id=own_id or id_of(self._told(texts, others), settings.own),
             content=content,
             styles=style_uris,
             content_name=texts["content"],
@@ -340,6 +338,13 @@ class _Reader:
             style_masks=style_mask_uris,
             style_mask_name=style_mask,
         )
+
+    def _told(self, texts: Mapping[str, str], others: Mapping[str, str | None]) -> dict[str, str]:
+        """What an id is made of: the cells that are given, their paths as those of the whole manifest."""
+        told = {**texts, **{column: text for column, text in others.items() if text is not None}}
+        if self._in_id is None:
+            return told
+        return {column: self._in_id(column, text) for column, text in told.items()}
 
     def _required(self, cells: Cells, line: int | None, problems: list[Problem]) -> dict[str, str]:
         """Content, style and backbone as written; of what is missing or unknown, a problem instead."""
@@ -595,10 +600,6 @@ def _in_id(said: Resolve, column: str, text: str) -> str:
     told = [said(path) if path else "" for path in paths]
     # As it is written, unless it has a path that lies elsewhere in each folder.
     return text if told == paths else " | ".join(told)
-
-
-def _said(**texts: str | None) -> dict[str, str]:
-    return {name: text for name, text in texts.items() if text is not None}
 
 
 def _blend_problems(

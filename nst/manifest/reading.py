@@ -132,9 +132,10 @@ def _files_of(uri: str, output_uri: str) -> dict[str, _File]:
         )
     names = [file.rpartition("/")[2] for file in found]
     shown = names if len(set(names)) == len(names) else found
+    folders = [_below(start, file).rpartition("/")[0] for file in found]
     return {
-        file: _File(name, _below(start, file).rpartition("/")[0], _partition(_below(start, file)))
-        for file, name in zip(found, shown, strict=True)
+        file: _File(name, folder, _partition(folder))
+        for file, name, folder in zip(found, shown, folders, strict=True)
     }
 
 
@@ -195,11 +196,11 @@ def _below(start: str, file: str) -> str:
     return file.removeprefix(start.rstrip("/") + "/")
 
 
-def _partition(path: str) -> dict[str, str]:
+def _partition(folder: str) -> dict[str, str]:
     """The columns that folders called `column=value` give; one that is not known becomes a label."""
     given = {}
-    for folder in path.split("/")[:-1]:
-        key, equals, value = (unquote(part) for part in folder.partition("="))
+    for name in folder.split("/"):
+        key, equals, value = (unquote(part) for part in name.partition("="))
         if key and equals and value != _NULL_PARTITION:
             column = column_of(key)
             given[column if is_column(column) else LABEL_PREFIX + key] = value

@@ -50,7 +50,7 @@ _SUFFIX = "|".join(map(re.escape, SUFFIXES.values()))
 _KEPT = re.compile(rf"{STEPS}/(?P<id>[^/]+)/\d{{4,6}}({_SUFFIX})")
 
 
-def is_of_others(path: str) -> bool:
+def _is_of_others(path: str) -> bool:
     """Whether a path in an output is in a folder that no release has made, as `lost+found` is."""
     return path.partition("/")[0] not in _FOLDERS
 
@@ -61,7 +61,7 @@ def list_output(url: str) -> dict[str, int]:
     A folder of somebody else that this user may not read is left out. Raises StorageError for any
     other that cannot be read, in which our own files would look as if they were lost.
     """
-    return storage.list_tree(url, may_skip=is_of_others)
+    return storage.list_tree(url, may_skip=_is_of_others)
 
 
 def is_small_copy(path: str) -> bool:

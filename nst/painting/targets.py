@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 
 import torch
@@ -187,8 +187,7 @@ def targets_of(
     known = []
     for style in styles:
         tile = _tile_px(style, tile_px, whole_style_px)
-        # It may be smaller than the picture, whose size decides how many threads compute the rest.
-        with same_with_any_number(style.pixels.shape[2:], device):
+        with _same_bits(style):
             known.append(_style_statistics(style, shares, backbone, memo, tile, matched))
     guides = None if item.mask is None else regions.guides(item.mask.to(device), len(styles))[None]
     at_layers = {
@@ -296,9 +295,13 @@ def _pixel_targets(
 
 
 def _fine_energy(style: "_Style") -> Tensor:
-    # It may be smaller than the picture, whose size decides how many threads compute the rest.
-    with same_with_any_number(style.pixels.shape[2:], style.pixels.device):
+    with _same_bits(style):
         return metrics.fine_energy(style.pixels, style.alpha)
+
+
+def _same_bits(style: "_Style") -> AbstractContextManager[None]:
+    """`same_with_any_number` by the style's size: the picture's, which may be larger, decides for the rest."""
+    return same_with_any_number(style.pixels.shape[2:], style.pixels.device)
 
 
 def stacked(several: Sequence[Targets]) -> Targets:

@@ -23,7 +23,7 @@ ENTRY = "nst.running.worker"
 _STDERR = 2
 # A terminal sends them to all of its processes, and some managers SIGTERM; whoever starts this one
 # decides what they mean.
-NOT_ITS_OWN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOT_ITS_OWN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def spawn(entry: str, num_threads: int | None) -> Spawned:
         # The same modules as here, wherever this program found them.
         code = (
             "import gc, signal, sys; gc.disable(); "
-            f"held = {[int(number) for number in NOT_ITS_OWN]}; "
+            f"held = {[int(number) for number in _NOT_ITS_OWN]}; "
             "[signal.signal(each, signal.SIG_IGN) for each in held]; "
             "signal.pthread_sigmask(signal.SIG_UNBLOCK, held); "
             f"sys.path[:] = {sys.path!r}; from {entry} import main; main({theirs.fileno()})"
@@ -135,7 +135,7 @@ def spawn(entry: str, num_threads: int | None) -> Spawned:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_ITS_OWN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_ITS_OWN)
     try:
         yield
     finally:

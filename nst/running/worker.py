@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import pickle
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from nst.errors import NSTError, StoppedError
 from nst.output import Outcome
 from nst.planning import Group
 from nst.running.reports import NoListener
-from nst.running.spawning import NOT_ITS_OWN
 from nst.settings import Precision
 
 # A small picture has hundreds of evaluations a second, each of which would wake the other process.
@@ -107,8 +105,6 @@ def main(fd: int) -> None:
     The first message is what its environment is to have besides. The collector of garbage may be off
     until all is imported, which takes an eighth longer with it.
     """
-    for number in NOT_ITS_OWN:
-        signal.signal(number, signal.SIG_IGN)
     connection = Connection(fd)
     teller = _Teller(connection)
     logger = logging.getLogger("nst")
