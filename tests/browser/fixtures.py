@@ -31,7 +31,9 @@ def watched(browser: Browser) -> Iterator[Pages]:
     opened = Pages(browser)
     yield opened
     opened.close()
-    assert opened.problems() == []
+    problems = opened.problems()
+    # With a text of its own: pytest tells the values of an assertion in test files alone.
+    assert not problems, "\n".join(problems)
 
 
 @pytest.fixture
