@@ -11,8 +11,9 @@ from nst.painting import memory
 from nst.painting.backbones import Backbone
 from nst.painting.objective import Objective
 from nst.painting.targets import LOSS_NAMES, Item
-from nst.painting.tiles import cut
+from nst.painting.tiles import Work, cut, work_of
 from nst.profiles import PROFILES
+from nst.scales import Scale
 from tests.helpers import item, mask_tensor, picture_tensor, vgg16
 
 pytestmark = pytest.mark.usefixtures("two_threads")
@@ -49,6 +50,18 @@ def test_each_core_has_its_margin_as_far_as_the_picture_goes(
             # No longer than it was to be and a sliver, and never a sliver itself.
             assert core.stop - core.start <= max(MARGIN, tile_px) + MARGIN
             assert core.stop - core.start > min(MARGIN - 1, length - 1)
+
+
+def test_work_counts_each_tile_with_its_margin_and_twice() -> None:
+    small = Scale(height=64, width=96, steps=4, pixels=64 * 96)
+    large = Scale(height=96, width=320, steps=2, pixels=64 * 96 + 96 * 320)
+    assert work_of([small, large], None, 32) == (Work(1, small.pixels), Work(2, large.pixels))
+    # Two tiles of 192 and of 128 pixels, each with a margin of 32 to one side.
+    tiled = round(96 * (192 + 32 + 128 + 32) * 4 / 3)
+    assert work_of([small, large], 192, 32) == (
+        Work(1, small.pixels),
+        Work(5, small.pixels + tiled),
+    )
 
 
 @pytest.mark.parametrize(

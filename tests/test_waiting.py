@@ -18,12 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nst.painting import graphs
 from nst.painting.backbones import Backbone, load_backbone
-from nst.painting.engine import _descend, _Work
+from nst.painting.engine import _descend, _Progress
 from nst.painting.keeping import Keeping
 from nst.painting.objective import Objective
 from nst.painting.octaves import Octaves, at_scale
 from nst.painting.optimizers import OPTIMIZERS
 from nst.painting.steps import PlainSteps, Steps
+from nst.painting.tiles import work_of
 from nst.painting.weights import load_state, obtain
 from nst.scales import Scale
 from tests.helpers import item, mask_tensor
@@ -126,7 +127,8 @@ def sent(*, steps: int, optimizer: str = "lbfgs", make: Make = plain, **params: 
     some = make(octaves, optimizer, start)
     with watched() as found:
         keeping = Keeping(every=0, on_kept=lambda *_: None, size=SIZES[-1])
-        made = _descend(items, some, META, scales[-1], _Work(1, None), keeping)
+        progress = _Progress(scales, work_of(scales, None, None), None)
+        made = _descend(items, some, META, scales[-1], progress, keeping)
     assert len(made.curve) == steps
     return found
 

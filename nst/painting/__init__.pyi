@@ -4,6 +4,7 @@ from . import graphs as graphs
 from . import memory as memory
 from . import pulse as pulse
 from . import regions as regions
+from . import tiles as tiles
 from . import weights as weights
 from .backbones import Backbone as Backbone
 from .backbones import load_backbone as load_backbone

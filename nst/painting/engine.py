@@ -19,6 +19,7 @@ from nst.painting.octaves import Octaves, at_scale, details, resized
 from nst.painting.optimizers import OPTIMIZERS, InverseFrequencies
 from nst.painting.steps import Best, PlainSteps, Steps
 from nst.painting.targets import Item, Losses, StyleMemo, map_losses
+from nst.painting.tiles import Work, work_of
 from nst.painting.transfers import fetched, placed
 from nst.scales import Scale, scales_of
 
@@ -158,7 +159,7 @@ def _stylize(
     """As `stylize`, in one pass for all or one item after the other in each evaluation."""
     height, width = items[0].content.shape[1:]
     scales = scales_of(height, width, items[0].params)
-    work = _Work(sum(scale.steps * scale.pixels for scale in scales), on_step)
+    progress = _Progress(scales, work_of(scales, tile_px, backbone.profile.margin_px), on_step)
     keeping = Keeping(
         every=keep_every if on_kept else 0,
         on_kept=on_kept or (lambda *_: None),
@@ -184,27 +185,28 @@ def _stylize(
         start = _start(scaled, coarser).to(backbone.device)
         with same_shapes(backbone.device):
             steps = _steps(scaled, objective, backbone, start, scale)
-            descents.append(_descend(scaled, steps, start.device, scale, work, keeping))
+            descents.append(_descend(scaled, steps, start.device, scale, progress, keeping))
         keeping.ended(descents[-1].ends)
     return _stylized(descents, objective)
 
 
-@dataclass(slots=True)
-class _Work:
+class _Progress:
     """The evaluations of all sizes, by the pixels that go through the network: how much is done."""
 
-    total: int
-    on_step: OnStep | None
-    done: int = 0
+    def __init__(self, scales: Sequence[Scale], works: Sequence[Work], on_step: OnStep | None):
+        self._pixels = {scale: work.pixels for scale, work in zip(scales, works, strict=True)}
+        self._total = sum(scale.steps * pixels for scale, pixels in self._pixels.items())
+        self._done = 0
+        self._on_step = on_step
 
     def evaluated(self, scale: Scale, losses: Losses) -> None:
-        self.done += scale.pixels
-        if self.on_step is not None:
-            self.on_step(self.done / self.total, losses)
+        self._done += self._pixels[scale]
+        if self._on_step is not None:
+            self._on_step(self._done / self._total, losses)
 
     def ended(self, scale: Scale, evaluations: int) -> None:
         """Whoever stops early has done all the work that there was at this size."""
-        self.done += (scale.steps - evaluations) * scale.pixels
+        self._done += (scale.steps - evaluations) * self._pixels[scale]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,7 @@ def _descend(
     steps: Steps,
     device: torch.device,
     scale: Scale,
-    work: _Work,
+    progress: _Progress,
     keeping: Keeping,
 ) -> _Descent:
     stalls = _Stalls([item.params.tolerance for item in items], device)
@@ -245,14 +247,14 @@ def _descend(
         losses = steps.evaluate(stalls.running, stalls.is_running)
         curve.append(losses)
         pace.launched()
-        work.evaluated(scale, losses)
+        progress.evaluated(scale, losses)
         keeping.evaluated(evaluation, steps.best.images, stalls.running)
         if evaluation % STALL_WINDOW == 0:
             stalls.look(evaluation, steps.best.losses.total)
         if evaluation == scale.steps or not any(stalls.running):
             break
         steps.move()
-    work.ended(scale, len(curve))
+    progress.ended(scale, len(curve))
     return _Descent(steps.best.copy(), curve, [end or len(curve) for end in stalls.ends])
 
 

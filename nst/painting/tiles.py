@@ -5,13 +5,21 @@ same as in the whole picture. Cores cover the picture without overlap.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from nst.scales import Scale
+
+# What a tiled picture costs is told without torch, whose import takes seconds.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # An index into a map [B,C,h,w].
 Slices = tuple[slice, slice, slice, slice]
 EVERYWHERE: Slices = (slice(None), slice(None), slice(None), slice(None))
+# A pass there, besides one there and back that takes three times as long.
+_TILED_COST = 4 / 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +31,7 @@ class Tile:
     core_rows: slice
     core_columns: slice
 
-    def at(self, stride: int, features: Tensor) -> tuple[Slices, Slices]:
+    def at(self, stride: int, features: "Tensor") -> tuple[Slices, Slices]:
         """The core's position in the tile's own features [B,C,h,w], and in those of the whole picture."""
         down = _span(self.rows, self.core_rows, stride, features.shape[2])
         across = _span(self.columns, self.core_columns, stride, features.shape[3])
@@ -46,6 +54,36 @@ def cut(height: int, width: int, tile_px: int | None, margin_px: int | None) -> 
             _spans(height, tile_px, margin_px), _spans(width, tile_px, margin_px)
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of an evaluation: passes through the network, and as how many pixels' they count."""
+
+    passes: int
+    pixels: int
+
+
+def work_of(
+    scales: Sequence[Scale], tile_px: int | None, margin_px: int | None
+) -> tuple[Work, ...]:
+    """The work of an evaluation at each size, in which all coarser ones go through the network too.
+
+    Tiles take their margins with them, and go through twice: for the statistics of the whole, and for
+    the gradient.
+    """
+    works: list[Work] = []
+    passes = pixels = 0
+    for scale in scales:
+        tiles = cut(scale.height, scale.width, tile_px, margin_px)
+        own = sum(
+            (tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start)
+            for tile in tiles
+        )
+        passes += 1 if len(tiles) == 1 else 2 * len(tiles)
+        pixels += own if len(tiles) == 1 else round(own * _TILED_COST)
+        works.append(Work(passes, pixels))
+    return tuple(works)
 
 
 def _spans(length: int, tile_px: int, margin_px: int) -> list[tuple[slice, slice]]:

@@ -11,7 +11,7 @@ has not been compared.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nst.painting import Memory, memory
+from nst.painting import Memory, memory, tiles
 from nst.planning.plan import Group, PlannedJob
 from nst.profiles import PROFILES
 from nst.scales import scales_of
@@ -24,8 +24,6 @@ _START_S = 5.0
 # How much faster n threads paint a picture than one: n to this power, 1.4 times for two, as at 256 px on
 # an AMD EPYC. Beyond two it is an assumption. Whole runs of pictures side by side gained 1.28 times.
 THREADS_POWER = 0.5
-# A picture in tiles is looked at twice, and each tile with what is around it; not measured.
-_TILED_COST = 1.5
 # What the processes of a run hold on a CPU besides a picture: of the 1.55 GB that one of 256 px was
 # measured to take, 0.15 GB are its own.
 _CPU_BASE_BYTES = 1_400_000_000
@@ -114,7 +112,7 @@ def _of_group(group: Group, probe: Probe) -> GroupEstimate:
         bytes_each = bytes_alone
     fitting = memory.pictures_at_once(bytes_each, probe.memory, at_most=at_most)
     at_once = max(1, min(len(group.jobs), fitting))
-    cost = profile.cost * (1.0 if tile is None else _TILED_COST)
+    cost = profile.cost
     besides = 0
     if not together:
         # Each has a share of the threads, and they go on at the same time.
@@ -124,11 +122,10 @@ def _of_group(group: Group, probe: Probe) -> GroupEstimate:
     # A batch that is cut up waits for the device once for each part and step.
     num_passes = -(-num // at_once) if together else num
     scales = scales_of(group.height, group.width, group.jobs[0].job.params)
-    # At each size a pass for it and one for each coarser size.
     evaluations_s = sum(
         scale.steps
-        * (num_sizes * num_passes * probe.evaluation_s + num * scale.pixels * probe.pixel_s)
-        for num_sizes, scale in enumerate(scales, start=1)
+        * (work.passes * num_passes * probe.evaluation_s + num * work.pixels * probe.pixel_s)
+        for scale, work in zip(scales, tiles.work_of(scales, tile, profile.margin_px), strict=True)
     )
     others_s = _EVALUATIONS_PER_PICTURE * (
         num_passes * probe.evaluation_s + num * group.height * group.width * probe.pixel_s
