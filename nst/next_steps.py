@@ -45,8 +45,8 @@ def _run_line(
     return f"nst run {shlex.join([*words, *options])}"
 
 
-def after_run(start: Start, output: str, schemes: Sequence[str], *, num_failed: int) -> list[str]:
-    """After a run; `schemes` are those of URLs that the next run has to allow too."""
+def after_run(start: Start, output: str, options: Sequence[str], *, num_failed: int) -> list[str]:
+    """After a run; `options` are the settings as they were typed, without which others are painted."""
     lines = []
     if num_failed:
         lines.append("to try the failed rows again: correct them, and type the same again")
@@ -56,11 +56,11 @@ def after_run(start: Start, output: str, schemes: Sequence[str], *, num_failed: 
     else:
         lines.append(f"to look at it: nst gallery {where} --open")
     if start.named is not None:
-        allowed = "".join(f" --allow-scheme {scheme}" for scheme in schemes)
         manifest = as_typed(start.manifest)
+        words = "".join(f" {shlex.quote(word)}" for word in options)
         lines.append(
             f"to change what is painted: edit {manifest}, and type nst run {manifest} --output "
-            f"{where}{allowed}"
+            f"{where}{words}"
         )
     return lines
 

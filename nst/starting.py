@@ -47,6 +47,8 @@ _FORMATS: Mapping[str, ImageFormat] = {
     ".webp": "webp",
 }
 _NAME = "manifest{}.yaml"
+# Settings that say what one run does with what is there, and nothing of what is painted.
+_ONCE = ("skip_failed", "retry_quarantined", "replace")
 _FORMS = (
     "nst run MANIFEST --output OUTPUT, nst run --content PHOTOS/ --style PAINTINGS/ --output OUTPUT, or "
     "nst run PHOTO.jpg PAINTING.jpg -o out.png"
@@ -242,7 +244,12 @@ def with_schemes(given: Mapping[str, Any], typed: Typed) -> dict[str, Any]:
     if typed.manifest is not None:
         return dict(given)
     schemes = schemes_of([*typed.all_contents, *typed.all_styles])
-    return {**given, "schemes": [*(given.get("schemes") or ()), *schemes]}
+    return {**given, "schemes": [*dict.fromkeys([*(given.get("schemes") or ()), *schemes])]}
+
+
+def without_once(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were typed, without those that are of one run alone and not of its output."""
+    return {name: value for name, value in given.items() if name not in _ONCE}
 
 
 def manifest_uri(text: str) -> str:

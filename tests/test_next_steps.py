@@ -1,9 +1,10 @@
 """What each command says may be typed next."""
 
 from nst import next_steps
+from nst.manifest.matrix import Matrix
 from nst.options import words
 from nst.settings import SETTING_FIELDS, default_of
-from nst.starting import Start, Typed
+from nst.starting import Named, Start, Typed, with_schemes, without_once
 
 
 def test_what_was_planned_can_be_run_as_it_was_typed() -> None:
@@ -36,6 +37,20 @@ def test_a_gallery_in_a_bucket_is_served_and_one_on_a_disk_is_opened() -> None:
     ]
     (line,) = next_steps.after_run(start, "/no/such", [], num_failed=0)
     assert line == "to look at it: nst gallery /no/such --open"
+
+
+def test_what_is_typed_after_a_change_has_the_options_without_which_others_are_painted() -> None:
+    matrix = Matrix(contents=(), styles=(), backbones=(), params={})
+    named = Named(contents=(), styles=(), matrix=matrix)
+    start = Start(manifest="/out/manifest.yaml", overrides={}, named=named)
+    given = {"weights": ["vgg19=a file.pth"], "schemes": ["https"], "replace": True, "only": False}
+    typed = Typed(contents=("https://h/a.jpg", "b/"), styles=("ftp://h/s.jpg",))
+    options = words(without_once(with_schemes(given, typed)))
+    *_, line = next_steps.after_run(start, "/no/such", options, num_failed=0)
+    assert line.endswith(
+        "type nst run /out/manifest.yaml --output /no/such --weights 'vgg19=a file.pth' "
+        "--allow-scheme https --allow-scheme ftp"
+    )
 
 
 def test_what_is_wrong_with_an_output_leads_to_its_repair() -> None:

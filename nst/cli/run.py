@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, cast
@@ -36,7 +36,7 @@ from nst.options import pairs, typed_settings
 from nst.output import GALLERY, Record
 from nst.planning import Plan
 from nst.running import Listener, Listeners, NoListener, RunProgress, RunReport
-from nst.settings import DEFAULT_SCHEMES, RunnerName, RunSettings
+from nst.settings import RunnerName, RunSettings
 from nst.starting import Start, Typed
 from nst.wording import counted, shown_duration, visible
 
@@ -140,17 +140,21 @@ def run(
     if one is not None:
         _run_one(start, replace(settings, image_format=one), way)
     else:
-        _run_all(start, settings, way)
+        again = options.words(starting.without_once(starting.with_schemes(given, typed)))
+        _run_all(start, settings, again, way)
 
 
-def _run_all(start: Start, settings: RunSettings, way: _Way) -> None:
-    """Make the rows of a manifest, tell how that ended, and exit with what it means."""
+def _run_all(start: Start, settings: RunSettings, again: Sequence[str], way: _Way) -> None:
+    """Make the rows of a manifest, tell how that ended, and exit with what it means.
+
+    `again` are the options that another run of the same has.
+    """
     with errors("run", is_json=way.is_json), start.opened() as manifest, RunProgress() as progress:
         listener = Listeners(progress, _GalleryLink(settings.output))
         report = _report_of(start, manifest, settings, listener, way)
     wall_s = way.wall_s
     with human(way.is_json):
-        _print_end(report, start, settings, num_made=progress.num_made, wall_s=wall_s)
+        _print_end(report, start, settings, again, num_made=progress.num_made, wall_s=wall_s)
         if way.opened:
             open_page(report.gallery_url)
     if way.is_json:
@@ -262,7 +266,13 @@ def _check_runner(runner: str, address: str | None, prefect: bool) -> None:
 
 
 def _print_end(
-    report: RunReport, start: Start, settings: RunSettings, *, num_made: int, wall_s: float
+    report: RunReport,
+    start: Start,
+    settings: RunSettings,
+    again: Sequence[str],
+    *,
+    num_made: int,
+    wall_s: float,
 ) -> None:
     _print_report(report)
     if num_made:
@@ -270,8 +280,7 @@ def _print_end(
             f"Made {counted(num_made, 'picture')} in {shown_duration(wall_s)}, "
             f"{num_made / wall_s:.3g} images/s"
         )
-    schemes = sorted({*settings.schemes} - {*DEFAULT_SCHEMES})
-    print_next(next_steps.after_run(start, settings.output, schemes, num_failed=report.num_failed))
+    print_next(next_steps.after_run(start, settings.output, again, num_failed=report.num_failed))
 
 
 def _print_report(report: RunReport) -> None:
