@@ -10,6 +10,7 @@ from nst.job import Job, PictureParams, style_edge_px
 from nst.output import Brief, Outcome, failure
 from nst.painting import WeightsFile
 from nst.pictures import images
+from nst.profiles import PROFILES
 from nst.scales import full_evaluations
 
 
@@ -117,8 +118,12 @@ class Group:
 
     @property
     def work(self) -> int:
-        """Pixels times evaluations; the time is proportional to it."""
-        return self.height * self.width * self.evaluations * len(self.jobs)
+        """The pixels of all evaluations, by what the backbone costs; the time is proportional to it."""
+        return self.work_of(self.evaluations * len(self.jobs))
+
+    def work_of(self, evaluations: int) -> int:
+        """The work of so many evaluations of one picture."""
+        return round(self.height * self.width * evaluations * PROFILES[self.backbone].cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ class _Mark:
 
 
 class Tally:
-    """A run's progress in words, by the pixels and evaluations that are done.
+    """A run's progress in words, by the work that is done.
 
     So it also moves within a batch: a picture with half of its evaluations counts as half a picture.
     """
@@ -32,7 +32,7 @@ class Tally:
         # What comes after the evaluations: of the pictures that are not through yet, and of the run.
         self._work_after = sum(_work_after(group) * len(group.jobs) for group in plan.groups)
         self._finish_s = _FINISH_S + _FINISH_S_PER_ROW * len(plan.jobs)
-        # Pixels times evaluations, and pictures that are made or failed.
+        # As of a group, and pictures that are made or failed.
         self.work = 0
         self.num_through = 0
         self._work_by_group: dict[str, int] = {}
@@ -42,7 +42,7 @@ class Tally:
 
     def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
         """As `Listener.advanced`."""
-        work = group.height * group.width * evaluations
+        work = group.work_of(evaluations)
         # Sums that are kept, since there may be very many groups.
         self.work += work - self._work_by_group.get(group.name, 0)
         num_new = pictures - self._pictures_by_group.get(group.name, 0)
@@ -99,7 +99,7 @@ class Tally:
 
 def _work_after(group: Group) -> int:
     """What one of its pictures takes after its last evaluation."""
-    return group.height * group.width * _EVALUATIONS_AFTER
+    return group.work_of(_EVALUATIONS_AFTER)
 
 
 def _clock(seconds: float) -> str:
