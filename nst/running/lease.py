@@ -102,8 +102,12 @@ class Lease:
         self._progress = progress
 
     def stop_asked_by(self) -> str | None:
-        """Who asked the run to stop, by `ask_to_stop`, as of the last renewal; None if nobody did."""
-        return self._stop
+        """Who asked the run to stop, by `ask_to_stop`, as of the last renewal; None if nobody did.
+
+        Of a lease that is lost it is the run that has taken over: what is being painted is finished, and
+        `check` ends the run then.
+        """
+        return "the run that has taken over" if self._is_lost else self._stop
 
     def check(self) -> None:
         """Raises RunEndedError if another run has taken over, since this one seemed dead.
