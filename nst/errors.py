@@ -11,6 +11,8 @@ NSTError
 ├── ImageError         one picture cannot be used
 ├── MemoryLimitError   one picture alone does not fit the device
 ├── WorkerError        a picture crashed or hung its painting process
+├── PainterError       the painting process ended before its first picture
+│   └── NoPainterError       and so did those of other groups
 ├── TableError         bytes that are not a Parquet table; lives in storage/tables.py
 ├── WeightsError       a backbone's weights are missing or do not fit
 └── StorageError       a store refused or did not answer; see `ends_the_run`
@@ -129,6 +131,22 @@ class WorkerError(NSTError):
         super().__init__(message)
         self.reason = reason
         self.attempts = attempts
+
+
+class PainterError(NSTError):
+    """The painting process of a group ended before its first picture, as often as it was started.
+
+    `is_lost` if it died or hung, rather than told of an error that may be this group's own.
+    """
+
+    # With a default, since an error that comes from another process is made anew of its message.
+    def __init__(self, message: str, *, is_lost: bool = False) -> None:
+        super().__init__(message)
+        self.is_lost = is_lost
+
+
+class NoPainterError(PainterError):
+    """No painting process gets as far as a picture, whatever the group; the run ends."""
 
 
 class WeightsError(NSTError):

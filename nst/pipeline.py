@@ -243,6 +243,7 @@ def run_manifest(
                 stop_asked_by=this.lease.stop_asked_by,
                 standings=this.standings,
             )
+            this.has_lost_processes = painter.has_lost_processes()
             return this.report
 
 
@@ -265,6 +266,7 @@ def run_jobs(jobs: Sequence[Job], settings: RunSettings, listener: Listener | No
         settled = this.settled(lambda: painter.precision(settings.device))
         report = run(this.plan, settled, listener, painter=painter, check=this.lease.check)
         this.report = report
+        this.has_lost_processes = painter.has_lost_processes()
         return Ran(plan=this.plan, report=report)
 
 

@@ -28,5 +28,8 @@ class PaintsBy:
     def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
         return self.run(group, settings, listener)
 
+    def has_lost_processes(self) -> bool:
+        return False
+
     def close(self) -> None:
         self.closed()

@@ -1,20 +1,27 @@
 """Several processes that paint side by side."""
 
-import os
+import pickle
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from nst import pipeline
-from nst.errors import ConfigError, NSTError, RunEndedError, StorageError
+from nst.errors import (
+    ConfigError,
+    NoPainterError,
+    NSTError,
+    PainterError,
+    RunEndedError,
+    StorageError,
+)
 from nst.output import records
 from nst.planning.plan import Group, Plan
 from nst.running import lanes, spawning
 from nst.running.lanes import Lanes, lane_devices
 from nst.running.reports import GroupReport, Listener, NoListener, RunReport
-from nst.running.session import Session, run_in_order
+from nst.running.session import Session, run_in_lanes, run_in_order
 from nst.running.supervisor import Supervisor
 from nst.settings import RunSettings
 from tests import poison
@@ -77,7 +84,89 @@ def test_auto_takes_every_gpu_that_the_first_process_finds(
     assert by.num_lanes() == 2
     for group in plan.groups:
         by.run_group(group, settings, NoListener())
-    assert seen == ["cuda:0", "cuda:1", "cuda:0"]
+    # The last one that painted goes first, as its process has the weights.
+    assert seen == 3 * ["cuda:0"]
+
+
+def painting_on(
+    monkeypatch: pytest.MonkeyPatch, paint: Callable[[str, str], None]
+) -> Callable[[Path, int], tuple[Lanes, Plan, RunSettings]]:
+    """Lanes on two GPUs without processes, whose groups are painted by `paint` of device and group."""
+
+    def run_group(_: Supervisor, group: Group, settings: RunSettings, __: Listener) -> GroupReport:
+        paint(settings.device, group.name)
+        return GroupReport(name=group.name, num_made=len(group.jobs), num_failed=0)
+
+    monkeypatch.setattr(Supervisor, "start", lambda _: None)
+    monkeypatch.setattr(Supervisor, "run_group", run_group)
+
+    def planned_for(folder: Path, num_gpus: int) -> tuple[Lanes, Plan, RunSettings]:
+        monkeypatch.setattr(Supervisor, "num_gpus", lambda _: num_gpus)
+        plan, settings = planned(folder, range(5))
+        return Lanes(settings), plan, settings
+
+    return planned_for
+
+
+def test_a_lane_that_gets_no_picture_is_given_up_and_costs_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    was_asked_twice = threading.Event()
+
+    def paint(device: str, group: str) -> None:
+        begun.append(device)
+        if begun.count("cuda:0") == 2:
+            was_asked_twice.set()
+        if device == "cuda:0":
+            raise PainterError("the process that paints failed: out of memory")
+        assert was_asked_twice.wait(PATIENCE_S)
+
+    by, plan, settings = painting_on(monkeypatch, paint)(tmp_path, 2)
+    report = run_in_lanes(plan.groups, Session(painter=by, settings=settings))
+    assert (report.num_made, report.errors) == (5, {})
+    assert (begun.count("cuda:0"), begun.count("cuda:1")) == (2, 5)
+    assert by.num_lanes() == 1
+
+
+def test_an_error_that_two_lanes_tell_of_is_the_groups_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, str]] = []
+
+    def paint(device: str, group: str) -> None:
+        begun.append((device, group))
+        if group != "5 of 5":
+            raise PainterError("the process that paints failed: these weights cannot be used")
+
+    by, plan, settings = painting_on(monkeypatch, paint)(tmp_path, 2)
+    report = run_in_order(plan.groups, Session(painter=by, settings=settings))
+    assert sorted(report.errors) == [f"{n} of 5" for n in range(1, 5)]
+    assert report.num_made == 1
+    assert len({device for device, group in begun if group == "4 of 5"}) == 2
+    assert by.num_lanes() == 2
+
+
+@pytest.mark.parametrize("num_gpus", [1, 2])
+def test_where_no_process_gets_to_a_picture_the_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_gpus: int
+) -> None:
+    begun: list[str] = []
+
+    def paint(device: str, group: str) -> None:
+        begun.append(group)
+        raise PainterError("the process that paints ended by itself", is_lost=True)
+
+    by, plan, settings = painting_on(monkeypatch, paint)(tmp_path, num_gpus)
+    with pytest.raises(NoPainterError, match="ended by itself"):
+        run_in_order(plan.groups, Session(painter=by, settings=settings))
+    assert len(begun) <= 2 * num_gpus
+    assert set(begun) < {group.name for group in plan.groups}
+
+
+def test_an_error_of_a_painter_keeps_what_it_says_on_its_way_from_another_process() -> None:
+    found = pickle.loads(pickle.dumps(PainterError("said", is_lost=True)))
+    assert (str(found), found.is_lost) == ("said", True)
 
 
 def test_a_store_out_of_order_ends_the_groups_of_all_lanes(tmp_path: Path) -> None:
@@ -157,7 +246,7 @@ def test_closing_ends_a_group_that_hangs_and_blames_no_picture(tmp_path: Path) -
 
 
 def test_lanes_of_one_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(lanes, "num_cores", lambda: 8)
     assert lanes._num_threads(RunSettings(output="-", lanes=3)) == 2
     assert lanes._num_threads(RunSettings(output="-", lanes=16)) == 1
     assert lanes._num_threads(RunSettings(output="-")) is None

@@ -512,3 +512,16 @@ def test_a_list_without_the_records_of_an_earlier_run_is_no_fresh_start(tmp_path
         run(tmp_path)
     (tmp_path / "out/run.json").unlink()
     assert run(tmp_path)["num_ok"] == 1
+
+
+@pytest.mark.parametrize("has_lost", [True, False])
+def test_what_lost_processes_leave_is_removed_when_the_run_ends(
+    tmp_path: Path, has_lost: bool
+) -> None:
+    run(tmp_path)
+    left = tmp_path / "out/images/.0123456789abcdef.tmp"
+    with runs.opened(str(tmp_path / "in/manifest.csv"), settings(tmp_path), {}) as this:
+        left.touch()
+        this.has_lost_processes = has_lost
+    assert left.exists() is not has_lost
+    assert (tmp_path / "out/images/one.png").exists()

@@ -36,5 +36,5 @@ def test_several_pictures_are_encoded_at_once_and_recorded_in_their_order(
 def test_the_threads_that_encode_share_the_cores_of_all_gpus(
     monkeypatch: pytest.MonkeyPatch, cores: int, gpus: int, expected: int
 ) -> None:
-    monkeypatch.setattr(writing, "_num_cores", lambda: cores)
+    monkeypatch.setattr(writing, "num_cores", lambda: cores)
     assert writing.num_threads_beside(gpus) == expected

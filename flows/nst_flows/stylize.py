@@ -163,6 +163,11 @@ def _stylize(
             report = finish(plan, settled, made.errors, this.lease.check, wait_for=made.edges)
             who = this.lease.stop_asked_by() if made.is_stopped else None
             this.report = replace(report, stopped_by=who or "")
+            painter = backend.painter
+            # Of a cluster's nodes it is known that they ended groups early.
+            this.has_lost_processes = bool(made.errors) or (
+                painter is not None and painter.has_lost_processes()
+            )
             return this.report
 
 

@@ -1,17 +1,24 @@
 """Processes that paint side by side, each on its device, with one queue of groups between them."""
 
-import os
+import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
 
+from nst.errors import NoPainterError, PainterError
 from nst.output import Outcome
 from nst.planning import Group
+from nst.running.neighbours import num_cores
 from nst.running.reports import GroupReport, Listener, NoListener
 from nst.running.spawning import ENTRY
 from nst.running.supervisor import ON_THE_CPU, Supervisor
 from nst.settings import Precision, RunSettings
+
+# Of how many groups in a row a lane may get no picture before it is given up.
+_MAX_LOST = 2
+
+_log = logging.getLogger(__name__)
 
 
 def lane_devices(device: str, lanes: int, num_gpus: int) -> tuple[str, ...]:
@@ -24,10 +31,36 @@ def lane_devices(device: str, lanes: int, num_gpus: int) -> tuple[str, ...]:
     return tuple(names[n % len(names)] for n in range(lanes or len(names)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
+    """`num_lost` are the groups in a row of which its process got to no picture."""
+
     device: str
     supervisor: Supervisor
+    num_lost: int = 0
+
+
+class _Free:
+    """The lanes that have nothing to do, of which the last one that painted goes first.
+
+    So that groups which come one after the other are painted by one process, which has the weights.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: deque[_Lane] = deque()
+        self._changed = threading.Condition()
+
+    def take(self) -> _Lane:
+        """The next one, waited for."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lanes)
+            return self._lanes.pop()
+
+    def put(self, lane: _Lane) -> None:
+        """Give one back; one that got no picture waits until the others are busy."""
+        with self._changed:
+            (self._lanes.appendleft if lane.num_lost else self._lanes.append)(lane)
+            self._changed.notify()
 
 
 class Lanes:
@@ -43,7 +76,8 @@ class Lanes:
         self._first = Supervisor(entry, num_threads=_num_threads(settings))
         self._first.start()
         self._lanes: tuple[_Lane, ...] = ()
-        self._free: SimpleQueue[_Lane] = SimpleQueue()
+        self._free = _Free()
+        self._has_lost = False
         self._listening = threading.Lock()
         self._opening = threading.Lock()
 
@@ -56,17 +90,60 @@ class Lanes:
         return self._first.precision(device)
 
     def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
-        """As `Supervisor.run_group`, in the next lane that is free; the listener hears one at a time."""
+        """As `Supervisor.run_group`, in the next lane that is free; the listener hears one at a time.
+
+        A group that one lane gets no picture of is tried by another. A lane that gets none of several
+        groups is given up, for example since others fill its GPU. Raises NoPainterError where the last
+        one dies or hangs before its first picture, group after group.
+        """
         self._opened()
-        lane = self._free.get()
-        try:
-            return lane.supervisor.run_group(
-                group,
-                replace(settings, device=lane.device),
-                _OneAtATime(listener, self._listening),
-            )
-        finally:
-            self._free.put(lane)
+        tried: set[_Lane] = set()
+        while True:
+            lane = self._free.take()
+            tried.add(lane)
+            try:
+                report = lane.supervisor.run_group(
+                    group,
+                    replace(settings, device=lane.device),
+                    _OneAtATime(listener, self._listening),
+                )
+                lane.num_lost = 0
+                return report
+            except PainterError as exc:
+                lane.num_lost += 1
+                if lane.num_lost >= _MAX_LOST and not self._gives_up(lane, exc) and exc.is_lost:
+                    raise NoPainterError(str(exc), is_lost=True) from exc
+                if len(tried) == 1 and any(each not in tried for each in self._lanes):
+                    continue
+                if len(tried) > 1 and not exc.is_lost:
+                    # An error that several tell of is the group's own.
+                    for each in tried:
+                        each.num_lost -= 1
+                raise
+            finally:
+                if lane in self._lanes:
+                    self._free.put(lane)
+
+    def _gives_up(self, lane: _Lane, error: PainterError) -> bool:
+        """Leave a lane out from now on, and end its process, unless it is the last."""
+        with self._opening:
+            others = tuple(each for each in self._lanes if each is not lane)
+            if not others:
+                return False
+            self._lanes = others
+        _log.warning(
+            "%s paints no more in this run, %d of its processes are left: %s",
+            lane.device,
+            len(others),
+            error,
+        )
+        self._has_lost = True
+        lane.supervisor.close()
+        return True
+
+    def has_lost_processes(self) -> bool:
+        """Whether a process died or was ended while it painted."""
+        return self._has_lost or any(lane.supervisor.has_lost_processes for lane in self._lanes)
 
     def close(self) -> None:
         """End all processes at once; groups that are under way end by an NSTError."""
@@ -85,7 +162,8 @@ class Lanes:
                 threads = _num_threads(self._settings)
                 others = [Supervisor(self._entry, num_threads=threads) for _ in devices[1:]]
                 self._lanes = tuple(map(_Lane, devices, [self._first, *others]))
-                for lane in self._lanes:
+                # The first is the next one to be taken: its process is ready.
+                for lane in reversed(self._lanes):
                     self._free.put(lane)
             return self._lanes
 
@@ -93,7 +171,7 @@ class Lanes:
 def _num_threads(settings: RunSettings) -> int | None:
     """Lanes on one CPU share its cores, since threads that wait for one another's turn take it."""
     if settings.lanes > 1 and settings.device in ON_THE_CPU:
-        return max(1, (os.cpu_count() or 1) // settings.lanes)
+        return max(1, num_cores() // settings.lanes)
     return None
 
 

@@ -46,6 +46,13 @@ def others(before: Sample, after: Sample) -> float:
     return max(0.0, used / (after.clock_s - before.clock_s))
 
 
+def num_cores() -> int:
+    """The cores that this process may use."""
+    # Not there on macOS and Windows.
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
 class Neighbours:
     """What other programs take while a process paints, and what that process was told of it."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from nst.errors import NSTError, RunEndedError, WorkerError
+from nst.errors import NoPainterError, NSTError, PainterError, RunEndedError, WorkerError
 from nst.iterables import in_parallel
 from nst.output import Outcome, records
 from nst.planning import Group, PlannedJob, Portion, failure_of
@@ -70,15 +70,17 @@ def _attempted(
     failures = _Failures()
     left = portion if is_first else remaining(portion, settings)
     groups = with_local_weights(left, settings)
-    report = run_in_order(
-        groups,
-        Session(
-            painter=kept.painter(),
-            settings=settings,
-            listener=Listeners(failures, kept.stopping),
-            check=kept.check_all,
-        ),
+    session = Session(
+        painter=kept.painter(),
+        settings=settings,
+        listener=Listeners(failures, kept.stopping),
+        check=kept.check_all,
     )
+    try:
+        report = run_in_order(groups, session)
+    except NoPainterError as exc:
+        # Others may be able to paint where this node is not.
+        raise PainterError(str(exc)) from exc
     if is_first:
         return PortionResult(report=report, failed=tuple(failures.ids))
     return _of_all_attempts(portion, settings, report)

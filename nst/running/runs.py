@@ -63,6 +63,7 @@ class Run:
     bound_by: Mapping[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
     report: RunReport | None = None
+    has_lost_processes: bool = False
     standings: Standings = field(default_factory=Standings)
     manifests_before: tuple[str, ...] | None = None
 
@@ -135,6 +136,8 @@ def opened(manifest: str, settings: RunSettings, overrides: Mapping[str, Any]) -
             # Ctrl-C, SIGTERM, or what Prefect makes of it.
             _write_if_possible(run, "interrupted")
             raise
+        if run.has_lost_processes:
+            _sweep_if_possible(settings.output, held)
         is_stopped = run.report is not None and run.report.stopped_by
         _write(run, "interrupted" if is_stopped else "finished")
 
@@ -155,6 +158,14 @@ def told_settings(url: str, account: Mapping[str, Any]) -> tuple[RunSettings, Ma
         raise ConfigError(f"{url}: expected a {output.RUN} with settings, found one without")
     known = {name: value for name, value in given.items() if name in SETTING_FIELDS}
     return settings_of(url, known), overrides
+
+
+def _sweep_if_possible(url: str, held: Lease) -> None:
+    """Remove what processes left that this run has lost, which takes no picture from anybody."""
+    try:
+        _sweep(url, held, everywhere=True)
+    except NSTError as exc:
+        _log.warning("temporary files may be left, which nst clean removes: %s", exc)
 
 
 def _sweep(url: str, held: Lease, *, everywhere: bool) -> None:

@@ -8,10 +8,18 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Protocol
 
-from nst.errors import NSTError, RunEndedError, StoppedError, StorageError, ends_the_run
+from nst.errors import (
+    NoPainterError,
+    NSTError,
+    RunEndedError,
+    StoppedError,
+    StorageError,
+    ends_the_run,
+)
 from nst.planning import Group
 from nst.running.lanes import Lanes
 from nst.running.reports import GroupReport, Listener, NoListener, PortionReport
+from nst.running.stopping import Postponing
 from nst.settings import Precision, RunSettings
 
 _log = logging.getLogger(__name__)
@@ -32,6 +40,9 @@ class Painter(Protocol):
     def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
         """As `nst.running.batch.run_group`."""
 
+    def has_lost_processes(self) -> bool:
+        """Whether a process died or was ended while it painted, which may leave temporary files."""
+
     def close(self) -> None:
         """End the groups that are under way, by an NSTError, and paint no more."""
 
@@ -51,6 +62,9 @@ class InThisProcess:
         from nst.running import batch
 
         return batch.run_group(group, settings, listener)
+
+    def has_lost_processes(self) -> bool:
+        return False
 
     def close(self) -> None: ...
 
@@ -82,8 +96,8 @@ def run_in_order(groups: Sequence[Group], session: Session) -> PortionReport:
     """Run groups one after the other.
 
     A group that ends early does not stop the others. Raises StorageError where a store is out of
-    order, RunEndedError where the run is over, and what `session.check` raises, but for a
-    StoppedError, which is what ended the group.
+    order, NoPainterError where nothing is painted any more, RunEndedError where the run is over, and
+    what `session.check` raises, but for a StoppedError, which is what ended the group.
     """
     reports: list[GroupReport] = []
     errors: dict[str, str] = {}
@@ -102,6 +116,9 @@ def run_in_order(groups: Sequence[Group], session: Session) -> PortionReport:
             errors[group.name], is_stopped = str(exc), True
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
+            # Nothing more comes of it. A StoppedError has been heard of, and the next check tells it.
+            num = len(group.jobs)
+            Postponing(session.listener).advanced(group, group.evaluations * num, num)
     return PortionReport(
         num_made=sum(report.num_made for report in reports),
         num_failed=sum(report.num_failed for report in reports),
@@ -134,7 +151,12 @@ def num_lanes_for(groups: Sequence[Group], painter: Painter) -> int:
 
 
 def why_it_ended(group: Group, error: Exception) -> str:
-    """What to tell of a group that `error` ended; raises StorageError where it ends the run."""
+    """What to tell of a group that `error` ended.
+
+    Raises StorageError or NoPainterError where it ends the run.
+    """
+    if isinstance(error, NoPainterError):
+        raise error
     if ends_the_run(error):
         raise StorageError(
             f"{error}\nWhat is finished is kept; run the same again to make the rest"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from nst.errors import NSTError, Reason, RunEndedError, WorkerError
+from nst.errors import NSTError, PainterError, Reason, RunEndedError, WorkerError
 from nst.output import MAX_ATTEMPTS, records
 from nst.planning import Group, PlannedJob, failure_of
 from nst.running import spawning
@@ -34,6 +34,7 @@ from nst.running.worker import (
     Stop,
 )
 from nst.settings import Precision, RunSettings
+from nst.wording import counted
 
 # How often in a row a process may end before it has begun with any picture.
 _MAX_DEATHS = 2
@@ -51,6 +52,7 @@ class Supervisor:
     """Runs groups one at a time in a process that it starts, watches, ends and starts again.
 
     `entry` is the module whose `main` the process calls, with so many threads where that is told.
+    `has_lost_processes` is whether one died or was ended while it painted, and may have left something.
     """
 
     def __init__(self, entry: str = ENTRY, *, num_threads: int | None = None) -> None:
@@ -60,6 +62,8 @@ class Supervisor:
         self._neighbours = Neighbours()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._most_gpus = 0
+        self.has_lost_processes = False
 
     def start(self) -> None:
         """Have a process get ready, while something else is done."""
@@ -84,13 +88,18 @@ class Supervisor:
     def num_gpus(self) -> int:
         """How many GPUs its process finds; of one that does not get ready, its first group tells."""
         with self._lock:
-            self.start()
-            assert self._worker is not None
-            try:
-                return self._worker.num_gpus()
-            except (_Silence, _Death):
-                self.stop()
-                return 0
+            for _ in range(_MAX_DEATHS):
+                self.start()
+                assert self._worker is not None
+                try:
+                    self._most_gpus = self._worker.num_gpus()
+                    break
+                except _Silence:
+                    self.stop()
+                    break
+                except _Death:
+                    self.stop()
+            return self._most_gpus
 
     def precision(self, device: str) -> Precision:
         """What its process takes for `auto` on the devices of a choice.
@@ -140,7 +149,7 @@ class Supervisor:
     def run_group(self, group: Group, settings: RunSettings, listener: Listener) -> GroupReport:
         """As `batch.run_group`, whatever happens to the process that does it.
 
-        Raises what it raises, and NSTError where no process gets as far as a picture.
+        Raises what it raises, and PainterError where no process gets as far as a picture.
         """
         heard = Postponing(listener)
         order = Order(group=group, settings=settings, listener=heard)
@@ -171,9 +180,14 @@ class Supervisor:
             has_moved = bool(suspects) or len(progress.recorded) > num_before
             num_deaths = 0 if has_moved else num_deaths + 1
             if num_deaths >= _MAX_DEATHS:
-                raise NSTError(f"the process that paints {end.said} before its first picture")
+                raise PainterError(
+                    f"the process that paints {end.said} before its first picture",
+                    is_lost=end.reason != "group_failed",
+                )
             for one in suspects:
                 todo += _judged(one, end, progress, was_alone=len(jobs) == 1)
+            num_through = len(progress.recorded)
+            progress.heard.advanced(group, num_through * group.evaluations, num_through)
             if rest:
                 todo.append(rest)
             progress.begun.clear()
@@ -190,7 +204,12 @@ class Supervisor:
         num_before = len(progress.recorded)
         batch_of: dict[str, frozenset[str]] = {}
         is_through = is_told = False
+        silent_s: float = _START_S
         try:
+            gone = self._gpus_gone(worker, settings)
+            if gone:
+                return _End(gone, "worker_died")
+            silent_s = settings.timeout_s
             worker.send((group, settings))
             for message in worker.messages(settings.timeout_s):
                 match message:
@@ -224,9 +243,7 @@ class Supervisor:
                     is_told = True
                     worker.send(Stop(str(listener.stopped)))
         except _Silence:
-            return _End(
-                f"gave no sign of life for {settings.timeout_s:g} s and was ended", "timed_out"
-            )
+            return _End(f"gave no sign of life for {silent_s:g} s and was ended", "timed_out")
         except _Death:
             if self._is_closed:
                 # We have ended it, and no picture is to be blamed for that.
@@ -235,8 +252,20 @@ class Supervisor:
         finally:
             # Whatever else came between leaves a process that still paints and tells of it.
             if not is_through:
+                self.has_lost_processes = True
                 self.stop()
         raise AssertionError("messages end by an error alone")
+
+    def _gpus_gone(self, worker: "_Worker", settings: RunSettings) -> str:
+        """What to say of a process that finds fewer GPUs than one before it; else "".
+
+        `auto` would go on on the CPU, and take days for what was to take hours.
+        """
+        found = worker.num_gpus()
+        self._most_gpus = max(self._most_gpus, found)
+        if found == self._most_gpus or settings.device == "cpu":
+            return ""
+        return f"found {counted(found, 'GPU')} where there had been {self._most_gpus}"
 
     def _waits_wrongly(self, settings: RunSettings) -> bool:
         """Whether a process in the place of one that paints on a CPU would be told to wait otherwise.

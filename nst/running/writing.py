@@ -1,7 +1,6 @@
 """Pictures that are painted -> files of the output, each followed by the record that says so."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +12,7 @@ from nst.job import params_dict
 from nst.output import Outcome
 from nst.pictures import images
 from nst.planning import Group, PlannedJob, style_digest
+from nst.running.neighbours import num_cores
 from nst.running.order import Order
 from nst.running.results import Painted
 from nst.settings import RunSettings
@@ -39,14 +39,7 @@ def write_all(
 
 def num_threads_beside(num_gpus: int) -> int:
     """How many threads encode beside each of so many GPUs: they share the cores of this process."""
-    return max(1, min(_MAX_THREADS, _num_cores() // max(1, num_gpus)))
-
-
-def _num_cores() -> int:
-    """The cores that this process may use."""
-    # Not there on macOS and Windows.
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable else os.cpu_count() or 1
+    return max(1, min(_MAX_THREADS, num_cores() // max(1, num_gpus)))
 
 
 def _written(painted: Sequence[Painted], order: Order, num_threads: int) -> Iterator[Outcome]:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import chain, repeat
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from nst import pipeline
-from nst.errors import ConfigError, NSTError, StoppedError, WorkerError
+from nst.errors import ConfigError, NSTError, PainterError, StoppedError, WorkerError
 from nst.output import records
 from nst.output.metadata import Outcome
 from nst.painting.precision import resolve_precision
@@ -23,7 +24,7 @@ from nst.running import runs
 from nst.running.neighbours import Neighbours
 from nst.running.reports import NoListener, RunReport
 from nst.running.silence import Silence
-from nst.running.supervisor import Supervisor, _how_it_died, _Worker
+from nst.running.supervisor import Supervisor, _Death, _how_it_died, _Worker
 from nst.settings import RunSettings
 from tests import poison
 from tests.helpers import PATIENCE_S, ROOT, SILENCE_S, row, started, write_project
@@ -175,6 +176,39 @@ def test_a_process_that_never_gets_to_a_picture_ends_the_group(tmp_path: Path) -
     broken = Supervisor(entry="tests.no_such_module")
     with pytest.raises(NSTError, match="ended by itself with status 1 before its first picture"):
         broken.run_group(plan.groups[0], chosen, NoListener())
+
+
+def test_a_process_that_finds_fewer_gpus_than_one_before_it_paints_nothing(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, chosen = planned(tmp_path, [0])
+    with monkeypatch.context() as patch:
+        patch.setattr(_Worker, "num_gpus", lambda _: 2)
+        assert supervisor.num_gpus() == 2
+    monkeypatch.setattr(_Worker, "num_gpus", lambda _: 1)
+    with pytest.raises(PainterError, match="found 1 GPU where there had been 2") as raised:
+        supervisor.run_group(plan.groups[0], chosen, NoListener())
+    assert raised.value.is_lost
+    # Whoever paints on the CPU needs none.
+    monkeypatch.undo()
+    on_the_cpu = replace(chosen, device="cpu")
+    assert supervisor.run_group(plan.groups[0], on_the_cpu, NoListener()).num_made == 1
+
+
+def test_a_process_that_dies_once_while_gpus_are_counted_is_started_again(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[int | Exception] = [_Death(), 2]
+
+    def num_gpus(_: _Worker) -> int:
+        match answers.pop(0):
+            case int(number):
+                return number
+            case error:
+                raise error
+
+    monkeypatch.setattr(_Worker, "num_gpus", num_gpus)
+    assert supervisor.num_gpus() == 2
 
 
 def test_a_process_says_what_it_takes_for_auto_and_then_paints(
