@@ -32,6 +32,7 @@ from nst.painting import (
     load_backbone,
     memory,
     num_side_by_side,
+    pulse,
     resolve_device,
     resolve_precision,
     runs_items_together,
@@ -143,6 +144,9 @@ def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
             ]
             painted = _paint(loaded, workshop, num_before=num_before)
             num_before += len(batch)
+            if any(one.picture is None for one in painted) or len(painted) < len(batch):
+                # What failed is done with too.
+                heard.advanced(order.group, num_before * order.group.evaluations, num_before)
             if written is not None:
                 yield from written.result()
             written = writer.submit(
@@ -207,6 +211,8 @@ def _load(
     loaded: list[Loaded] = []
     failed: list[Outcome] = []
     for planned in batch:
+        # Large scans over a slow line take seconds each, and a batch may have hundreds.
+        pulse.beat()
         try:
             one = inputs.load(planned)
             loaded.append(replace(one, item=sent_ahead(one.item, workshop.backbone.device)))
