@@ -13,6 +13,7 @@ from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_INTERNAL_LOGGING_LEVEL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
@@ -45,6 +46,8 @@ _DEFAULTS = {
     PREFECT_API_REQUEST_TIMEOUT: 20.0,
     # By default each event that cannot be sent is a line of a thousand letters.
     PREFECT_INTERNAL_LOGGING_LEVEL: "CRITICAL",
+    # A server that deploy/set_up.py has set up takes a run without a heartbeat for 90 s for a dead one.
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30,
 }
 
 

@@ -1,8 +1,9 @@
 """The flow: read, plan, stylize groups, finish, and what the UI is told. Calls, no more."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
@@ -201,46 +202,65 @@ def _show(
     """Tell the UI how a run ended, and whoever listens to events of the rows that failed."""
     line = summary.ended_line(report, gallery_base_url)
     get_run_logger().info(line)
+    # Each by itself, so that one that the server does not take costs none of the others.
+    tell = progress.teller.tell
+    if report.num_failed:
+        # First, as somebody may wait for it.
+        tell("event", lambda: _emit_failed(report, settings, gallery_base_url))
     progress.ended(line)
-    progress.teller.tell(
-        "end", lambda: _make_artifacts(report, progress, settings, gallery_base_url, line)
-    )
+    for subject, make in _artifacts(report, progress, settings, gallery_base_url, line).items():
+        tell(subject, make)
     progress.teller.wait(_SHOWN_S)
 
 
-def _make_artifacts(
+def _artifacts(
     report: RunReport,
     progress: ProgressArtifact,
     settings: RunSettings,
     gallery_base_url: str | None,
     line: str,
-) -> None:
+) -> dict[str, Callable[[], object]]:
+    """By their subjects, what makes the artifacts of the end."""
+
     def key(kind: str) -> str:
         return summary.artifact_key(kind, settings.output)
 
-    gallery = summary.gallery_url(report, gallery_base_url)
+    made: dict[str, Callable[[], object]] = {
+        "summary": partial(
+            create_markdown_artifact,
+            summary.summary_markdown(
+                report,
+                num_made=progress.num_made,
+                seconds=progress.seconds,
+                gallery_base_url=gallery_base_url,
+            ),
+            key=key("summary"),
+            description=line,
+        )
+    }
+    if report.num_failed:
+        made["failed-rows"] = partial(
+            create_table_artifact,
+            summary.failed_table(report),
+            key=key("failed-rows"),
+            description=summary.failed_title(report),
+        )
     if gallery_base_url:
         # The UI links and shows only what a browser can open.
-        create_link_artifact(gallery, link_text="Gallery", key=key("gallery"), description=line)
+        made["gallery"] = partial(
+            create_link_artifact,
+            summary.gallery_url(report, gallery_base_url),
+            link_text="Gallery",
+            key=key("gallery"),
+            description=line,
+        )
         for number, url in enumerate(summary.example_urls(report, gallery_base_url), start=1):
-            create_image_artifact(url, key=key(f"picture-{number}"), description=line)
-    create_markdown_artifact(
-        summary.summary_markdown(
-            report,
-            num_made=progress.num_made,
-            seconds=progress.seconds,
-            gallery_base_url=gallery_base_url,
-        ),
-        key=key("summary"),
-        description=line,
-    )
-    if not report.num_failed:
-        return
-    create_table_artifact(
-        summary.failed_table(report),
-        key=key("failed-rows"),
-        description=summary.failed_title(report),
-    )
+            name = f"picture-{number}"
+            made[name] = partial(create_image_artifact, url, key=key(name), description=line)
+    return made
+
+
+def _emit_failed(report: RunReport, settings: RunSettings, gallery_base_url: str | None) -> None:
     emit_event(
         ROWS_FAILED_EVENT,
         resource={
@@ -252,6 +272,6 @@ def _make_artifacts(
             "num_rows": report.num_rows,
             "failed_by_reason": dict(report.failed_by_reason),
             "output": settings.output,
-            "gallery": gallery,
+            "gallery": summary.gallery_url(report, gallery_base_url),
         },
     )
