@@ -291,15 +291,19 @@ class Listed:
 
 
 def files_in(
-    folder: Path, *, deep: bool, may_skip: Callable[[str], bool] = lambda _: False
+    folder: Path,
+    *,
+    deep: bool,
+    may_skip: Callable[[str], bool] = lambda _: False,
+    may_enter: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[tuple[str, Listed]]:
     """Path relative to `folder` and file, for each file in it, or with `deep` at any depth.
 
-    Nothing if there is no folder. Raises StorageError for a folder that cannot be read, unless it is
-    below `folder`, this user may not read it, and `may_skip` of its path relative to `folder`.
+    Of folders below it, only those are looked into that `may_enter` of their paths relative to
+    `folder`. Nothing if there is no folder. Raises StorageError, which names it, for a folder that
+    cannot be read, unless it is below `folder`, this user may not read it, and `may_skip` of its path.
     """
-    with _translated("list", folder):
-        yield from _listed(folder, "", deep=deep, may_skip=may_skip)
+    yield from _listed(folder, "", deep=deep, may_skip=may_skip, may_enter=may_enter)
 
 
 def make_folder(folder: Path) -> None:
@@ -316,17 +320,28 @@ def make_folder(folder: Path) -> None:
 
 
 def _listed(
-    folder: Path, below: str, *, deep: bool, may_skip: Callable[[str], bool]
+    folder: Path,
+    below: str,
+    *,
+    deep: bool,
+    may_skip: Callable[[str], bool],
+    may_enter: Callable[[str], bool],
 ) -> Iterator[tuple[str, Listed]]:
-    try:
-        yield from _entries(folder, below, deep=deep, may_skip=may_skip)
-    except PermissionError:
-        if not below or not may_skip(below.rstrip("/")):
-            raise
+    with _translated("list", folder):
+        try:
+            yield from _entries(folder, below, deep=deep, may_skip=may_skip, may_enter=may_enter)
+        except PermissionError:
+            if not below or not may_skip(below.rstrip("/")):
+                raise
 
 
 def _entries(
-    folder: Path, below: str, *, deep: bool, may_skip: Callable[[str], bool]
+    folder: Path,
+    below: str,
+    *,
+    deep: bool,
+    may_skip: Callable[[str], bool],
+    may_enter: Callable[[str], bool],
 ) -> Iterator[tuple[str, Listed]]:
     try:
         entries = os.scandir(folder)
@@ -335,9 +350,11 @@ def _entries(
     with entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=not deep):
-                if deep:
-                    inner = f"{below}{entry.name}/"
-                    yield from _listed(Path(entry), inner, deep=True, may_skip=may_skip)
+                inner = below + entry.name
+                if deep and may_enter(inner):
+                    yield from _listed(
+                        Path(entry), f"{inner}/", deep=True, may_skip=may_skip, may_enter=may_enter
+                    )
                 continue
             try:
                 found = entry.stat(follow_symlinks=not deep)

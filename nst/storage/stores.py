@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -34,7 +35,7 @@ from nst.redaction import redacted
 from nst.storage import files, lookalikes, s3, web
 from nst.storage.files import Found, Listed, Version
 from nst.storage.retries import persistently
-from nst.storage.wildcards import matcher
+from nst.storage.wildcards import matcher, may_match_below
 
 _NUM_REQUESTS = 16
 _PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -375,10 +376,30 @@ def _names_below(folder: str, rest: str) -> Collection[str]:
     is_deep = "**" in rest
     if is_s3(folder):
         return s3.objects_in(folder, deep="/" in rest or is_deep)
+    path = local_path(folder)
+    if path is not None:
+        # Not by fsspec, which leaves out what it cannot read.
+        found = files.files_in(
+            path, deep=True, may_skip=_is_of_file_system, may_enter=partial(_may_hold, rest)
+        )
+        return {name for name, _ in found}
     depth = None if is_deep else rest.count("/") + 1
     with _translated("list", folder):
         fs, start = _filesystem(folder)
         return {posixpath.relpath(each, start) for each in fs.find(start, maxdepth=depth)}
+
+
+def _may_hold(pattern: str, folder: str) -> bool:
+    """Whether a folder may hold what a pattern matches, or the file whose name is the pattern itself."""
+    if pattern.startswith(f"{folder}/"):
+        return True
+    may_match = may_match_below(pattern.split("/"), folder.split("/"))
+    return may_match and bool(_HIDDEN.search(pattern) or not _HIDDEN.search(folder))
+
+
+def _is_of_file_system(folder: str) -> bool:
+    """Whether a folder is one that a disk has for itself, and that no user but root may read."""
+    return posixpath.basename(folder) == "lost+found"
 
 
 def _matching(names: Iterable[str], pattern: str) -> Iterator[str]:

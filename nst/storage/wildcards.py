@@ -5,7 +5,7 @@ there are more than a run can wait for.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
 
@@ -21,7 +21,20 @@ def matches(parts: Sequence[str], names: Sequence[str]) -> bool:
 
     Each name is compared with each part at most once.
     """
-    # How many names, from the first, the parts so far can stand for.
+    reached = {0}
+    for matched in _matched(parts, names):
+        reached = matched
+    return len(names) in reached
+
+
+def may_match_below(parts: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a pattern may match a path in the folder of these segments, at any depth."""
+    of_folders = parts if parts[-1] == "**" else parts[:-1]
+    return any(len(names) in matched for matched in _matched(of_folders, names))
+
+
+def _matched(parts: Sequence[str], names: Sequence[str]) -> Iterator[set[int]]:
+    """How many names, from the first, the parts up to each one can stand for; it ends with none."""
     matched = {0}
     for part in parts:
         if part == "**":
@@ -29,9 +42,9 @@ def matches(parts: Sequence[str], names: Sequence[str]) -> bool:
         else:
             is_match = _segment(part)
             matched = {i + 1 for i in matched if i < len(names) and is_match(names[i])}
+        yield matched
         if not matched:
-            return False
-    return len(names) in matched
+            return
 
 
 @lru_cache(maxsize=1000)
