@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nst.manifest import workbooks
+from nst.manifest.names import Reading
 from tests.test_parsing import ANYWHERE, parse, parsed, refusal
 
 
@@ -73,6 +74,55 @@ def test_a_workbook_is_unpacked_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(workbooks, "MAX_UNPACKED_BYTES", 10_000)
     (problem,) = refusal("m.xlsx", data)
     assert problem.startswith("expected at most 10000 bytes once unpacked; found ")
+
+
+def with_computed(data: bytes, before: bytes, after: bytes) -> bytes:
+    """A workbook with other text in the XML of its first sheet."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(sink, "w") as target:
+        for name in source.namelist():
+            found = source.read(name)
+            is_sheet = name == "xl/worksheets/sheet1.xml"
+            assert not is_sheet or before in found
+            target.writestr(name, found.replace(before, after) if is_sheet else found)
+    return sink.getvalue()
+
+
+def test_formulas_that_were_never_computed_are_a_problem_of_their_row() -> None:
+    data = workbook(
+        ["content", "style", "label_x"],
+        ["a.png", "s.png"],
+        ["=A2", "=B2", "=1/0"],
+        [None, None],
+        ["c.png", "s.png", '="x"'],
+    )
+    said = (
+        "expected a value; found a formula that was never computed; open the workbook in a "
+        "spreadsheet program and save it"
+    )
+    assert refusal("m.xlsx", data) == [
+        *(f"line 3, column {column!r}: {said}" for column in ("content", "style", "label_x")),
+        f"line 5, column 'label_x': {said}",
+    ]
+    result = parsed("m.xlsx", data, keep_going=True)
+    assert [job.content_name for job in result.jobs] == ["a.png", "", "c.png"]
+    assert set(result.refused) == {job.id for job in result.jobs[1:]}
+
+
+def test_formulas_of_columns_that_are_not_read_need_no_value() -> None:
+    data = workbook(["content", "style", "mine"], ["a.png", "s.png", "=A2"])
+    reading = Reading(ignores_unknown=True)
+    (job,) = parsed("m.xlsx", data, reading=reading).jobs
+    assert job.content_name == "a.png"
+
+
+def test_formulas_have_the_values_that_were_computed() -> None:
+    """Also an empty text, as where formulas are filled down below the last row."""
+    data = workbook(["content", "style", "label_x"], ["=X1", "s.png"], ["b.png", "s.png", "=X2"])
+    data = with_computed(data, b'<c r="A2"><f>X1</f><v />', b'<c r="A2" t="str"><f>X1</f><v>a</v>')
+    data = with_computed(data, b'<c r="C3"><f>X2</f><v />', b'<c r="C3" t="str"><f>X2</f><v></v>')
+    jobs = parse("m.xlsx", data)
+    assert [(job.content_name, dict(job.labels)) for job in jobs] == [("a", {}), ("b.png", {})]
 
 
 def other_zip() -> bytes:
