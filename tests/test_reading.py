@@ -101,6 +101,36 @@ def test_a_pattern_in_a_folder_with_brackets_is_held_to_its_roots_and_the_output
         read_manifest(f"{inside}/m.yaml", settings(tmp_path, output=f"{inside}/out"))
 
 
+@pytest.mark.parametrize(
+    ("name", "column", "said"),
+    [
+        ("a|b.png", "style", "expected a name without '|', which stands between styles in a man"),
+        (" c.png", "content", "expected a name without spaces at its ends; found ' c.png'; rename"),
+        (" c.png", "style", "expected a name without spaces at its ends; found ' c.png'; rename"),
+    ],
+)
+def test_a_file_that_no_cell_can_name_is_not_read_as_another_one(
+    name: str, column: str, said: str, tmp_path: Path
+) -> None:
+    write_files(tmp_path / "in", {})
+    (tmp_path / "in" / name).write_bytes(b"")
+    cells = {"content": "b.png", "style": "s.png", column: "'*.png'"}
+    text = "".join(f"{column}: {cell}\n" for column, cell in cells.items())
+    (tmp_path / "in/m.yaml").write_text(text)
+    for keep_going in (False, True):
+        with pytest.raises(ManifestError) as caught:
+            read_manifest(f"{tmp_path}/in/m.yaml", settings(tmp_path, keep_going=keep_going))
+        assert f"column '{column}': {said}" in str(caught.value)
+
+
+def test_a_content_may_have_a_bar_in_its_name(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {})
+    (tmp_path / "in/a|b.png").write_bytes(b"")
+    (tmp_path / "in/m.yaml").write_text("content: 'a*b.png'\nstyle: s.png\n")
+    (job,) = read_manifest(f"{tmp_path}/in/m.yaml", settings(tmp_path)).jobs
+    assert job.content == f"{tmp_path}/in/a|b.png"
+
+
 class TestSeveralFiles:
     @pytest.mark.parametrize("ending", ["/", "/*.csv", "/[ab].csv"])
     def test_a_folder_and_a_pattern_are_read_together_in_order(

@@ -434,7 +434,17 @@ def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> list[tuple[i
         raise Problems(*found) from exc
     if not matches:
         raise Problems(Problem(line, column, "a pattern that some file matches", shown(value)))
+    for match in matches:
+        if expected := objection_to_name(match, column):
+            raise Problems(Problem(line, column, expected, f"{shown(match)}; rename it"))
     return [(line, match) for match in matches]
+
+
+def objection_to_name(path: str, column: str) -> str | None:
+    """What was expected instead of a file's path that would be another as a cell; None if it would not."""
+    if "|" in path and column == "style":
+        return "a name without '|', which stands between styles in a manifest"
+    return "a name without spaces at its ends" if path != path.strip() else None
 
 
 # What a file begins with that is something else than its name says.

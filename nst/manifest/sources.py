@@ -9,7 +9,7 @@ from functools import lru_cache
 from nst import storage
 from nst.errors import ConfigError, ForbiddenError, NotFoundError, StorageError, ends_the_run
 from nst.manifest.access import Access, is_inside, is_plain
-from nst.manifest.rows import SUFFIXES
+from nst.manifest.rows import SUFFIXES, objection_to_name
 from nst.pictures import PICTURE_SUFFIXES
 from nst.redaction import redacted
 from nst.settings import DEFAULT_SCHEMES
@@ -211,11 +211,9 @@ def _named(names: Sequence[str]) -> str:
 def _checked(paths: Sequence[str], option: str) -> tuple[str, ...]:
     """Raises ConfigError for a name that no manifest can hold."""
     for path in paths:
-        expected = "a name without spaces at its ends" if path != path.strip() else ""
+        expected = objection_to_name(path, option.removeprefix("--"))
         if not is_plain(path):
             expected = "a name of characters that UTF-8 has"
-        if "|" in path and option == "--style":
-            expected = "a name without '|', which stands between styles in a manifest"
         if expected:
             raise ConfigError(f"{option}: expected {expected}; found {path!r}; rename it")
     return tuple(paths)
