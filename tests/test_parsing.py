@@ -978,6 +978,35 @@ def test_a_text_that_is_in_every_row_of_a_table_is_refused_before_it_is_unpacked
         assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("image", [b"\xff" * 200_000, {"bytes": b"\xff" * 200_000, "path": "a"}])
+def test_columns_of_a_table_that_are_left_out_are_not_read(
+    image: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"content": "a.png", "style": ["s.png"], "label_x": "x"}
+    some = [wanted | {"image": image, "image.n": n, "many": [n] * 50} for n in range(3)]
+    monkeypatch.setattr(rows, "MAX_BYTES", 400_000)
+    monkeypatch.setattr(rows, "_MAX_PARQUET_CELLS", 3 * 3 + 3)
+    result = parsed("m.parquet", parquet(some), reading=Reading(ignores_unknown=True))
+    assert [(job.content_name, dict(job.labels)) for job in result.jobs] == [
+        ("a.png", {"x": "x"})
+    ] * 3
+    assert [note.split("'")[1] for note in result.notes] == ["image", "image.n", "many"]
+    # The limits are those of what is read.
+    monkeypatch.setattr(rows, "_MAX_PARQUET_CELLS", 3 * 3 + 2)
+    with pytest.raises(ManifestError, match=r"expected at most 11 cells and items .* 12"):
+        parsed("m.parquet", parquet(some), reading=Reading(ignores_unknown=True))
+
+
+def test_a_column_whose_name_has_a_point_is_not_read_with_another() -> None:
+    cells = {"style": "s.png", "n": 2, "label_x": "x", "label_x.n": {"y": 1}}
+    some = [cells | {"content": "a.png"}]
+    (job,) = parsed("m.parquet", parquet(some), reading=Reading(ignores_unknown=True)).jobs
+    assert list(job.labels.items()) == [("x", "x"), ("x.n", '{"y": 1}')]
+    some = [{"content": "a.png", "style": "s.png", "content.n": "b"}]
+    (job,) = parsed("m.parquet", parquet(some), reading=Reading(ignores_unknown=True)).jobs
+    assert job.content_name == "a.png"
+
+
 def test_a_table_that_memory_does_not_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise pa.ArrowMemoryError("malloc of size 17179869184 failed")

@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -170,28 +170,35 @@ def _read_parquet(data: bytes, _: Glob, reading: Reading) -> Table:
         outline = tables.parquet_outline(data)
     if outline.num_rows > MAX_ROWS:
         raise Problems(_too_many_rows(f"{outline.num_rows}"))
+    columns = reading.columns([column.name for column in outline.columns])
+    by_name = {each.name: name for each, name in zip(outline.columns, columns, strict=True)}
+    wanted = {name for name, column in by_name.items() if column != LEFT_OUT}
+    if len(wanted) < len(by_name):
+        # What nobody wants may be pictures, which are larger than any cell of a manifest.
+        with _parquet_translated():
+            outline = tables.parquet_outline(data, columns=wanted)
     if outline.num_bytes > MAX_BYTES:
         found = f"{outline.num_bytes} once unpacked"
         raise Problems(Problem(None, None, f"at most {MAX_BYTES} bytes", found))
-    num_cells = outline.num_rows * len(outline.columns) + outline.num_items
+    num_cells = outline.num_rows * len(wanted) + outline.num_items
     if num_cells > _MAX_PARQUET_CELLS:
         expected = f"at most {_MAX_PARQUET_CELLS:,} cells and items of lists"
         raise Problems(Problem(None, None, expected, f"{num_cells:,}"))
-    columns = reading.columns([column.name for column in outline.columns])
     problems = column_problems(columns, line=None, given=reading.given)
     problems += [
         Problem(None, name, _KIND_TEXTS[kinds], column.type)
         for name, column in zip(columns, outline.columns, strict=True)
         if (kinds := _kinds(name)) and column.kind not in kinds and column.kind != "none"
     ]
-    by_name = {each.name: name for each, name in zip(outline.columns, columns, strict=True)}
-    return Table(_parquet_rows(data, by_name), problems)
+    return Table(_parquet_rows(data, by_name, wanted), problems)
 
 
-def _parquet_rows(data: bytes, by_name: Mapping[str, str]) -> Iterator[Row]:
+def _parquet_rows(
+    data: bytes, by_name: Mapping[str, str], wanted: Collection[str]
+) -> Iterator[Row]:
     with _parquet_translated():
         total = 0
-        found = tables.parquet_rows(data, max_cell_bytes=MAX_BYTES_IN_FILE)
+        found = tables.parquet_rows(data, max_cell_bytes=MAX_BYTES_IN_FILE, columns=wanted)
         for number, cells in enumerate(found, start=1):
             # A text that stands in every row is in the file once, which says nothing of the sum.
             total += num_characters(cells)
@@ -199,6 +206,7 @@ def _parquet_rows(data: bytes, by_name: Mapping[str, str]) -> Iterator[Row]:
                 expected = f"at most {MAX_BYTES} characters once unpacked"
                 raise Problems(Problem(number, None, expected, "more"))
             row = {by_name[name]: cell_of(by_name[name], value) for name, value in cells.items()}
+            # pyarrow takes a column `a.b` for one in `a`.
             row.pop(LEFT_OUT, None)
             if any(is_given(row, column) for column in row):
                 yield Row(number, row)

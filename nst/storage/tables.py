@@ -83,7 +83,8 @@ class ParquetColumn:
 class ParquetOutline:
     """What a file says of itself: its columns, its rows, and how many bytes they are once unpacked.
 
-    A text that stands in many rows is counted once. `num_items` are those of all lists.
+    A text that stands in many rows is counted once. `num_items` are those of all lists. Bytes and items
+    may be those of some columns alone.
     """
 
     columns: tuple[ParquetColumn, ...]
@@ -92,41 +93,53 @@ class ParquetOutline:
     num_items: int
 
 
-def parquet_outline(data: bytes) -> ParquetOutline:
-    """What the file says of itself. Raises TableError where it is no Parquet file."""
+def parquet_outline(data: bytes, *, columns: Collection[str] | None = None) -> ParquetOutline:
+    """What the file says of itself, its bytes and items those of `columns`, or of all if it is None.
+
+    Raises TableError where it is no Parquet file.
+    """
     with _translated(len(data)):
         file = pq.ParquetFile(pa.BufferReader(data))
-        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        leaves = _leaves(file.schema, columns)
+        groups = chunks_of(io.BytesIO(data))
+        chunks = [chunk for group in groups for chunk in group if chunk.path in leaves]
         return ParquetOutline(
             tuple(ParquetColumn(f.name, _kind(f.type), str(f.type)) for f in file.schema_arrow),
             file.metadata.num_rows,
-            sum(group.total_byte_size for group in groups),
-            sum(chunk.num_values for chunk in _chunks_of_lists(file.schema, data)),
+            sum(chunk.num_bytes for chunk in chunks),
+            sum(chunk.num_values for chunk in chunks if leaves[chunk.path].max_repetition_level),
         )
 
 
-def parquet_rows(data: bytes, *, max_cell_bytes: int | None = None) -> Iterator[dict[str, Any]]:
-    """The rows, some at a time. Raises TableError for a file that is damaged, once it gets there.
+def parquet_rows(
+    data: bytes, *, max_cell_bytes: int | None = None, columns: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows, some at a time, of `columns` alone unless it is None.
 
-    So it does for a cell of more than `max_cell_bytes`, before the cell is unpacked: some bytes of a
-    file can be one long text in many rows.
+    Raises TableError for a file that is damaged, once it gets there, and for a cell of more than
+    `max_cell_bytes`, before the cell is unpacked: some bytes of a file can be one long text in many
+    rows.
     """
     with _translated(len(data)):
         schema = pq.ParquetFile(pa.BufferReader(data)).schema
-        leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
+        leaves = _leaves(schema, columns)
         _check_widths(leaves.values(), max_cell_bytes)
         chunks = chunks_of(io.BytesIO(data))
         # In lists, since in one row there can be any number of a text.
         lists = {path for path, leaf in leaves.items() if leaf.max_repetition_level}
         coded = _codable(schema, chunks) & lists
         file = _parquet(pa.BufferReader(data), coded=coded)
-        texts = _texts_of(schema) - coded
+        texts = _texts_of(schema) & leaves.keys() - coded
+        # In the order of the file, which is the one that pyarrow is asked in.
+        names = None if columns is None else [n for n in file.schema_arrow.names if n in columns]
         number = 0
         for group, each in enumerate(chunks):
             row_bytes = sum(leaf.length for leaf in leaves.values() if leaf.length > 0)
             row_bytes += sum(repeatable_bytes(data, c) for c in each if c.path in texts)
             rows = min(_ROWS_AS_OBJECTS, max(_BYTES_IN_ARROW // max(row_bytes, 1), 1))
-            for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
+            for batch in file.iter_batches(
+                rows, row_groups=[group], columns=names, use_threads=False
+            ):
                 for part in _small_parts(batch, number, max_cell_bytes):
                     yield from rows_of(part)
                 number += batch.num_rows
@@ -138,12 +151,18 @@ _ROWS_AS_OBJECTS = 256
 _BYTES_AS_OBJECTS = 16 << 20
 
 
-def _chunks_of_lists(schema: Any, data: bytes) -> list[Chunk]:
-    leaves = map(schema.column, range(len(schema)))
-    lists = {leaf.path for leaf in leaves if leaf.max_repetition_level}
-    return [
-        chunk for group in chunks_of(io.BytesIO(data)) for chunk in group if chunk.path in lists
-    ]
+def _leaves(schema: Any, columns: Collection[str] | None) -> dict[str, Any]:
+    """The columns as they are stored, by their paths: a list or a record is stored as those in it."""
+    leaves = {leaf.path: leaf for leaf in map(schema.column, range(len(schema)))}
+    if columns is None:
+        return leaves
+    return {path: leaf for path, leaf in leaves.items() if _is_of(path, columns)}
+
+
+def _is_of(path: str, columns: Collection[str]) -> bool:
+    """Whether a path is in one of the columns as pyarrow sees it, to which `a.b` may be b in a."""
+    parts = path.split(".")
+    return any(".".join(parts[:end]) in columns for end in range(1, len(parts) + 1))
 
 
 def _check_widths(leaves: Iterable[Any], max_cell_bytes: int | None) -> None:
