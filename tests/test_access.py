@@ -166,6 +166,16 @@ def test_nothing_is_read_from_what_the_run_writes(tmp_path: Path) -> None:
             access.check(str(uri))
 
 
+@pytest.mark.parametrize("folder", ["/in/out", "s3://b/out/"])
+def test_folders_below_one_may_be_closed_and_not_its_own_files(folder: str) -> None:
+    access = Access(USUAL.schemes, closed_below=(folder,))
+    start = folder.rstrip("/")
+    for uri in (f"{start}/a.png", f"{start}2/x/a.png", start):
+        assert access.objection(uri) is None
+    for uri in (f"{start}/x/a.png", f"{start}/x/y/a.png"):
+        assert "outside the folders that this run writes" in str(access.objection(uri))
+
+
 @pytest.mark.parametrize(
     ("pattern", "is_refused"),
     [

@@ -69,11 +69,41 @@ def test_a_refused_row_is_in_the_plan_and_its_inputs_are_not_looked_at(tmp_path:
     assert plan.manifest_digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("folder", ["images", "inputs", "thumbs/ab", "records/new", "locks"])
-def test_nothing_that_a_run_writes_is_an_input(tmp_path: Path, folder: str) -> None:
-    manifest = write_project(tmp_path / "in", [row(f"../out/{folder}/a.png")])
+OWN = [
+    *("images/a.png", "inputs/a.png", "thumbs/ab/a.png", "records/new/a.png", "locks/a.png"),
+    *("steps/x/0010.png", "data/a.js", "assets/a.css", "pages/1.html", "attempts/a.json"),
+    *("index.html", "metadata.parquet", "run.json"),
+]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_nothing_that_a_run_writes_is_an_input(tmp_path: Path, name: str) -> None:
+    manifest = write_project(tmp_path / "in", [row(f"../out/{name}")])
     with pytest.raises(ManifestError, match="outside the folders that this run writes"):
         read_manifest(str(manifest), settings(tmp_path))
+
+
+@pytest.mark.parametrize("name", [*OWN, "mine/a.png", "mine/deep/a.png"])
+def test_with_keep_going_a_row_that_names_a_file_of_the_output_fails_alone(
+    tmp_path: Path, name: str
+) -> None:
+    says = [row(id="one"), row(f"../out/{name}", id="two"), row(style=f"../out/{name}", id="six")]
+    manifest = write_project(tmp_path / "in", says)
+    found = read_manifest(str(manifest), settings(tmp_path, keep_going=True))
+    assert [job.id for job in found.jobs] == ["one", "two", "six"]
+    assert {name: each.reason for name, each in found.refused.items()} == {
+        "two": "path_not_allowed",
+        "six": "path_not_allowed",
+    }
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_the_folder_of_the_inputs_is_no_output(tmp_path: Path, keep_going: bool) -> None:
+    manifest = write_project(tmp_path / "in", [row(), row("../out/a.png")])
+    for folder in ("in", "out"):
+        chosen = settings(tmp_path, output=f"{tmp_path}/{folder}", keep_going=keep_going)
+        with pytest.raises(ConfigError, match="expected a folder without inputs in it"):
+            read_manifest(str(manifest), chosen)
 
 
 def write_files(folder: Path, files: dict[str, list[dict[str, object]]]) -> None:

@@ -34,16 +34,19 @@ _PRIVATE_NAMES = ("localhost", "local", "internal", "localdomain")
 class Access:
     """Which inputs may be read: URLs of `schemes` in one of `roots`, or anywhere if there are none.
 
-    The scheme `file` includes paths. No input may be in a folder of `closed`, whatever the roots.
-    Links are followed on both sides; those of roots when this is made. Raises ConfigError for a root
+    The scheme `file` includes paths. Whatever the roots, no input may be one of the files and folders
+    `closed`, in one of them, or in any folder below one of `closed_below`. Links are followed on both
+    sides; those of roots when this is made. Raises ConfigError for a root
     that is neither an absolute path nor a URL that may be read.
     """
 
     schemes: tuple[str, ...]
     roots: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    closed_below: tuple[str, ...] = ()
     _root_places: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _closed_places: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _closed_below_places: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for root in self.roots:
@@ -52,6 +55,7 @@ class Access:
                 raise ConfigError(f"--root: expected {expected}; found {redacted(root)!r}")
         object.__setattr__(self, "_root_places", tuple(map(_place, self.roots)))
         object.__setattr__(self, "_closed_places", tuple(map(_place, self.closed)))
+        object.__setattr__(self, "_closed_below_places", tuple(map(_place, self.closed_below)))
 
     def check(self, uri: str) -> None:
         """Raises AccessError if an input may not be read from the absolute path or URL `uri`."""
@@ -70,9 +74,16 @@ class Access:
         elif _scheme(uri) in _WEB:
             # A root that names a private host has opened it.
             expected = _objection_to_host(uri)
-        if not expected and any(_is_below(place, closed) for closed in self._closed_places):
-            expected = "an input outside the folders that this run writes"
+        if not expected and self._is_closed(place):
+            expected = "an input outside the folders that this run writes, or another --output"
         return expected
+
+    def _is_closed(self, place: str) -> bool:
+        is_own = any(_is_below(place, closed) for closed in self._closed_places)
+        folder = place.rpartition("/")[0]
+        return is_own or any(
+            _is_below(folder, closed) and folder != closed for closed in self._closed_below_places
+        )
 
     def objection_to_kind(self, reference: str) -> str | None:
         """As `objection`, but only by the form of the text, so also for a relative path."""

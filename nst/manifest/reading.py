@@ -24,7 +24,6 @@ from nst.manifest.names import Reading, column_of, is_column
 from nst.manifest.parsing import Earlier, Parsed, Places, Refusal, parse
 from nst.manifest.rows import MAX_BYTES, MAX_ROWS, SUFFIXES
 from nst.manifest.sources import advice_on
-from nst.output import records
 from nst.painting import TORCHVISION
 from nst.pictures import PICTURE_SUFFIXES
 from nst.redaction import redacted
@@ -289,7 +288,6 @@ def _parse_manifest(
     storage.name_roots(settings.roots)
     folder = storage.parent(uri)
     name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
-    own = (output.IMAGES, output.INPUTS, output.THUMBS, output.LOCKS, records.FOLDER)
     places = Places(
         resolve=lambda reference: storage.resolve(folder, reference),
         full_pattern=lambda pattern: storage.full_pattern(folder, pattern),
@@ -297,7 +295,9 @@ def _parse_manifest(
         access=Access(
             settings.schemes,
             settings.roots,
-            closed=tuple(storage.join(settings.output, each) for each in own),
+            closed=tuple(storage.join(settings.output, each) for each in output.OWN_NAMES),
+            # Of any other folder in it only these rows fail, of which a stranger may write some.
+            closed_below=(settings.output,) if settings.keep_going else (),
         ),
         said=partial(_as_from_the_first_folder, named.folder) if named.folder else None,
     )

@@ -29,6 +29,7 @@ from .paths import IMAGES as IMAGES
 from .paths import INPUTS as INPUTS
 from .paths import LOCKS as LOCKS
 from .paths import METADATA as METADATA
+from .paths import OWN_NAMES as OWN_NAMES
 from .paths import RUN as RUN
 from .paths import SMALL_PREVIEW_PX as SMALL_PREVIEW_PX
 from .paths import THUMBNAILS_PX as THUMBNAILS_PX

@@ -33,6 +33,8 @@ _FOLDERS = {
     *(IMAGES, INPUTS, THUMBS, STEPS, LOCKS, ATTEMPTS, "records", "shards"),
     *("assets", "data", "pages"),
 }
+# What a run writes directly into its output.
+OWN_NAMES = (*sorted(_FOLDERS), GALLERY, METADATA, RUN)
 
 # Long edges: what a grid shows, and the same on a screen of twice as many pixels.
 THUMBNAILS_PX = (256, 512)
