@@ -324,6 +324,20 @@ class TestSeveralFiles:
         one = read_manifest(f"{tmp_path}/in/t/backbone=vgg16/m.csv", settings(tmp_path))
         assert [job.backbone for job in one.jobs] == ["vgg19"]
 
+    def test_a_cell_with_a_value_stands_over_its_folder_and_an_empty_one_does_not(
+        self, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "in/t/backbone=vgg16/size=64/day=2"
+        cells = [
+            row(backbone=None, size="", label_day=" "),
+            row("b.png", backbone="resnet50", size=96, label_day="3"),
+        ]
+        write_files(folder, {"m.csv": cells})
+        (folder / "n.jsonl").write_text("\n".join(map(json.dumps, cells)))
+        rows = read_manifest(f"{tmp_path}/in/t/", settings(tmp_path))
+        said = [(job.backbone, job.params.size, job.labels["day"]) for job in rows.jobs]
+        assert said == [("vgg16", 64, "2"), ("resnet50", 96, "3")] * 2
+
     def test_a_required_column_may_be_given_by_a_folder_and_another_is_a_label(
         self, tmp_path: Path
     ) -> None:

@@ -43,8 +43,8 @@ _OF_AN_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(_level_\d+|\.\d+)*|
 class Reading:
     """How the columns of a file are read.
 
-    `given` are columns of every row that stand in no file, with their texts; a cell of the file
-    stands over them. `notes` says what was left out or may be meant otherwise, in order.
+    `given` are columns of every row that stand in no file, with their texts; a cell of the file that
+    has a value stands over them. `notes` says what was left out or may be meant otherwise, in order.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)

@@ -45,7 +45,10 @@ def read_rows(name: str, data: bytes, glob: Glob, reading: Reading | None = None
 
 
 def _with_given(rows: Iterable[Row], reading: Reading) -> Iterator[Row]:
-    return (replace(row, cells={**reading.given, **row.cells}) for row in rows)
+    for row in rows:
+        cells = {**reading.given, **row.cells}
+        empty = {name: text for name, text in reading.given.items() if not is_given(cells, name)}
+        yield replace(row, cells=cells | empty)
 
 
 # What planning keeps of a row is some kilobytes, and a file may hold many times what it looks like.
