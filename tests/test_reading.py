@@ -161,6 +161,19 @@ def test_a_content_may_have_a_bar_in_its_name(tmp_path: Path) -> None:
     assert job.content == f"{tmp_path}/in/a|b.png"
 
 
+@pytest.mark.parametrize("query", ["", "?path=a/b", "?v=1"])
+def test_paths_of_a_manifest_on_the_web_are_relative_to_its_folder(
+    query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        storage, "read_bytes", lambda *_, **__: csv_bytes([row("x.jpg", "../s.png")])
+    )
+    chosen = settings(tmp_path, schemes=("file", "https"))
+    (job,) = read_manifest(f"https://host.example/m/rows.csv{query}", chosen).jobs
+    assert job.content == "https://host.example/m/x.jpg"
+    assert job.styles == ("https://host.example/s.png",)
+
+
 class TestSeveralFiles:
     @pytest.mark.parametrize("ending", ["/", "/*.csv", "/[ab].csv"])
     def test_a_folder_and_a_pattern_are_read_together_in_order(

@@ -286,8 +286,9 @@ def _parse_manifest(
     earlier: Earlier | None,
 ) -> Parsed:
     storage.name_roots(settings.roots)
-    folder = storage.parent(uri)
-    name = uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    # A query may have slashes of its own.
+    name = uri.partition("?")[0] if storage.is_web(uri) else uri
+    folder = storage.parent(name)
     places = Places(
         resolve=lambda reference: storage.resolve(folder, reference),
         full_pattern=lambda pattern: storage.full_pattern(folder, pattern),
