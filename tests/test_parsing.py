@@ -176,6 +176,27 @@ def test_a_matrix_is_the_product_of_its_lists_and_globs() -> None:
     assert len({job.id for job in jobs}) == 8
 
 
+@pytest.mark.parametrize("query", ["w=512", "w=512&crop[]=1", "w=1?2", "a.b=*"])
+def test_the_query_of_a_url_is_no_pattern(query: str) -> None:
+    url = f"https://host.example/p.jpg?{query}"
+    text = f"content: {url}\nstyle: [s.png, {url!r}]\n"
+    # Of the stand-in for a disk or a server, no pattern matches them.
+    jobs = parsed("m.yaml", text, access=Access(("file", "https"))).jobs
+    assert [(job.content, job.styles[0]) for job in jobs] == [(url, "/base/s.png"), (url, url)]
+    # As it always could be written, with the id of the URL.
+    escaped = storage.escaped(url)
+    text = f"content: {escaped!r}\nstyle: [s.png, {escaped!r}]\n"
+    again = parsed("m.yaml", text, access=Access(("file", "https"))).jobs
+    assert [job.id for job in again] == [job.id for job in jobs]
+
+
+@pytest.mark.parametrize("name", ["p?.jpg", "*.jpg?w=512", "p.jpg?512", "[ab].jpg?w=512", "?=x"])
+def test_a_mark_in_the_name_of_a_file_on_the_web_stays_a_wildcard(name: str) -> None:
+    text = f"content: 'https://host.example/{name}'\nstyle: s.png\n"
+    with pytest.raises(ManifestError, match="expected a pattern that some file matches"):
+        parsed("m.yaml", text, access=Access(("file", "https")))
+
+
 def test_a_matrix_takes_values_as_they_are_written() -> None:
     (job,) = parse(
         "m.yaml",

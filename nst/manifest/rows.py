@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from nst.manifest.packing import as_utf_8, unpacked
 from nst.manifest.problems import Problem, Problems, shown
 from nst.manifest.table import Cells, Row, Table
 from nst.manifest.workbooks import read_workbook
-from nst.storage import is_pattern, literal_of, tables
+from nst.storage import is_pattern, is_web, literal_of, tables
 
 Glob = Callable[[str], Sequence[str]]
 
@@ -428,7 +429,18 @@ def _check_num_rows(axes: Mapping[str, Sequence[object]]) -> None:
 
 
 def _is_glob(column: str, value: object) -> bool:
-    return column in ("content", "style") and isinstance(value, str) and is_pattern(value)
+    is_text = column in ("content", "style") and isinstance(value, str)
+    return is_text and is_pattern(_without_query(str(value)))
+
+
+def _without_query(text: str) -> str:
+    """The text; of a URL on the web only what is before its query, in which `?` is no wildcard."""
+    start, _, rest = text.partition("?")
+    return start if is_web(text) and _QUERY.match(rest) else text
+
+
+# The query of a URL names something; in p?.jpg the mark is a wildcard for the links of a page.
+_QUERY = re.compile(r"[^=/*]+=")
 
 
 def _expanded(column: str, line: int, value: Any, *, glob: Glob) -> list[tuple[int, Any]]:
