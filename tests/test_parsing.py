@@ -434,10 +434,10 @@ def test_an_unknown_column_names_the_nearest(column: str, said: str) -> None:
         ("m.yaml", "content: " + "[" * 5000, "expected YAML"),
         ("m.yaml", "content: {a: b}\nstyle: s\nbackbone: vgg16\n", "expected a value or a list of values; found a mapping"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: []\n", "no ids in a matrix"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: ~\n", "line 4, column 'seed': expected a whole number from 0 to 9223372036854775807; found '~'"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nseed: '~'\n", "line 4, column 'seed': expected a whole number from 0 to 9223372036854775807; found '~'"),
         ("m.jsonl", '{"content": "\\ud800", "style": "s", "backbone": "vgg16"}', "text that UTF-8 can hold, without NUL; found '\\ud800'"),
         ("m.yaml", "content: a\nbackbone: vgg16\n", "column 'style': expected this column"),
-        ("m.yaml", "content: a\nstyle: s\nbackbone: ~\n", "line 3, column 'backbone': expected one of vgg16, vgg19, resnet50; found '~'"),
+        ("m.yaml", "content: a\nstyle: s\nbackbone: '~'\n", "line 3, column 'backbone': expected one of vgg16, vgg19, resnet50; found '~'"),
         ("m.jsonl", '{"content": "a", "style": "s", "backbone": 19}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found 19"),
         ("m.jsonl", '{"content": "a", "style": "s", "backbone": ["vgg19"]}', "column 'backbone': expected one of vgg16, vgg19, resnet50; found ['vgg19']"),
         ("m.yaml", "content: a\nstyle: s\nbackbone: vgg16\nid: [x, y]\n", "no ids in a matrix"),
@@ -1079,6 +1079,30 @@ def test_a_matrix_is_read_alike_by_either_loader(
     assert [job.content_name for job in jobs] == ["a", "b: c", "d\te"]
     assert {job.style_name for job in jobs} == {"s t"}
     assert jobs[0].labels == {"x": "no", "y": "1:30", "z": "\U0001f600"}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("null", ["null", "~", "Null", "NULL", ""])
+def test_a_null_of_a_matrix_is_an_empty_cell(
+    null: str, loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_Loader", loader)
+    names = ("backbone", "mask", "style_layers", "label_x")
+    text = "content: a\nstyle: s\n" + "".join(f"{name}: {null}\n" for name in names)
+    text += f"size: [{null}, 64]\n" if null else "size: ['', 64]\n"
+    text += "label_y: '~'\nlabel_z: \"null\"\n"
+    jobs = parse("m.yaml", text)
+    assert jobs == parse(
+        "m.yaml", "content: a\nstyle: s\nsize: ['', 64]\nlabel_y: '~'\nlabel_z: 'null'\n"
+    )
+    assert jobs[0].labels == {"y": "~", "z": "null"}
+    (said, *_) = refusal("m.yaml", "content: null\nstyle: s\n")
+    assert said == "line 1, column 'content': expected the path or URL of a picture; found nothing"
+
+
+def test_a_column_may_not_be_called_by_a_null() -> None:
+    (said,) = refusal("m.yaml", "content: a\nstyle: s\nnull: 1\n")
+    assert "column 'null': expected a known column" in said
 
 
 @pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML has no libyaml here")

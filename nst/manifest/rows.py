@@ -258,6 +258,7 @@ def _read_matrix(data: bytes, glob: Glob, reading: Reading) -> Table:
     """A YAML mapping of column to value or list of values -> a row for every combination.
 
     Every value is read as its text, as in a CSV: YAML would turn `no` into false, and `1:30` into 90.
+    Only `null` and `~`, where they are not in quotes, are empty cells.
     """
     if len(data) > _MAX_MATRIX_BYTES:
         expected = f"a matrix of at most {_MAX_MATRIX_BYTES} bytes"
@@ -341,10 +342,9 @@ def _yaml_line(node: yaml.Node) -> int:
 
 def _yaml_text(key: yaml.Node) -> str:
     """The name of a column."""
-    value = _yaml_value(key)[1]
-    if not isinstance(value, str):
-        raise Problems(Problem(_yaml_line(key), None, "the name of a column", "a list"))
-    return value
+    if isinstance(key, yaml.ScalarNode):
+        return str(key.value)
+    raise Problems(Problem(_yaml_line(key), None, "the name of a column", _yaml_kind(key)))
 
 
 def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
@@ -354,8 +354,13 @@ def _yaml_value(node: yaml.Node) -> tuple[int, Any]:
     for item in items:
         if not isinstance(item, yaml.ScalarNode):
             raise Problems(Problem(line, None, "a value or a list of values", _yaml_kind(item)))
-    texts = [str(item.value) for item in items]
+    texts = ["" if _is_null(item) else str(item.value) for item in items]
     return line, texts if isinstance(node, yaml.SequenceNode) else texts[0]
+
+
+def _is_null(item: Any) -> bool:
+    # What is in quotes, or in lines of its own, has a style.
+    return not item.style and item.value in ("null", "Null", "NULL", "~")
 
 
 # Of these one row can have several values.
