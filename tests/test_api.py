@@ -125,6 +125,17 @@ def test_a_picture_in_memory_of_more_than_8_bits_lies_as_its_tiff_would(
     assert np.ptp(found) > 0.5
 
 
+@pytest.mark.parametrize(("bits", "counts_from_black"), [(12, 1), (16, 0)])
+def test_a_tiff_in_memory_is_as_light_as_its_file(bits: int, counts_from_black: int) -> None:
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: counts_from_black, 277: 1}
+    white = b"\xff" if counts_from_black else b"\0"
+    tiff = forged.tiff(tags, white * (8 * 8 * bits // 8))
+    with Image.open(BytesIO(tiff)) as image:
+        data = png_of(image, name="a")
+    assert data is not None
+    assert decode(data, long_edge_px=8, name="a").pixels.min() == 1
+
+
 @pytest.mark.parametrize(("mode", "of"), [("La", "LA"), ("PA", "RGBA"), ("RGBa", "RGBA")])
 def test_a_picture_in_memory_keeps_what_is_transparent(mode: str, of: str) -> None:
     clear = Image.fromarray(np.zeros((4, 4, 4), np.uint8)).convert(of)

@@ -504,6 +504,15 @@ def test_a_tiff_that_counts_from_white_to_black(bits: int) -> None:
     assert mean_colour(decoded(forged.tiff(tags, bytes(16 * 16 * bits // 8)))) == [255] * 3
 
 
+@pytest.mark.parametrize(
+    ("two_pixels", "light"), [("ffffff", 255), ("800800", 128), ("000000", 0), ("fff000", 127.5)]
+)
+def test_a_tiff_of_12_bits(two_pixels: str, light: float) -> None:
+    tags = {256: 16, 257: 16, 258: 12, 259: 1, 262: 1, 277: 1}
+    made = decoded(forged.tiff(tags, bytes.fromhex(two_pixels) * 8 * 16), size=16)
+    assert mean_colour(made) == pytest.approx([light] * 3, abs=1)
+
+
 def test_ycck_as_adobe_writes_it() -> None:
     """Red, whose ink Adobe stores inverted, as cyan is, and that as luma and chroma."""
     y, cb, cr = 179, 171, 1

@@ -8,7 +8,12 @@ from PIL import Image
 
 from nst import settings
 from nst.errors import ImageError
-from nst.pictures.images import HIGH_RANGE_MODES, has_empty_alpha, split_high_range
+from nst.pictures.images import (
+    HIGH_RANGE_MODES,
+    has_empty_alpha,
+    is_as_in_png,
+    split_high_range,
+)
 
 # What a PNG holds as it is; other modes become one of them first, RGB if nothing else is said here.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -58,7 +63,7 @@ def _encoded(given: Image.Image, name: str) -> bytes:
 def _as_a_png_can(image: Image.Image, name: str) -> Image.Image:
     if has_empty_alpha(image):
         return image.convert("RGB")
-    if image.mode in _MODES:
+    if image.mode in _MODES and (image.mode != "I;16" or is_as_in_png(image)):
         return image
     if image.mode.startswith(HIGH_RANGE_MODES):
         grey, alpha = split_high_range(image, name)

@@ -399,7 +399,7 @@ def split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.
     alpha = None
     if isinstance(key, int) and (values == key).any():
         alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
-    white = _white(image.mode, float(values.max(initial=0)))
+    white = _white(image, float(values.max(initial=0)))
     if _is_white_zero(image):
         values = white - values
     grey = Image.fromarray(_to_8_bit(values / white))
@@ -412,15 +412,28 @@ def split_high_range(image: Image.Image, name: str) -> tuple[Image.Image, Image.
 _OVERSHOOT = 2
 
 
-def _white(mode: str, top: float) -> float:
+def is_as_in_png(image: Image.Image) -> bool:
+    """Whether a picture of 16 bits counts from black to white, and up to all of them."""
+    return _white_of_16_bits(image) == 65535 and not _is_white_zero(image)
+
+
+def _white(image: Image.Image, top: float) -> float:
     """The number that is white in a picture of one channel whose largest is `top`; what is above is too."""
-    if mode.startswith("I;16"):
-        return 65535.0
-    if mode == "F":
+    if image.mode.startswith("I;16"):
+        return _white_of_16_bits(image)
+    if image.mode == "F":
         for white in (1.0, 255.0):
             if top < _OVERSHOOT * white:
                 return white
     return 255.0 if top <= 255 else max(65535.0, top)
+
+
+def _white_of_16_bits(image: Image.Image) -> float:
+    """A TIFF may have 12 bits, of cameras and scanners; Pillow gives those 16 and leaves the numbers."""
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (bits,))[0]
+    return float(2**bits - 1)
 
 
 def _is_white_zero(image: Image.Image) -> bool:
