@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFont
 
 from nst import storage
 from nst.errors import ConfigError
@@ -149,6 +149,34 @@ def test_rows_are_taken_one_after_the_other() -> None:
     )
     assert taken == [0, 1, 2]
     assert len(places(data)) == 3
+
+
+@pytest.mark.parametrize("text", ["wave", "a great wave of Kanagawa", "東京 " * 9, "i" * 10_000])
+@pytest.mark.parametrize("width", [0, 30, 64, 200])
+def test_a_label_is_cut_where_it_no_longer_fits(
+    text: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    font = ImageFont.load_default(11)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    measure, measured = font.getlength, []
+
+    def counted(each: str) -> float:
+        measured.append(each)
+        return measure(each)
+
+    monkeypatch.setattr(font, "getlength", counted)
+    cut = contact._cut(text, font, width)
+    assert len(measured) < 20
+    if cut == text:
+        assert measure(text) <= width
+    else:
+        kept = cut.removesuffix("…")
+        assert text.startswith(kept)
+        assert not kept or measure(cut) <= width
+        # With one letter more, and the spaces before it, it would be too wide.
+        rest = text[len(kept) :]
+        more = len(kept) + len(rest) - len(rest.lstrip()) + 1
+        assert measure(text[:more] + "…") > width
 
 
 def test_the_command_writes_a_jpeg_or_a_png(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Small pictures in rows and columns, with labels -> one picture for paper and slides."""
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -84,9 +85,10 @@ def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
     """The text, its end left out where it is wider than `width` px."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    # Bisected, since all of a text is measured each time.
+    lengths = range(1, len(text) + 1)
+    length = bisect_right(lengths, float(width), key=lambda each: font.getlength(f"{text[:each]}…"))
+    return text[:length].rstrip() + "…"
 
 
 def _picture(data: bytes, cell_px: int) -> Image.Image:
