@@ -645,3 +645,46 @@ def test_a_mask_of_another_of_the_styles_asks_for_another_picture(tmp_path: Path
     again.write_bytes(csv_bytes([row(style_mask=" | s.png", **cells)]))
     with pytest.raises(ManifestError, match="expected one that no row of another manifest"):
         without_taken_ids(read_manifest(str(again), settings), settings)
+
+
+@pytest.mark.parametrize("name", ["in [2024]/rows.csv", "in?/rows [1].csv", "in*/rows.csv"])
+@pytest.mark.parametrize("store", ["disk", "bucket"])
+def test_a_manifest_with_wildcards_in_its_name_is_there_until_it_is_gone(
+    tmp_path: Path, bucket: str, store: str, name: str
+) -> None:
+    start = str(tmp_path) if store == "disk" else bucket
+    manifest, output = f"{start}/{name}", str(tmp_path / "out")
+    for each in (manifest, f"{manifest.rpartition('/')[0]}/else.txt"):
+        storage.write_bytes(each, b"x")
+    assert not others.is_gone(manifest, output)
+    storage.delete(manifest)
+    assert others.is_gone(manifest, output)
+
+
+@pytest.mark.parametrize("pattern", ["in/*.csv", "in*/*.csv"])
+def test_a_pattern_is_there_while_a_file_matches_it(tmp_path: Path, pattern: str) -> None:
+    manifest, output = f"{tmp_path}/{pattern}", str(tmp_path / "out")
+    file = tmp_path / "in/rows.csv"
+    storage.write_bytes(str(file), b"x")
+    assert not others.is_gone(manifest, output)
+    file.unlink()
+    assert others.is_gone(manifest, output)
+
+
+def test_a_manifest_in_a_folder_with_brackets_frees_its_ids_when_it_is_moved(
+    tmp_path: Path,
+) -> None:
+    one, other = project(tmp_path / "in [1]", id="cat"), project(tmp_path / "other", id="cat")
+    settings = RunSettings(output=str(tmp_path / "out"))
+    ran(tmp_path / "out", one)
+    rows = read_manifest(str(other), settings)
+    with pytest.raises(ManifestError, match="has another picture"):
+        without_taken_ids(rows, settings)
+    # Written over in its place, it is still the same file.
+    again = one.with_name("again.csv")
+    again.write_bytes(one.read_bytes())
+    one.with_name("a.png").write_bytes(picture_bytes(48, 64, seed=99))
+    same = read_manifest(str(again), settings)
+    assert without_taken_ids(same, settings) == same
+    one.unlink()
+    assert without_taken_ids(rows, settings) == rows

@@ -221,19 +221,26 @@ def is_gone(manifest: str, output: str) -> bool:
 
     "" is one of which nothing is known. Where only a disk or a bucket could tell, or where it does
     not, it counts as there; so does one on a disk of which this machine has not even its folder, since
-    that may be another machine's.
+    that may be another machine's. A pattern is there while any file matches it.
     """
     if not manifest:
         return True
     uri = storage.resolve(output, manifest)
-    if is_pattern(manifest) or ("://" in uri and not uri.startswith("s3://")):
+    if "://" in uri and not uri.startswith("s3://"):
         return False
     try:
-        is_there = _has_files(uri) if manifest.endswith("/") else storage.exists(uri)
+        is_there = _has_files(uri) if manifest.endswith("/") else bool(manifest_files(uri))
     except StorageError:
         # Of somebody else's folder or bucket, which is no reason to end a run that needs neither.
         return False
     return not is_there and not _may_be_elsewhere(manifest)
+
+
+def manifest_files(uri: str) -> list[str]:
+    """The file of this very name, wildcards and all, or else those that it matches as a pattern."""
+    if storage.exists(uri):
+        return [uri]
+    return storage.glob(storage.parent(uri), uri) if is_pattern(uri) else []
 
 
 def _has_files(folder: str) -> bool:
