@@ -14,7 +14,7 @@ import pytest
 
 from nst import __version__, audit, pipeline, storage
 from nst.errors import ConfigError, ManifestError, NotFoundError
-from nst.job import Job
+from nst.job import Job, job_key
 from nst.manifest.reading import read_manifest
 from nst.output import others, records
 from nst.output.metadata import Record, failure
@@ -424,15 +424,16 @@ def project(folder: Path, **cells: Any) -> Path:
 def ran(output: Path, manifest: Path) -> None:
     """A manifest whose pictures are there."""
     rows = read_manifest(str(manifest), RunSettings(output=str(output)))
-    (one,) = rows.jobs
-    digests = [sha256(Path(uri).read_bytes()).hexdigest() for uri in one.inputs]
-    made(
-        output,
-        one.id,
-        nst_version=__version__,
-        content_digest=digests[0],
-        style_digest=digests[1],
-    )
+    for one in rows.jobs:
+        digests = {uri: sha256(Path(uri).read_bytes()).hexdigest() for uri in one.inputs}
+        made(
+            output,
+            one.id,
+            key=job_key(one, digests=digests, weights_digest=str(OK.weights_digest)),
+            nst_version=__version__,
+            content_digest=digests[one.content],
+            style_digest=" ".join(digests[uri] for uri in one.styles),
+        )
     finish(output, rows.manifest, rows.jobs)
 
 
@@ -645,6 +646,97 @@ def test_a_mask_of_another_of_the_styles_asks_for_another_picture(tmp_path: Path
     again.write_bytes(csv_bytes([row(style_mask=" | s.png", **cells)]))
     with pytest.raises(ManifestError, match="expected one that no row of another manifest"):
         without_taken_ids(read_manifest(str(again), settings), settings)
+
+
+@pytest.mark.parametrize("own", [{"id": "hero"}, {}])
+@pytest.mark.parametrize("column", ["mask", "style_mask", "init"])
+def test_another_mask_or_start_of_the_same_name_asks_for_another_picture(
+    tmp_path: Path, column: str, own: Mapping[str, str]
+) -> None:
+    # Names of one length give the same pictures.
+    one, other = (project(tmp_path / name, **own, **{column: "m.png"}) for name in ("one", "two"))
+    for seed, manifest in enumerate((one, other)):
+        manifest.with_name("m.png").write_bytes(picture_bytes(48, 64, seed=seed))
+    settings = RunSettings(output=str(tmp_path / "out"))
+    ran(tmp_path / "out", one)
+    rows = read_manifest(str(other), settings)
+    with pytest.raises(ManifestError, match=f"by which row 1 of {one} has another picture"):
+        without_taken_ids(rows, settings)
+    # Nor is it known to be the same where it cannot be read.
+    before = one.with_name("m.png").rename(one.with_name("n.png"))
+    with pytest.raises(ManifestError, match=f"by which row 1 of {one} has another picture"):
+        without_taken_ids(rows, settings)
+    shutil.copy(before, other.with_name("m.png"))
+    assert without_taken_ids(rows, settings) == rows
+
+
+@pytest.mark.parametrize("column", ["mask", "style_mask", "init"])
+def test_a_copy_of_a_mask_or_start_asks_for_the_same_picture_whatever_else_has_changed(
+    tmp_path: Path, column: str
+) -> None:
+    """With `--replace` rows may have other parameters, and so other keys."""
+    one, other = (
+        project(tmp_path / name, id="hero", steps=steps, **{column: "m.png"})
+        for name, steps in (("one", 1), ("two", 2))
+    )
+    for manifest in (one, other):
+        manifest.with_name("m.png").write_bytes(picture_bytes(48, 64))
+    settings = RunSettings(output=str(tmp_path / "out"), replace=True)
+    ran(tmp_path / "out", one)
+    rows = read_manifest(str(other), settings)
+    assert without_taken_ids(rows, settings) == rows
+    one.with_name("m.png").write_bytes(picture_bytes(48, 64, seed=1))
+    with pytest.raises(ManifestError, match=f"by which row 1 of {one} has another picture"):
+        without_taken_ids(rows, settings)
+
+
+def test_a_renamed_folder_has_the_same_masks_though_the_old_one_may_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = project(tmp_path / "one", id="hero", mask="m.png")
+    one.with_name("m.png").write_bytes(picture_bytes(48, 64))
+    settings = RunSettings(output=str(tmp_path / "out"))
+    ran(tmp_path / "out", one)
+    shutil.copytree(one.parent, tmp_path / "moved")
+    without_folder(one.parent, monkeypatch)
+    rows = read_manifest(str(tmp_path / "moved/rows.csv"), settings)
+    assert not others.is_gone(str(one), settings.output)
+    assert without_taken_ids(rows, settings) == rows
+
+
+WITH_MASK: Mapping[str, Any] = {"mask": "a.png"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (WITH_MASK, {}),
+        ({}, WITH_MASK),
+        ({"style": "s.png | s.png"}, {}),
+        ({}, {"style": "s.png | s.png"}),
+    ],
+)
+def test_a_row_of_other_inputs_than_another_manifests_asks_for_another_picture(
+    tmp_path: Path, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> None:
+    one = project(tmp_path / "one", id="hero", **first)
+    other = one.with_name("other.csv")
+    other.write_bytes(csv_bytes([row(id="hero", **second)]))
+    settings = RunSettings(output=str(tmp_path / "out"))
+    ran(tmp_path / "out", one)
+    with pytest.raises(ManifestError, match=f"by which row 1 of {one} has another picture"):
+        without_taken_ids(read_manifest(str(other), settings), settings)
+
+
+def test_a_row_of_one_of_several_folders_is_not_taken_for_one_of_the_next(tmp_path: Path) -> None:
+    project(tmp_path / "in/x", id="hero")
+    last = project(tmp_path / "in/yy", id="other")
+    settings = RunSettings(output=str(tmp_path / "out"))
+    ran(tmp_path / "out", tmp_path / "in/*/rows.csv")
+    other = last.with_name("other.csv")
+    other.write_bytes(csv_bytes([row(id="hero")]))
+    with pytest.raises(ManifestError, match=r"by which row 1 of .* has another picture"):
+        without_taken_ids(read_manifest(str(other), settings), settings)
 
 
 @pytest.mark.parametrize("name", ["in [2024]/rows.csv", "in?/rows [1].csv", "in*/rows.csv"])

@@ -14,6 +14,7 @@ from .metadata import metadata_from_parquet as metadata_from_parquet
 from .others import OtherRows as OtherRows
 from .others import is_gone as is_gone
 from .others import lost_manifests as lost_manifests
+from .others import manifest_files as manifest_files
 from .others import manifest_name as manifest_name
 from .others import manifests_before as manifests_before
 from .others import manifests_in as manifests_in

@@ -1,7 +1,6 @@
 """Ids that rows of other manifests have in the output, of which each can have one picture only."""
 
 import hashlib
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from nst import __version__, output, storage
-from nst.errors import ManifestError, NSTError, ends_the_run
+from nst.errors import ManifestError, NSTError, StorageError, ends_the_run
 from nst.iterables import in_chunks
-from nst.job import PARAM_FIELDS, Job, params_dict
+from nst.job import PARAM_FIELDS, Job, job_key, params_dict
 from nst.manifest import Refusal, Rows
 from nst.output import OUTCOME_COLUMNS, PARAM_COLUMNS, ROW_COLUMNS, OtherRows
 from nst.pictures import images
+from nst.planning import inputs
+from nst.planning.plan import Input
 from nst.settings import RunSettings
 from nst.storage import RowReader, ScratchFile, TableError, find, is_pattern
 from nst.wording import counted
@@ -24,7 +25,10 @@ _ROWS_AT_ONCE = 10_000
 _MAX_LISTED = 20
 _MAX_REMEMBERED = 20_000
 
-_TOLD = ("id", "status", "content_digest", "style_digest", "nst_version")
+_TOLD = (
+    *("id", "key", "status", "content_digest", "style_digest"),
+    *("weights_digest", "weights_topology", "nst_version"),
+)
 _COLUMNS = (*ROW_COLUMNS, *(c for c in OUTCOME_COLUMNS if c.name in _TOLD), *PARAM_COLUMNS)
 
 
@@ -107,6 +111,10 @@ class _Comparison:
         self._is_gone = lru_cache(maxsize=None)(
             lambda manifest: output.is_gone(manifest, settings.output)
         )
+        self._folder_of = lru_cache(maxsize=None)(
+            lambda manifest: _folder_of(manifest, settings.output)
+        )
+        self._look_at = lru_cache(maxsize=_MAX_REMEMBERED)(_look_at)
         self._digest_of = lru_cache(maxsize=_MAX_REMEMBERED)(_digest_of)
 
     def is_same(self, job: Job, other: Mapping[str, Any], manifest: str) -> bool:
@@ -125,21 +133,44 @@ class _Comparison:
         return all(_plain(mine[name]) == _plain(other[name]) for name in PARAM_FIELDS)
 
     def _has_same_inputs(self, job: Job, other: Mapping[str, Any], manifest: str) -> bool:
-        if _masked_styles(job.style_mask_name) != _masked_styles(other["style_mask"]):
+        if not _has_as_many_inputs(job, other):
             return False
-        theirs = [other["content"], *(other["style"] or "").split("|")]
-        theirs += [other[name] for name in ("mask", "start") if other[name] is not None]
-        theirs += filter(str.strip, (other["style_mask"] or "").split("|"))
-        start, has_several = _start_of(manifest, self._settings.output)
-        is_named = _may_be_named if has_several else _is_named
-        if len(theirs) == len(job.inputs) and all(
-            is_named(name.strip(), uri, start) for name, uri in zip(theirs, job.inputs, strict=True)
-        ):
+        folder = self._folder_of(manifest)
+        painted, others = ([_resolved(name, folder) for name in some] for some in _names_in(other))
+        if [*painted, *others] == list(job.inputs):
+            return True
+        mine = {uri: found for uri in job.inputs if (found := self._look_at(uri)) is not None}
+        if len(mine) < len({*job.inputs}):
+            # Of one that cannot be read the row fails by itself.
             return True
         # Copies of the same files, as of a folder that was copied with its output.
         digests = [other["content_digest"], *(other["style_digest"] or "").split()]
-        mine_now = [self._digest_of(uri) for uri in (job.content, *job.styles)]
-        return None in digests or None in mine_now or digests == mine_now
+        mine_now = [mine[uri].digest for uri in job.inputs]
+        if None not in digests and digests != mine_now[: len(painted)]:
+            return False
+        # The metadata have no digests of masks and starts, but the key is of them too.
+        if not others or other["key"] == _key_of(job, other, mine):
+            return True
+        return [uri and self._digest_of(uri) for uri in others] == mine_now[len(painted) :]
+
+
+def _has_as_many_inputs(job: Job, other: Mapping[str, Any]) -> bool:
+    """Whether a row has as many styles as the job, and a mask, a start and style masks where it has."""
+    (_, *styles), _ = _names_in(other)
+    theirs = (len(styles), bool(other["mask"]), bool(other["start"]))
+    mine = (len(job.styles), job.mask is not None, job.start is not None)
+    masked = _masked_styles(other["style_mask"])
+    return theirs == mine and masked == _masked_styles(job.style_mask_name)
+
+
+def _names_in(other: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Content and styles as a row writes them, and its other inputs, in the order of `Job.inputs`."""
+    styles = (other["style"] or "").split("|")
+    others = (other["mask"] or "", other["start"] or "", *(other["style_mask"] or "").split("|"))
+    return (
+        [(other["content"] or "").strip(), *filter(None, map(str.strip, styles))],
+        list(filter(None, map(str.strip, others))),
+    )
 
 
 def _masked_styles(masks: str | None) -> list[int]:
@@ -147,38 +178,60 @@ def _masked_styles(masks: str | None) -> list[int]:
     return [number for number, each in enumerate((masks or "").split("|")) if each.strip()]
 
 
-def _start_of(manifest: str, output_url: str) -> tuple[str, bool]:
-    """The folder that a manifest's paths are relative to, or if there are several, that above them all."""
-    if is_pattern(manifest):
-        start, pattern = storage.split_pattern(storage.resolve(output_url, manifest))
-        return start, "/" in pattern
-    uri = storage.resolve(output_url, manifest.partition("?")[0])
-    return uri[:-1] if manifest.endswith("/") else storage.parent(uri), False
+def _folder_of(manifest: str, output_url: str) -> str | None:
+    """The folder that a manifest's paths are relative to; None if its files are in several, or gone."""
+    uri = storage.resolve(output_url, manifest)
+    if storage.is_web(uri):
+        return storage.parent(uri.partition("?")[0])
+    if manifest.endswith("/"):
+        return uri.rstrip("/")
+    if not is_pattern(uri):
+        return storage.parent(uri)
+    try:
+        files = output.manifest_files(uri)
+    except StorageError:
+        # Of somebody else's folder or bucket, as for `is_gone`.
+        return None
+    folders = {storage.parent(file) for file in files}
+    return folders.pop() if len(folders) == 1 else None
 
 
-def _is_named(name: str, uri: str, folder: str) -> bool:
-    return storage.resolve(folder, name) == uri
+def _resolved(name: str, folder: str | None) -> str | None:
+    if folder is None:
+        return name if storage.is_absolute(name) else None
+    return storage.resolve(folder, name)
 
 
-def _may_be_named(name: str, uri: str, folder: str) -> bool:
-    """Whether an input may be what a row names, whose file lies somewhere below `folder`."""
-    if storage.is_absolute(name):
-        return name == uri
-    is_below = uri.startswith(f"{folder.rstrip('/')}/")
-    return is_below and posixpath.basename(name) == posixpath.basename(uri)
+def _key_of(job: Job, other: Mapping[str, Any], found: Mapping[str, Input]) -> str:
+    """The key that the job's picture would have with the weights of the other's."""
+    return job_key(
+        job,
+        digests={uri: each.digest or "" for uri, each in found.items()},
+        transparent={uri: each.transparency for uri, each in found.items()},
+        weights_digest=other["weights_digest"],
+        topology=other["weights_topology"],
+    )
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | list) else value
 
 
-def _digest_of(uri: str) -> str | None:
-    """The sha256 of an input; None of one that cannot be read, whose row fails by itself."""
+def _look_at(uri: str) -> Input | None:
+    """An input of the job, with its digest; None of one that cannot be read."""
     try:
-        data = storage.read_input(uri, max_bytes=images.MAX_BYTES).data
+        return inputs.look_at(uri)
     except NSTError as exc:
         if ends_the_run(exc):
             raise
+        return None
+
+
+def _digest_of(uri: str) -> str | None:
+    """The sha256 of the other's input; None of one that cannot be read, which is no reason to end."""
+    try:
+        data = storage.read_input(uri, max_bytes=images.MAX_BYTES).data
+    except NSTError:
         return None
     return hashlib.sha256(data).hexdigest()
 
