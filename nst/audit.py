@@ -139,6 +139,8 @@ def _metadata(
     is_finished = account is not None and account.get("state") == "finished"
     try:
         data = read_table(url, BytesIO()).getvalue()
+    except CorruptTransferError:
+        return None, [Finding(path=output.METADATA, said=_NO_METADATA)]
     except ConfigError:
         if not is_finished:
             raise

@@ -11,7 +11,7 @@ from contextlib import chdir, contextmanager
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from nst import cli
+from nst import cli, storage
+from nst.errors import CorruptTransferError
 from nst.job import Job, PictureParams
 from nst.painting.backbones import Backbone, load_backbone
 from nst.painting.targets import Item
@@ -75,6 +76,18 @@ def refuse_looks(monkeypatch: pytest.MonkeyPatch, folder: Path | str) -> None:
         return look(path, *arguments, **options)
 
     monkeypatch.setattr(os, "stat", stat)
+
+
+def refuse_bytes(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the store report the objects of this name as damaged, which are read into a file."""
+    read_into = storage.read_into
+
+    def read(uri: str, file: IO[bytes]) -> None:
+        if uri.endswith(f"/{name}"):
+            raise CorruptTransferError(f"cannot read {uri}: expected its digest, received another")
+        read_into(uri, file)
+
+    monkeypatch.setattr(storage, "read_into", read)
 
 
 @contextmanager

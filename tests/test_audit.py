@@ -19,7 +19,7 @@ from nst.output.paths import list_output
 from nst.output.reading import read_metadata
 from nst.running.lease import Lease
 from nst.settings import RunSettings
-from tests.helpers import csv_bytes, row, write_project
+from tests.helpers import csv_bytes, refuse_bytes, row, write_project
 from tests.tables import metadata_to_parquet
 
 ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
@@ -441,6 +441,21 @@ def test_a_flipped_bit_of_the_metadata_is_found_and_mended_by_the_next_run(
     assert audit.verify(output, repair=True).num_good == 2
     rerun(painted, tmp_path)
     assert [row.outcome.id for row in read_metadata(output)] == ["one", "two"]
+    assert audit.verify(output).findings == ()
+
+
+def test_metadata_that_the_store_reports_as_damaged_are_found_and_mended_by_the_next_run(
+    tmp_path: Path, painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = copied(painted, tmp_path)
+    with monkeypatch.context() as reading:
+        refuse_bytes(reading, "metadata.parquet")
+        found = audit.verify(output)
+        assert found.num_good == 2
+        assert [each.path for each in found.findings] == ["metadata.parquet"]
+        assert "run every manifest" in found.findings[0].said
+        assert audit.verify(output, repair=True).num_good == 2
+        rerun(painted, tmp_path)
     assert audit.verify(output).findings == ()
 
 

@@ -15,7 +15,7 @@ import pytest
 from nst import __version__, audit, pipeline, storage
 from nst.errors import ConfigError, ManifestError, NotFoundError
 from nst.job import Job, job_key
-from nst.manifest.reading import read_manifest
+from nst.manifest.reading import Rows, read_manifest
 from nst.output import others, records
 from nst.output.metadata import Record, failure
 from nst.output.others import manifest_name
@@ -25,7 +25,15 @@ from nst.planning.taken import without_taken_ids
 from nst.running.runs import opened
 from nst.settings import RunSettings
 from nst.storage import s3, s3_faults
-from tests.helpers import csv_bytes, job, picture_bytes, refuse_looks, row, write_project
+from tests.helpers import (
+    csv_bytes,
+    job,
+    picture_bytes,
+    refuse_bytes,
+    refuse_looks,
+    row,
+    write_project,
+)
 from tests.tables import metadata_to_parquet
 from tests.test_metadata import OK
 
@@ -296,6 +304,24 @@ def test_damaged_metadata_cost_the_rows_of_others_with_a_warning(
     finish(output, a, A)
     assert [name for name, *_ in told(output)] == [b, b, a, a]
     audit.clean(str(output), dry_run=True)
+
+
+def test_metadata_that_a_store_reports_as_damaged_end_neither_plan_nor_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the file shows it itself."""
+    a, b = paths(tmp_path)
+    output = tmp_path / "out"
+    made(output, "one", "two", "three")
+    finish(output, a, A)
+    with monkeypatch.context() as reading:
+        refuse_bytes(reading, "metadata.parquet")
+        rows = Rows(jobs=tuple(B), refused={}, digest="", manifest=b)
+        assert without_taken_ids(rows, RunSettings(output=str(output))) == rows
+        finish(output, b, B)
+    assert told(output) == [(b, 1, "two"), (b, 2, "three")]
+    assert "found damage that the store reports" in caplog.text
+    assert f"run {a} again" in caplog.text
 
 
 @pytest.mark.parametrize("only", [False, True])

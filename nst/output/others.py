@@ -168,6 +168,9 @@ def other_rows(output: str, manifest: str, file: IO[bytes]) -> OtherRows | None:
         table = read_texts(file, _TOLD)
     except NotFoundError:
         table = table_of((), [Column(name, TEXT, "") for name in _TOLD])
+    except CorruptTransferError as exc:
+        # Damage, whether the store finds it on the way or the file shows it.
+        raise TableError(f"damage that the store reports: {exc}") from exc
     told = _manifest_of_old_rows(account)
     names = _names(table, manifest_name(told, output) if told else "")
     is_other = names != manifest
