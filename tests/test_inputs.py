@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,6 +143,65 @@ def test_what_was_only_touched_is_read_once_and_then_known(desk: Desk) -> None:
     assert replace(learned, inputs_key=before.inputs_key) == before
     (shown, _) = metadata.metadata_from_parquet((desk.folder / "out/metadata.parquet").read_bytes())
     assert shown.outcome == learned
+
+
+@pytest.mark.parametrize("are_inputs_touched", [False, True])
+def test_the_pictures_of_an_output_that_was_copied_are_read_once_and_then_known(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, are_inputs_touched: bool
+) -> None:
+    """As of one that was restored: its files have other times."""
+    desk.run()
+    before = desk.record()
+    (desk.folder / "out").rename(desk.folder / "old")
+    shutil.copytree(desk.folder / "old", desk.folder / "out", copy_function=shutil.copyfile)
+    if are_inputs_touched:
+        os.utime(desk.input("a.png"), (1_600_000_000, 1_600_000_000))
+    read = read_pictures(monkeypatch)
+    for _ in range(2):
+        # A plan alone writes nothing down.
+        assert desk.to_make() == []
+        assert sorted(read) == ["one.png", "two.png"]
+        read.clear()
+    assert desk.run().num_done_before == 2
+    read.clear()
+    assert desk.run().num_done_before == 2
+    assert read == []
+    learned = desk.record()
+    assert learned.picture_version not in (None, before.picture_version)
+    kept: dict[str, Any] = {
+        "picture_version": before.picture_version,
+        "inputs_key": before.inputs_key,
+    }
+    assert replace(learned, **kept) == before
+    (shown, _) = metadata.metadata_from_parquet((desk.folder / "out/metadata.parquet").read_bytes())
+    assert shown.outcome == learned
+
+
+def test_a_damaged_picture_of_a_copy_is_made_again_and_not_known_by_its_version(
+    desk: Desk,
+) -> None:
+    desk.run()
+    picture = desk.folder / "out/images/one.png"
+    data = bytearray(picture.read_bytes())
+    data[len(data) // 2] ^= 1
+    picture.write_bytes(data)
+    assert desk.to_make() == ["one"]
+    assert desk.run().num_done_before == 1
+    assert desk.to_make() == []
+
+
+def read_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the pictures that are read from an output from now on."""
+    read: list[str] = []
+    read_bytes = storage.read_bytes
+
+    def noted(uri: str, **options: Any) -> bytes:
+        if "/out/images/" in uri:
+            read.append(uri.rpartition("/")[2])
+        return read_bytes(uri, **options)
+
+    monkeypatch.setattr(storage, "read_bytes", noted)
+    return read
 
 
 def test_what_was_changed_and_changed_back_is_done(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,9 @@ _SINGLE = -1
 # No id has such a character, so that no two pictures share a record.
 _SUFFIX_OF = {"ok": ".json", "failed": "~failed.json"}
 
-_NOTHING: Mapping[str, str] = {}
+# New texts in records, by the column and the id.
+Learned: TypeAlias = Mapping[str, Mapping[str, str]]
+_NOTHING: Learned = {}
 
 _log = logging.getLogger(__name__)
 
@@ -302,25 +304,25 @@ def compact(
     ledger: Ledger,
     *,
     also: Iterable[Outcome] = (),
-    learned: Mapping[str, str] = _NOTHING,
+    learned: Learned = _NOTHING,
     order: Iterable[str] = (),
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Put the single records of `ledger`, and what `also` failed, into a part, and remove them.
 
-    So are the records of pictures of which an `inputs_key` was `learned`, by their ids, with that. They
-    come in the order of the ids in `order`, in which they are read again, and then the others.
-    `check` is called right before each write and deletion. Killed half-way, it leaves some records
-    twice, which say the same.
+    So are the records of pictures of which something was `learned`, with that. They come in the order
+    of the ids in `order`, in which they are read again, and then the others. `check` is called right
+    before each write and deletion. Killed half-way, it leaves some records twice, which say the same.
     """
     news = {outcome.id: outcome for outcome in _news(ledger.failed, list(also))}
-    if not ledger.singles and not news and not learned:
+    taught = {job_id for texts in learned.values() for job_id in texts}
+    if not ledger.singles and not news and not taught:
         return
     made, failed = np.ones(len(ledger.made), bool), ~_have(ledger.failed, news)
     if len(ledger.parts) >= MAX_PARTS:
         _rewrite(output, ledger, made, failed, news, learned, check)
         return
-    made = _are_single(ledger.made) | _have(ledger.made, learned)
+    made = _are_single(ledger.made) | _have(ledger.made, taught)
     failed &= _are_single(ledger.failed)
     ids = list(order)
     rows = (_in_order(ledger.made, made, ids), _in_order(ledger.failed, failed, ids))
@@ -328,11 +330,13 @@ def compact(
     _remove(output, SINGLES, ledger.singles, check)
 
 
-def with_learned(made: Table, learned: Mapping[str, str]) -> Table:
-    """Outcomes of pictures with what was learned as `inputs_key` of some of them, by their ids."""
+def with_learned(made: Table, learned: Learned) -> Table:
+    """Outcomes of pictures with what was learned of some of them."""
     ids = made["id"].to_pylist()
-    texts = {row: learned[name] for row, name in enumerate(ids) if name in learned}
-    return with_texts(made, "inputs_key", texts) if texts else made
+    for column, texts_by_id in learned.items():
+        texts = {row: texts_by_id[name] for row, name in enumerate(ids) if name in texts_by_id}
+        made = with_texts(made, column, texts) if texts else made
+    return made
 
 
 def forget(
@@ -374,7 +378,7 @@ def _rewrite(
     made: NDArray[np.bool_],
     failed: NDArray[np.bool_],
     news: Mapping[str, Outcome],
-    learned: Mapping[str, str],
+    learned: Learned,
     check: Callable[[], None],
 ) -> None:
     """These records of a ledger, and the news, as one part in place of all that there was."""
@@ -392,7 +396,7 @@ def _write_part(
     made_at: NDArray[np.int64],
     failed_at: NDArray[np.int64],
     news: Mapping[str, Outcome],
-    learned: Mapping[str, str],
+    learned: Learned,
     check: Callable[[], None],
 ) -> None:
     numbers = [int(found[1]) for name in ledger.parts if (found := _NUMBERED.fullmatch(name))]

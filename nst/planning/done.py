@@ -47,9 +47,11 @@ class EarlierRuns:
 
     def __init__(self, jobs: Sequence[Job], settings: RunSettings) -> None:
         self.num_of_another_precision = 0
+        # By id, what the store tells now of pictures that were read, which showed that they are whole.
+        self.picture_versions: dict[str, str] = {}
         self._settings = settings
         self._ledger = records.read(settings.output)
-        self._listed = _listed_pictures(self._ledger.made, settings.output)
+        self._listed, self._new_versions = _listed_pictures(self._ledger.made, settings.output)
         self._made_at = self._ledger.made.find(job.id for job in jobs)
         self._failed_at = self._ledger.failed.find(job.id for job in jobs)
 
@@ -66,7 +68,7 @@ class EarlierRuns:
             )
         ]
         unsure = [n for n, verdict in enumerate(found) if verdict is None]
-        are_whole = in_parallel(self._is_whole, [known[n][0] for n in unsure])
+        are_whole = self._are_whole([(known[n][0], made_at[n]) for n in unsure])
         for n, is_whole in zip(unsure, are_whole, strict=True):
             found[n] = DONE if is_whole else TO_MAKE
         self._count_precisions(
@@ -87,7 +89,7 @@ class EarlierRuns:
             for one, (made, _), at in zip(planned, known, made_at, strict=True)
         ]
         unsure = [n for n, is_done in enumerate(are_done) if is_done is None]
-        are_whole = in_parallel(self._is_whole, [known[n][0] for n in unsure])
+        are_whole = self._are_whole([(known[n][0], made_at[n]) for n in unsure])
         for n, is_whole in zip(unsure, are_whole, strict=True):
             are_done[n] = is_whole
         self._count_precisions(
@@ -201,6 +203,14 @@ class EarlierRuns:
             and chosen not in ("auto", made.precision)
         )
 
+    def _are_whole(self, unsure: Sequence[tuple[Brief | None, int]]) -> list[bool]:
+        """Whether the pictures of records, with their positions, are as recorded; reads all of them."""
+        are_whole = in_parallel(lambda each: self._is_whole(each[0]), unsure)
+        for (made, at), is_whole in zip(unsure, are_whole, strict=True):
+            if made is not None and is_whole and at in self._new_versions:
+                self.picture_versions[made.id] = self._new_versions[at]
+        return are_whole
+
     def _is_whole(self, made: Brief | None) -> bool:
         assert made is not None
         assert made.picture is not None
@@ -239,11 +249,16 @@ def _is_of(failed: Brief, planned: PlannedJob) -> bool:
 _GONE, _UNSURE, _SAME = range(3)
 
 
-def _listed_pictures(made: RecordTable, url: str) -> NDArray[np.int8]:
-    """The store's listing of each record's picture, by the record's position."""
+def _listed_pictures(made: RecordTable, url: str) -> tuple[NDArray[np.int8], dict[int, str]]:
+    """The store's listing of each record's picture, by the record's position, and new versions of some.
+
+    These are of the pictures that only reading tells. One that changes after it was listed is listed
+    with another version next time, and read again.
+    """
     states = np.full(len(made), _GONE, np.int8)
+    new: dict[int, str] = {}
     if not made:
-        return states
+        return states, new
     entries = storage.list_objects(storage.join(url, output.IMAGES))
     for some in in_chunks(entries, _ENTRIES_AT_ONCE):
         at = find((f"{output.IMAGES}/{name}" for name, _ in some), made.table["picture"])
@@ -255,7 +270,10 @@ def _listed_pictures(made: RecordTable, url: str) -> NDArray[np.int8]:
         is_version = are_equal(made.table, "picture_version", at, versions)
         states[at[is_size]] = _UNSURE
         states[at[is_size & is_version]] = _SAME
-    return states
+        for number in np.nonzero(is_size & ~is_version)[0].tolist():
+            if (version := versions[number]) is not None:
+                new[int(at[number])] = version
+    return states, new
 
 
 def with_history(planned: PlannedJob, found: Known) -> PlannedJob:

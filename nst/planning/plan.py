@@ -134,8 +134,9 @@ class Plan:
     `to_encode`: the jobs whose pictures are there without loss in another format than the run's.
     `manifest_digest` is the sha256 of the manifest's bytes, `manifest` what the metadata calls it.
 
-    `learned` is the new `inputs_key` for the records of some finished jobs: their inputs had new
-    versions and had to be read, which showed that their bytes are the same.
+    `learned` is what is new in the records of some finished jobs, by the column and the job's id: an
+    `inputs_key` or a `picture_version`. Their inputs, or their pictures, had new versions and had to be
+    read, which showed that their bytes are the same.
     """
 
     jobs: tuple[Job, ...]
@@ -143,7 +144,7 @@ class Plan:
     done: tuple[str, ...]
     failed: tuple[Outcome, ...]
     manifest_digest: str = ""
-    learned: Mapping[str, str] = field(default_factory=dict)
+    learned: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     manifest: str = ""
     to_encode: tuple[Job, ...] = ()
 

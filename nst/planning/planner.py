@@ -77,10 +77,10 @@ def plan_rows(
 
 @dataclass(frozen=True, slots=True)
 class _SortedOut:
-    """Jobs sorted by what happens to them, and the new `inputs_key` of some records."""
+    """Jobs sorted by what happens to them, and what was `learned` of some, as in a Plan."""
 
     done: list[str] = field(default_factory=list)
-    learned: dict[str, str] = field(default_factory=dict)
+    learned: dict[str, dict[str, str]] = field(default_factory=dict)
     impossible: list[Outcome] = field(default_factory=list)
     left_alone: list[Outcome] = field(default_factory=list)
     to_make: list[PlannedJob] = field(default_factory=list)
@@ -95,6 +95,7 @@ def _sorted_out(
     resume: bool,
 ) -> _SortedOut:
     result = _SortedOut()
+    inputs_keys = result.learned.setdefault("inputs_key", {})
     planner = Survey(jobs, chosen)
     before = EarlierRuns(jobs, settings) if resume else None
     verdicts = _verdicts(jobs, planner, before)
@@ -116,7 +117,7 @@ def _sorted_out(
             if found.is_done:
                 verdicts[number] = DONE
                 if one.inputs_key is not None:
-                    result.learned[one.job.id] = one.inputs_key
+                    inputs_keys[one.job.id] = one.inputs_key
             elif found.is_stored:
                 verdicts[number] = TO_ENCODE
             elif found.left_alone is not None:
@@ -126,6 +127,8 @@ def _sorted_out(
     result.done.extend(jobs[number].id for number in np.nonzero(verdicts == DONE)[0].tolist())
     encoded = np.nonzero(verdicts == TO_ENCODE)[0].tolist()
     result.to_encode.extend(jobs[number] for number in encoded)
+    if before is not None:
+        result.learned["picture_version"] = before.picture_versions
     if before is not None and before.num_of_another_precision:
         _log.warning(
             "%s: %d finished pictures stay as they are, though they were not made in %s as the "
