@@ -2,9 +2,12 @@ import errno
 import json
 import os
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,13 +16,16 @@ import pytest
 from nst import audit, pipeline, storage
 from nst.errors import ConfigError, RunEndedError, StorageError
 from nst.gallery import codec, site
-from nst.output import records
+from nst.output import metadata, records
 from nst.output.metadata import Outcome
 from nst.output.paths import list_output
 from nst.output.reading import read_metadata
+from nst.pictures import images
+from nst.planning.plan import Plan
+from nst.running import previews
 from nst.running.lease import Lease
 from nst.settings import RunSettings
-from tests.helpers import csv_bytes, refuse_bytes, row, write_project
+from tests.helpers import csv_bytes, job, picture_bytes, refuse_bytes, row, write_project
 from tests.tables import metadata_to_parquet
 
 ROWS = [row(id="one", size=48, steps=1), row("b.png", id="two", size=48, steps=1)]
@@ -410,6 +416,42 @@ def test_an_input_that_is_another_now_gives_no_preview(
     pipeline.finish(plan, settings)
     assert "no preview is made" in caplog.text
     assert len(list((tmp_path / "out/inputs").glob("*.jpg"))) == 2
+
+
+def test_few_inputs_are_decoded_at_once_for_lost_previews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a store is asked for at once."""
+    monkeypatch.setattr(previews, "_MAX_DECODED", 2)
+    jobs, rows = [], []
+    for seed in range(12):
+        data = picture_bytes(48, 64, seed=seed)
+        (tmp_path / f"{seed}.png").write_bytes(data)
+        jobs.append(job(id=str(seed), content=str(tmp_path / f"{seed}.png")))
+        outcome = Outcome(id=str(seed), status="ok", content_digest=sha256(data).hexdigest())
+        rows.append(metadata.record_of(jobs[-1], outcome))
+    decode, lock = images.decode_preview, threading.Lock()
+    inside: list[str] = []
+    counts: list[int] = []
+
+    def counted(data: bytes, *, long_edge_px: int, name: str) -> images.Picture:
+        with lock:
+            inside.append(name)
+            counts.append(len(inside))
+        # Long enough for whoever else may come in.
+        time.sleep(0.05)
+        found = decode(data, long_edge_px=long_edge_px, name=name)
+        with lock:
+            inside.remove(name)
+        return found
+
+    monkeypatch.setattr(images, "decode_preview", counted)
+    plan = Plan(jobs=tuple(jobs), groups=(), done=(), failed=())
+    settings = RunSettings(output=str(tmp_path / "out"))
+    table = BytesIO(metadata_to_parquet(rows, []))
+    previews.make_missing_previews(table, plan, settings, lambda: None)
+    assert len(list((tmp_path / "out/inputs").glob("*.jpg"))) == 12
+    assert max(counts) == 2
 
 
 @pytest.mark.parametrize("kind", ["index.html", "pages/1.html", "data/rows-*", "assets/*.css"])

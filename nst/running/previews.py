@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
+from threading import BoundedSemaphore
 from typing import IO
 
 from nst import output, storage
@@ -15,6 +16,8 @@ from nst.settings import RunSettings
 from nst.storage import Table, read_texts
 
 _PREVIEW_PX = 1024
+# Stores answer many requests at once; this many inputs are decoded at a time, of any size.
+_MAX_DECODED = 4
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ def make_missing_previews(
     if lost:
         rows = _finished(table, ("id", "content_digest", "style_digest")).to_pylist()
         wanted = dict(_inputs_of(plan.jobs, rows, lost))
-        in_parallel(lambda each: _make(*each, folder), list(wanted.items()), check=check)
+        decoding = BoundedSemaphore(_MAX_DECODED)
+        in_parallel(lambda each: _make(*each, folder, decoding), list(wanted.items()), check=check)
 
 
 def _finished(table: IO[bytes], names: Sequence[str]) -> Table:
@@ -76,13 +80,14 @@ def _inputs_of(
             yield from (pair for pair in zip(digests, uris, strict=False) if pair[0] in lost)
 
 
-def _make(digest: str, uri: str, folder: str) -> None:
+def _make(digest: str, uri: str, folder: str, decoding: BoundedSemaphore) -> None:
     large, small = output.preview_name(digest), output.small_preview_name(digest)
     try:
         data = storage.read_input(uri, max_bytes=images.MAX_BYTES).data
         if hashlib.sha256(data).hexdigest() != digest:
             raise NSTError(f"{uri}: expected the bytes that were painted, found others")
-        made = previews(data, large, small, there=())
+        with decoding:
+            made = previews(data, large, small, there=())
     except NSTError as exc:
         if ends_the_run(exc):
             raise
