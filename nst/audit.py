@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,17 @@ from nst.errors import (
 from nst.iterables import in_parallel
 from nst.output import (
     Brief,
+    Claims,
     Outcome,
-    Record,
+    claims_in,
     make_missing,
-    metadata_from_parquet,
-    read_metadata,
+    read_claims,
     read_table,
     records,
 )
 from nst.pictures import SUFFIXES, images
 from nst.running import lease
-from nst.storage import TableError
+from nst.storage import ScratchFile, TableError, digest_of_file
 
 _SPINE = re.compile(rb"data-spine=\"?(data/spine\.[0-9a-f]{8}\.js)")
 _NO_GALLERY = (
@@ -85,14 +84,13 @@ def verify(url: str, *, repair: bool = False) -> Audit:
 
 def _verified(url: str) -> Audit:
     account = output.read_account(url)
-    in_order, findings = _metadata(url, account)
-    rows = None if in_order is None else _by_id(in_order)
+    claims, findings = _metadata(url, account)
+    rows = None if claims is None else _by_id(claims.outcomes)
     ledger = records.read(url)
     if rows is None:
-        everything = ledger.made.outcomes(np.arange(len(ledger.made)))
-        outcomes = [outcome for outcome in everything if outcome is not None]
+        outcomes = list(ledger.made.claims(np.arange(len(ledger.made))))
     else:
-        outcomes = [row.outcome for row in rows.values() if row.outcome.status == "ok"]
+        outcomes = [row for row in rows.values() if row.status == "ok"]
     tree = output.list_output(url)
     recorded = ledger.made.briefs(ledger.made.find(outcome.id for outcome in outcomes))
     pairs = list(zip(outcomes, recorded, strict=True))
@@ -117,7 +115,7 @@ def _verified(url: str) -> Audit:
         # A gallery that grows shows what a record proves before the metadata tell of it.
         recorded_pictures = ledger.made.table["picture"].to_pylist()
         findings += _of_the_gallery(url, outcomes, set(recorded_pictures))
-    lost = [] if in_order is None else _lost_manifests(account, in_order)
+    lost = [] if claims is None else _lost_manifests(account, claims)
     findings += [Finding(path=output.METADATA, said=_NO_ROWS.format(name)) for name in lost]
     if _is_cut_short(account, tree):
         findings.append(Finding(path=output.RUN, said="the last run did not finish; run it again"))
@@ -129,30 +127,24 @@ def _verified(url: str) -> Audit:
     return Audit(num_good=len(outcomes) - len(redone), findings=tuple(findings), redone=redone)
 
 
-def _metadata(
-    url: str, account: Mapping[str, Any] | None
-) -> tuple[Sequence[Record] | None, list[Finding]]:
-    """The rows, and what is wrong with the metadata; no rows where nothing can be read.
+def _metadata(url: str, account: Mapping[str, Any] | None) -> tuple[Claims | None, list[Finding]]:
+    """The claims, and what is wrong with the metadata; no claims where nothing can be read.
 
     Raises ConfigError where there is no metadata and no finished run.
     """
     is_finished = account is not None and account.get("state") == "finished"
+    expected = (account or {}).get("metadata_digest") if is_finished else None
     try:
-        data = read_table(url, BytesIO()).getvalue()
-    except CorruptTransferError:
-        return None, [Finding(path=output.METADATA, said=_NO_METADATA)]
+        with ScratchFile() as file:
+            read_table(url, file)
+            # What is damaged may still be a table, of rows that name another manifest.
+            if expected is None or digest_of_file(file) == expected:
+                return claims_in(file), []
+    except (TableError, CorruptTransferError):
+        pass
     except ConfigError:
         if not is_finished:
             raise
-        return None, [Finding(path=output.METADATA, said=_NO_METADATA)]
-    expected = (account or {}).get("metadata_digest") if is_finished else None
-    is_damaged = expected is not None and hashlib.sha256(data).hexdigest() != expected
-    try:
-        # What is damaged may still be a table, of rows that name another manifest.
-        if not is_damaged:
-            return metadata_from_parquet(data), []
-    except (TableError, KeyError):
-        pass
     return None, [Finding(path=output.METADATA, said=_NO_METADATA)]
 
 
@@ -265,7 +257,7 @@ def _repair(url: str, found: Audit, check: Callable[[], None]) -> None:
     storage.delete_all([storage.join(url, path) for path in gone], check=check)
     if output.METADATA not in paths:
         check()
-        make_missing(url, read_metadata(url))
+        make_missing(url, read_claims(url).outcomes)
         gallery.rebuild_gallery([url])
 
 
@@ -274,17 +266,17 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
 
     Raises ConfigError if there was no run, if one is running, or if the last one did not finish.
     """
-    read_metadata(url)
+    read_claims(url)
     with lease.held(url) as held:
         if _is_cut_short(output.read_account(url), storage.list_sizes(url)):
             raise ConfigError(
                 f"{url}: expected a finished run, found one that was cut short and whose rows "
                 "are unknown; run it again first"
             )
-        in_order = read_metadata(url)
-        if lost := _lost_manifests(output.read_account(url), in_order):
+        claims = read_claims(url)
+        if lost := _lost_manifests(output.read_account(url), claims):
             raise ConfigError(f"{url}: {_NO_ROWS.format(', '.join(lost))}")
-        rows = _by_id(in_order)
+        rows = _by_id(claims.outcomes)
         ledger = records.read(url)
         tree = output.list_output(url)
         unowned = [*_unowned(url, tree, rows, ledger), *_stale(url, tree)]
@@ -297,10 +289,10 @@ def clean(url: str, *, dry_run: bool = False) -> tuple[str, ...]:
         return tuple(unowned)
 
 
-def _lost_manifests(account: Mapping[str, Any] | None, rows: Sequence[Record]) -> list[str]:
+def _lost_manifests(account: Mapping[str, Any] | None, claims: Claims) -> list[str]:
     """The manifests that have rows in the metadata by run.json, and have none there."""
     named = output.names_in(account or {}) or ()
-    return sorted({*named} - {row.manifest for row in rows})
+    return sorted({*named} - claims.manifests)
 
 
 def _is_cut_short(account: Mapping[str, Any] | None, files: Container[str]) -> bool:
@@ -311,11 +303,11 @@ def _is_cut_short(account: Mapping[str, Any] | None, files: Container[str]) -> b
     return output.RUN in files if account is None else account.get("state") != "finished"
 
 
-def _by_id(rows: Sequence[Record]) -> Mapping[str, Record]:
+def _by_id(rows: Sequence[Outcome]) -> Mapping[str, Outcome]:
     """The rows by their ids; of several of one id, which manifests may share, one with its picture."""
     # Later ones stand over earlier ones.
-    in_order = sorted(rows, key=lambda row: row.outcome.status == "ok")
-    return {row.outcome.id: row for row in in_order}
+    in_order = sorted(rows, key=lambda row: row.status == "ok")
+    return {row.id: row for row in in_order}
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,12 +381,11 @@ def _stale(url: str, tree: Mapping[str, int]) -> list[str]:
 
 
 def _unowned(
-    url: str, tree: Mapping[str, int], rows: Mapping[str, Record], ledger: records.Ledger
+    url: str, tree: Mapping[str, int], rows: Mapping[str, Outcome], ledger: records.Ledger
 ) -> list[str]:
     # A row that failed this time may have a picture of an earlier run, which is its own still.
-    outcomes = [row.outcome for row in rows.values()]
-    recorded = ledger.made.outcomes(ledger.made.find(rows))
-    outcomes += [outcome for outcome in recorded if outcome is not None]
+    at = ledger.made.find(rows)
+    outcomes = [*rows.values(), *ledger.made.claims(at[at >= 0])]
     pictures = {outcome.picture for outcome in outcomes if outcome.picture}
     pictures |= {path for outcome in outcomes for path in outcome.kept or ()}
     thumbnails = {path for each in outcomes for path in output.thumbnails_of(each).values()}

@@ -18,7 +18,6 @@ from nst.errors import (
 from nst.gallery import LiveGallery, Voter, gallery_folder, publish
 from nst.job import Job
 from nst.manifest import Rows, check_urls, read_manifest
-from nst.output import read_metadata
 from nst.painting import usable_weights
 from nst.planning import (
     Estimate,
@@ -205,9 +204,9 @@ def so_far(url: str, file: ScratchFile) -> ScratchFile:
 
 def make_thumbnails(url: str) -> int:
     """Make the thumbnails that the pictures of an output lack; of how many they were made."""
-    from nst.output import make_missing
+    from nst.output import make_missing, read_claims
 
-    return make_missing(url, read_metadata(url))
+    return make_missing(url, read_claims(url).outcomes)
 
 
 def run_manifest(

@@ -11,6 +11,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nst import audit, pipeline, storage
@@ -484,6 +486,40 @@ def test_a_flipped_bit_of_the_metadata_is_found_and_mended_by_the_next_run(
     rerun(painted, tmp_path)
     assert [row.outcome.id for row in read_metadata(output)] == ["one", "two"]
     assert audit.verify(output).findings == ()
+
+
+def test_of_all_rows_no_losses_are_held(
+    tmp_path: Path, painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As objects, the curve of a picture takes ten times as much as all else."""
+    output = copied(painted, tmp_path)
+    monkeypatch.setattr(metadata, "CurvePoint", lambda **_: pytest.fail("a point as an object"))
+    assert audit.verify(output).num_good == 2
+    assert audit.clean(output) == ()
+    shutil.rmtree(tmp_path / "out/thumbs")
+    assert pipeline.make_thumbnails(output) == 2
+    (tmp_path / "out/metadata.parquet").unlink()
+    assert audit.verify(output).num_good == 2
+
+
+def test_a_table_that_is_no_metadata_is_found_and_has_nothing_removed(
+    tmp_path: Path, painted: Path
+) -> None:
+    output = copied(painted, tmp_path)
+    # Of a run that is not finished no digest is known.
+    account = json.loads((tmp_path / "out/run.json").read_text())
+    (tmp_path / "out/run.json").write_text(json.dumps(account | {"state": "running"}))
+    storage.write_bytes(f"{output}/metadata.parquet", frame_bytes())
+    assert "metadata.parquet" in {each.path for each in audit.verify(output).findings}
+    with pytest.raises(ConfigError, match="expected the metadata of a run, found a table without"):
+        audit.clean(output)
+
+
+def frame_bytes() -> bytes:
+    """A table of somebody else."""
+    sink = BytesIO()
+    pq.write_table(pa.table({"row": [1], "id": ["one"]}), sink)
+    return sink.getvalue()
 
 
 def test_metadata_that_the_store_reports_as_damaged_are_found_and_mended_by_the_next_run(

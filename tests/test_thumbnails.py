@@ -11,35 +11,34 @@ import pytest
 
 from nst import output, pipeline, storage
 from nst.errors import StorageError
-from nst.output import metadata, thumbnails
-from nst.output.metadata import Outcome, Record
+from nst.output import thumbnails
+from nst.output.metadata import Outcome
 from nst.output.reading import read_metadata
 from nst.pictures import images
 from nst.pictures.images import Picture, Thumbnails
 from nst.settings import ImageFormat, RunSettings
-from tests.helpers import job, picture_tensor, row, write_project
+from tests.helpers import picture_tensor, row, write_project
 
 
-def made(url: str, *sizes: tuple[int, int], image_format: ImageFormat = "png") -> list[Record]:
+def made(url: str, *sizes: tuple[int, int], image_format: ImageFormat = "png") -> list[Outcome]:
     """Pictures of these heights and widths in an output, as a release without thumbnails left them."""
     return [_made(url, n, size, image_format) for n, size in enumerate(sizes)]
 
 
-def _made(url: str, n: int, size: tuple[int, int], image_format: ImageFormat) -> Record:
+def _made(url: str, n: int, size: tuple[int, int], image_format: ImageFormat) -> Outcome:
     picture = Picture(picture_tensor(*size, seed=n).numpy(), None)
     data = images.encode(picture, image_format, {})
     path = f"images/{n}{images.SUFFIXES[image_format]}"
     storage.write_bytes(storage.join(url, path), data)
     digest = hashlib.sha256(data).hexdigest()
-    outcome = Outcome(
+    return Outcome(
         id=str(n), status="ok", picture=path, picture_digest=digest, height=size[0], width=size[1]
     )
-    return metadata.record_of(job(id=str(n)), outcome)
 
 
-def of(records: Collection[Record]) -> set[str]:
+def of(outcomes: Collection[Outcome]) -> set[str]:
     """The thumbnails that these have, by their paths in the output."""
-    return {path for each in records for path in output.thumbnails_of(each.outcome).values()}
+    return {path for each in outcomes for path in output.thumbnails_of(each).values()}
 
 
 def stored(url: str) -> Mapping[str, bytes]:
@@ -56,7 +55,7 @@ def test_what_is_made_later_is_what_a_run_makes(tmp_path: Path) -> None:
     before = stored(url)
     assert len(before) == 2
     shutil.rmtree(tmp_path / "out/thumbs")
-    earlier = replace(record, outcome=replace(record.outcome, thumbnail=None, color=None))
+    earlier = replace(record.outcome, thumbnail=None, color=None)
     assert thumbnails.make_missing(url, [earlier]) == 1
     assert stored(url) == before
 
@@ -64,10 +63,10 @@ def test_what_is_made_later_is_what_a_run_makes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
 def test_every_picture_has_its_thumbnails_then(tmp_path: Path, image_format: ImageFormat) -> None:
     url = str(tmp_path)
-    records = made(url, (48, 64), (300, 200), image_format=image_format)
-    assert thumbnails.make_missing(url, records) == 2
-    assert stored(url).keys() == of(records)
-    assert len(of(records)) == 3
+    outcomes = made(url, (48, 64), (300, 200), image_format=image_format)
+    assert thumbnails.make_missing(url, outcomes) == 2
+    assert stored(url).keys() == of(outcomes)
+    assert len(of(outcomes)) == 3
 
 
 def test_on_s3_as_on_a_disk(tmp_path: Path, bucket: str) -> None:
@@ -79,8 +78,8 @@ def test_on_s3_as_on_a_disk(tmp_path: Path, bucket: str) -> None:
 
 def test_only_what_is_missing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = str(tmp_path)
-    records = made(url, (300, 200), (48, 64))
-    thumbnails.make_missing(url, records)
+    outcomes = made(url, (300, 200), (48, 64))
+    thumbnails.make_missing(url, outcomes)
     before = stored(url)
     (missing,) = (path for path in before if path.endswith("-512.webp"))
     storage.delete(storage.join(url, missing))
@@ -98,16 +97,16 @@ def test_only_what_is_missing_is_made(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(storage, "read_bytes", noted_read)
         patch.setattr(storage, "write_bytes", noted_write)
-        assert thumbnails.make_missing(url, records) == 1
-        assert thumbnails.make_missing(url, records) == 0
+        assert thumbnails.make_missing(url, outcomes) == 1
+        assert thumbnails.make_missing(url, outcomes) == 0
     assert touched == [f"{url}/images/0.png", f"{url}/{missing}"]
     assert stored(url) == before
 
 
 def test_rows_that_share_a_picture_and_rows_without_one(tmp_path: Path) -> None:
     url = str(tmp_path)
-    one, two = made(url, (48, 64), (48, 64))
-    failed = replace(two, outcome=Outcome(id="1", status="failed"))
+    one, _ = made(url, (48, 64), (48, 64))
+    failed = Outcome(id="1", status="failed")
     assert thumbnails.make_missing(url, [one, one, failed]) == 1
     assert stored(url).keys() == of([one])
 
@@ -125,11 +124,11 @@ def test_a_picture_that_is_not_as_recorded_gets_none_and_stops_no_other(
 ) -> None:
     """Its thumbnails would be of another picture, under the digest of its own."""
     url = str(tmp_path)
-    records = made(url, (48, 64), (48, 64))
+    outcomes = made(url, (48, 64), (48, 64))
     spoil(tmp_path / "images/0.png")
     with caplog.at_level(logging.WARNING):
-        assert thumbnails.make_missing(url, records) == 1
-    assert stored(url).keys() == of(records[1:])
+        assert thumbnails.make_missing(url, outcomes) == 1
+    assert stored(url).keys() == of(outcomes[1:])
     assert "images/0.png" in caplog.text
     assert "run it again" in caplog.text
 
@@ -137,20 +136,20 @@ def test_a_picture_that_is_not_as_recorded_gets_none_and_stops_no_other(
 def test_a_store_that_cannot_be_written_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = made(str(tmp_path), (48, 64))
+    outcomes = made(str(tmp_path), (48, 64))
 
     def full(uri: str, data: bytes) -> str:
         raise StorageError(f"cannot write {uri}: no space left")
 
     monkeypatch.setattr(storage, "write_bytes", full)
     with pytest.raises(StorageError, match="no space left"):
-        thumbnails.make_missing(str(tmp_path), records)
+        thumbnails.make_missing(str(tmp_path), outcomes)
 
 
 def test_few_pictures_are_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many a store is asked for at once."""
     monkeypatch.setattr(thumbnails, "MAX_DECODED", 2)
-    records = made(str(tmp_path), *[(48, 64)] * 12)
+    outcomes = made(str(tmp_path), *[(48, 64)] * 12)
     make, lock = images.thumbnails_of_file, threading.Lock()
     inside: list[str] = []
     counts: list[int] = []
@@ -167,5 +166,5 @@ def test_few_pictures_are_decoded_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         return found
 
     monkeypatch.setattr(images, "thumbnails_of_file", counted)
-    assert thumbnails.make_missing(str(tmp_path), records) == 12
+    assert thumbnails.make_missing(str(tmp_path), outcomes) == 12
     assert max(counts) == 2

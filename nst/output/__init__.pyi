@@ -10,7 +10,6 @@ from .metadata import Outcome as Outcome
 from .metadata import Record as Record
 from .metadata import Status as Status
 from .metadata import failure as failure
-from .metadata import metadata_from_parquet as metadata_from_parquet
 from .others import OtherRows as OtherRows
 from .others import is_gone as is_gone
 from .others import lost_manifests as lost_manifests
@@ -46,6 +45,9 @@ from .paths import small_preview_name as small_preview_name
 from .paths import thumbnail_paths as thumbnail_paths
 from .paths import thumbnail_stem as thumbnail_stem
 from .paths import thumbnails_of as thumbnails_of
+from .reading import Claims as Claims
+from .reading import claims_in as claims_in
+from .reading import read_claims as read_claims
 from .reading import read_metadata as read_metadata
 from .reading import read_table as read_table
 from .reading import read_whole as read_whole

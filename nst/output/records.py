@@ -178,6 +178,11 @@ class RecordTable(Mapping[str, Outcome]):
             for position in at.tolist()
         ]
 
+    def claims(self, at: NDArray[np.int64]) -> Iterator[Outcome]:
+        """What files there are of the records at these positions, none of them -1, in any order."""
+        for table in _read_at(self, np.sort(at)):
+            yield from metadata.claims_of(table)
+
     def __getitem__(self, job_id: str) -> Outcome:
         (found,) = self.outcomes(self.find([job_id]))
         if found is None:

@@ -10,7 +10,7 @@ from nst import storage
 from nst.errors import ImageError, StorageError, ends_the_run
 from nst.iterables import in_parallel
 from nst.output import paths
-from nst.output.metadata import Record
+from nst.output.metadata import Outcome
 from nst.pictures import images
 
 # Stores answer many requests at once; this many decoded pictures are held, of any size.
@@ -19,8 +19,8 @@ MAX_DECODED = 4
 _log = logging.getLogger(__name__)
 
 
-def make_missing(output_url: str, records: Iterable[Record]) -> int:
-    """Make what thumbnails the finished pictures of `records` lack; of how many they were made.
+def make_missing(output_url: str, outcomes: Iterable[Outcome]) -> int:
+    """Make what thumbnails the finished pictures of `outcomes` lack; of how many they were made.
 
     A picture that is not there as recorded gets none, with a warning: another run makes both.
     Raises StorageError where the output can be neither listed nor written.
@@ -28,10 +28,10 @@ def make_missing(output_url: str, records: Iterable[Record]) -> int:
     folder = storage.join(output_url, paths.THUMBS)
     there = {f"{paths.THUMBS}/{path}" for path in storage.list_tree(folder)}
     lacking = {}
-    for record in records:
-        wanted = paths.thumbnails_of(record.outcome)
+    for outcome in outcomes:
+        wanted = paths.thumbnails_of(outcome)
         missing = {edge: path for edge, path in wanted.items() if path not in there}
-        picture, digest = record.outcome.picture, record.outcome.picture_digest
+        picture, digest = outcome.picture, outcome.picture_digest
         if missing and picture is not None and digest is not None:
             lacking[digest] = _Lacking(picture=picture, digest=digest, paths=missing)
     decoding = BoundedSemaphore(MAX_DECODED)
