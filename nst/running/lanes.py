@@ -112,7 +112,10 @@ class Lanes:
             except PainterError as exc:
                 lane.num_lost += 1
                 if lane.num_lost >= _MAX_LOST and not self._gives_up(lane, exc) and exc.is_lost:
-                    raise NoPainterError(str(exc), is_lost=True) from exc
+                    said = (
+                        f"{exc}; what is finished is kept, run the same again once that is mended"
+                    )
+                    raise NoPainterError(said, is_lost=True) from exc
                 if len(tried) == 1 and any(each not in tried for each in self._lanes):
                     continue
                 if len(tried) > 1 and not exc.is_lost:

@@ -19,7 +19,6 @@ from nst.errors import (
 from nst.planning import Group
 from nst.running.lanes import Lanes
 from nst.running.reports import GroupReport, Listener, NoListener, PortionReport
-from nst.running.stopping import Postponing
 from nst.settings import Precision, RunSettings
 
 _log = logging.getLogger(__name__)
@@ -116,9 +115,6 @@ def run_in_order(groups: Sequence[Group], session: Session) -> PortionReport:
             errors[group.name], is_stopped = str(exc), True
         except Exception as exc:
             errors[group.name] = why_it_ended(group, exc)
-            # Nothing more comes of it. A StoppedError has been heard of, and the next check tells it.
-            num = len(group.jobs)
-            Postponing(session.listener).advanced(group, group.evaluations * num, num)
     return PortionReport(
         num_made=sum(report.num_made for report in reports),
         num_failed=sum(report.num_failed for report in reports),
