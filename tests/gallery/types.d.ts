@@ -213,6 +213,8 @@ interface Store {
   fields: Field[];
   field(name: string): Field | undefined;
   column(name: string): Promise<Column>;
+  /** Have room for all of these items at once. */
+  keep(items: number[]): void;
   /** The item where its chunk is at hand, else null. */
   peek(index: number): Item | null;
   item(index: number): Promise<Item>;

@@ -280,9 +280,11 @@
 
     async function load() {
       const view = app.view;
-      const missing = Array.from(rows.keys()).flatMap(itemsOf).filter((item) => !app.store.peek(item));
       const { chunk_items } = app.store.spine;
-      const firsts = new Set(missing.map((item) => Math.floor(item / chunk_items) * chunk_items));
+      // Else one would push out the other, and neither line would ever be drawn.
+      app.store.keep(Array.from(rows.keys()).flatMap(itemsOf));
+      const pending = Array.from(rows).flatMap(([line, row]) => (row.dataset.pending ? itemsOf(line) : []));
+      const firsts = new Set(pending.map((item) => Math.floor(item / chunk_items) * chunk_items));
       try {
         await Promise.all(Array.from(firsts, (item) => app.store.item(item)));
       } catch (error) {

@@ -9,7 +9,7 @@
   const CURVES = /** @type {const} */ (["total", "content", "style", "tv", "detail"]);
 
   /**
-   * A value for each key, made once, of which the last `limit` used ones are kept.
+   * A value for each key, made once, of which the last `limit` used ones are kept, and those on their way.
    * @template T
    * @param {number} limit
    * @param {(key: any) => Promise<T>} make
@@ -17,7 +17,8 @@
   function cache(limit, make) {
     /** @type {Map<any, {promise: Promise<T>, value: T | null}>} */
     const kept = new Map();
-    return {
+    const made = {
+      limit,
       /** @param {any} key @returns {Promise<T>} */
       get(key) {
         const found = kept.get(key);
@@ -28,7 +29,10 @@
         }
         const entry = { promise: make(key), value: /** @type {T | null} */ (null) };
         kept.set(key, entry);
-        if (kept.size > limit) kept.delete(kept.keys().next().value);
+        for (const [old, { value }] of kept) {
+          if (kept.size <= made.limit) break;
+          if (value !== null) kept.delete(old);
+        }
         entry.promise.then(
           (value) => (entry.value = value),
           // Another try may find it.
@@ -39,6 +43,7 @@
       /** @param {any} key @returns {T | null} */
       peek: (key) => kept.get(key)?.value ?? null,
     };
+    return made;
   }
 
   /**
@@ -77,6 +82,10 @@
       fields,
       field: (name) => byName.get(name),
       column: (name) => (byName.get(name)?.own ? NST.opinions.column(store, name) : columns.get(name)),
+      keep(items) {
+        const needed = new Set(items.map((index) => Math.floor(index / spine.chunk_items)));
+        chunks.limit = Math.max(MAX_CHUNKS, needed.size);
+      },
       peek(index) {
         const found = chunks.peek(Math.floor(index / spine.chunk_items));
         return found ? found(index) : null;

@@ -1,12 +1,25 @@
-"""What users found broken once: the large view on a phone, printing by keys, the menu's labels, CSV."""
+"""What users found broken once: the large view on a phone, printing, the menu's labels, CSV, rows from many files."""
 
 import csv
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
+from nst.gallery import codec
+from tests.browser import samples
 from tests.browser.pages import Pages, wait_ready
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a gallery of 108 that has a file of its own for the data of each."""
+    folder = tmp_path_factory.mktemp("scattered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "CHUNK_ITEMS", 1)
+        samples.write(folder, samples.usual(), gone=samples.GONE)
+    return folder
 
 
 def shown(watched: Pages, folder: Path, link: str = "", **options: Any) -> Page:
@@ -78,3 +91,19 @@ def test_the_csv_names_the_file_of_each_picture(watched: Pages, usual: Path) -> 
     pictures = {row["id"]: row["picture"] for row in rows}
     assert pictures["p00007"] == "images/p00007.png"
     assert {row["id"] for row in rows if not row["picture"]} == {"p00004", "p00040"}
+
+
+def test_every_row_is_drawn_however_many_files_its_data_are_in(
+    watched: Pages, scattered: Path
+) -> None:
+    page = shown(
+        watched,
+        scattered,
+        "#v=1&layout=wall&size=s&sort=ssim",
+        viewport={"width": 2560, "height": 1440},
+    )
+    expect(page.locator("#grid tr[data-pending]")).to_have_count(0)
+    assert page.locator("#grid td[data-item] a").count() > 80
+    asked = len(watched.requests)
+    page.wait_for_timeout(300)
+    assert watched.requests[asked:] == []
