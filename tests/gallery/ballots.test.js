@@ -39,11 +39,17 @@ test("a vote for neither is half a win of both, and votes that do not differ in 
 });
 
 test("what is saved as JSON or CSV is read as it was", () => {
-  assert.deepEqual(ballots.parse(file([ANN])), [ANN]);
-  assert.deepEqual(ballots.parse("\ufeff" + ballots.toCsv([ANN])), [ANN]);
+  assert.deepEqual(ballots.parse(file([ANN])), { me: "", voters: [ANN] });
+  assert.deepEqual(ballots.parse("\ufeff" + ballots.toCsv([ANN])), { me: "", voters: [ANN] });
   // As a spreadsheet of another country saves it, where no cell has a separator in it.
   const plain = { ...ANN, name: "Ann", opinions: { p1: { rating: 4, at: 5 } } };
-  assert.deepEqual(ballots.parse(ballots.toCsv([plain]).replaceAll(",", ";")), [plain]);
+  assert.deepEqual(ballots.parse(ballots.toCsv([plain]).replaceAll(",", ";")), { me: "", voters: [plain] });
+});
+
+test("a file says who saved it, and not of somebody who is not in it", () => {
+  const saved = (/** @type {string} */ me) => ballots.parse(JSON.stringify({ format: "nst-votes", version: 1, me, voters: [{ ...ANN, voter: "b2" }, ANN] })).me;
+  assert.equal(saved("a1"), "a1");
+  assert.equal(saved("c3"), "");
 });
 
 test("a cell that a spreadsheet would run is text in the CSV", () => {

@@ -209,7 +209,7 @@ interface NSTNamespace {
   };
   large: { update(): Promise<void>; key(event: KeyboardEvent): boolean };
   ballots: {
-    parse(text: string): Voter[];
+    parse(text: string): { me: string; voters: Voter[] };
     merged(some: Voter[], others: Voter[]): Voter[];
     toCsv(voters: Voter[]): string;
     tally(votes: Vote[], valueOf: (id: string) => Value | null | undefined): { tallies: Tally[]; others: number };

@@ -12,16 +12,19 @@
   const Z = 1.959963984540054;
 
   /**
-   * The voters of a file that a gallery has saved, JSON or CSV. Raises an Error that says what is wrong.
+   * The voters of a file that a gallery has saved, JSON or CSV, and which of them saved it: empty where
+   * it does not say. Raises an Error that says what is wrong.
    * @param {string} text
-   * @returns {Voter[]}
+   * @returns {{me: string, voters: Voter[]}}
    */
   function parse(text) {
     const plain = text.replace(/^\ufeff/, "");
-    if (!/^\s*[{[]/.test(plain)) return fromCsv(plain);
+    if (!/^\s*[{[]/.test(plain)) return { me: "", voters: fromCsv(plain) };
     const found = json(plain);
     if (found?.format !== NST.opinions.FORMAT || !Array.isArray(found.voters)) throw new Error('expected a file of ratings and votes that a gallery has saved, with "format": "' + NST.opinions.FORMAT + '"; found other JSON');
-    return found.voters.map(checked);
+    /** @type {Voter[]} */
+    const voters = found.voters.map(checked);
+    return { me: voters.find(({ voter }) => voter === found.me)?.voter ?? "", voters };
   }
 
   /** @param {string} text @returns {any} */

@@ -90,11 +90,34 @@
 
   /** @param {"json" | "csv"} kind */
   function save(kind) {
-    const { format, version, voters } = /** @type {Ballots} */ (NST.opinions.all());
-    const name = "votes-" + (NST.opinions.mine().name.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || NST.opinions.all().me.slice(0, 4));
-    const text = kind === "json" ? JSON.stringify({ format, version, voters }, null, 1) : "\ufeff" + NST.ballots.toCsv(voters);
+    const { format, version, me, voters } = /** @type {Ballots} */ (NST.opinions.all());
+    const name = "votes-" + (NST.opinions.mine().name.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || me.slice(0, 4));
+    const text = kind === "json" ? JSON.stringify({ format, version, me, voters }, null, 1) : "\ufeff" + NST.ballots.toCsv(voters);
     NST.export.save(new Blob([text], { type: kind === "json" ? "application/json" : "text/csv;charset=utf-8" }), name + "." + kind);
     NST.opinions.saved();
+  }
+
+  /** Whether the reader has said nothing here yet. */
+  const isNew = () => !NST.opinions.mine().votes.length && !Object.keys(NST.opinions.mine().opinions).length;
+
+  /** Whether the reader says that they saved a file: it may be a colleague's. @param {string} name @returns {Promise<boolean>} */
+  function askedIsMine(name) {
+    return new Promise((resolve) => {
+      const dialog = make(
+        "dialog",
+        { class: "help", "aria-labelledby": "whose-title", tabindex: -1 },
+        make("h2", { id: "whose-title" }, "Whose ratings and votes are these?"),
+        make("p", { dir: "auto" }, "Of who saved " + name + ". Yours go on in this browser; others’ are counted beside yours."),
+        make("p", { class: "buttons" }, NST.bar.button("They are mine", () => dialog.close("mine")), NST.bar.button("They are somebody else’s", () => dialog.close())),
+      );
+      dialog.addEventListener("close", () => {
+        dialog.remove();
+        resolve(dialog.returnValue === "mine");
+      });
+      document.body.append(dialog);
+      dialog.showModal();
+      dialog.focus();
+    });
   }
 
   /** Add what files hold; those that hold something else are named. @param {App} app @param {File[]} files */
@@ -105,14 +128,15 @@
     for (const file of files) {
       try {
         if (file.size > MAX_FILE_BYTES) throw new Error("expected at most 64 MiB, found " + file.size + " bytes");
-        const voters = NST.ballots.parse(await file.text());
+        const { me, voters } = NST.ballots.parse(await file.text());
+        // Who comes back to an empty browser goes on as who they were.
+        const isMine = isNew() && me !== "" && me !== NST.opinions.all().me && (await askedIsMine(file.name));
         await NST.opinions.change((ballots) => {
-          const me = NST.opinions.mine();
-          // Who comes back to an empty browser goes on as who they were.
-          const isNew = !me.votes.length && !Object.keys(me.opinions).length && voters.length === 1;
-          const kept = isNew ? ballots.voters.filter((each) => each !== me) : ballots.voters;
+          const own = NST.opinions.mine();
+          const comesBack = isMine && isNew();
+          const kept = comesBack ? ballots.voters.filter((each) => each !== own) : ballots.voters;
           ballots.voters = NST.ballots.merged(kept, voters);
-          if (isNew) ballots.me = voters[0].voter;
+          if (comesBack) ballots.me = me;
         });
         added++;
       } catch (error) {

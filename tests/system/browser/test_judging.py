@@ -179,10 +179,8 @@ def test_the_open_picture_is_rated_by_keys_and_buttons(opened: Open) -> None:
     assert page.evaluate("NST.app.state.id") == "p00008"
 
 
-@pytest.mark.parametrize("kind", ["JSON", "CSV"])
-def test_what_was_said_is_saved_and_read_in_another_browser(
-    opened: Open, tmp_path: Path, kind: str
-) -> None:
+def saved(opened: Open, folder: Path, kind: str) -> tuple[Page, Path]:
+    """A page with what Ann said, and the file that she saved of it."""
     page = opened()
     page.evaluate(
         "NST.opinions.change(() => { const me = NST.opinions.mine(); me.name = 'Ann';"
@@ -194,17 +192,54 @@ def test_what_was_said_is_saved_and_read_in_another_browser(
     page.get_by_role("button", name="Judge", exact=True).click()
     with page.expect_download() as download:
         page.get_by_role("button", name=f"Save as {kind}").click()
-    file = tmp_path / download.value.suggested_filename
+    file = folder / download.value.suggested_filename
     assert file.name == f"votes-Ann.{kind.lower()}"
     download.value.save_as(file)
+    return page, file
+
+
+def test_what_was_said_is_saved_and_goes_on_in_another_browser(
+    opened: Open, tmp_path: Path
+) -> None:
+    page, file = saved(opened, tmp_path, "JSON")
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
     other = opened()
     other.get_by_role("button", name="Judge", exact=True).click()
     other.get_by_label("Add from files").set_input_files([bad, file])
+    expect(other.get_by_role("dialog")).to_contain_text("votes-Ann.json")
+    assert violations(other, within="dialog[open]") == []
+    other.get_by_role("button", name="They are mine").click()
     expect(other.locator("#problem")).to_contain_text("bad.json: expected a file of ratings")
     assert other.evaluate(_MINE) == page.evaluate(_MINE)
     expect(other.locator(".opinion")).to_have_accessible_name("rated 4, with a note")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("JSON", False), ("JSON", True), ("CSV", False), ("JSON of before", False)]
+)
+def test_a_colleagues_file_stays_a_colleagues(
+    opened: Open, tmp_path: Path, kind: str, said: bool
+) -> None:
+    """Only somebody who has said nothing here is asked, of a file that tells who saved it."""
+    page, file = saved(opened, tmp_path, kind.partition(" ")[0])
+    if kind == "JSON of before":
+        found = json.loads(file.read_text())
+        del found["me"]
+        file.write_text(json.dumps(found))
+    other = opened()
+    me = other.evaluate(f"{_MINE}.voter")
+    if said:
+        other.evaluate("NST.opinions.say('p00001', { rating: 2 })")
+    other.get_by_role("button", name="Judge", exact=True).click()
+    other.get_by_label("Add from files").set_input_files(file)
+    if kind == "JSON" and not said:
+        other.get_by_role("button", name="They are somebody else").click()
+    expect(other.locator("#live")).to_have_text("1 file added.")
+    expect(other.locator("dialog")).to_have_count(0)
+    assert other.evaluate(f"{_MINE}.voter") == me
+    assert list(other.evaluate(f"{_MINE}.opinions")) == (["p00001"] if said else [])
+    assert other.evaluate("NST.opinions.all().voters[1]") == page.evaluate(_MINE)
 
 
 _FULL = (
