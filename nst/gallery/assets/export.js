@@ -84,8 +84,11 @@
     const { view, store } = app;
     const count = numPrinted(view);
     app.announce("Loading " + NST.format.count(count, "row") + " to print …");
-    await Promise.all(numbersOf(view, count).map((number) => store.item(number).catch(() => null)));
-    const made = lay(app, count);
+    /** The store keeps fewer. @type {Map<number, Item>} */
+    const items = new Map();
+    const keep = (/** @type {number} */ number) => store.item(number).then((item) => items.set(number, item), () => {});
+    await Promise.all(numbersOf(view, count).map(keep));
+    const made = lay(app, count, items);
     await Promise.allSettled([...made.querySelectorAll("img")].map((image) => image.decode()));
     window.print();
   }
@@ -100,12 +103,13 @@
    * The first rows as figures, in a section that only paper shows.
    * @param {App} app
    * @param {number} count
+   * @param {Map<number, Item>} [loaded]
    */
-  function lay(app, count) {
+  function lay(app, count, loaded) {
     const { view } = app;
     const rows = [];
     for (let line = 0; line < count; line++) {
-      const made = row(app, line);
+      const made = row(app, line, loaded);
       if (made) rows.push(made);
     }
     const all = rows.length === view.numLines;
@@ -126,10 +130,11 @@
    * A line of the view; null where none of it is loaded.
    * @param {App} app
    * @param {number} line
+   * @param {Map<number, Item>} [loaded]
    */
-  function row(app, line) {
+  function row(app, line, loaded) {
     const { view, store, state } = app;
-    const items = [...view.items.subarray(view.lines[line], view.lines[line + 1])].map((number) => store.peek(number));
+    const items = [...view.items.subarray(view.lines[line], view.lines[line + 1])].map((number) => loaded?.get(number) ?? store.peek(number));
     const first = items.find((item) => item);
     if (!first) return null;
     const { content, styles } = first;

@@ -107,3 +107,17 @@ def test_every_row_is_drawn_however_many_files_its_data_are_in(
     asked = len(watched.requests)
     page.wait_for_timeout(300)
     assert watched.requests[asked:] == []
+
+
+def test_every_picture_is_printed_however_many_files_its_data_are_in(
+    watched: Pages, scattered: Path
+) -> None:
+    page = shown(watched, scattered, "#v=1&size=s")
+    # What is on screen is there already, and makes way for the rest.
+    expect(page.locator("#grid tr[data-pending]")).to_have_count(0)
+    page.evaluate("NST.app.more()")
+    page.evaluate("window.print = () => {}")
+    page.evaluate("NST.export.print(NST.app)")
+    # And what is printed of the two that failed.
+    expect(page.locator(".sheet figure:has(img[src*=thumbs], img[src*=images])")).to_have_count(106)
+    expect(page.locator(".sheet > p")).to_contain_text("All 36 rows.")
