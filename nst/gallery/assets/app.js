@@ -49,7 +49,11 @@
         const link = NST.link.write(app.state, spine);
         const url = link || location.pathname + location.search;
         if (link !== NST.link.write(before, spine)) {
-          history[options.replace ? "replaceState" : "pushState"](null, "", url);
+          try {
+            history[options.replace ? "replaceState" : "pushState"](null, "", url);
+          } catch {
+            // Safari and Firefox refuse the hundredth within seconds; the next one tells all of the state.
+          }
         }
         return refresh();
       },

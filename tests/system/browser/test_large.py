@@ -257,3 +257,16 @@ def test_on_a_phone_the_picture_that_was_opened_is_in_sight(opened: Open, only: 
     expect(shown).to_have_count(1 if only else 3)
     current = shown.filter(has_text=re.compile("vgg16|VGG-16"))
     expect(current.locator("img").first).to_be_in_viewport(ratio=0.9)
+
+
+def test_a_picture_opens_where_the_browser_takes_no_more_links(opened: Open) -> None:
+    page = opened("")
+    page.evaluate(
+        "void (history.pushState = () => { throw new DOMException('too many', 'SecurityError') })"
+    )
+    with updated(page):
+        page.locator("#grid td[data-item]").first.click()
+    expect(dialog(page)).to_be_visible()
+    press(page, "]", "Escape")
+    expect(dialog(page)).to_have_count(0)
+    assert "id=" in page.url
