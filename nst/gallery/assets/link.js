@@ -4,7 +4,7 @@
   "use strict";
 
   // Longer ones are none of ours.
-  const MAX_LENGTH = 2048;
+  const MAX_LENGTH = 65536;
   const MODES = ["side", "slider", "flip", "onion", "difference"];
   const SIZES = ["s", "m", "l"];
   const LAYOUTS = ["table", "wall"];
