@@ -75,8 +75,9 @@
     async function next() {
       const ticket = ++turn;
       isReady = false;
-      const { best, isAgain } = await draw();
-      if (ticket !== turn) return;
+      const drawn = await draw().catch(fail);
+      if (ticket !== turn || !drawn) return;
+      const { best, isAgain } = drawn;
       if (!best) return told("No row has two pictures to compare.");
       await show(best);
       if (isAgain && pair === best && isReady) told("You have judged these before: they come again, in random order.");
@@ -137,7 +138,13 @@
 
     function finish() {
       dialog.close();
-      NST.verdict.show(app);
+      NST.verdict.show(app).catch(app.fail);
+    }
+
+    /** What the page says is below the dialog. @param {Error} error */
+    function fail(error) {
+      dialog.close();
+      app.fail(error);
     }
 
     /** @param {string} text */

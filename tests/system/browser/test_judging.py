@@ -123,6 +123,27 @@ def test_rows_of_one_picture_each_are_explained(opened: Open) -> None:
     expect(page.locator("dialog")).to_have_count(0)
 
 
+def test_a_pair_that_cannot_be_loaded_ends_the_judging_and_is_told(opened: Open) -> None:
+    page = opened()
+    page.keyboard.press("b")
+    asked(page)
+    page.evaluate("void (NST.app.store.item = () => Promise.reject(new Error('found none')))")
+    page.keyboard.press("1")
+    expect(page.locator("#problem")).to_have_text("found none")
+    expect(page.locator("dialog")).to_have_count(0)
+
+
+def test_shares_that_cannot_be_loaded_are_told(opened: Open) -> None:
+    page = opened()
+    page.keyboard.press("b")
+    asked(page)
+    page.evaluate("void (NST.codec.load = () => Promise.reject(new Error('found none')))")
+    page.evaluate("void (NST.app.store.spine.votes = '00000000')")
+    page.keyboard.press("Enter")
+    expect(page.locator("#problem")).to_have_text("found none")
+    expect(page.locator("dialog")).to_have_count(0)
+
+
 def test_ratings_by_keys_last_and_are_filtered_and_sorted_by(opened: Open) -> None:
     page = opened()
     for item, keys in (("p00000", "4p"), ("p00001", "2j"), ("p00002", "5pp0")):
