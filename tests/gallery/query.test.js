@@ -10,6 +10,8 @@ const FIELDS = [
   field("ssim", { role: "metric", kind: "number", title: "SSIM" }),
   field("status", { role: "status" }),
   field("style_weight", { kind: "number" }),
+  field("label_my note", { role: "label", title: "my note" }),
+  field('label_"a", b>1', { role: "label", title: '"a", b>1' }),
 ];
 /** @type {Record<string, Column>} */
 const COLUMNS = {
@@ -18,6 +20,8 @@ const COLUMNS = {
   ssim: column([0.25, 0.5, null, 0.75]),
   status: column(["ok", "ok", "failed", "ok"]),
   style_weight: column([1, 2, 1, 0.5]),
+  "label_my note": column(['see "here", now', "dawn", null, '"']),
+  'label_"a", b>1': column(["x", "y", "x y", null]),
 };
 
 /** The numbers of the items that a query lets in. @param {string} text */
@@ -68,4 +72,22 @@ test("values are toggled and the rest of the query stays", () => {
   assert.ok(query.has(two, "backbone", "a, b"));
   assert.ok(!query.has(two, "backbone", "b"));
   assert.equal(query.toggled(query.toggled(two, "backbone", "vgg16"), "backbone", "a, b"), 'wave "a b"');
+});
+
+test("labels of any name and values with quotation marks are found by what a filter writes", () => {
+  for (const name of ["label_my note", 'label_"a", b>1']) {
+    const { values, codes } = COLUMNS[name];
+    values.forEach((value, code) => {
+      const text = query.toggled("", name, String(value));
+      assert.deepEqual(found(text), [...codes.keys()].filter((item) => codes[item] === code), text);
+      assert.ok(query.has(text, name, String(value)));
+      assert.equal(query.toggled("wave " + text, name, String(value)), "wave");
+    });
+  }
+  assert.deepEqual(found('-"label_my note"=dawn'), [0, 2, 3]);
+  assert.deepEqual(found('my_note:"here, now"'), [0]);
+  // A field's own name comes before another's title.
+  const named = query.parse("my_note:x", [...FIELDS, field("my_note", { role: "opinion" })]);
+  assert.equal(named.terms[0].field, "my_note");
+  assert.deepEqual(query.parse('"a b"=c', FIELDS), { terms: [{ field: "", not: false, op: "has", values: ["a b=c"] }], problems: [] });
 });

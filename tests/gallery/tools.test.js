@@ -28,6 +28,9 @@ test("a range takes the place of the one before and leaves the rest of the searc
   assert.equal(filters.ranged("", "ssim", "0.3", "0.4"), "ssim>=0.3 ssim<=0.4");
   assert.equal(filters.limit(text, "ssim", "<="), "0.9");
   assert.equal(filters.limit(text, "lpips", "<="), "");
+  const labelled = filters.ranged(text, "label_how far", "2", "");
+  assert.equal(labelled, text + ' "label_how far">=2');
+  assert.equal(filters.limit(labelled, "label_how far", ">="), "2");
 });
 
 test("a wall has the items one after the other, ordered by a column, those without a value last", () => {

@@ -291,6 +291,7 @@ interface NSTNamespace {
     mask(query: Query, columns: Map<string, Column>, fields: Field[], count: number): Uint8Array;
     toggled(text: string, field: string, value: string): string;
     has(text: string, field: string, value: string): boolean;
+    named(field: string): string;
   };
   pivot: {
     initial(spine: Spine, mask: Uint8Array | null): View;

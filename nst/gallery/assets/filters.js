@@ -210,7 +210,7 @@
 
   /** The limit that a query sets to a field, empty for none. @param {string} text @param {string} field @param {string} op */
   function limit(text, field, op) {
-    const start = field + op;
+    const start = NST.query.named(field) + op;
     return NST.query.tokens(text).find((token) => token.startsWith(start))?.slice(start.length) ?? "";
   }
 
@@ -219,8 +219,9 @@
    * @param {string} text @param {string} field @param {string} low @param {string} high
    */
   function ranged(text, field, low, high) {
-    const others = NST.query.tokens(text).filter((token) => !token.startsWith(field + ">=") && !token.startsWith(field + "<="));
-    return [...others, ...(low ? [field + ">=" + low] : []), ...(high ? [field + "<=" + high] : [])].join(" ");
+    const [least, most] = [">=", "<="].map((op) => NST.query.named(field) + op);
+    const others = NST.query.tokens(text).filter((token) => !token.startsWith(least) && !token.startsWith(most));
+    return [...others, ...(low ? [least + low] : []), ...(high ? [most + high] : [])].join(" ");
   }
 
   NST.filters = { fill, matching, binned, ranged, limit };

@@ -5,7 +5,8 @@
   "use strict";
 
   const TOKEN = /-?(?:[^\s"]|"[^"]*"?)+/g;
-  const PARTS = /^(-?)([\p{L}_][\p{L}\p{N}_ .-]*?)(<=|>=|<|>|=|:)(.*)$/su;
+  const PARTS = /^(-?)("[^"]+"|[\p{L}_][\p{L}\p{N}_ .-]*?)(<=|>=|<|>|=|:)(.*)$/su;
+  const PLAIN = /^[\p{L}_][\p{L}\p{N}_.-]*$/u;
   const PICKS = new Set(["favourite", "rejected"]);
   const SEARCHED = new Set(["input", "backbone", "run", "label", "status"]);
 
@@ -32,17 +33,18 @@
   function parseToken(token, fields) {
     const parts = PARTS.exec(token);
     const not = token.startsWith("-") && token.length > 1;
-    if (!parts || token.startsWith('"')) {
-      return { field: "", not, op: "has", values: [unquoted(not ? token.slice(1) : token)] };
-    }
-    const [, , name, op, rest] = parts;
+    const words = { field: "", not, op: /** @type {const} */ ("has"), values: [unquoted(not ? token.slice(1) : token)] };
+    if (!parts) return words;
+    const [, , given, op, rest] = parts;
+    const name = unquoted(given);
     if (name === "is") {
       const said = unquoted(rest).toLowerCase();
       return { field: PICKS.has(said) ? "my_pick" : "status", not, op: "any", values: [said] };
     }
     const wanted = name.toLowerCase();
-    const field = fields.find((each) => each.name.toLowerCase() === wanted || each.title.toLowerCase().replaceAll(" ", "_") === wanted);
-    if (!field) return "there is no field " + name;
+    const field = fields.find((each) => told(each.name) === wanted) ?? fields.find((each) => told(each.title).replaceAll(" ", "_") === wanted);
+    // What is quoted may be words that have such a sign between them.
+    if (!field) return given === name ? "there is no field " + name : words;
     const values = listed(rest);
     if (op === ":") {
       if (rest === "none") return { field: field.name, not, op: "none", values: [] };
@@ -57,6 +59,9 @@
 
   /** @param {string} text */
   const unquoted = (text) => text.replaceAll('"', "");
+
+  /** A text as it is compared: a search has no way to say a quotation mark. @param {Value} value */
+  const told = (value) => unquoted(String(value)).toLowerCase();
 
   /** @param {string} text */
   const listed = (text) => (text.match(/"[^"]*"?|[^,"]+/g) || []).map(unquoted);
@@ -125,12 +130,12 @@
       case ">=":
         return (value) => Number(value) >= limit;
       case "any":
-        return (value) => wanted.has(String(value).toLowerCase());
+        return (value) => wanted.has(told(value));
       case "none":
         return () => false;
       default:
         return (value) => {
-          const text = String(value).toLowerCase();
+          const text = told(value);
           // A name is searched as it is written and as it is shown.
           return text.includes(part) || text.replace(/[-_]/g, " ").includes(part);
         };
@@ -140,9 +145,12 @@
   /** @param {string} value */
   const quoted = (value) => (/[\s",]/.test(value) || value === "" ? '"' + value.replaceAll('"', "") + '"' : value);
 
+  /** The name of a field as a search says it. @param {string} field */
+  const named = (field) => (PLAIN.test(field) ? field : '"' + unquoted(field) + '"');
+
   /** @param {string} text @param {string} field */
   function chosen(text, field) {
-    const start = field + "=";
+    const start = named(field) + "=";
     const token = tokens(text).find((each) => each.startsWith(start));
     return { token, values: token ? listed(token.slice(start.length)) : [] };
   }
@@ -161,9 +169,9 @@
     const { token, values } = chosen(text, field);
     const next = values.includes(plain) ? values.filter((each) => each !== plain) : [...values, plain];
     const others = tokens(text).filter((each) => each !== token);
-    const made = next.length ? [field + "=" + next.map(quoted).join(",")] : [];
+    const made = next.length ? [named(field) + "=" + next.map(quoted).join(",")] : [];
     return [...others, ...made].join(" ");
   }
 
-  NST.query = { tokens, parse, fieldsOf, mask, toggled, has };
+  NST.query = { tokens, parse, fieldsOf, mask, toggled, has, named };
 })();
