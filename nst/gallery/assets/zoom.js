@@ -191,7 +191,8 @@
         way = 0;
       }
       fingers.set(event.pointerId, pointOf(event));
-      if (where().zoom > 1 || fingers.size > 1) pane.setPointerCapture(event.pointerId);
+      // Else what is let go of outside would be held for ever.
+      pane.setPointerCapture(event.pointerId);
     });
 
     stage.addEventListener("pointermove", (event) => {

@@ -270,3 +270,20 @@ def test_a_picture_opens_where_the_browser_takes_no_more_links(opened: Open) -> 
     press(page, "]", "Escape")
     expect(dialog(page)).to_have_count(0)
     assert "id=" in page.url
+
+
+def test_what_is_let_go_of_outside_the_picture_is_held_no_more(opened: Open) -> None:
+    page = opened(f"id={_ID}")
+    expect(results(page).locator("img")).to_have_count(3)
+    box = page.locator(".results .window").first.bounding_box()
+    title = page.locator("#large-title").bounding_box()
+    assert box is not None
+    assert title is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(title["x"] + 5, title["y"] + 5)
+    page.mouse.up()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    with updated(page):
+        page.mouse.wheel(0, -100)
+    assert state(page, "zoom") > 1
