@@ -61,11 +61,14 @@
 
   /** Keys of the large view; tells whether one was used. @param {KeyboardEvent} event @param {(text: string) => void} say */
   function key(event, say) {
-    if (!scene || event.shiftKey) return false;
-    const isDigit = /^[0-5]$/.test(event.key) && event.timeStamp < digitUntil;
+    if (!scene) return false;
+    // By its place too: a French keyboard has digits with Shift.
+    const digit = /^\d$/.test(event.key) ? event.key : (/^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1] ?? "");
+    const isRating = /^[0-5]$/.test(digit) && event.timeStamp < digitUntil;
+    if (event.shiftKey && !isRating) return false;
     digitUntil = event.key === "r" ? event.timeStamp + DIGIT_MS : 0;
     if (event.key === "r") say("Rate: 1 to 5, 0 takes it back.");
-    else if (isDigit || /^[pjn]$/.test(event.key)) say(NST.opinions.pressed(scene.item, event.key));
+    else if (isRating || /^[pjn]$/.test(event.key)) say(NST.opinions.pressed(scene.item, isRating ? digit : event.key));
     else return false;
     return true;
   }

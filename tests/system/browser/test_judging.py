@@ -193,6 +193,12 @@ def test_the_open_picture_is_rated_by_keys_and_buttons(opened: Open) -> None:
     page.get_by_role("button", name="Reject (J)").click()
     assert page.evaluate(f"[{own}.rating, {own}.pick]") == [5, "rejected"]
     expect(page.locator(".facts-table").get_by_role("row", name="my rating")).to_contain_text("5")
+    # As a keyboard has them whose digits want Shift, or the other way round.
+    for rating, key in ((2, "Shift+Digit2"), (4, "Shift+Numpad4"), (1, "Digit1")):
+        page.keyboard.press("r")
+        page.keyboard.press(key)
+        expect(page.locator(".rate .on")).to_have_count(rating)
+        assert page.evaluate(f"{own}.rating") == rating
     # A digit without R is still a column's.
     page.wait_for_timeout(50)
     with updated(page):
