@@ -153,7 +153,7 @@ interface State {
   q: string;
   /** A field's name, with a minus for the largest first; empty is the manifest's order. */
   sort: string;
-  /** Page of at most 20,000 lines, from 1; first of the columns that are shown, from 0. */
+  /** Page of at most 6,000 lines, from 1; first of the columns that are shown, from 0. */
   page: number;
   left: number;
   size: "s" | "m" | "l";

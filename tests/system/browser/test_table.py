@@ -448,3 +448,15 @@ def test_links_of_random_states_are_followed(table: Page) -> None:
         assert table.evaluate(
             "JSON.stringify(NST.link.parse(location.hash, NST.app.store.spine)) === JSON.stringify(NST.app.state)"
         )
+
+
+def test_a_page_of_the_largest_lines_is_no_higher_than_firefox_has_it(
+    watched: Pages, usual: Path
+) -> None:
+    watched.expect("ERR_FILE_NOT_FOUND")
+    page = watched.open(viewport={"width": 3840, "height": 2160})
+    page.goto((usual / "index.html").as_uri() + "#size=l&q=backbone%3Dvgg16")
+    wait_ready(page)
+    height = page.locator("#grid tbody tr").first.evaluate("row => row.offsetHeight")
+    assert height > 1000
+    assert page.evaluate("NST.app.grid.pageLines") * height < 17.8e6
