@@ -82,6 +82,8 @@
   /** @param {App} app */
   async function print(app) {
     const { view, store } = app;
+    // Then there is only what the page came with.
+    if (!view) return window.print();
     const count = numPrinted(view);
     app.announce("Loading " + NST.format.count(count, "row") + " to print …");
     /** The store keeps fewer. @type {Map<number, Item>} */
@@ -174,7 +176,7 @@
 
   globalThis.addEventListener?.("beforeprint", () => {
     // A picture that is open is printed as it stands.
-    if (NST.app && !NST.app.state.id && !sheet) lay(NST.app, numPrinted(NST.app.view));
+    if (NST.app?.view && !NST.app.state.id && !sheet) lay(NST.app, numPrinted(NST.app.view));
   });
   globalThis.addEventListener?.("afterprint", () => {
     sheet?.remove();

@@ -43,6 +43,8 @@
     const numLines = () => Math.min(PAGE_LINES, laid.numLines - firstLine());
 
     function update() {
+      // The window may change before the first view is there, and the reader may scroll and press keys.
+      if (!app.view) return;
       const { state } = app;
       measure();
       lay();
@@ -227,7 +229,7 @@
 
     function draw() {
       scheduled = 0;
-      if (!laid.numLines) return;
+      if (!laid?.numLines) return;
       const { from, to } = wanted();
       for (const [line, row] of rows) {
         if (line >= from && line < to) continue;
@@ -306,6 +308,7 @@
 
     /** @param {number} line @param {number} column counted among those that are shown */
     function focus(line, column) {
+      if (!laid) return;
       const last = firstLine() + numLines() - 1;
       current = {
         line: Math.min(Math.max(line, firstLine()), last),
@@ -328,7 +331,7 @@
 
     /** @param {KeyboardEvent} event */
     function move(event) {
-      if (event.altKey || event.metaKey) return;
+      if (!laid || event.altKey || event.metaKey) return;
       const { line, column } = current;
       const step = Math.max(1, Math.floor((window.innerHeight - head.offsetHeight) / rowHeight));
       const last = firstLine() + numLines() - 1;

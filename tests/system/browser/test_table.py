@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import samples
 from tests.browser.pages import Pages, updated, wait_ready
@@ -460,3 +460,30 @@ def test_a_page_of_the_largest_lines_is_no_higher_than_firefox_has_it(
     height = page.locator("#grid tbody tr").first.evaluate("row => row.offsetHeight")
     assert height > 1000
     assert page.evaluate("NST.app.grid.pageLines") * height < 17.8e6
+
+
+def test_what_the_reader_does_before_the_first_rows_are_laid_out_does_no_harm(
+    watched: Pages, usual_url: str
+) -> None:
+    watched.expect("404")
+    page = watched.open()
+    held: list[Route] = []
+    page.route("**/controls.*.js", lambda route: held.append(route))
+    page.goto(usual_url + "#v=1&sort=ssim", wait_until="commit")
+    page.evaluate("window.print = () => (document.body.dataset.printed = 'yes')")
+    while not held:
+        page.wait_for_timeout(10)
+    page.mouse.move(100, 300)
+    page.mouse.wheel(0, 100)
+    page.set_viewport_size({"width": 1000, "height": 700})
+    page.locator("#grid").focus()
+    for key in ("ArrowDown", "Control+p"):
+        page.keyboard.press(key)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.evaluate("NST.app.grid.focus(0, 0)")
+    expect(page.locator("body[data-printed]")).to_be_attached()
+    expect(page.locator("#problem")).to_be_hidden()
+    for route in held:
+        route.continue_()
+    wait_ready(page)
+    expect(page.locator("#grid tr[data-pending]")).to_have_count(0)
