@@ -157,7 +157,9 @@ def _best(items: Items, by_run: Mapping[str, object]) -> Grid:
     if "run" in facets:
         return _laid(items, "run", by_run)
     compared = [name for name, each in facets.items() if each.field.role in _COMPARED_ROLES]
-    inputs = sorted(("style", "content"), key=lambda name: len(facets[name].values) > _MAX_COLUMNS)
+    inputs = sorted(
+        ("style", "content"), key=lambda name: max(len(facets[name].values) - _MAX_COLUMNS, 0)
+    )
     labels = [name for name, each in facets.items() if each.field.role == "label"]
     # The first of those with as many, since sorting is stable.
     compared.sort(key=lambda name: -len(facets[name].values))
