@@ -305,6 +305,23 @@ def test_the_heads_of_styles_have_their_pictures_and_the_means_of_their_columns(
     assert re.search(r"style 0.375\s*0.25–0.5", index.text)
 
 
+def test_whole_numbers_have_all_their_digits() -> None:
+    def texts(values: Sequence[int]) -> str:
+        rows = [
+            record(
+                id=f"p{value}",
+                params=PictureParams(seed=value),
+                outcome=replace(OK, style_loss=value, content_loss=0.12345),
+            )
+            for value in values
+        ]
+        return page(*rows).text
+
+    table, wall = texts((1024, 2048)), texts(range(1201, 1231))
+    assert "style 1024 1024–1024 content 0.123 0.12–0.12" in table
+    assert "seed: 1201 style 1201 content 0.123" in wall
+
+
 def test_a_failed_row_says_why() -> None:
     index = page(record(), record(id="x", backbone="vgg19", outcome=FAILED))
     assert "input not found" in index.text

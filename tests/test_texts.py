@@ -155,7 +155,7 @@ def test_numbers_are_written_as_javascript_writes_them(number: float, expected: 
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [  # as node prints String(Number(n.toPrecision(3)))
+    [  # as node prints Number.isInteger(n) ? String(n) : String(Number(n.toPrecision(3)))
         (0.04312, "0.0431"),
         (0.3125, "0.313"),
         (1.125, "1.13"),
@@ -164,10 +164,14 @@ def test_numbers_are_written_as_javascript_writes_them(number: float, expected: 
         (1234.5, "1230"),
         (0, "0"),
         (1.234e-8, "1.23e-8"),
-        (123456, "123000"),
+        (1024, "1024"),
+        (123456.0, "123456"),
+        (123456.7, "123000"),
     ],
 )
-def test_chips_have_three_digits(number: float, expected: str) -> None:
+def test_chips_have_three_digits_and_whole_numbers_all_of_theirs(
+    number: float, expected: str
+) -> None:
     assert chip_text(number) == expected
 
 

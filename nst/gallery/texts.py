@@ -97,7 +97,9 @@ def number_text(value: float) -> str:
 
 
 def chip_text(value: float, digits: int = 3) -> str:
-    """A number to so many digits: JavaScript's String(Number(value.toPrecision(digits)))."""
+    """A number to so many digits, a whole one to all of its own: as `short` in format.js has it."""
+    if float(value).is_integer():
+        return number_text(value)
     rounded = Context(prec=digits, rounding=ROUND_HALF_UP).create_decimal(Decimal(value))
     return number_text(float(rounded))
 
