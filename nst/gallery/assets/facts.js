@@ -95,11 +95,14 @@
     return section("Failure", ofRoles(app, ["status"]).filter((field) => field.name !== "status").map((field) => row(field, items)), items.length);
   }
 
+  /** What was not made has no weights, and takes no star from the others. @param {App} app @param {Item[]} items */
+  const areComparable = (app, items) => NST.figures.comparable(app.store.fields, items.filter((item) => !item.failed && item.picture !== null));
+
   /** @param {App} app @param {Item[]} items */
   function measures(app, items) {
     const fields = ofRoles(app, ["metric"]);
     // None is the best of what is measured otherwise.
-    const marked = NST.figures.comparable(app.store.fields, items) ? fields : fields.map((field) => ({ ...field, better: /** @type {const} */ (0) }));
+    const marked = areComparable(app, items) ? fields : fields.map((field) => ({ ...field, better: /** @type {const} */ (0) }));
     return section("Measures", marked.map((field) => row(field, items)), items.length);
   }
 
@@ -187,7 +190,7 @@
   async function addDetails(app, items, names, layers, curve) {
     try {
       const details = await Promise.all(items.map((item) => (item.failed ? { curve: [], layers: [] } : app.store.detail(item))));
-      const better = NST.figures.comparable(app.store.fields, items) ? -1 : 0;
+      const better = areComparable(app, items) ? -1 : 0;
       const rows = byLayer(details.map((detail) => detail.layers)).map(({ name, values }) => cells(name, values, better));
       const made = section("Style loss by layer", rows, items.length);
       if (made) layers.replaceWith(made);

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser import samples
 from tests.browser.axe import violations
 from tests.browser.pages import Pages, updated, wait_ready
+from tests.browser.samples import Sample
 from tests.helpers import PATIENCE_S
 
 _MODES = ("side", "slider", "flip", "onion", "difference")
@@ -287,3 +290,17 @@ def test_what_is_let_go_of_outside_the_picture_is_held_no_more(opened: Open) -> 
     with updated(page):
         page.mouse.wheel(0, -100)
     assert state(page, "zoom") > 1
+
+
+def test_a_picture_that_failed_takes_no_star_from_the_others(
+    watched: Pages, tmp_path: Path
+) -> None:
+    made = [Sample(number=n, params={"seed": n}) for n in range(3)]
+    made[1] = made[1].failed("diverged", "the loss became nan")
+    made[1] = replace(made[1], outcome=made[1].outcome | {"weights_digest": None})
+    page = watched.open()
+    page.goto(samples.write(tmp_path, made).as_uri() + "#v=1&id=p00000")
+    wait_ready(page)
+    for name in ("style loss", "relu1_1"):
+        row = page.locator(f".facts-table tr:has(th:text-is('{name}'))")
+        expect(row.get_by_label("best")).to_have_count(1)
