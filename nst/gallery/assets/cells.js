@@ -181,10 +181,11 @@
     const row = NST.pivot.rowOf(view.rows, line);
     const [from, to] = [view.rows[row], view.rows[row + 1]];
     if (to - from < 2) return [];
-    const known = Array.from(view.items.subarray(view.lines[from], view.lines[to]), (item) => store.peek(item));
+    // Those that are not loaded may be like the others.
+    const known = [...view.items.subarray(view.lines[from], view.lines[to])].flatMap((item) => store.peek(item) ?? []);
     return store.fields.filter((field) => {
       if (!field.hash || !APART.has(field.role) || field.name === state.x || state.y.includes(field.name)) return false;
-      return new Set(known.map((item) => item && item.get(field.name))).size > 1;
+      return new Set(known.map((item) => item.get(field.name))).size > 1;
     });
   }
 

@@ -121,3 +121,14 @@ def test_every_picture_is_printed_however_many_files_its_data_are_in(
     # And what is printed of the two that failed.
     expect(page.locator(".sheet figure:has(img[src*=thumbs], img[src*=images])")).to_have_count(106)
     expect(page.locator(".sheet > p")).to_contain_text("All 36 rows.")
+
+
+def test_captions_tell_only_what_is_known_to_differ_within_the_row(
+    watched: Pages, scattered: Path
+) -> None:
+    # Of each row with one backbone in a column there are many lines, of which only the first are loaded.
+    page = shown(watched, scattered, "#v=1&y=style&x=backbone&q=content:harbour")
+    expect(page.locator("#grid tr[data-pending]")).to_have_count(0)
+    captions = " ".join(page.locator("#grid .apart").all_inner_texts())
+    assert "style weight" in captions
+    assert "old harbour" not in captions
