@@ -58,6 +58,8 @@ interface Scene {
   names: string[];
   titles: string[];
   numbers: number[];
+  /** The columns that can be chosen, by their numbers. */
+  offered: number[];
   current: string;
   /** -1 where the picture is not among those selected. */
   line: number;

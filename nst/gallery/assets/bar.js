@@ -79,26 +79,27 @@
   }
 
   /**
-   * A button for each column, pressed where it is shown. Those that are there stay, so that the
+   * A button for each column that is offered, pressed where it is shown. Those that are there stay, so that the
    * focus does.
    * @param {HTMLElement} columns @param {Scene} scene @param {(name: string) => void} toggle
    */
   function choose(columns, scene, toggle) {
     columns.hidden = scene.mode !== "side" || scene.names.length < 2;
     columns.setAttribute("aria-label", scene.columnTitle + ", shown side by side");
-    const told = scene.names.join("\n");
+    const names = scene.offered.map((column) => scene.names[column]);
+    const told = names.join("\n");
     if (columns.dataset.told !== told) {
       columns.dataset.told = told;
       columns.replaceChildren(
-        ...scene.names.map((name, i) => {
-          const made = button("", () => toggle(name));
-          made.append(make("bdi", {}, scene.titles[i]));
-          if (i < 9) made.title = "Shift+" + (i + 1);
+        ...scene.offered.map((column, i) => {
+          const made = button("", () => toggle(names[i]));
+          made.append(make("bdi", {}, scene.titles[column]));
+          if (column < 9) made.title = "Shift+" + (column + 1);
           return made;
         }),
       );
     }
-    [...columns.children].forEach((made, i) => made.setAttribute("aria-pressed", String(scene.shown.includes(scene.names[i]))));
+    [...columns.children].forEach((made, i) => made.setAttribute("aria-pressed", String(scene.shown.includes(names[i]))));
   }
 
   NST.bar = { build, button, placeOf };

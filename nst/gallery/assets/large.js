@@ -138,7 +138,8 @@
 
   /** @param {LargeView} view @param {Scene} scene */
   function steer({ app, controls }, scene) {
-    const choices = [...NST.modes.INPUTS, ...scene.names].map((value) => ({ value, title: NST.scene.titleOf(scene, value) }));
+    const inputs = NST.modes.INPUTS.map((value) => ({ value, title: NST.scene.titleOf(scene, value) }));
+    const choices = [...inputs, ...scene.offered.map((column) => ({ value: scene.names[column], title: scene.titles[column] }))];
     for (const value of new Set([scene.a, scene.b])) if (Object.hasOwn(scene.pinned, value)) choices.push({ value, title: scene.pinned[value] });
     const { at, opacity, brightness, flipped } = app.state;
     controls.update(scene.mode, choices, { a: scene.a, b: scene.b, at, opacity, brightness, flipped });

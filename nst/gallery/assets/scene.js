@@ -3,6 +3,9 @@
 (function () {
   "use strict";
 
+  // A button and two choices for each of thousands of columns would take the page seconds.
+  const MAX_OFFERED = 100;
+
   /** The scene with the items that it shows. @param {App} app */
   async function load(app) {
     const scene = await sceneOf(app);
@@ -46,9 +49,12 @@
     // A picture that the selection leaves out stands alone.
     const values = where ? view.columns : [item.get(state.x)];
     const names = values.map(full);
-    const numbers = where ? names.map((_, column) => view.at(where.line, column)) : [index];
+    const numbers = where ? names.map(() => -1) : [index];
+    if (where) for (let i = view.lines[where.line]; i < view.lines[where.line + 1]; i++) numbers[view.places[i]] = view.items[i];
     const current = where ? names[where.column] : names[0];
     const present = names.filter((_, column) => numbers[column] >= 0);
+    const shown = NST.modes.shown(state.show, names, present, current);
+    const pair = NST.modes.pair(state, names, current);
     return {
       index, item, names, numbers, current,
       titles: values.map(app.columnTitle),
@@ -56,8 +62,9 @@
       column: where ? where.column : 0,
       numLines: view.numLines,
       mode: state.mode,
-      shown: NST.modes.shown(state.show, names, present, current),
-      ...NST.modes.pair(state, names, current),
+      shown,
+      ...pair,
+      offered: offered(names, numbers, [...shown, pair.a, pair.b]),
       all: state.all,
       pinned: {},
       ratio: 0,
@@ -68,6 +75,18 @@
         .filter((name) => !NST.modes.INPUTS.includes(name))
         .map((name) => (store.field(name)?.title ?? name) + " " + short(item.get(name))),
     };
+  }
+
+  /**
+   * The columns that can be chosen: all of them, or of very many the first that have an item in this
+   * row, and those that are chosen.
+   * @param {string[]} names @param {number[]} numbers @param {string[]} chosen
+   */
+  function offered(names, numbers, chosen) {
+    const columns = names.map((_, column) => column);
+    if (names.length <= MAX_OFFERED) return columns;
+    const first = new Set(columns.filter((column) => numbers[column] >= 0).slice(0, MAX_OFFERED));
+    return columns.filter((column) => first.has(column) || chosen.includes(names[column]));
   }
 
   /**

@@ -304,3 +304,21 @@ def test_a_picture_that_failed_takes_no_star_from_the_others(
     for name in ("style loss", "relu1_1"):
         row = page.locator(f".facts-table tr:has(th:text-is('{name}'))")
         expect(row.get_by_label("best")).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "item", "count"),
+    # Of 108 columns, those that have a picture in the row; and of more than 100 the open one too.
+    [("content", "p00030", 27), ("size", "p00107", 101)],
+)
+def test_of_very_many_columns_those_of_the_row_are_offered(
+    opened: Open, rows: str, item: str, count: int
+) -> None:
+    page = opened(f"x=id&y={rows}&id={item}")
+    buttons = dialog(page).locator(".large-columns button")
+    expect(buttons).to_have_count(count)
+    expect(buttons.and_(page.locator("[aria-pressed=true]"))).to_have_count(6)
+    press(page, "s")
+    choice = page.get_by_label("Picture A")
+    expect(choice).to_have_value(item)
+    expect(choice.locator("option")).to_have_count(2 + count)
