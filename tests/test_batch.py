@@ -13,11 +13,11 @@ from nst.painting import memory
 from nst.painting.backbones import Backbone, Tap
 from nst.painting.weights import WeightsFile
 from nst.pictures import images
-from nst.planning.plan import PlannedJob
+from nst.planning.plan import Group, PlannedJob
 from nst.profiles import PROFILES
 from nst.running import batch
 from nst.running.loading import Inputs, Loaded
-from nst.running.reports import RunReport
+from nst.running.reports import NoListener, RunReport
 from nst.settings import RunSettings
 from tests.helpers import picture_bytes, row, write_project
 
@@ -145,3 +145,29 @@ def test_an_input_is_in_memory_only_until_the_last_picture_that_needs_it_is_load
     assert (inputs._bytes, inputs._pictures) == ({}, {})
     assert sorted(read) == sorted({*names, "s.png"})
     assert len(list((tmp_path / "out/inputs").iterdir())) == 2 * len({"a", "b", "c", "s"})
+
+
+def test_pictures_that_fail_are_done_with_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not fit, and the last one, whose input goes after the plan."""
+    told: list[tuple[int, int]] = []
+
+    class Heard(NoListener):
+        def advanced(self, group: Group, evaluations: int, pictures: int) -> None:
+            told.append((evaluations // group.evaluations, pictures))
+
+    manifest = write_project(
+        tmp_path / "in", [with_style(id="one"), row(id="two"), row("b.png", id="three")]
+    )
+    (tmp_path / "in/large.png").write_bytes(picture_bytes(*LARGE, seed=5))
+    chosen = RunSettings(
+        output=str(tmp_path / "out"), isolate=False, precision="float32", max_batch_pixels=10**6
+    )
+    found = memory.Memory(total=10**9, free=15_000_000)
+    monkeypatch.setattr(memory, "memory_of", lambda _: found)
+    plan = pipeline.make_plan(str(manifest), chosen)
+    (tmp_path / "in/b.png").unlink()
+    report = pipeline.run(plan, chosen, Heard())
+    assert (report.num_ok, report.num_failed) == (1, 2)
+    assert told[-1] == (3, 3)

@@ -70,7 +70,7 @@ class Painting:
             listener=Listeners(stopping),
             check=stopping.check,
         )
-        made = [Namespace(name=name, jobs=name, weights=None) for name in groups]
+        made = [Namespace(name=name, jobs=name, weights=None, evaluations=1) for name in groups]
         return run_in_order(cast("list[Group]", made), session)
 
 

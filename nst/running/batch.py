@@ -144,8 +144,8 @@ def _stylize_group(order: Order, heard: Postponing) -> Iterator[Outcome]:
             ]
             painted = _paint(loaded, workshop, num_before=num_before)
             num_before += len(batch)
-            if any(one.picture is None for one in painted) or len(painted) < len(batch):
-                # What failed is done with too.
+            if failed:
+                # They are done with too.
                 heard.advanced(order.group, num_before * order.group.evaluations, num_before)
             if written is not None:
                 yield from written.result()
@@ -248,7 +248,7 @@ def _paint(
 
     free = _memory_for([one.planned for one in loaded], workshop).free
     if len(loaded) == 1 and workshop.bytes_of(loaded[0].planned) > free:
-        return [_refused(loaded[0], workshop, free)]
+        return [_refused(loaded[0], workshop, free, num_before)]
     started = time.monotonic()
     recording: AbstractContextManager[None] = nullcontext() if with_graphs else graphs.paused()
     with recording, keeping(loaded, workshop.order) as kept:
@@ -270,7 +270,7 @@ def _paint(
     free_memory(device)
     if len(loaded) == 1:
         if not (had_graphs and with_graphs):
-            return [_refused(loaded[0], workshop, free)]
+            return [_refused(loaded[0], workshop, free, num_before)]
         # Once more with the least memory that it can be painted with.
         return _paint(loaded, workshop, num_before=num_before, with_graphs=False)
     half = len(loaded) // 2
@@ -280,8 +280,10 @@ def _paint(
     ]
 
 
-def _refused(loaded: Loaded, workshop: _Workshop, free: int) -> Painted:
+def _refused(loaded: Loaded, workshop: _Workshop, free: int, num_before: int) -> Painted:
     group, planned = workshop.order.group, loaded.planned
+    num_now = num_before + 1
+    workshop.order.listener.advanced(group, num_now * group.evaluations, num_now)
     needed = workshop.bytes_of(planned)
     size, of_what, smaller = (group.height, group.width), "", "size"
     if needed > workshop.bytes_per_picture:
