@@ -31,6 +31,7 @@ ARGUMENTS = (
 VIEWPORT = {"width": 1280, "height": 900}
 # A machine that runs other tests beside it is now and then away for seconds.
 _TIMEOUT_MS = 30_000
+expect.set_options(timeout=_TIMEOUT_MS)
 _LOCAL = ("data:", "blob:", "about:")
 
 _REPORT_VIOLATIONS = """
@@ -116,7 +117,7 @@ def updates(page: Page) -> int:
     return int(found)
 
 
-def wait_ready(page: Page, *, after: int = 0, timeout_s: float = 10, controls: bool = True) -> None:
+def wait_ready(page: Page, *, after: int = 0, timeout_s: float = 30, controls: bool = True) -> None:
     """Until an update later than `after` is finished, and the controls are there, unless they are to wait."""
     # Playwright's own wait_for_function makes a function of a text, which the page's policy forbids.
     end = monotonic() + timeout_s

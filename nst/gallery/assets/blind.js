@@ -25,7 +25,7 @@
     const choose = (/** @type {"left" | "right" | "same"} */ side) => () => answer(side);
     const dialog = make(
       "dialog",
-      { class: "large blind", "aria-labelledby": "blind-title", tabindex: -1 },
+      { class: "large blind", "aria-labelledby": "blind-title", "aria-busy": "true", tabindex: -1 },
       make("header", { class: "large-head" }, make("h2", { id: "blind-title" }, "Which is better?"), count, make("div", { class: "buttons" }, undo, NST.bar.button("Skip", next, "Skip this pair (S)"), NST.bar.button("Show the result", finish, "Show the result (Enter)"), NST.bar.button("×", () => dialog.close(), "Close (Esc)"))),
       inputs,
       make("div", { class: "blind-pair" }, left.node, right.node),
