@@ -107,8 +107,8 @@
         "dialog",
         { class: "help", "aria-labelledby": "whose-title", tabindex: -1 },
         make("h2", { id: "whose-title" }, "Whose ratings and votes are these?"),
-        make("p", { dir: "auto" }, "Of who saved " + name + ". Yours go on in this browser; others’ are counted beside yours."),
-        make("p", { class: "buttons" }, NST.bar.button("They are mine", () => dialog.close("mine")), NST.bar.button("They are somebody else’s", () => dialog.close())),
+        make("p", { dir: "auto" }, name + " says who saved it. If that was you, you go on from there; if not, it is counted beside what you say."),
+        make("p", { class: "buttons verdict-tools" }, NST.bar.button("They are mine", () => dialog.close("mine")), NST.bar.button("They are somebody else’s", () => dialog.close())),
       );
       dialog.addEventListener("close", () => {
         dialog.remove();
