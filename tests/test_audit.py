@@ -424,7 +424,7 @@ def test_few_inputs_are_decoded_at_once_for_lost_previews(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many a store is asked for at once."""
-    monkeypatch.setattr(previews, "_MAX_DECODED", 2)
+    monkeypatch.setattr(images, "MAX_DECODED", 2)
     jobs, rows = [], []
     for seed in range(12):
         data = picture_bytes(48, 64, seed=seed)

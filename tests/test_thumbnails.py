@@ -148,7 +148,7 @@ def test_a_store_that_cannot_be_written_ends_it(
 
 def test_few_pictures_are_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many a store is asked for at once."""
-    monkeypatch.setattr(thumbnails, "MAX_DECODED", 2)
+    monkeypatch.setattr(images, "MAX_DECODED", 2)
     outcomes = made(str(tmp_path), *[(48, 64)] * 12)
     make, lock = images.thumbnails_of_file, threading.Lock()
     inside: list[str] = []

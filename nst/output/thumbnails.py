@@ -13,9 +13,6 @@ from nst.output import paths
 from nst.output.metadata import Outcome
 from nst.pictures import images
 
-# Stores answer many requests at once; this many decoded pictures are held, of any size.
-MAX_DECODED = 4
-
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +31,7 @@ def make_missing(output_url: str, outcomes: Iterable[Outcome]) -> int:
         picture, digest = outcome.picture, outcome.picture_digest
         if missing and picture is not None and digest is not None:
             lacking[digest] = _Lacking(picture=picture, digest=digest, paths=missing)
-    decoding = BoundedSemaphore(MAX_DECODED)
+    decoding = BoundedSemaphore(images.MAX_DECODED)
     return sum(in_parallel(lambda one: _make(one, output_url, decoding), list(lacking.values())))
 
 

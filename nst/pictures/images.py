@@ -37,6 +37,8 @@ SUFFIXES: Mapping[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".
 MAX_PIXELS = 89_478_485
 # The bytes that the most pixels take at 8 bits and without compression.
 MAX_BYTES = 4 * MAX_PIXELS
+# Stores answer many requests at once; this many decoded pictures are held, of any size.
+MAX_DECODED = 4
 
 _log = logging.getLogger(__name__)
 _WHITE = 1.0

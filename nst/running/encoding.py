@@ -16,8 +16,6 @@ from nst.pictures import images
 from nst.planning import Plan
 from nst.settings import RunSettings
 
-# As many are decoded at a time, of any size.
-_MAX_DECODED = 4
 _AT_ONCE = 1000
 
 _log = logging.getLogger(__name__)
@@ -32,7 +30,7 @@ def encode_stored(plan: Plan, settings: RunSettings, check: Callable[[], None]) 
     if not plan.to_encode:
         return plan
     ledger = records.read(settings.output)
-    decoding = BoundedSemaphore(_MAX_DECODED)
+    decoding = BoundedSemaphore(images.MAX_DECODED)
 
     def encoded(pair: tuple[Job, Outcome | None]) -> Outcome | None:
         return _encoded(*pair, settings, decoding)

@@ -16,8 +16,6 @@ from nst.settings import RunSettings
 from nst.storage import Table, read_texts
 
 _PREVIEW_PX = 1024
-# Stores answer many requests at once; this many inputs are decoded at a time, of any size.
-_MAX_DECODED = 4
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def make_missing_previews(
     if lost:
         rows = _finished(table, ("id", "content_digest", "style_digest")).to_pylist()
         wanted = dict(_inputs_of(plan.jobs, rows, lost))
-        decoding = BoundedSemaphore(_MAX_DECODED)
+        decoding = BoundedSemaphore(images.MAX_DECODED)
         in_parallel(lambda each: _make(*each, folder, decoding), list(wanted.items()), check=check)
 
 
